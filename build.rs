@@ -1,0 +1,58 @@
+//! Writes the run path of libtorch into every binary, so that `target/release/mixmatch` runs without
+//! any environment variable, and refuses to build against another libtorch than the pinned one
+//! (torch-sys checks no version when `LIBTORCH` is set).
+
+use std::path::{Path, PathBuf};
+
+/// The libtorch that `tch 0.24` was generated for and that `scripts/libtorch.sh` installs.
+const LIBTORCH_VERSION: &str = "2.11.0";
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+
+    let lib = std::env::var("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from).unwrap_or_else(|_| {
+        panic!("torch-sys did not say where libtorch is; run scripts/libtorch.sh, then build again")
+    });
+    check_version(&lib);
+    build_shim(&lib);
+    // Where it was built against, then beside an installed binary (/opt/mixmatch/bin → ../libtorch).
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../libtorch/torch/lib");
+}
+
+/// Compiles the libtorch calls that tch does not bind, against the same headers.
+fn build_shim(lib: &Path) {
+    println!("cargo:rerun-if-changed=native");
+    let include = lib.join("../include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .opt_level(2)
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .file("native/shim.cpp")
+        .compile("mixmatch_shim");
+}
+
+fn check_version(lib: &Path) {
+    let header = lib.join("../include/torch/headeronly/version.h");
+    let header = if header.exists() { header } else { lib.join("../include/torch/version.h") };
+    println!("cargo:rerun-if-changed={}", header.display());
+    let text = std::fs::read_to_string(&header).unwrap_or_default();
+    let number = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(&format!("#define TORCH_VERSION_{name} ")))
+            .map(|value| value.trim().to_owned())
+            .unwrap_or_else(|| "?".to_owned())
+    };
+    let found = format!("{}.{}.{}", number("MAJOR"), number("MINOR"), number("PATCH"));
+    assert!(
+        found == LIBTORCH_VERSION,
+        "libtorch {LIBTORCH_VERSION} is needed, but {} is {found}; run scripts/libtorch.sh",
+        lib.display()
+    );
+}

@@ -1,0 +1,144 @@
+//! Extractors whose rejections are problems: `Json`, `Query` and `Path` as axum has them, but a caller
+//! who gets one wrong always reads where and why, in the one error shape of the service.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// A JSON body. 415 without a JSON media type, 400 for broken syntax, 422 for a wrong field.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::unsupported_media_type(
+                "the body must be JSON, sent with content-type: application/json",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(body_problem)?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// Reads JSON and says where it is wrong, as a pointer where serde knows the path.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        use serde_json::error::Category;
+        match error.classify() {
+            Category::Syntax | Category::Eof | Category::Io => {
+                Problem::bad_request(format!("the body is not valid JSON: {error}"))
+            }
+            Category::Data => Problem::invalid(format!("the body does not fit: {error}"))
+                .with_error(&pointer_in(&error.to_string()), "wrong_shape", error.to_string()),
+        }
+    })
+}
+
+/// serde names the field only inside its message (``missing field `version` ``).
+fn pointer_in(message: &str) -> String {
+    let named = message.starts_with("missing field") || message.starts_with("unknown field");
+    match message.split('`').nth(1) {
+        Some(field) if named => format!("/{field}"),
+        _ => String::new(),
+    }
+}
+
+/// True for `application/json` and `application/*+json`.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|media| {
+        media == "application/json"
+            || (media.starts_with("application/") && media.ends_with("+json"))
+    })
+}
+
+/// The request's media type in lower case, without parameters.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// A body that could not be read whole: too large, or cut off.
+pub fn body_problem(rejection: BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::too_large("the body is larger than allowed here")
+    } else {
+        Problem::bad_request(format!("the body could not be read: {}", rejection.body_text()))
+    }
+}
+
+/// A query string.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Query::<T>::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Query(value)| Self(value))
+            .map_err(query_problem)
+    }
+}
+
+fn query_problem(rejection: QueryRejection) -> Problem {
+    let text = rejection.body_text();
+    let reason = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, reason)| reason);
+    // axum reports the failing key first: `limit: invalid digit found in string`.
+    let pointer = match reason.split_once(": ") {
+        Some((key, _)) if !key.contains(' ') => format!("?{key}"),
+        _ => format!("?{}", pointer_in(reason).trim_start_matches('/')),
+    };
+    Problem::invalid(format!("the query string does not fit: {reason}"))
+        .with_error(&pointer, "bad_query", reason)
+}
+
+/// Path parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::<T>::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(path_problem)
+    }
+}
+
+fn path_problem(rejection: PathRejection) -> Problem {
+    Problem::not_found(format!("there is nothing at this path: {}", rejection.body_text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[allow(dead_code, reason = "only parsed")]
+        version: u32,
+    }
+
+    #[test]
+    fn syntax_is_400_and_a_wrong_field_is_422_with_its_name() {
+        let syntax = parse_json::<Body>(b"{\"version\": ").unwrap_err();
+        assert_eq!(syntax.status(), StatusCode::BAD_REQUEST);
+        let missing = parse_json::<Body>(b"{}").unwrap_err();
+        assert_eq!(missing.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(missing.body().errors[0].pointer, "/version");
+        let unknown = parse_json::<Body>(b"{\"version\": 1, \"x\": 2}").unwrap_err();
+        assert_eq!(unknown.body().errors[0].pointer, "/x");
+    }
+}

@@ -1,0 +1,134 @@
+//! What is counted and traced about requests, and how numbers reach Prometheus.
+//!
+//! One recorder for the process, installed on first use. Requests are labelled with the *route*
+//! (`/jobs/{id}`), never with the path, so that the number of series stays bounded.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tower_http::request_id::{MakeRequestId, RequestId};
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// Requests answered, by method, route and status.
+pub const HTTP_REQUESTS: &str = "mixmatch_http_requests_total";
+/// Seconds from the request's head to the answer's head.
+pub const HTTP_SECONDS: &str = "mixmatch_http_request_duration_seconds";
+/// Images classified, by model and outcome.
+pub const PREDICT_IMAGES: &str = "mixmatch_predict_images_total";
+/// Images in the forward pass that answered a request.
+pub const PREDICT_BATCH: &str = "mixmatch_predict_batch_size";
+/// Seconds of a whole `POST /predict` inside the model room.
+pub const PREDICT_SECONDS: &str = "mixmatch_predict_duration_seconds";
+/// Images waiting for a model.
+pub const PREDICT_QUEUE: &str = "mixmatch_predict_queue_images";
+/// Jobs by state.
+pub const JOBS: &str = "mixmatch_jobs";
+/// Slots by what they do.
+pub const SLOTS: &str = "mixmatch_worker_slots";
+
+/// The process' recorder.
+pub fn recorder() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+        let batches = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(PREDICT_BATCH.to_owned()), &batches))
+            .expect("the bucket lists are not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        // Somebody embedding the crate may have a recorder of their own; then theirs counts.
+        let _ = metrics::set_global_recorder(recorder);
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    metrics::describe_counter!(HTTP_REQUESTS, "Requests answered, by method, route and status");
+    metrics::describe_histogram!(HTTP_SECONDS, "Seconds from request to answer");
+    metrics::describe_counter!(PREDICT_IMAGES, "Images classified, by model and outcome");
+    metrics::describe_histogram!(PREDICT_BATCH, "Images in the forward pass that answered a request");
+    metrics::describe_histogram!(PREDICT_SECONDS, "Seconds of a prediction, decoding and waiting included");
+    metrics::describe_gauge!(PREDICT_QUEUE, "Images waiting for a model");
+    metrics::describe_gauge!(JOBS, "Jobs by state");
+    metrics::describe_gauge!(SLOTS, "Worker slots, busy and idle");
+}
+
+/// A request id is the caller's `x-request-id` if it is sane, else a new UUID v7.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _request: &axum::http::Request<B>) -> Option<RequestId> {
+        HeaderValue::from_str(&Uuid::now_v7().to_string()).ok().map(RequestId::new)
+    }
+}
+
+/// Drops a caller's request id that does not belong into a log line.
+pub async fn sane_request_id(mut request: Request, next: Next) -> Response {
+    if !has_sane_id(request.headers()) {
+        request.headers_mut().remove("x-request-id");
+    }
+    next.run(request).await
+}
+
+fn has_sane_id(headers: &HeaderMap) -> bool {
+    headers.get("x-request-id").is_some_and(|id| {
+        let bytes = id.as_bytes();
+        (1..=128).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+    })
+}
+
+/// Times a request, counts it, and gives everything logged during it the request's id.
+pub async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
+    let span = tracing::info_span!("request", %id, %method, path = %request.uri().path());
+    let response = next.run(request).instrument(span.clone()).await;
+
+    let status = response.status();
+    let seconds = started.elapsed().as_secs_f64();
+    let labels = [
+        ("method", method.as_str().to_owned()),
+        ("route", route.clone()),
+        ("status", status.as_u16().to_string()),
+    ];
+    metrics::counter!(HTTP_REQUESTS, &labels).increment(1);
+    metrics::histogram!(HTTP_SECONDS, "route" => route).record(seconds);
+    span.in_scope(|| {
+        let milliseconds = (seconds * 1e6).round() / 1e3;
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
+        } else {
+            tracing::debug!(status = status.as_u16(), milliseconds, "answered");
+        }
+    });
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strange_request_id_is_not_taken_over() {
+        let with = |id: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_bytes(id.as_bytes()).unwrap());
+            has_sane_id(&headers)
+        };
+        assert!(with("abc-123_4.5"));
+        assert!(!with("two words") && !with("") && !with(&"x".repeat(200)) && !with("{\"a\":1}"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The command line: parsed here once, then each command resolves its arguments into the configuration
+//! structs of `config.rs` and runs. Results go to standard output, everything else to standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 used wrongly.
+
+mod import;
+mod predict;
+mod serve;
+mod train;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::nn::device::CudaStatus;
+use crate::worker::DeviceChoice;
+
+/// Trains image classifiers from few labels and many unlabelled images, and serves them.
+#[derive(Debug, Parser)]
+#[command(name = "mixmatch", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// Which log lines are written, for example `debug` or `mixmatch=debug,warn`.
+    #[arg(long, global = true, env = "MIXMATCH_LOG", default_value = "mixmatch=info,warn", hide_env_values = true)]
+    log: String,
+    /// How log lines are written.
+    #[arg(long, global = true, env = "MIXMATCH_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: HTTP API, job queue, predictions, dashboard.
+    Serve(serve::ServeArgs),
+    /// Import a data set (a ZIP of images with a CSV or XLSX) without a server.
+    Import(import::ImportArgs),
+    /// Train on an imported data set without a server, with a progress bar.
+    Train(train::TrainArgs),
+    /// Classify image files with a trained model; prints one JSON object a line.
+    Predict(predict::PredictArgs),
+    /// Draw a data set, train twice on 40 labels, predict, and keep serving: the whole way in minutes.
+    Demo(serve::DemoArgs),
+    /// Print the OpenAPI description.
+    Openapi,
+    /// The child process of a job: reads a run specification on standard input.
+    #[command(hide = true)]
+    Work,
+}
+
+/// Where the data lies: the same for every command.
+#[derive(Debug, Clone, Args)]
+struct DataArgs {
+    /// Where data sets, jobs and models are kept.
+    #[arg(long, env = "MIXMATCH_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+}
+
+/// What trains: the same for `serve`, `demo` and `train`.
+#[derive(Debug, Clone, Args)]
+struct DeviceArgs {
+    /// One slot for a run on each device: auto (every GPU, else one CPU slot), cpu, cpu,cpu, cuda:0,cuda:1.
+    #[arg(long, env = "MIXMATCH_DEVICES", default_value = "auto", value_parser = parse_devices)]
+    devices: DeviceChoice,
+}
+
+fn parse_devices(text: &str) -> Result<DeviceChoice, String> {
+    text.parse()
+}
+
+/// Runs the command line; `cuda` says what was found before anything touched libtorch.
+pub fn main(cuda: CudaStatus) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    // The child speaks on standard output and sets up nothing else.
+    if let Command::Work = cli.command {
+        return crate::worker::child::main();
+    }
+    if let Err(error) = start_log(&cli.log) {
+        eprintln!("mixmatch: {error}");
+        return ExitCode::from(2);
+    }
+    match run(cli.command, cuda) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mixmatch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => block_on(serve::run(args, cuda)),
+        Command::Demo(args) => block_on(serve::demo(args, cuda)),
+        Command::Import(args) => block_on(import::run(args)),
+        Command::Train(args) => block_on(train::run(args, cuda)),
+        Command::Predict(args) => block_on(predict::run(args)),
+        Command::Openapi => {
+            print!("{}", crate::api::openapi_json());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Work => unreachable!("handled before the log starts"),
+    }
+}
+
+fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("mixmatch-io").build()?;
+    let result = runtime.block_on(future);
+    // A blocking thread that is stuck (a slow disk) must not keep the process alive for good.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    result
+}
+
+fn start_log(args: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .map_err(|error| anyhow::anyhow!("--log {:?} cannot be understood: {error}", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_calls_parse() {
+        for line in [
+            "mixmatch serve --data-dir d --listen 127.0.0.1:0",
+            "mixmatch import --name faces --task gender --images a.zip --train a.csv",
+            "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
+            "mixmatch predict --model gender@champion a.jpg b.png",
+            "mixmatch demo --exit",
+            "mixmatch openapi",
+            "mixmatch work",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_device_is_a_usage_error_that_says_what_is_allowed() {
+        let error = Cli::try_parse_from(["mixmatch", "serve", "--devices", "gpu"]).unwrap_err().to_string();
+        assert!(error.contains("cuda:0"), "{error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! Every setting of the service: one struct for each concern, composed once from the command line
+//! (`cli.rs`). Nothing else reads the environment, and secrets never show in a log.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::data_dir::DataDir;
+use crate::imaging::DecodeLimits;
+use crate::worker::{ChildCommand, DeviceChoice};
+
+/// A bearer key. It compares in constant time and prints as `[redacted]`.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A key of at least 8 visible ASCII characters.
+    ///
+    /// # Errors
+    /// A sentence about what a key must be.
+    pub fn new(key: impl Into<String>) -> Result<Self, ConfigError> {
+        let key = key.into();
+        if key.len() < 8 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::WeakKey);
+        }
+        Ok(Self(key))
+    }
+
+    /// True for the right key; takes the same time whichever character is wrong.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(candidate).into()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What one request may bring.
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// Bytes of a `POST /datasets`, all files together.
+    pub upload_bytes: u64,
+    /// Bytes of a `POST /predict`.
+    pub predict_bytes: usize,
+    /// Images of a `POST /predict`.
+    pub predict_images: usize,
+    /// Bytes of any other body.
+    pub body_bytes: usize,
+    /// What an image may be.
+    pub image: DecodeLimits,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            upload_bytes: 2 << 30,
+            predict_bytes: 64 << 20,
+            predict_images: 64,
+            body_bytes: 1 << 20,
+            image: DecodeLimits::default(),
+        }
+    }
+}
+
+/// How predictions are served.
+#[derive(Debug, Clone)]
+pub struct PredictConfig {
+    /// Images that may wait for the model; more is a 503.
+    pub queue_images: usize,
+    /// How long a request may take; longer is a 504.
+    pub deadline: Duration,
+    /// Images in one forward pass.
+    pub max_batch: usize,
+    /// How long a batch waits for company.
+    pub max_wait: Duration,
+}
+
+impl Default for PredictConfig {
+    fn default() -> Self {
+        Self {
+            queue_images: 256,
+            deadline: Duration::from_secs(10),
+            max_batch: 32,
+            max_wait: Duration::from_millis(2),
+        }
+    }
+}
+
+/// How jobs are run.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The slots.
+    pub devices: DeviceChoice,
+    /// What is started for a run; `None` is this binary's own `work`.
+    pub child: Option<ChildCommand>,
+    /// Between two renewals of a lease.
+    pub heartbeat: Duration,
+    /// How long a lease lasts without a renewal.
+    pub lease: Duration,
+    /// Between asking a child to stop and killing it.
+    pub grace: Duration,
+    /// A run that says nothing for so long is taken for hung.
+    pub silence: Duration,
+    /// How long collected events wait for company before they are written.
+    pub flush: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            devices: DeviceChoice::Auto,
+            child: None,
+            heartbeat: Duration::from_secs(10),
+            lease: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+            silence: Duration::from_secs(15 * 60),
+            flush: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Everything `mixmatch serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Where everything is kept.
+    pub data_dir: DataDir,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The one key that opens everything but health and the dashboard's files; `None` is open.
+    pub api_key: Option<ApiKey>,
+    /// What a request may bring.
+    pub limits: LimitsConfig,
+    /// How predictions are served.
+    pub predict: PredictConfig,
+    /// How jobs are run.
+    pub worker: WorkerConfig,
+    /// How long an ordinary request may take.
+    pub request_timeout: Duration,
+    /// How long connections may take to finish when the server stops.
+    pub drain: Duration,
+}
+
+impl ServeConfig {
+    /// The defaults around a data directory and an address.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self {
+            data_dir: DataDir::new(data_dir),
+            listen,
+            api_key: None,
+            limits: LimitsConfig::default(),
+            predict: PredictConfig::default(),
+            worker: WorkerConfig::default(),
+            request_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(20),
+        }
+    }
+
+    /// Refuses what must not be served.
+    ///
+    /// # Errors
+    /// An address beyond this machine without a key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.api_key.is_none() && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::OpenToAll { listen: self.listen });
+        }
+        Ok(())
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Everybody on the network could train and delete.
+    #[error(
+        "{listen} can be reached from other machines and no API key is set; set MIXMATCH_API_KEY (or --api-key), \
+         or listen on 127.0.0.1"
+    )]
+    OpenToAll {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// A key that is guessed at once or does not fit into a header.
+    #[error("an API key needs at least 8 characters, letters, digits and punctuation only")]
+    WeakKey,
+    /// A size that is no size.
+    #[error("{text:?} is no size; write bytes, or 64MiB, or 2GiB")]
+    Size {
+        /// What was written.
+        text: String,
+    },
+}
+
+/// Reads `64MiB`, `2GiB`, `1000`.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match trimmed[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(ConfigError::Size { text: text.to_owned() }),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(|| ConfigError::Size { text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_loopback_a_key_is_needed() {
+        let mut config = ServeConfig::new("data", "0.0.0.0:8080".parse().unwrap());
+        let refusal = config.check().unwrap_err().to_string();
+        assert!(refusal.contains("MIXMATCH_API_KEY") && refusal.contains("127.0.0.1"), "{refusal}");
+        config.api_key = Some(ApiKey::new("a-long-enough-key").unwrap());
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_key_never_prints() {
+        let mut config = ServeConfig::new("data", "127.0.0.1:0".parse().unwrap());
+        config.api_key = Some(ApiKey::new("hunter2-hunter2").unwrap());
+        let printed = format!("{config:?}");
+        assert!(printed.contains("[redacted]") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn a_key_matches_itself_only() {
+        let key = ApiKey::new("hunter2-hunter2").unwrap();
+        assert!(key.matches(b"hunter2-hunter2"));
+        assert!(!key.matches(b"hunter2-hunter3") && !key.matches(b"") && !key.matches(b"hunter2"));
+        assert!(ApiKey::new("short").is_err() && ApiKey::new("with a space in it").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("1000"), Ok(1000));
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("2 g"), Ok(2 << 30));
+        assert!(parse_size("many").is_err() && parse_size("").is_err() && parse_size("9999999999999g").is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! The data directory: where things lie in it, and the lock that keeps two processes from working in it
+//! at once.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Where things are kept.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The data directory at `path`; nothing is touched before [`DataDir::lock`].
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("mixmatch.db")
+    }
+
+    /// Content-addressed files.
+    pub fn artifacts(&self) -> PathBuf {
+        self.0.join("artifacts")
+    }
+
+    /// One directory for each imported data set.
+    pub fn datasets(&self) -> PathBuf {
+        self.0.join("datasets")
+    }
+
+    /// Uploads on their way in; emptied at start.
+    pub fn uploads(&self) -> PathBuf {
+        self.0.join("uploads")
+    }
+
+    /// One directory for each attempt at a job.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    /// Makes the directory and takes its lock, which lasts as long as the returned value (and never
+    /// longer than the process, however that ends).
+    ///
+    /// # Errors
+    /// When another process holds it, or the directory cannot be made.
+    pub fn lock(&self) -> Result<DataLock, DataDirError> {
+        let io = |error| DataDirError::Io { path: self.0.clone(), error };
+        for directory in [self.root().to_owned(), self.artifacts(), self.datasets(), self.uploads(), self.runs()] {
+            std::fs::create_dir_all(directory).map_err(io)?;
+        }
+        let path = self.0.join("lock");
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                return Err(DataDirError::Held { path: self.0.clone(), holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        // Who holds it, for the one who is refused; a stale line here means nothing without the lock.
+        let line = format!("process {}\n", std::process::id());
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
+        Ok(DataLock { _file: file })
+    }
+
+    /// Removes what an earlier process left half done. Only the holder of the lock may call it.
+    pub fn sweep_uploads(&self, _lock: &DataLock) {
+        let Ok(entries) = std::fs::read_dir(self.uploads()) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "an old upload could not be removed");
+            }
+        }
+    }
+}
+
+/// Held while a process works in the data directory.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// A server (or another command) works in it.
+    #[error(
+        "{} is in use by a running mixmatch ({holder}); ask that server over HTTP, stop it, or name another --data-dir",
+        path.display()
+    )]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// Who, as far as the lock file tells.
+        holder: String,
+    },
+    /// The file system refuses.
+    #[error("{} cannot be used as a data directory: {error}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_holds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path().join("new"));
+        let lock = data.lock().unwrap();
+        let refusal = data.lock().unwrap_err().to_string();
+        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
+        drop(lock);
+        data.lock().unwrap();
+    }
+}

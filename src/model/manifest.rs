@@ -1,0 +1,133 @@
+//! `model.json`: everything about a model but its numbers.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Golden;
+use crate::imaging::Preprocess;
+
+/// Version of the format; a reader refuses any other, it never guesses.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A model's description. `config`, `validation` and `test` are kept as JSON: this room reports them and
+/// never reads them, so that a later training loop may add to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelManifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The network, for example `wrn-28-2`.
+    pub network: String,
+    /// Class names in the order of the logits.
+    pub classes: Vec<String>,
+    /// How an image becomes the network's input.
+    pub preprocess: Preprocess,
+    /// The fully resolved configuration of the run.
+    pub config: serde_json::Value,
+    /// Content hash of the data set that it learned from.
+    pub dataset_hash: String,
+    /// Images in each part of the split.
+    pub split: SplitSizes,
+    /// The chosen epoch's metrics on the validation split.
+    pub validation: serde_json::Value,
+    /// Metrics on the test split, where the data set has one.
+    pub test: Option<serde_json::Value>,
+    /// RFC 3339.
+    pub created_at: String,
+    /// What the network answers to a few synthetic images.
+    pub golden: Golden,
+}
+
+/// Images in each part of a run's split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitSizes {
+    /// Labels trained with.
+    pub labelled: usize,
+    /// Images used without their label.
+    pub unlabelled: usize,
+    /// Labelled images that chose the epoch.
+    pub validation: usize,
+    /// Labelled images evaluated once, at the end.
+    pub test: usize,
+}
+
+/// Why a manifest could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("model file {}: {reason}", path.display())]
+pub struct ModelError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl ModelManifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no manifest, or is of another format version.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let fail = |reason: String| ModelError { path: path.to_owned(), reason };
+        let text = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|e| fail(format!("no model manifest: {e}")))?;
+        if manifest.format_version != FORMAT_VERSION {
+            let found = manifest.format_version;
+            return Err(fail(format!("format version {found}, this build reads {FORMAT_VERSION}")));
+        }
+        if manifest.classes.len() < 2 {
+            return Err(fail(format!("{} classes, at least 2 are needed", manifest.classes.len())));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest and syncs the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ModelError> {
+        use std::io::Write;
+        let fail = |reason: String| ModelError { path: path.to_owned(), reason };
+        let text = serde_json::to_vec_pretty(self).map_err(|e| fail(e.to_string()))?;
+        let mut file = std::fs::File::create(path).map_err(|e| fail(e.to_string()))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| fail(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Fit;
+
+    fn manifest() -> ModelManifest {
+        ModelManifest {
+            format_version: FORMAT_VERSION,
+            network: "wrn-10-1".into(),
+            classes: vec!["a".into(), "b".into()],
+            preprocess: Preprocess { size: 32, fit: Fit::Stretch },
+            config: serde_json::json!({"seed": 1}),
+            dataset_hash: "h".into(),
+            split: SplitSizes::default(),
+            validation: serde_json::json!({}),
+            test: None,
+            created_at: "2026-01-01T00:00:00Z".into(),
+            golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.json");
+        manifest().write(&path).unwrap();
+        assert_eq!(ModelManifest::read(&path).unwrap(), manifest());
+    }
+
+    #[test]
+    fn another_format_version_is_refused_by_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.json");
+        ModelManifest { format_version: 99, ..manifest() }.write(&path).unwrap();
+        let error = ModelManifest::read(&path).unwrap_err().to_string();
+        assert!(error.contains("99") && error.contains("model.json"), "{error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! What a published model consists of: `weights.safetensors` and `model.json`. Training writes them,
+//! serving reads them; this room owns the format and the check that both ends see the same function.
+
+mod golden;
+mod manifest;
+
+pub use golden::Golden;
+pub use manifest::{FORMAT_VERSION, ModelError, ModelManifest, SplitSizes};
+
+/// Name of the weights' file in a run's model directory.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+/// Name of the manifest's file in a run's model directory.
+pub const MANIFEST_FILE: &str = "model.json";

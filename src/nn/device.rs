@@ -1,0 +1,152 @@
+//! Which device the arithmetic runs on, and in which number format.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind};
+use utoipa::ToSchema;
+
+use super::NnError;
+
+/// Whether CUDA can be used by this process, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CudaStatus {
+    /// libtorch_cuda is loaded and sees this many devices.
+    Ready(usize),
+    /// No NVIDIA driver on this machine.
+    NoDriver,
+    /// The driver is there, but libtorch's CUDA half is not or cannot be loaded.
+    NoLibrary(String),
+}
+
+impl fmt::Display for CudaStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(devices) => write!(f, "CUDA ready, {devices} device(s)"),
+            Self::NoDriver => write!(f, "no NVIDIA driver (libcuda.so.1) on this machine"),
+            Self::NoLibrary(reason) => write!(
+                f,
+                "an NVIDIA driver is here, but libtorch_cuda.so cannot be loaded ({reason}); \
+                 GPU=1 scripts/libtorch.sh installs it"
+            ),
+        }
+    }
+}
+
+/// Loads libtorch's CUDA half where there is a driver for it.
+///
+/// Must run before anything asks libtorch about CUDA: asked earlier, libtorch remembers "none" for good.
+/// The binary is linked against the CPU half alone, so that one build serves both kinds of machine.
+pub fn preload_cuda() -> CudaStatus {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the driver's and libtorch's initialisers are meant to run at load time; the handles are
+    // forgotten on purpose, so that their code stays mapped as long as the process lives.
+    if let Err(_missing) = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW).map(std::mem::forget) } {
+        return CudaStatus::NoDriver;
+    }
+    let path = libtorch_directory().map_or_else(|| "libtorch_cuda.so".into(), |dir| dir.join("libtorch_cuda.so"));
+    // SAFETY: as above.
+    match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL).map(std::mem::forget) } {
+        Ok(()) => CudaStatus::Ready(tch::Cuda::device_count().max(0) as usize),
+        Err(error) => CudaStatus::NoLibrary(error.to_string().lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+/// Where the libtorch of this process was loaded from.
+fn libtorch_directory() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps.lines().find_map(|line| line.split_whitespace().nth(5).filter(|p| p.ends_with("libtorch_cpu.so")))?;
+    PathBuf::from(path).parent().map(PathBuf::from)
+}
+
+/// Reads `cpu` or `cuda:<index>`.
+///
+/// # Errors
+/// When the word is neither, or the device is not there.
+pub fn parse(name: &str) -> Result<Device, NnError> {
+    let refuse = |reason: String| NnError::Device { wanted: name.to_owned(), reason };
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let index = name
+        .strip_prefix("cuda:")
+        .and_then(|index| index.parse::<usize>().ok())
+        .ok_or_else(|| refuse("devices are cpu and cuda:<index>".to_owned()))?;
+    let devices = tch::Cuda::device_count().max(0) as usize;
+    if index >= devices {
+        return Err(refuse(format!("{devices} CUDA device(s) can be seen")));
+    }
+    Ok(Device::Cuda(index))
+}
+
+/// The number format of activations and convolutions; master weights are always float32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionWish {
+    /// bf16 where the device is fast at it, else float32.
+    Auto,
+    /// bfloat16, whatever the device.
+    Bf16,
+    /// float32.
+    Float32,
+}
+
+/// The number format of activations and convolutions, and why it was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// `Float` or `BFloat16`.
+    pub kind: Kind,
+    /// One line for logs and `/readyz`.
+    pub reason: String,
+}
+
+impl Precision {
+    /// The format's usual name.
+    pub fn name(&self) -> &'static str {
+        if self.kind == Kind::BFloat16 { "bf16" } else { "float32" }
+    }
+}
+
+/// Settles the number format for `device`.
+pub fn precision(wish: PrecisionWish, device: Device) -> Precision {
+    let (kind, reason) = match (wish, device) {
+        (PrecisionWish::Float32, _) => (Kind::Float, "float32 was asked for"),
+        (PrecisionWish::Bf16, _) => (Kind::BFloat16, "bf16 was asked for"),
+        (PrecisionWish::Auto, Device::Cuda(_)) => (Kind::BFloat16, "CUDA devices are fast at bf16"),
+        (PrecisionWish::Auto, _) if cpu_has_bf16() => (Kind::BFloat16, "this CPU has AVX512-bf16"),
+        (PrecisionWish::Auto, _) => (Kind::Float, "this CPU has no AVX512-bf16, bf16 would be slower than float32"),
+    };
+    Precision { kind, reason: reason.to_owned() }
+}
+
+fn cpu_has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused_with_the_reason() {
+        assert_eq!(parse("cpu").unwrap(), Device::Cpu);
+        for name in ["gpu", "cuda", "cuda:x", "cuda:99"] {
+            assert!(parse(name).unwrap_err().to_string().contains(name));
+        }
+    }
+
+    #[test]
+    fn an_explicit_number_format_is_obeyed_everywhere() {
+        assert_eq!(precision(PrecisionWish::Float32, Device::Cuda(0)).kind, Kind::Float);
+        assert_eq!(precision(PrecisionWish::Bf16, Device::Cpu).kind, Kind::BFloat16);
+        assert_eq!(precision(PrecisionWish::Auto, Device::Cuda(0)).name(), "bf16");
+    }
+}

@@ -1,0 +1,46 @@
+//! What can go wrong with networks and their weights.
+
+use std::path::PathBuf;
+
+/// A failure in the room of networks.
+#[derive(Debug, thiserror::Error)]
+pub enum NnError {
+    /// libtorch refused an operation.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+    /// The shim refused an operation.
+    #[error("libtorch: {0}")]
+    Shim(String),
+    /// No network goes by this name.
+    #[error("no network {0:?}; networks are wrn-<depth>-<width> with depth 6n + 4, for example wrn-28-2")]
+    UnknownNetwork(String),
+    /// The device is unknown or not there.
+    #[error("device {wanted:?} cannot be used: {reason}")]
+    Device {
+        /// As it was asked for.
+        wanted: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A weights file could not be read or written.
+    #[error("weights file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A weights file does not fit the network.
+    #[error("the weights do not fit {network}: {reason}")]
+    Mismatch {
+        /// The network.
+        network: String,
+        /// The first tensor that does not fit, and how.
+        reason: String,
+    },
+}
+
+/// libtorch's messages carry kilobytes of C++ backtrace behind their first line.
+fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or("unknown error").to_owned()
+}

@@ -1,0 +1,110 @@
+//! The layers of our networks, as descriptions over a [`Layout`]: where their numbers lie and how they run.
+
+use tch::Tensor;
+
+use super::weights::{BufferId, Init, Layout, ParamId, Weights};
+use super::{Mode, NnError, shim};
+
+/// BatchNorm's ε in the authors' code.
+const BN_EPS: f64 = 1e-3;
+
+/// Slope of the leaky ReLU below zero, as in the authors' code.
+const LEAKY_SLOPE: f64 = 0.1;
+
+/// A bias-free convolution with "same" padding at odd kernels.
+#[derive(Debug)]
+pub struct Conv {
+    weight: ParamId,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv {
+    /// `[out, in, kernel, kernel]`, He initialisation: σ = √(2 / (k²·out)), as in the authors' code.
+    pub fn new(layout: &mut Layout, name: &str, input: i64, output: i64, kernel: i64, stride: i64) -> Self {
+        let sigma = (2.0 / (kernel * kernel * output) as f64).sqrt();
+        let shape = [output, input, kernel, kernel];
+        let weight = layout.kernel(&format!("{name}.weight"), &shape, Init::Normal(sigma));
+        Self { weight, stride, padding: kernel / 2 }
+    }
+
+    /// `[B, in, H, W]` → `[B, out, H/stride, W/stride]`, in the number format of `x`.
+    pub fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NnError> {
+        let weight = weights.compute(self.weight, x.kind())?;
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        Ok(x.f_conv2d(&weight, None::<&Tensor>, stride, padding, [1, 1], 1)?)
+    }
+}
+
+/// BatchNorm over `[B, C, H, W]`; parameters and statistics in float32 whatever the activations are.
+#[derive(Debug)]
+pub struct BatchNorm {
+    weight: ParamId,
+    bias: ParamId,
+    mean: BufferId,
+    variance: BufferId,
+}
+
+impl BatchNorm {
+    /// `channels` channels, γ = 1, β = 0, running mean 0 and variance 1.
+    pub fn new(layout: &mut Layout, name: &str, channels: i64) -> Self {
+        Self {
+            weight: layout.vector(&format!("{name}.weight"), channels, Init::Constant(1.0)),
+            bias: layout.vector(&format!("{name}.bias"), channels, Init::Constant(0.0)),
+            mean: layout.buffer(&format!("{name}.running_mean"), channels, 0.0),
+            variance: layout.buffer(&format!("{name}.running_var"), channels, 1.0),
+        }
+    }
+
+    /// Normalises; what becomes of the running statistics is `mode`'s.
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        let (gamma, beta) = (weights.param(self.weight), weights.param(self.bias));
+        // Without running statistics to write to, libtorch normalises by the batch's and changes nothing.
+        let (mean, variance) = match mode {
+            Mode::Guess => (None, None),
+            Mode::Train | Mode::Eval => (Some(weights.buffer(self.mean)), Some(weights.buffer(self.variance))),
+        };
+        let batch_statistics = mode != Mode::Eval;
+        let momentum = weights.bn_momentum();
+        Ok(x.f_batch_norm(Some(gamma), Some(beta), mean, variance, batch_statistics, momentum, BN_EPS, true)?)
+    }
+}
+
+/// BatchNorm, then leaky ReLU: what stands before every convolution of a pre-activation network.
+#[derive(Debug)]
+pub struct NormRelu(BatchNorm);
+
+impl NormRelu {
+    /// Over `channels` channels.
+    pub fn new(layout: &mut Layout, name: &str, channels: i64) -> Self {
+        Self(BatchNorm::new(layout, name, channels))
+    }
+
+    /// Same shape as `x`.
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        shim::leaky_relu(&self.0.forward(weights, x, mode)?, LEAKY_SLOPE)
+    }
+}
+
+/// A linear layer with bias.
+#[derive(Debug)]
+pub struct Linear {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Linear {
+    /// `[out, in]`, Glorot initialisation: σ = √(2 / (in + out)), as TensorFlow's `glorot_normal`.
+    pub fn new(layout: &mut Layout, name: &str, input: i64, output: i64) -> Self {
+        let sigma = (2.0 / (input + output) as f64).sqrt();
+        Self {
+            weight: layout.kernel(&format!("{name}.weight"), &[output, input], Init::Normal(sigma)),
+            bias: layout.vector(&format!("{name}.bias"), output, Init::Constant(0.0)),
+        }
+    }
+
+    /// `[B, in]` → `[B, out]`.
+    pub fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NnError> {
+        Ok(x.f_linear(weights.param(self.weight), Some(weights.param(self.bias)))?)
+    }
+}

@@ -1,0 +1,45 @@
+//! Networks: their layers, their weights, the device they run on.
+//!
+//! A network is a pure description; the numbers live in [`Weights`]. The same network can so be run with
+//! the raw weights, with their moving average or with a file's, and the optimiser sees one flat buffer.
+//! Nothing here knows data sets, losses or training.
+
+pub mod device;
+pub mod error;
+pub mod file;
+pub mod layers;
+mod shim;
+pub mod weights;
+pub mod wrn;
+
+pub use error::NnError;
+pub use weights::Weights;
+
+use tch::Tensor;
+
+/// What a forward pass does with BatchNorm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics; the running ones move by this momentum (PyTorch's convention: the batch's share).
+    Train,
+    /// Batch statistics, running ones left untouched: how MixMatch guesses labels (the authors' code runs
+    /// the guessing pass without its update operations).
+    Guess,
+    /// Running statistics.
+    Eval,
+}
+
+/// A network: images to logits.
+pub trait Network: Send + Sync {
+    /// The network's name, as configurations spell it.
+    fn name(&self) -> String;
+
+    /// Where its parameters and buffers lie.
+    fn layout(&self) -> &weights::Layout;
+
+    /// Logits `[B, C]` in float32 of images `[B, 3, H, W]`.
+    ///
+    /// # Errors
+    /// libtorch's, for example for shapes that do not fit.
+    fn forward(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Tensor, NnError>;
+}

@@ -1,0 +1,157 @@
+//! WRN-d-k: wide residual networks (Zagoruyko & Komodakis, arXiv 1605.07146) as the MixMatch authors build
+//! them: pre-activation, leaky ReLU 0.1, three groups at strides 1/2/2, 16·k/32·k/64·k channels.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tch::{Kind, Tensor};
+
+use super::layers::{Conv, Linear, NormRelu};
+use super::weights::{Layout, Weights};
+use super::{Mode, Network, NnError};
+
+/// Depth and width of a WRN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrnShape {
+    /// 6n + 4: n blocks in each of three groups.
+    pub depth: u32,
+    /// The factor on the channels 16, 32, 64.
+    pub width: u32,
+}
+
+impl fmt::Display for WrnShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wrn-{}-{}", self.depth, self.width)
+    }
+}
+
+impl FromStr for WrnShape {
+    type Err = NnError;
+
+    fn from_str(name: &str) -> Result<Self, NnError> {
+        let unknown = || NnError::UnknownNetwork(name.to_owned());
+        let (depth, width) = name.strip_prefix("wrn-").and_then(|rest| rest.split_once('-')).ok_or_else(unknown)?;
+        let depth = depth.parse::<u32>().map_err(|_| unknown())?;
+        let width = width.parse::<u32>().map_err(|_| unknown())?;
+        let fits = (10..=100).contains(&depth) && (depth - 4).is_multiple_of(6) && (1..=16).contains(&width);
+        if fits { Ok(Self { depth, width }) } else { Err(unknown()) }
+    }
+}
+
+/// x → BN, leaky ReLU → 3×3 → BN, leaky ReLU → 3×3 → + shortcut.
+#[derive(Debug)]
+struct Block {
+    norm1: NormRelu,
+    conv1: Conv,
+    norm2: NormRelu,
+    conv2: Conv,
+    /// 1×1, where the shape changes.
+    shortcut: Option<Conv>,
+    /// The very first block's shortcut takes the activated input; all others take the raw one.
+    activate_before_residual: bool,
+}
+
+impl Block {
+    fn new(layout: &mut Layout, name: &str, input: i64, output: i64, stride: i64, first: bool) -> Self {
+        let shortcut = (input != output || stride != 1)
+            .then(|| Conv::new(layout, &format!("{name}.shortcut"), input, output, 1, stride));
+        Self {
+            norm1: NormRelu::new(layout, &format!("{name}.bn1"), input),
+            conv1: Conv::new(layout, &format!("{name}.conv1"), input, output, 3, stride),
+            norm2: NormRelu::new(layout, &format!("{name}.bn2"), output),
+            conv2: Conv::new(layout, &format!("{name}.conv2"), output, output, 3, 1),
+            shortcut,
+            activate_before_residual: first,
+        }
+    }
+
+    fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        let activated = self.norm1.forward(weights, x, mode)?;
+        let residual = if self.activate_before_residual { &activated } else { x };
+        let y = self.conv1.forward(weights, &activated)?;
+        let y = self.norm2.forward(weights, &y, mode)?;
+        let y = self.conv2.forward(weights, &y)?;
+        Ok(match &self.shortcut {
+            Some(conv) => y.f_add(&conv.forward(weights, residual)?)?,
+            None => y.f_add(residual)?,
+        })
+    }
+}
+
+/// A wide residual network.
+#[derive(Debug)]
+pub struct Wrn {
+    shape: WrnShape,
+    layout: Layout,
+    stem: Conv,
+    blocks: Vec<Block>,
+    norm: NormRelu,
+    head: Linear,
+    compute: Kind,
+}
+
+impl Wrn {
+    /// A network for `classes` classes; activations and convolutions in the number format `compute`.
+    pub fn new(shape: WrnShape, classes: i64, compute: Kind) -> Self {
+        let mut layout = Layout::default();
+        let stem = Conv::new(&mut layout, "stem", 3, 16, 3, 1);
+        let mut blocks = Vec::new();
+        let mut channels = 16;
+        for group in 0..3 {
+            let output = (16 << group) * i64::from(shape.width);
+            for block in 0..(shape.depth - 4) / 6 {
+                let stride = if group > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("groups.{group}.{block}");
+                let first = group == 0 && block == 0;
+                blocks.push(Block::new(&mut layout, &name, channels, output, stride, first));
+                channels = output;
+            }
+        }
+        let norm = NormRelu::new(&mut layout, "bn", channels);
+        let head = Linear::new(&mut layout, "head", channels, classes);
+        Self { shape, layout, stem, blocks, norm, head, compute }
+    }
+}
+
+impl Network for Wrn {
+    fn name(&self) -> String {
+        self.shape.to_string()
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn forward(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        let mut x = self.stem.forward(weights, &images.f_to_kind(self.compute)?)?;
+        for block in &self.blocks {
+            x = block.forward(weights, &x, mode)?;
+        }
+        let x = self.norm.forward(weights, &x, mode)?;
+        let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+        self.head.forward(weights, &pooled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(name: &str, classes: i64) -> i64 {
+        Wrn::new(name.parse().unwrap(), classes, Kind::Float).layout().parameter_count()
+    }
+
+    #[test]
+    fn parameter_counts_are_the_papers() {
+        assert_eq!(parameters("wrn-28-2", 10), 1_467_610);
+        assert_eq!(parameters("wrn-28-2", 2), 1_466_578);
+    }
+
+    #[test]
+    fn names_that_are_no_wrn_are_refused() {
+        for name in ["wrn-28", "wrn-27-2", "wrn-4-1", "wrn-28-0", "resnet-50", "wrn-28-2-1", ""] {
+            assert!(name.parse::<WrnShape>().is_err(), "{name}");
+        }
+        assert_eq!("wrn-16-4".parse::<WrnShape>().unwrap().to_string(), "wrn-16-4");
+    }
+}

@@ -1,0 +1,220 @@
+//! The compute thread: it owns the loaded models and answers requests batch by batch.
+//!
+//! Batching is adaptive without a clock: the thread takes what waits, up to the largest batch, and while it
+//! computes the next ones gather. A lone request never waits for company.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::ServingError;
+use super::loaded::Loaded;
+
+/// Something for the thread to do, in the order of sending.
+pub(super) enum Command {
+    /// Keep a model under a key.
+    Install { key: String, model: Box<Loaded> },
+    /// Forget a model.
+    Remove { key: String },
+    /// Classify.
+    Infer(Request),
+    /// Answer what was sent before, then end.
+    Stop,
+}
+
+/// Prepared images of one caller.
+pub(super) struct Request {
+    /// The model's key.
+    pub key: String,
+    /// uint8 `[count, size, size, 3]`.
+    pub pixels: Vec<u8>,
+    /// Images.
+    pub count: usize,
+    /// When it was sent.
+    pub sent: Instant,
+    /// Where the answer goes; closed when the caller has gone.
+    pub reply: oneshot::Sender<Result<Answer, ServingError>>,
+}
+
+/// What the thread found.
+pub(super) struct Answer {
+    /// Probabilities per image and class.
+    pub probabilities: Vec<Vec<f32>>,
+    /// Milliseconds between sending and the batch's start.
+    pub queue_ms: f64,
+    /// Milliseconds of the batch's forward pass.
+    pub inference_ms: f64,
+    /// Images in the batch.
+    pub batch_size: usize,
+}
+
+/// The thread's handle.
+pub(super) struct Engine {
+    commands: Sender<Command>,
+    /// Images sent and not answered.
+    pub queued: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(threads: usize, max_batch: usize) -> std::io::Result<Self> {
+        let (commands, receiver) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let counter = queued.clone();
+        let thread = std::thread::Builder::new().name("inference".into()).spawn(move || {
+            tch::set_num_threads(threads as i32);
+            Worker { receiver, backlog: VecDeque::new(), models: HashMap::new(), queued: counter, max_batch }.run();
+        })?;
+        Ok(Self { commands, queued, thread })
+    }
+
+    /// Sends a command; false when the thread is gone.
+    pub fn send(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// Answers what was sent before and ends the thread. Blocks.
+    pub fn stop(self) {
+        let _gone = self.commands.send(Command::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the inference thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    receiver: Receiver<Command>,
+    /// Requests taken from the channel that did not fit a batch.
+    backlog: VecDeque<Request>,
+    models: HashMap<String, Box<Loaded>>,
+    queued: Arc<AtomicUsize>,
+    max_batch: usize,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            if self.backlog.is_empty() {
+                match self.receiver.recv() {
+                    Ok(command) => {
+                        if !self.take(command) {
+                            return;
+                        }
+                    }
+                    Err(_) => return,
+                }
+                continue;
+            }
+            let mut stop = false;
+            // Only requests may overtake: a model is installed or removed when all before it are answered.
+            while let Ok(command) = self.receiver.try_recv() {
+                match command {
+                    Command::Infer(request) => self.backlog.push_back(request),
+                    other => {
+                        self.answer_all();
+                        stop = !self.take(other);
+                    }
+                }
+                if stop {
+                    return;
+                }
+            }
+            if let Some(batch) = self.next_batch() {
+                self.answer(batch);
+            }
+        }
+    }
+
+    /// Handles a command; false to end.
+    fn take(&mut self, command: Command) -> bool {
+        match command {
+            Command::Install { key, model } => drop(self.models.insert(key, model)),
+            Command::Remove { key } => drop(self.models.remove(&key)),
+            Command::Infer(request) => self.backlog.push_back(request),
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn answer_all(&mut self) {
+        while let Some(batch) = self.next_batch() {
+            self.answer(batch);
+        }
+    }
+
+    /// The oldest request and whatever waits for the same model, up to the largest batch. Requests whose
+    /// caller has gone are dropped.
+    fn next_batch(&mut self) -> Option<Vec<Request>> {
+        let queued = &self.queued;
+        self.backlog.retain(|request| {
+            let gone = request.reply.is_closed();
+            if gone {
+                queued.fetch_sub(request.count, Ordering::Relaxed);
+            }
+            !gone
+        });
+        let first = self.backlog.pop_front()?;
+        let mut images = first.count;
+        let mut batch = vec![first];
+        let mut rest = VecDeque::with_capacity(self.backlog.len());
+        for request in self.backlog.drain(..) {
+            if request.key == batch[0].key && images + request.count <= self.max_batch {
+                images += request.count;
+                batch.push(request);
+            } else {
+                rest.push_back(request);
+            }
+        }
+        self.backlog = rest;
+        Some(batch)
+    }
+
+    fn answer(&mut self, batch: Vec<Request>) {
+        let started = Instant::now();
+        let total: usize = batch.iter().map(|request| request.count).sum();
+        // A panic inside must fail this batch, not the thread that everybody waits for.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.classify(&batch)))
+            .unwrap_or_else(|_| Err(ServingError::Inference("the inference thread panicked on this batch".into())));
+        let inference_ms = started.elapsed().as_secs_f64() * 1e3;
+        let outcome = outcome.map_err(|error| error.to_string());
+        let mut rows = outcome.as_ref().map(|rows| rows.iter().cloned()).ok();
+        for request in batch {
+            let answer = match (&mut rows, &outcome) {
+                (Some(rows), _) => Ok(Answer {
+                    probabilities: rows.by_ref().take(request.count).collect(),
+                    queue_ms: (started - request.sent).as_secs_f64() * 1e3,
+                    inference_ms,
+                    batch_size: total,
+                }),
+                (None, Err(reason)) => Err(ServingError::Inference(reason.clone())),
+                (None, Ok(_)) => Err(ServingError::Inference("no answer".into())),
+            };
+            self.queued.fetch_sub(request.count, Ordering::Relaxed);
+            // The caller may have gone meanwhile; there is nobody to tell.
+            let _gone = request.reply.send(answer);
+        }
+    }
+
+    fn classify(&self, batch: &[Request]) -> Result<Vec<Vec<f32>>, ServingError> {
+        let key = &batch[0].key;
+        let model = self.models.get(key).ok_or_else(|| ServingError::NotLoaded(key.clone()))?;
+        let mut rows = Vec::new();
+        let pixels: Vec<u8> = batch.iter().flat_map(|request| request.pixels.iter().copied()).collect();
+        let count: usize = batch.iter().map(|request| request.count).sum();
+        let image = pixels.len() / count.max(1);
+        for chunk in pixels.chunks(self.max_batch * image.max(1)) {
+            rows.extend(model.probabilities(chunk, chunk.len() / image.max(1))?);
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,47 @@
+//! What can go wrong while serving.
+
+use std::path::PathBuf;
+
+/// Why a model could not be loaded or a request not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// The queue in front of the model is full; the caller should come again.
+    #[error("the model's queue is full ({queued} images wait)")]
+    Overloaded {
+        /// Images waiting.
+        queued: usize,
+    },
+    /// The request's deadline passed before its answer was there.
+    #[error("no answer within {seconds} s")]
+    Deadline {
+        /// The deadline.
+        seconds: f64,
+    },
+    /// The service is stopping and takes no more requests.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// Nobody loaded this model, or it made room for others meanwhile.
+    #[error("model {0} is not loaded")]
+    NotLoaded(String),
+    /// A model's files could not be read.
+    #[error("failed to read model file {}: {reason}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A model loaded, but does not answer as it did when it was exported.
+    #[error("model {name} fails its golden check: logits differ by up to {difference:e}, allowed is {allowed:e}")]
+    GoldenCheck {
+        /// The model.
+        name: String,
+        /// Largest absolute difference over all logits.
+        difference: f64,
+        /// The bound for this number format.
+        allowed: f64,
+    },
+    /// libtorch refused.
+    #[error("inference failed: {0}")]
+    Inference(String),
+}

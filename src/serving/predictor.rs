@@ -1,0 +1,327 @@
+//! The door to serving: load a model, classify images.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+
+use super::engine::{Command, Engine, Request};
+use super::loaded::{Loaded, ModelFiles};
+use super::result::{Classified, PredictOptions, Prediction, Timings};
+use super::ServingError;
+use crate::imaging::{self, DecodeLimits, ImagingError};
+use crate::model::ModelManifest;
+use crate::nn::device::{self, PrecisionWish};
+
+/// Models kept in memory; the one not used for longest makes room.
+const KEEP: usize = 4;
+
+/// How a predictor runs.
+#[derive(Clone, Debug)]
+pub struct PredictorOptions {
+    /// `cpu` or `cuda:<index>`.
+    pub device: String,
+    /// Threads of the network on a CPU, and of the decoding pool.
+    pub threads: usize,
+    /// Images in one forward pass at most.
+    pub max_batch: usize,
+    /// Images that may wait; more are refused.
+    pub queue_images: usize,
+    /// How long a caller waits for an answer.
+    pub deadline: Duration,
+    /// What an image may be.
+    pub limits: DecodeLimits,
+}
+
+impl Default for PredictorOptions {
+    fn default() -> Self {
+        Self {
+            device: "cpu".into(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            max_batch: 64,
+            queue_images: 1024,
+            deadline: Duration::from_secs(30),
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+/// What a predictor says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PredictorStatus {
+    /// The device.
+    pub device: String,
+    /// `float32` or `bf16`.
+    pub precision: String,
+    /// Why that number format.
+    pub reason: String,
+    /// Keys of the models in memory.
+    pub loaded: Vec<String>,
+    /// Images that wait.
+    pub queued: usize,
+}
+
+/// Loads models and classifies images. Cheap to make: its threads start with the first model.
+pub struct Predictor {
+    options: PredictorOptions,
+    running: Mutex<Option<Running>>,
+    /// One load at a time, so that two callers do not load the same model twice.
+    loading: tokio::sync::Mutex<()>,
+    closing: AtomicBool,
+}
+
+struct Running {
+    engine: Engine,
+    decoders: Arc<rayon::ThreadPool>,
+    /// Least recently used first.
+    models: Vec<(String, Arc<ModelManifest>)>,
+}
+
+impl Predictor {
+    /// A predictor without models or threads.
+    pub fn new(options: PredictorOptions) -> Self {
+        Self { options, running: Mutex::new(None), loading: tokio::sync::Mutex::new(()), closing: AtomicBool::new(false) }
+    }
+
+    /// Puts a model into memory under `key`, checked and warm; does nothing when it is there.
+    ///
+    /// # Errors
+    /// When its files cannot be read, do not fit, or the golden check fails.
+    pub async fn load(&self, key: &str, files: ModelFiles) -> Result<(), ServingError> {
+        let _one_at_a_time = self.loading.lock().await;
+        if self.manifest(key)?.is_some() {
+            return Ok(());
+        }
+        let (name, options) = (key.to_owned(), self.options.clone());
+        let (reply, answer) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("load".into())
+            .spawn(move || {
+                tch::set_num_threads(1);
+                let open = || {
+                    let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
+                    Loaded::open(&name, &files, device)
+                };
+                // The caller may have gone; the model is then dropped with the message.
+                let _gone = reply.send(open());
+            })
+            .map_err(|e| ServingError::Inference(format!("no thread to load the model: {e}")))?;
+        let (model, manifest) =
+            answer.await.map_err(|_| ServingError::Inference("loading the model panicked".into()))??;
+        self.install(key, model, manifest)
+    }
+
+    fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<(), ServingError> {
+        self.with_running(|running| {
+            running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
+            running.models.push((key.to_owned(), Arc::new(manifest)));
+            if running.models.len() > KEEP {
+                let (oldest, _) = running.models.remove(0);
+                running.engine.send(Command::Remove { key: oldest });
+            }
+        })
+    }
+
+    /// Forgets a model.
+    pub fn unload(&self, key: &str) {
+        if let Ok(mut running) = self.running.lock()
+            && let Some(running) = running.as_mut()
+        {
+            running.models.retain(|(name, _)| name != key);
+            running.engine.send(Command::Remove { key: key.to_owned() });
+        }
+    }
+
+    /// Classifies encoded images with the model under `key`, which must be loaded.
+    ///
+    /// # Errors
+    /// Of the request as a whole; a bad image is an error in its own place of the results.
+    pub async fn predict(
+        &self,
+        key: &str,
+        images: Vec<Vec<u8>>,
+        options: PredictOptions,
+    ) -> Result<Prediction, ServingError> {
+        let began = Instant::now();
+        let deadline = self.options.deadline;
+        let late = || ServingError::Deadline { seconds: deadline.as_secs_f64() };
+        let answer = tokio::time::timeout(deadline, self.answer(key, images, options, began)).await;
+        answer.map_err(|_elapsed| late())?
+    }
+
+    async fn answer(
+        &self,
+        key: &str,
+        images: Vec<Vec<u8>>,
+        options: PredictOptions,
+        began: Instant,
+    ) -> Result<Prediction, ServingError> {
+        let manifest = self.manifest(key)?.ok_or_else(|| ServingError::NotLoaded(key.to_owned()))?;
+        self.refuse_overload(images.len())?;
+        let prepared = self.prepare(images, &manifest).await?;
+        let decode_ms = began.elapsed().as_secs_f64() * 1e3;
+
+        let count = prepared.iter().filter(|image| image.is_ok()).count();
+        let mut timings = Timings { decode_ms, ..Timings::default() };
+        let mut probabilities = Vec::new();
+        if count > 0 {
+            let pixels = prepared.iter().flatten().flatten().copied().collect();
+            let (reply, answer) = oneshot::channel();
+            let request = Request { key: key.to_owned(), pixels, count, sent: Instant::now(), reply };
+            self.with_running(|running| {
+                running.engine.queued.fetch_add(count, Ordering::Relaxed);
+                running.engine.send(Command::Infer(request))
+            })?;
+            let answer = answer.await.map_err(|_| ServingError::ShuttingDown)??;
+            timings.queue_ms = answer.queue_ms;
+            timings.inference_ms = answer.inference_ms;
+            timings.batch_size = answer.batch_size;
+            probabilities = answer.probabilities;
+        }
+        let mut rows = probabilities.into_iter();
+        let results = prepared
+            .into_iter()
+            .map(|image| image.map(|_| classified(&manifest.classes, &rows.next().unwrap_or_default(), options)))
+            .collect();
+        timings.total_ms = began.elapsed().as_secs_f64() * 1e3;
+        Ok(Prediction { results, timings })
+    }
+
+    /// Decodes and resizes on the pool, all images of the request side by side.
+    async fn prepare(
+        &self,
+        images: Vec<Vec<u8>>,
+        manifest: &ModelManifest,
+    ) -> Result<Vec<Result<Vec<u8>, ImagingError>>, ServingError> {
+        let (limits, preprocess) = (self.options.limits, manifest.preprocess);
+        let pool = self.with_running(|running| running.decoders.clone())?;
+        let (reply, answer) = oneshot::channel();
+        pool.spawn(move || {
+            let prepared =
+                images.par_iter().map(|bytes| imaging::prepare(bytes, &limits, &preprocess)).collect::<Vec<_>>();
+            let _gone = reply.send(prepared);
+        });
+        answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))
+    }
+
+    fn refuse_overload(&self, images: usize) -> Result<(), ServingError> {
+        let queued = self.with_running(|running| running.engine.queued.load(Ordering::Relaxed))?;
+        // A request larger than the whole queue may pass when nobody waits; it could never otherwise.
+        if queued > 0 && queued + images > self.options.queue_images {
+            return Err(ServingError::Overloaded { queued });
+        }
+        Ok(())
+    }
+
+    /// The manifest of a loaded model, which is now the most recently used.
+    fn manifest(&self, key: &str) -> Result<Option<Arc<ModelManifest>>, ServingError> {
+        self.with_running(|running| {
+            let at = running.models.iter().position(|(name, _)| name == key)?;
+            let used = running.models.remove(at);
+            let manifest = used.1.clone();
+            running.models.push(used);
+            Some(manifest)
+        })
+    }
+
+    /// Runs `act` on the threads, which start now if they did not yet.
+    fn with_running<T>(&self, act: impl FnOnce(&mut Running) -> T) -> Result<T, ServingError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(ServingError::ShuttingDown);
+        }
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if running.is_none() {
+            *running = Some(self.start().map_err(ServingError::Inference)?);
+        }
+        running.as_mut().map(act).ok_or(ServingError::ShuttingDown)
+    }
+
+    fn start(&self) -> Result<Running, String> {
+        let engine = Engine::start(self.options.threads, self.options.max_batch)
+            .map_err(|e| format!("no inference thread: {e}"))?;
+        let decoders = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.options.threads)
+            .thread_name(|index| format!("decode-{index}"))
+            .build()
+            .map_err(|e| format!("no decoding threads: {e}"))?;
+        Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new() })
+    }
+
+    /// What this predictor runs on and holds.
+    pub fn status(&self) -> PredictorStatus {
+        let device = device::parse(&self.options.device).unwrap_or(tch::Device::Cpu);
+        let precision = device::precision(PrecisionWish::Auto, device);
+        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let loaded = |running: &Running| running.models.iter().map(|(key, _)| key.clone()).collect();
+        PredictorStatus {
+            device: self.options.device.clone(),
+            precision: precision.name().to_owned(),
+            reason: precision.reason,
+            loaded: running.as_ref().map(loaded).unwrap_or_default(),
+            queued: running.as_ref().map_or(0, |running| running.engine.queued.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Answers what was accepted, takes no more, and joins the threads: a process that exits while a thread
+    /// is inside libtorch crashes.
+    pub async fn shutdown(&self) {
+        self.closing.store(true, Ordering::Release);
+        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(running) = running {
+            let stopped = tokio::task::spawn_blocking(move || running.engine.stop()).await;
+            if let Err(error) = stopped {
+                tracing::error!(%error, "the inference thread could not be joined");
+            }
+        }
+    }
+}
+
+/// One row of probabilities as an answer.
+fn classified(classes: &[String], probabilities: &[f32], options: PredictOptions) -> Classified {
+    let mut ranked: Vec<(&String, f32)> = classes.iter().zip(probabilities.iter().copied()).collect();
+    // Stable, so that equal probabilities keep the class order.
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (label, probability) = ranked.first().map_or((String::new(), 0.0), |(label, p)| ((*label).clone(), *p));
+    let kept = options.top_k.unwrap_or(usize::MAX).max(1);
+    let probabilities: BTreeMap<String, f32> =
+        ranked.into_iter().take(kept).map(|(class, probability)| (class.clone(), probability)).collect();
+    let abstained = options.threshold.is_some_and(|threshold| probability < threshold);
+    Classified { label, probability, probabilities, abstained }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes() -> Vec<String> {
+        ["cat", "dog", "owl"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn the_most_probable_class_is_the_label() {
+        let result = classified(&classes(), &[0.2, 0.7, 0.1], PredictOptions::default());
+        assert_eq!((result.label.as_str(), result.probability, result.abstained), ("dog", 0.7, false));
+        assert_eq!(result.probabilities.len(), 3);
+    }
+
+    #[test]
+    fn top_k_keeps_the_most_probable_and_a_threshold_abstains() {
+        let options = PredictOptions { top_k: Some(2), threshold: Some(0.8) };
+        let result = classified(&classes(), &[0.2, 0.7, 0.1], options);
+        assert_eq!(result.probabilities.keys().collect::<Vec<_>>(), ["cat", "dog"]);
+        assert!(result.abstained);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_nobody_loaded_is_an_error() {
+        let predictor = Predictor::new(PredictorOptions::default());
+        let answer = predictor.predict("gender:1", vec![vec![1]], PredictOptions::default()).await;
+        assert!(matches!(answer, Err(ServingError::NotLoaded(_))));
+        predictor.shutdown().await;
+        let answer = predictor.predict("gender:1", vec![vec![1]], PredictOptions::default()).await;
+        assert!(matches!(answer, Err(ServingError::ShuttingDown)));
+    }
+}

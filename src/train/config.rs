@@ -1,0 +1,273 @@
+//! The configuration of a run: every hyper-parameter of the algorithm by its usual name.
+//!
+//! A request names a preset and whatever it wants otherwise; [`resolve`] lays the one over the other and
+//! answers with a [`TrainConfig`] in which nothing is left open. That is what a job stores, so that a run
+//! can be read and repeated years later even if a preset has changed meanwhile.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::limits;
+use super::preset;
+use crate::imaging::{Fit, Preprocess};
+pub use crate::nn::device::PrecisionWish;
+
+/// The learning algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlgorithmName {
+    /// Berthelot et al. 2019, arXiv 1905.02249.
+    Mixmatch,
+    /// The labelled images alone, with the same network and augmentation.
+    Supervised,
+}
+
+impl AlgorithmName {
+    /// The algorithm's stable word, as in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlgorithmName::Mixmatch => "mixmatch",
+            AlgorithmName::Supervised => "supervised",
+        }
+    }
+}
+
+/// How the learning rate moves over the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// As in the paper.
+    Constant,
+    /// lr·cos(7π/16 · progress), FixMatch's schedule (arXiv 2001.07685): it ends near a fifth of the start.
+    Cosine,
+}
+
+/// A run, fully resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The preset that the rest was laid over.
+    pub preset: String,
+    /// The learning algorithm.
+    pub algorithm: AlgorithmName,
+    /// Labels to train with (stratified sample); null takes every labelled training row outside validation.
+    pub labelled: Option<u32>,
+    /// Share of the labelled training rows that choose the best epoch and are never trained on.
+    pub validation: f64,
+    /// Upper bound of the validation split, images.
+    pub validation_max: u32,
+    /// Decides splits, initial weights, batches and augmentations.
+    pub seed: u64,
+    /// `wrn-<depth>-<width>`: depth 6n + 4, for example `wrn-28-2`.
+    pub network: String,
+    /// Side of the square input, pixels.
+    pub size: u32,
+    /// How an image becomes square.
+    pub fit: Fit,
+    /// Number format of activations and convolutions.
+    pub precision: PrecisionWish,
+    /// Labelled images in a step (B); as many unlabelled ones go with them.
+    pub batch: u32,
+    /// Epochs: after each, the EMA weights are evaluated on the validation split.
+    pub epochs: u32,
+    /// Optimiser steps in an epoch.
+    pub steps_per_epoch: u32,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// Decoupled weight decay wd: w ← w·(1 − wd·lr) after the step, convolution and linear kernels only.
+    pub weight_decay: f64,
+    /// Decay of the exponential moving average of the weights, per step.
+    pub ema_decay: f64,
+    /// Momentum of BatchNorm's running statistics (PyTorch's convention: the new batch's share).
+    pub bn_momentum: f64,
+    /// Mix pairs of images and targets; false is λ' = 1.
+    pub mixup: bool,
+    /// λ ~ Beta(α, α), λ' = max(λ, 1 − λ), drawn for each sample.
+    pub alpha: f64,
+    /// K: augmented views of an unlabelled image that are averaged into its guess.
+    pub k: u32,
+    /// T: sharpening temperature of the guesses.
+    pub temperature: f64,
+    /// λ_U: weight of the unlabelled loss after the ramp.
+    pub lambda_u: f64,
+    /// Share of the run over which λ_U rises linearly from 0.
+    pub ramp: f64,
+    /// Mirror images left to right with probability ½.
+    pub augment_flip: bool,
+    /// Reflect-pad by so many pixels on each side, then crop at random; 0 switches it off.
+    pub augment_pad: u32,
+    /// Multiply brightness by a factor from 1 ± this, one draw an image; 0 switches it off.
+    pub augment_brightness: f64,
+    /// Scale contrast about the image's mean by a factor from 1 ± this; 0 switches it off.
+    pub augment_contrast: f64,
+    /// The class that F1 speaks of; null takes the first class.
+    pub positive_class: Option<String>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        preset::quick()
+    }
+}
+
+impl TrainConfig {
+    /// Optimiser steps in the run.
+    pub fn steps(&self) -> u64 {
+        u64::from(self.epochs) * u64::from(self.steps_per_epoch)
+    }
+
+    /// How an image becomes the network's input.
+    pub fn preprocess(&self) -> Preprocess {
+        Preprocess { size: self.size, fit: self.fit }
+    }
+
+    /// Index of the class that F1 speaks of.
+    pub fn positive_index(&self, classes: &[String]) -> usize {
+        let name = self.positive_class.as_deref();
+        classes.iter().position(|class| Some(class.as_str()) == name).unwrap_or(0)
+    }
+}
+
+/// What a configuration is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct DataFacts {
+    /// Class names in order.
+    pub classes: Vec<String>,
+    /// Labelled training rows per class, in class order.
+    pub labelled: Vec<u64>,
+    /// All training rows.
+    pub train: u64,
+}
+
+/// One thing wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// JSON pointer (RFC 6901) to the field.
+    pub pointer: String,
+    /// A stable snake_case word.
+    pub code: String,
+    /// What is wrong and what is allowed.
+    pub detail: String,
+}
+
+impl FieldProblem {
+    /// A problem with the top-level field `field`.
+    pub fn new(field: &str, code: &str, detail: impl Into<String>) -> Self {
+        let escaped = field.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("/{escaped}"), code: code.to_owned(), detail: detail.into() }
+    }
+}
+
+/// Lays `request` over its preset and checks the result against the data.
+///
+/// # Errors
+/// Every problem found, not the first alone: unknown fields and presets, wrong types, values out of range,
+/// more labels than the data set has.
+pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, Vec<FieldProblem>> {
+    let base = named_preset(request, facts).map_err(|problem| vec![problem])?;
+    let (config, mut problems) = overlay(base, request);
+    problems.extend(limits::check(&config, facts, &problems));
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, FieldProblem> {
+    let classes = facts.classes.len();
+    match request.get("preset") {
+        None | Some(Value::Null) => Ok(preset::for_classes(preset::quick(), classes)),
+        Some(value) => value
+            .as_str()
+            .and_then(preset::by_name)
+            .map(|base| preset::for_classes(base, classes))
+            .ok_or_else(|| {
+                let names = preset::NAMES.join(", ");
+                FieldProblem::new("preset", "unknown_preset", format!("no preset {value}; there are {names}"))
+            }),
+    }
+}
+
+/// Lays the fields on one at a time, so that each wrong one is named and the others still count.
+fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec<FieldProblem>) {
+    let mut problems = Vec::new();
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&base) else {
+        return (base, vec![FieldProblem::new("", "internal", "the preset could not be written as JSON")]);
+    };
+    let mut config = base;
+    for (name, value) in request {
+        if !fields.contains_key(name) {
+            let known = fields.keys().cloned().collect::<Vec<_>>();
+            problems.push(FieldProblem::new(name, "unknown_field", limits::unknown_field(name, &known)));
+            continue;
+        }
+        let before = fields.insert(name.clone(), value.clone());
+        match serde_json::from_value::<TrainConfig>(Value::Object(fields.clone())) {
+            Ok(next) => config = next,
+            Err(error) => {
+                problems.push(FieldProblem::new(name, "invalid_value", format!("{value} is no {name}: {error}")));
+                if let Some(before) = before {
+                    fields.insert(name.clone(), before);
+                }
+            }
+        }
+    }
+    (config, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts() -> DataFacts {
+        DataFacts { classes: vec!["mask".into(), "no_mask".into()], labelled: vec![300, 200], train: 500 }
+    }
+
+    fn resolved(request: Value) -> Result<TrainConfig, Vec<FieldProblem>> {
+        let Value::Object(map) = request else { panic!("an object is needed") };
+        resolve(&map, &facts())
+    }
+
+    #[test]
+    fn an_empty_request_is_the_quick_preset() {
+        let config = resolved(json!({})).unwrap();
+        assert_eq!(config, preset::for_classes(preset::quick(), 2));
+    }
+
+    #[test]
+    fn fields_lie_over_the_preset() {
+        let config = resolved(json!({"preset": "paper", "k": 3, "lambda_u": 7.5, "labelled": 40})).unwrap();
+        assert_eq!((config.k, config.lambda_u, config.labelled), (3, 7.5, Some(40)));
+        assert_eq!(config.network, preset::paper().network);
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_pointer_and_what_is_allowed() {
+        let problems = resolved(json!({
+            "lamda_u": 3, "batch": "many", "temperature": 0, "network": "resnet", "labelled": 10_000
+        }))
+        .unwrap_err();
+        let mut pointers = problems.iter().map(|p| p.pointer.as_str()).collect::<Vec<_>>();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/batch", "/labelled", "/lamda_u", "/network", "/temperature"]);
+        let unknown = problems.iter().find(|p| p.code == "unknown_field").unwrap();
+        assert!(unknown.detail.contains("lambda_u"), "{}", unknown.detail);
+        let labelled = problems.iter().find(|p| p.pointer == "/labelled").unwrap();
+        assert!(labelled.detail.contains("400"), "the number that is there: {}", labelled.detail);
+    }
+
+    #[test]
+    fn an_unknown_preset_lists_those_there_are() {
+        let problems = resolved(json!({"preset": "fast"})).unwrap_err();
+        assert!(problems[0].detail.contains("quick"), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn the_weight_of_the_unlabelled_loss_depends_on_the_number_of_classes() {
+        let ten = DataFacts { classes: (0..10).map(|c| c.to_string()).collect(), labelled: vec![100; 10], train: 1000 };
+        let request = Map::from_iter([("preset".to_owned(), json!("paper"))]);
+        assert_eq!(resolve(&request, &ten).unwrap().lambda_u, 75.0);
+        assert!(resolve(&request, &facts()).unwrap().lambda_u < 75.0);
+    }
+}

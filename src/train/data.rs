@@ -1,0 +1,115 @@
+//! The images of a run: packed rows as one tensor, targets, and endless seeded batches.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::dataset::PackedImages;
+
+/// All images of a data set at the run's resolution, uint8 `[N, H, W, 3]`.
+///
+/// On a CPU the tensor looks straight into the memory-mapped file; on a GPU it is a copy that stays there,
+/// so that a batch is a gather on the device.
+#[derive(Debug)]
+pub struct Images {
+    // Declared before the mapping that it may look into: fields are dropped in this order.
+    tensor: Tensor,
+    _packed: PackedImages,
+}
+
+impl Images {
+    /// Takes over a packed file.
+    ///
+    /// # Errors
+    /// libtorch's, for example when the device's memory is too small.
+    pub fn new(packed: PackedImages, device: Device) -> Result<Self, TchError> {
+        let side = i64::from(packed.size());
+        let shape = [packed.len() as i64, side, side, 3];
+        let strides = [side * side * 3, side * 3, 3, 1];
+        // SAFETY: the mapping holds exactly N·H·W·3 bytes, is never written to, and lives in the same struct
+        // behind the tensor; nobody writes to the tensor either (it is only gathered from).
+        let tensor = unsafe { Tensor::from_blob(packed.bytes().as_ptr(), &shape, &strides, Kind::Uint8, Device::Cpu) };
+        Ok(Self { tensor: tensor.f_to_device(device)?, _packed: packed })
+    }
+
+    /// The rows `indices`, uint8 `[len, H, W, 3]`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn gather(&self, indices: &[u32]) -> Result<Tensor, TchError> {
+        let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
+        let indices = Tensor::from_slice(&indices).f_to_device(self.tensor.device())?;
+        self.tensor.f_index_select(0, &indices)
+    }
+}
+
+/// One-hot float32 `[len, C]` of class indices.
+///
+/// # Errors
+/// libtorch's.
+pub fn one_hot(labels: &[usize], classes: usize, device: Device) -> Result<Tensor, TchError> {
+    let mut values = vec![0f32; labels.len() * classes];
+    for (row, &label) in labels.iter().enumerate() {
+        values[row * classes + label] = 1.0;
+    }
+    Tensor::from_slice(&values).f_view([labels.len() as i64, classes as i64])?.f_to_device(device)
+}
+
+/// An endless walk over indices: shuffled, each once, then shuffled anew. Batches run over the seam, so that
+/// fewer images than a batch holds are no special case.
+#[derive(Debug)]
+pub struct Sampler {
+    order: Vec<u32>,
+    next: usize,
+}
+
+impl Sampler {
+    /// Walks over `indices`; there must be one at least for [`Sampler::take`] to give any.
+    pub fn new(indices: &[u32]) -> Self {
+        Self { order: indices.to_vec(), next: indices.len() }
+    }
+
+    /// The next `count` indices.
+    pub fn take(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count && !self.order.is_empty() {
+            if self.next >= self.order.len() {
+                self.order.shuffle(rng);
+                self.next = 0;
+            }
+            taken.push(self.order[self.next]);
+            self.next += 1;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn a_sampler_takes_each_image_once_a_round() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut sampler = Sampler::new(&[3, 5, 7, 9, 11]);
+        let taken = sampler.take(20, &mut rng);
+        for round in taken.chunks(5) {
+            let mut round = round.to_vec();
+            round.sort_unstable();
+            assert_eq!(round, [3, 5, 7, 9, 11]);
+        }
+        assert_ne!(taken[..5], taken[5..10], "the second round has the first one's order");
+    }
+
+    #[test]
+    fn nothing_to_take_from_gives_nothing() {
+        assert!(Sampler::new(&[]).take(4, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());
+    }
+
+    #[test]
+    fn one_hot_rows() {
+        let rows: Vec<f32> = one_hot(&[1, 0], 3, Device::Cpu).unwrap().view([-1]).try_into().unwrap();
+        assert_eq!(rows, [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+    }
+}

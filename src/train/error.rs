@@ -1,0 +1,72 @@
+//! Why a run can fail.
+
+use crate::dataset::DatasetError;
+use crate::model::ModelError;
+use crate::nn::NnError;
+
+/// A failed run; [`TrainError::code`] is the stable word for it.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data set cannot be read or split as asked.
+    #[error("data set: {0}")]
+    Dataset(#[from] DatasetError),
+    /// A network, device or libtorch failure.
+    #[error(transparent)]
+    Network(#[from] NnError),
+    /// The model could not be written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Files of the run could not be written.
+    #[error("run directory {path}: {source}")]
+    RunDirectory {
+        /// The path.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The loss is no number any more.
+    #[error("the loss is {loss} after step {step}; lower learning_rate or lambda_u")]
+    Diverged {
+        /// Optimiser steps done.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// The model answers (almost) one class only.
+    #[error(
+        "the model collapsed: it answers {class:?} for {answered:.0} % of the validation images, where {true_share:.0} % \
+         are; lower lambda_u, raise ramp or label more images"
+    )]
+    Collapsed {
+        /// The class that swallowed the others.
+        class: String,
+        /// Percent of answers.
+        answered: f64,
+        /// Percent of true labels.
+        true_share: f64,
+    },
+    /// The parent asked the run to stop.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+impl TrainError {
+    /// A stable snake_case word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dataset(_) => "dataset",
+            Self::Network(NnError::Device { .. }) => "device",
+            Self::Network(_) => "network",
+            Self::Model(_) | Self::RunDirectory { .. } => "storage",
+            Self::Diverged { .. } => "diverged",
+            Self::Collapsed { .. } => "collapsed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Network(error.into())
+    }
+}

@@ -1,0 +1,51 @@
+//! What a set of weights answers to a list of images.
+
+use tch::{Kind, Tensor};
+
+use super::data::Images;
+use super::error::TrainError;
+use super::metrics::Confusion;
+use crate::augment::network_input;
+use crate::nn::{Mode, Network, Weights};
+
+/// Images in one forward pass of an evaluation.
+const BATCH: usize = 256;
+
+/// Answers to labelled images.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Answered class of each image.
+    pub answers: Vec<usize>,
+    /// True and answered classes, counted.
+    pub confusion: Confusion,
+    /// Mean cross-entropy, nats.
+    pub loss: f64,
+}
+
+/// Runs `network` in evaluation mode over the rows `indices`, whose true classes are `labels`.
+///
+/// # Errors
+/// libtorch's.
+pub fn evaluate(
+    network: &dyn Network,
+    weights: &Weights,
+    images: &Images,
+    indices: &[u32],
+    labels: &[usize],
+    classes: usize,
+) -> Result<Evaluation, TrainError> {
+    let _no_grad = tch::no_grad_guard();
+    let mut answers = Vec::with_capacity(indices.len());
+    let mut loss = 0.0;
+    for (rows, truth) in indices.chunks(BATCH).zip(labels.chunks(BATCH)) {
+        let logits = network.forward(weights, &network_input(&images.gather(rows)?)?, Mode::Eval)?;
+        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?;
+        let truth: Vec<i64> = truth.iter().map(|&class| class as i64).collect();
+        let truth = Tensor::from_slice(&truth).f_to_device(logits.device())?.f_view([-1, 1])?;
+        loss -= log_probabilities.f_gather(1, &truth, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+        let most = Vec::<i64>::try_from(log_probabilities.f_argmax(1, false)?)?;
+        answers.extend(most.into_iter().map(|class| class as usize));
+    }
+    let confusion = Confusion::new(classes, labels, &answers);
+    Ok(Evaluation { answers, confusion, loss: loss / indices.len().max(1) as f64 })
+}

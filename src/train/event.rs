@@ -1,0 +1,195 @@
+//! What a run says while it goes: the vocabulary between the training loop and everybody who watches it.
+//!
+//! The loop calls one function with these values and knows nobody behind it; the child process writes
+//! them as NDJSON on its standard output, one object a line, and the supervisor turns them into rows.
+//! The shapes are stored and sent to clients, so a field may be added but never change its meaning.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One event of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run entered a phase.
+    Phase {
+        /// The phase that begins.
+        phase: Phase,
+    },
+    /// Progress within training, at most one a second.
+    Step(StepProgress),
+    /// An epoch ended and was evaluated on the validation split.
+    Epoch(EpochMetrics),
+    /// The chosen weights were evaluated on the test split, once.
+    Test(TestMetrics),
+    /// A finished model lies in this directory (`weights.safetensors` and `model.json`), ready to be published.
+    Model {
+        /// The directory; the files in it are complete and synced.
+        directory: PathBuf,
+    },
+    /// A line for the job's log.
+    Log {
+        /// How much it matters.
+        level: LogLevel,
+        /// One line, for a person.
+        message: String,
+    },
+    /// Why the run failed; the process exits with a non-zero code afterwards.
+    Problem {
+        /// A stable snake_case word.
+        code: String,
+        /// What, where and how to mend it.
+        detail: String,
+    },
+}
+
+/// The phases of a run, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The images are decoded and packed at the run's resolution (skipped in no time when cached).
+    Importing,
+    /// Optimiser steps.
+    Training,
+    /// The chosen weights meet the test split.
+    Evaluating,
+    /// The model's files are written and checked.
+    Exporting,
+}
+
+impl Phase {
+    /// The phase's stable word, as in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Importing => "importing",
+            Phase::Training => "training",
+            Phase::Evaluating => "evaluating",
+            Phase::Exporting => "exporting",
+        }
+    }
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Worth knowing.
+    Info,
+    /// Something was not as asked, and the run goes on.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// The level's stable word, as in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        }
+    }
+}
+
+/// Where a run stands between two epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepProgress {
+    /// The current epoch, from 1.
+    pub epoch: u32,
+    /// Epochs in the run.
+    pub epochs: u32,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps in the run.
+    pub steps: u64,
+    /// Mean loss over the current epoch so far.
+    pub loss: f64,
+    /// Labelled images through the network a second (an unlabelled batch of the same size goes with each).
+    pub images_per_second: f64,
+    /// Seconds until the last step at the current rate.
+    pub eta_seconds: f64,
+}
+
+/// One row of `GET /jobs/{id}/metrics`: an epoch of training and its evaluation on the validation split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EpochMetrics {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// Optimiser steps done at its end.
+    pub step: u64,
+    /// Mean of L_X + λ_U·L_U over the epoch's steps.
+    pub loss: f64,
+    /// Mean labelled loss L_X (cross-entropy with soft targets, nats).
+    pub loss_labelled: f64,
+    /// Mean unlabelled loss L_U (squared error over classes); absent for `supervised`.
+    pub loss_unlabelled: Option<f64>,
+    /// The weight of L_U at the epoch's last step (after the ramp); absent for `supervised`.
+    pub lambda_u: Option<f64>,
+    /// The learning rate at the epoch's last step.
+    pub learning_rate: f64,
+    /// Mean largest probability of the sharpened guesses; absent for `supervised`.
+    pub guess_confidence: Option<f64>,
+    /// Mean guessed probability per class, in class order; empty for `supervised`.
+    pub guess_classes: Vec<f64>,
+    /// Accuracy on the labelled training images (at most 1,000 of them), EMA weights.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy on the validation split, EMA weights (nats).
+    pub validation_loss: f64,
+    /// Accuracy on the validation split, EMA weights.
+    pub validation_accuracy: f64,
+    /// F1 of the positive class on the validation split, EMA weights.
+    pub validation_f1: f64,
+    /// Unweighted mean of the classes' F1 on the validation split, EMA weights.
+    pub validation_f1_macro: f64,
+    /// Accuracy on the validation split of the raw weights: far from the EMA's, something is wrong.
+    pub validation_accuracy_raw: Option<f64>,
+    /// Wall-clock seconds of the epoch, evaluation included.
+    pub seconds: f64,
+    /// Labelled images a second over the epoch's training steps.
+    pub images_per_second: f64,
+}
+
+/// What the chosen weights reached on the test split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TestMetrics {
+    /// Images in the test split.
+    pub images: u64,
+    /// The epoch whose EMA weights were chosen (best validation accuracy; ties: lower validation loss).
+    pub best_epoch: u32,
+    /// Share of right answers.
+    pub accuracy: f64,
+    /// Wilson score interval of the accuracy at 95 %.
+    pub accuracy_interval: [f64; 2],
+    /// Mean recall over the classes.
+    pub balanced_accuracy: f64,
+    /// F1 of the positive class.
+    pub f1: f64,
+    /// Unweighted mean of the classes' F1.
+    pub f1_macro: f64,
+    /// The class that `f1` speaks of.
+    pub positive_class: String,
+    /// Mean cross-entropy (nats).
+    pub loss: f64,
+    /// Row: true class, column: answered class, in class order.
+    pub confusion: Vec<Vec<u64>>,
+    /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %.
+    pub groups: Vec<GroupAccuracy>,
+}
+
+/// Accuracy on the test images that share one value of an attribute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupAccuracy {
+    /// The sheet's column.
+    pub attribute: String,
+    /// The value in that column.
+    pub value: String,
+    /// Test images with it.
+    pub images: u64,
+    /// Share of right answers among them.
+    pub accuracy: f64,
+    /// Wilson score interval at 95 %.
+    pub interval: [f64; 2],
+}

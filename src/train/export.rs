@@ -1,0 +1,44 @@
+//! From chosen weights to a model's files.
+
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+
+use super::config::TrainConfig;
+use super::error::TrainError;
+use super::learner::build_network;
+use crate::augment::network_input;
+use crate::model::{self, Golden, ModelManifest};
+use crate::nn::{Mode, Weights, file};
+
+/// Writes `weights.safetensors` and `model.json` into `<run_dir>/model` and gives that directory.
+///
+/// The golden answers are computed from the file just written, in float32 on the CPU: what is checked later
+/// is the file, not this process's memory.
+///
+/// # Errors
+/// When a file cannot be written or read back.
+pub fn export(
+    run_dir: &Path,
+    config: &TrainConfig,
+    weights: &Weights,
+    describe: impl FnOnce(Golden) -> ModelManifest,
+    classes: usize,
+) -> Result<PathBuf, TrainError> {
+    let directory = run_dir.join("model");
+    std::fs::create_dir_all(&directory)
+        .map_err(|source| TrainError::RunDirectory { path: directory.display().to_string(), source })?;
+    let network = build_network(&config.network, classes, Kind::Float)?;
+    let path = directory.join(model::WEIGHTS_FILE);
+    file::save(network.as_ref(), weights, &path)?;
+
+    let loaded = file::load(network.as_ref(), &path, Device::Cpu)?;
+    let (pixels, count) = Golden::images(config.seed, config.size);
+    let side = i64::from(config.size);
+    let images = Tensor::from_slice(&pixels).f_view([count as i64, side, side, 3])?;
+    let _no_grad = tch::no_grad_guard();
+    let logits = network.forward(&loaded, &network_input(&images)?, Mode::Eval)?;
+    let logits = Vec::<Vec<f32>>::try_from(logits)?;
+    describe(Golden { seed: config.seed, logits }).write(&directory.join(model::MANIFEST_FILE))?;
+    Ok(directory)
+}

@@ -1,0 +1,162 @@
+//! The moving parts of a run: network, weights, their average, optimiser, algorithm, batches. One method
+//! makes one step.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind};
+
+use super::config::{AlgorithmName, Schedule, TrainConfig};
+use super::data::{Images, Sampler, one_hot};
+use super::error::TrainError;
+use super::optimizer::{Adam, move_average};
+use crate::augment::Augment;
+use crate::dataset::Split;
+use crate::nn::wrn::{Wrn, WrnShape};
+use crate::nn::{Network, Weights};
+use crate::ssl::algorithm::{Hyper, Kind as AlgorithmKind};
+use crate::ssl::{self, Algorithm, Batch, StepContext, StepLosses};
+
+/// The state of a run between two steps.
+pub struct Learner {
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// Its raw weights.
+    pub weights: Weights,
+    /// Their moving average: what is evaluated, chosen and published.
+    pub average: Weights,
+    algorithm: Box<dyn Algorithm>,
+    optimizer: Adam,
+    augment: Augment,
+    labelled: Sampler,
+    unlabelled: Sampler,
+    rng: ChaCha8Rng,
+    steps_done: u64,
+}
+
+impl Learner {
+    /// Everything at its start, decided by `config.seed`.
+    ///
+    /// # Errors
+    /// An unknown network, or libtorch's.
+    pub fn new(
+        config: &TrainConfig,
+        split: &Split,
+        classes: usize,
+        device: Device,
+        compute: Kind,
+    ) -> Result<Self, TrainError> {
+        let network = build_network(&config.network, classes, compute)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
+        weights.set_bn_momentum(config.bn_momentum);
+        let mut average = Weights::zeros(network.layout(), device)?;
+        average.copy_from(&weights)?;
+        let hyper = Hyper {
+            alpha: config.mixup.then_some(config.alpha),
+            k: config.k as usize,
+            temperature: config.temperature,
+            lambda_u: config.lambda_u,
+            ramp: config.ramp,
+        };
+        let kind = match config.algorithm {
+            AlgorithmName::Mixmatch => AlgorithmKind::MixMatch,
+            AlgorithmName::Supervised => AlgorithmKind::Supervised,
+        };
+        Ok(Self {
+            optimizer: Adam::new(&weights, config.weight_decay)?,
+            network,
+            weights,
+            average,
+            algorithm: ssl::build(kind, hyper),
+            augment: Augment {
+                flip: config.augment_flip,
+                pad: config.augment_pad,
+                brightness: config.augment_brightness,
+                contrast: config.augment_contrast,
+            },
+            labelled: Sampler::new(&split.labelled),
+            unlabelled: Sampler::new(&split.unlabelled),
+            rng,
+            steps_done: 0,
+        })
+    }
+
+    /// One optimiser step on fresh batches; `labels[row]` is the class of a labelled row.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn step(
+        &mut self,
+        config: &TrainConfig,
+        images: &Images,
+        labels: &[Option<usize>],
+        classes: usize,
+    ) -> Result<StepLosses, TrainError> {
+        let count = config.batch as usize;
+        let rows = self.labelled.take(count, &mut self.rng);
+        // The sampler walks over labelled rows only, so that each has a class.
+        let truth: Vec<usize> = rows.iter().filter_map(|&row| labels[row as usize]).collect();
+        let device = self.weights.flat().device();
+        let unlabelled = if self.algorithm.needs_unlabelled() {
+            Some(images.gather(&self.unlabelled.take(count, &mut self.rng))?)
+        } else {
+            None
+        };
+        let batch = Batch { labelled: images.gather(&rows)?, targets: one_hot(&truth, classes, device)?, unlabelled };
+        let context = StepContext {
+            network: self.network.as_ref(),
+            weights: &self.weights,
+            augment: &self.augment,
+            rng: &mut self.rng,
+            progress: self.steps_done as f64 / config.steps() as f64,
+        };
+        let losses = self.algorithm.losses(context, &batch)?;
+        let gradient = self.weights.gradient(&losses.total)?;
+        let rate = learning_rate(config, self.steps_done);
+        self.optimizer.step(&mut self.weights, &gradient, rate)?;
+        self.steps_done += 1;
+        move_average(&mut self.average, &self.weights, warmed_decay(config.ema_decay, self.steps_done))?;
+        Ok(losses)
+    }
+}
+
+/// The network of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn build_network(name: &str, classes: usize, compute: Kind) -> Result<Box<dyn Network>, TrainError> {
+    Ok(Box::new(Wrn::new(name.parse::<WrnShape>()?, classes as i64, compute)))
+}
+
+/// The learning rate when `done` steps are done.
+pub fn learning_rate(config: &TrainConfig, done: u64) -> f64 {
+    let progress = done as f64 / config.steps().max(1) as f64;
+    match config.schedule {
+        Schedule::Constant => config.learning_rate,
+        Schedule::Cosine => config.learning_rate * (progress * std::f64::consts::PI * 7.0 / 16.0).cos(),
+    }
+}
+
+/// The average's decay at step `step`: min(decay, (1 + step) / (10 + step)), as TensorFlow's moving average
+/// does with a step count, so that the random start does not linger in short runs.
+pub fn warmed_decay(decay: f64, step: u64) -> f64 {
+    decay.min((1.0 + step as f64) / (10.0 + step as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cosine_schedule_ends_near_a_fifth() {
+        let config = TrainConfig { schedule: Schedule::Cosine, learning_rate: 1.0, ..TrainConfig::default() };
+        assert_eq!(learning_rate(&config, 0), 1.0);
+        assert!((learning_rate(&config, config.steps()) - 0.195).abs() < 1e-3);
+    }
+
+    #[test]
+    fn the_averages_decay_warms_up() {
+        assert!(warmed_decay(0.999, 1) < 0.2);
+        assert_eq!(warmed_decay(0.999, 1_000_000), 0.999);
+    }
+}

@@ -1,0 +1,120 @@
+//! What values a configuration may hold, field by field, and the sentences that say so.
+
+use super::config::{DataFacts, FieldProblem, TrainConfig};
+use crate::nn::wrn::WrnShape;
+
+/// Checks every field of `config`; fields that `earlier` already complains of are passed over.
+pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) -> Vec<FieldProblem> {
+    let mut problems = ranges(config);
+    if let Err(error) = config.network.parse::<WrnShape>() {
+        problems.push(FieldProblem::new("network", "unknown_network", error.to_string()));
+    } else if config.size % 4 != 0 {
+        // Two stride-2 groups: another size would work, but lose a row and a column on the way.
+        problems.push(FieldProblem::new("size", "invalid_value", "size must be a multiple of 4"));
+    }
+    if config.augment_pad >= config.size {
+        let detail = format!("augment_pad must be smaller than size ({})", config.size);
+        problems.push(FieldProblem::new("augment_pad", "out_of_range", detail));
+    }
+    if let Some(class) = &config.positive_class
+        && !facts.classes.is_empty()
+        && !facts.classes.contains(class)
+    {
+        let detail = format!("no class {class:?}; there are {}", facts.classes.join(", "));
+        problems.push(FieldProblem::new("positive_class", "unknown_class", detail));
+    }
+    problems.extend(labels(config, facts));
+    problems.retain(|problem| earlier.iter().all(|seen| seen.pointer != problem.pointer));
+    problems
+}
+
+fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
+    let table = [
+        ("validation", config.validation, 0.01, 0.5),
+        ("validation_max", f64::from(config.validation_max), 2.0, 1e6),
+        ("size", f64::from(config.size), 8.0, 512.0),
+        ("batch", f64::from(config.batch), 2.0, 4096.0),
+        ("epochs", f64::from(config.epochs), 1.0, 100_000.0),
+        ("steps_per_epoch", f64::from(config.steps_per_epoch), 1.0, 1e6),
+        ("learning_rate", config.learning_rate, 1e-8, 1.0),
+        ("weight_decay", config.weight_decay, 0.0, 1.0),
+        ("ema_decay", config.ema_decay, 0.0, 0.999_999),
+        ("bn_momentum", config.bn_momentum, 1e-4, 1.0),
+        ("alpha", config.alpha, 0.01, 100.0),
+        ("k", f64::from(config.k), 1.0, 16.0),
+        ("temperature", config.temperature, 0.01, 10.0),
+        ("lambda_u", config.lambda_u, 0.0, 10_000.0),
+        ("ramp", config.ramp, 0.0, 1.0),
+        ("augment_brightness", config.augment_brightness, 0.0, 0.9),
+        ("augment_contrast", config.augment_contrast, 0.0, 0.9),
+    ];
+    table
+        .into_iter()
+        .filter(|(_, value, low, high)| !(low..=high).contains(&value))
+        .map(|(field, value, low, high)| {
+            FieldProblem::new(field, "out_of_range", format!("{field} is {value}, allowed is {low} to {high}"))
+        })
+        .collect()
+}
+
+fn labels(config: &TrainConfig, facts: &DataFacts) -> Vec<FieldProblem> {
+    let classes = facts.classes.len();
+    let Some(wanted) = config.labelled else { return Vec::new() };
+    if (wanted as usize) < classes.max(1) {
+        let detail = format!("labelled is {wanted}, but there are {classes} classes and each needs one label");
+        return vec![FieldProblem::new("labelled", "out_of_range", detail)];
+    }
+    let all: u64 = facts.labelled.iter().sum();
+    let held_out = ((all as f64 * config.validation).ceil() as u64).min(u64::from(config.validation_max));
+    let left = all.saturating_sub(held_out);
+    if !facts.labelled.is_empty() && u64::from(wanted) > left {
+        let detail = format!(
+            "labelled is {wanted}, but {all} training rows have a label and {held_out} of them are held out for \
+             validation: at most {left} are left"
+        );
+        return vec![FieldProblem::new("labelled", "too_many_labels", detail)];
+    }
+    Vec::new()
+}
+
+/// The sentence for a field that does not exist: the nearest name, and all names.
+pub fn unknown_field(name: &str, known: &[String]) -> String {
+    let nearest = known.iter().min_by_key(|candidate| edit_distance(name, candidate));
+    let hint = nearest
+        .filter(|candidate| edit_distance(name, candidate) <= (name.len() / 2).min(3))
+        .map_or(String::new(), |candidate| format!("did you mean {candidate}? "));
+    format!("no field {name:?}; {hint}there are {}", known.join(", "))
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_single_character_changes() {
+        assert_eq!(edit_distance("lamda_u", "lambda_u"), 1);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_far_name_gets_no_wrong_hint() {
+        assert!(!unknown_field("zzzzzzzz", &["k".into(), "alpha".into()]).contains("did you mean"));
+    }
+}

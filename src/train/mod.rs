@@ -1,0 +1,21 @@
+//! Training: from a data set's directory and a configuration to a model's files.
+//!
+//! Runs in a child process of its own (see `worker::child`), on that process's main thread. The loop tells
+//! what happens through [`event::Event`] and knows nobody behind it: no HTTP, no SQL, no terminal.
+
+pub mod config;
+mod data;
+pub mod error;
+mod evaluate;
+pub mod event;
+mod export;
+mod learner;
+mod limits;
+mod metrics;
+mod optimizer;
+pub mod preset;
+mod progress;
+mod run;
+
+pub use error::TrainError;
+pub use run::{RunInput, run};

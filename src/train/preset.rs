@@ -1,0 +1,95 @@
+//! Named starting points. A request lays its own values over one of these.
+
+use super::config::{AlgorithmName, PrecisionWish, Schedule, TrainConfig};
+use crate::imaging::Fit;
+
+/// The presets' names.
+pub const NAMES: [&str; 3] = ["quick", "paper", "demo"];
+
+/// The preset of that name.
+pub fn by_name(name: &str) -> Option<TrainConfig> {
+    match name {
+        "quick" => Some(quick()),
+        "paper" => Some(paper()),
+        "demo" => Some(demo()),
+        _ => None,
+    }
+}
+
+/// Minutes on two CPU cores; chosen on validation splits (docs/benchmarks.md).
+pub fn quick() -> TrainConfig {
+    TrainConfig {
+        preset: "quick".to_owned(),
+        algorithm: AlgorithmName::Mixmatch,
+        labelled: None,
+        validation: 0.2,
+        validation_max: 1000,
+        seed: 0,
+        network: "wrn-10-2".to_owned(),
+        size: 32,
+        fit: Fit::Stretch,
+        precision: PrecisionWish::Auto,
+        batch: 64,
+        epochs: 20,
+        steps_per_epoch: 50,
+        learning_rate: 0.002,
+        schedule: Schedule::Cosine,
+        weight_decay: 0.02,
+        ema_decay: 0.99,
+        bn_momentum: 0.05,
+        mixup: true,
+        alpha: 0.75,
+        k: 2,
+        temperature: 0.5,
+        lambda_u: 5.0,
+        ramp: 0.5,
+        augment_flip: true,
+        augment_pad: 4,
+        augment_brightness: 0.0,
+        augment_contrast: 0.0,
+        positive_class: None,
+    }
+}
+
+/// The paper's settings for CIFAR-10 (§4 and appendix), one 64th of its length: 16,384 steps of 64.
+/// λ_U is scaled to the number of classes by [`for_classes`].
+pub fn paper() -> TrainConfig {
+    TrainConfig {
+        preset: "paper".to_owned(),
+        network: "wrn-28-2".to_owned(),
+        batch: 64,
+        epochs: 64,
+        steps_per_epoch: 256,
+        learning_rate: 0.002,
+        schedule: Schedule::Constant,
+        weight_decay: 0.02,
+        ema_decay: 0.999,
+        bn_momentum: 0.01,
+        lambda_u: 75.0,
+        ramp: 1.0,
+        ..quick()
+    }
+}
+
+/// A minute or two on two CPU cores: what `make demo` runs on drawn faces.
+pub fn demo() -> TrainConfig {
+    TrainConfig {
+        preset: "demo".to_owned(),
+        network: "wrn-10-1".to_owned(),
+        batch: 32,
+        epochs: 10,
+        steps_per_epoch: 40,
+        ..quick()
+    }
+}
+
+/// Scales λ_U of a preset written for ten classes to `classes`.
+///
+/// L_U is a mean over the classes, so at two classes the same λ_U weighs five times more and 75 collapses
+/// to one class (DESIGN §4.1); presets that were chosen on two classes are left alone there.
+pub fn for_classes(mut preset: TrainConfig, classes: usize) -> TrainConfig {
+    if preset.preset == "paper" && (2..10).contains(&classes) {
+        preset.lambda_u *= classes as f64 / 10.0;
+    }
+    preset
+}

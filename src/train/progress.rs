@@ -1,0 +1,172 @@
+//! Sums over an epoch, and the progress events between.
+//!
+//! The sums stay on the device: reading a loss waits for every step before it, so it happens once a second
+//! and not at every step.
+
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+
+use super::config::TrainConfig;
+use super::error::TrainError;
+use super::event::StepProgress;
+use crate::nn::NnError;
+use crate::ssl::StepLosses;
+
+/// How often a run says where it stands.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Running sums of one epoch.
+#[derive(Debug)]
+pub struct EpochSums {
+    steps: u32,
+    total: Option<Tensor>,
+    labelled: Option<Tensor>,
+    unlabelled: Option<Tensor>,
+    guesses: Option<Tensor>,
+    confidence: Option<Tensor>,
+    /// λ_U at the last step.
+    pub lambda_u: Option<f64>,
+}
+
+impl EpochSums {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            steps: 0,
+            total: None,
+            labelled: None,
+            unlabelled: None,
+            guesses: None,
+            confidence: None,
+            lambda_u: None,
+        }
+    }
+
+    /// Adds a step.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn add(&mut self, losses: &StepLosses) -> Result<(), NnError> {
+        let _no_grad = tch::no_grad_guard();
+        self.steps += 1;
+        accumulate(&mut self.total, losses.total.f_detach()?)?;
+        accumulate(&mut self.labelled, losses.labelled.shallow_clone())?;
+        if let Some(unlabelled) = &losses.unlabelled {
+            accumulate(&mut self.unlabelled, unlabelled.loss.shallow_clone())?;
+            accumulate(&mut self.guesses, unlabelled.guesses.f_mean_dim([0i64].as_slice(), false, None)?)?;
+            accumulate(&mut self.confidence, unlabelled.guesses.f_amax([1i64].as_slice(), false)?.f_mean(None)?)?;
+            self.lambda_u = Some(unlabelled.lambda_u);
+        }
+        Ok(())
+    }
+
+    /// Mean total loss so far.
+    pub fn loss(&self) -> Result<f64, NnError> {
+        Ok(self.mean(&self.total)?.unwrap_or(f64::NAN))
+    }
+
+    /// Mean labelled loss so far.
+    pub fn labelled(&self) -> Result<f64, NnError> {
+        Ok(self.mean(&self.labelled)?.unwrap_or(f64::NAN))
+    }
+
+    /// Mean unlabelled loss so far.
+    pub fn unlabelled(&self) -> Result<Option<f64>, NnError> {
+        self.mean(&self.unlabelled)
+    }
+
+    /// Mean largest probability of the guesses so far.
+    pub fn confidence(&self) -> Result<Option<f64>, NnError> {
+        self.mean(&self.confidence)
+    }
+
+    /// Mean guessed probability per class so far.
+    pub fn guess_classes(&self) -> Result<Vec<f64>, NnError> {
+        let Some(sum) = &self.guesses else { return Ok(Vec::new()) };
+        let sums = Vec::<f32>::try_from(sum)?;
+        Ok(sums.into_iter().map(|sum| f64::from(sum) / f64::from(self.steps)).collect())
+    }
+
+    fn mean(&self, sum: &Option<Tensor>) -> Result<Option<f64>, NnError> {
+        let mean = |sum: &Tensor| Ok(sum.f_double_value(&[])? / f64::from(self.steps));
+        sum.as_ref().map(mean).transpose()
+    }
+}
+
+fn accumulate(sum: &mut Option<Tensor>, value: Tensor) -> Result<(), NnError> {
+    *sum = Some(match sum.take() {
+        Some(mut sum) => sum.f_add_(&value)?,
+        // A copy: the value may be part of the step's graph or a view that later steps overwrite.
+        None => value.copy(),
+    });
+    Ok(())
+}
+
+/// When to speak, and how fast the run goes.
+#[derive(Debug)]
+pub struct Pace {
+    epochs: u32,
+    steps: u64,
+    batch: f64,
+    last: Instant,
+    /// Time spent in steps (not in evaluations), and how many they were.
+    training: Duration,
+    done: u64,
+}
+
+impl Pace {
+    /// The pace of a run that starts now.
+    pub fn new(config: &TrainConfig) -> Self {
+        Self {
+            epochs: config.epochs,
+            steps: config.steps(),
+            batch: f64::from(config.batch),
+            last: Instant::now(),
+            training: Duration::ZERO,
+            done: 0,
+        }
+    }
+
+    /// Notes a step that took `spent`; gives a report when one is due.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] when the loss is no number any more.
+    pub fn step(
+        &mut self,
+        spent: Duration,
+        epoch: u32,
+        sums: &EpochSums,
+    ) -> Result<Option<StepProgress>, TrainError> {
+        self.training += spent;
+        self.done += 1;
+        if self.last.elapsed() < REPORT_EVERY {
+            return Ok(None);
+        }
+        self.last = Instant::now();
+        let loss = finite(sums.loss()?, self.done)?;
+        let rate = self.done as f64 / self.training.as_secs_f64().max(1e-9);
+        Ok(Some(StepProgress {
+            epoch,
+            epochs: self.epochs,
+            step: self.done,
+            steps: self.steps,
+            loss,
+            images_per_second: rate * self.batch,
+            eta_seconds: self.steps.saturating_sub(self.done) as f64 / rate,
+        }))
+    }
+
+    /// Optimiser steps done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+}
+
+/// `loss`, unless it is no number.
+///
+/// # Errors
+/// [`TrainError::Diverged`].
+pub fn finite(loss: f64, step: u64) -> Result<f64, TrainError> {
+    if loss.is_finite() { Ok(loss) } else { Err(TrainError::Diverged { step, loss }) }
+}

@@ -1,0 +1,73 @@
+//! The child process: one training run, told on standard input, reporting on standard output.
+//!
+//! The training loop runs on the main thread. Standard output carries events and nothing else; whatever a
+//! library prints goes to standard error, which the parent keeps as log lines. SIGTERM asks the loop to stop
+//! at the next step. The child opens no database.
+
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::nn::device;
+use crate::train::event::Event;
+use crate::train::{RunInput, TrainError, run};
+use crate::worker::spec::RunSpec;
+
+/// Set by SIGTERM and by a parent that reads no more.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Reads the specification, trains, reports.
+pub fn main() -> ExitCode {
+    install_sigterm();
+    let outcome = match read_spec() {
+        Ok(spec) => catch_unwind(AssertUnwindSafe(|| train(&spec))).unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<String>().cloned();
+            let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            let what = what.unwrap_or_else(|| "no message".to_owned());
+            Err(("panic".to_owned(), what.lines().next().unwrap_or_default().to_owned()))
+        }),
+        Err(reason) => Err(("invalid_specification".to_owned(), reason)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, detail)) => {
+            emit(&Event::Problem { code, detail });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_spec() -> Result<RunSpec, String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|e| format!("failed to read the run specification: {e}"))?;
+    serde_json::from_str(&text).map_err(|e| format!("the run specification is not understood: {e}"))
+}
+
+fn train(spec: &RunSpec) -> Result<(), (String, String)> {
+    let problem = |error: TrainError| (error.code().to_owned(), error.to_string());
+    tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
+    let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
+    let input = RunInput { dataset_dir: &spec.dataset_dir, run_dir: &spec.run_dir, config: &spec.config, device };
+    run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(&event)).map_err(problem)
+}
+
+/// Writes one line. A parent that has gone reads nothing: the run then stops at its next step.
+fn emit(event: &Event) {
+    let Ok(mut line) = serde_json::to_string(event) else { return };
+    line.push('\n');
+    let mut out = std::io::stdout().lock();
+    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        STOP.store(true, Ordering::Relaxed);
+    }
+}
+
+fn install_sigterm() {
+    extern "C" fn on_sigterm(_signal: libc::c_int) {
+        STOP.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+    unsafe {
+        libc::signal(libc::SIGTERM, on_sigterm as *const () as libc::sighandler_t);
+    }
+}

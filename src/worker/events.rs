@@ -1,0 +1,151 @@
+//! From a child's lines to batches for the store: what is no event becomes a log line, progress that has
+//! been overtaken is dropped, and a child that talks without end is cut off.
+
+use crate::train::event::{Event, LogLevel};
+
+use super::lines::Line;
+
+/// Log lines that are kept of one attempt; more are counted, not stored.
+const LOG_LINES: usize = 10_000;
+
+/// The longest stored log line in characters.
+const LOG_CHARACTERS: usize = 4_000;
+
+/// Collects events until they are written.
+#[derive(Debug, Default)]
+pub struct Collector {
+    pending: Vec<Event>,
+    logged: usize,
+}
+
+impl Collector {
+    /// Takes a line, and gives the event it was if the run must react to it (`Model`, `Problem`).
+    pub fn line(&mut self, line: Line) -> Option<Event> {
+        let event = match line {
+            Line::Whole(text) if text.trim().is_empty() => return None,
+            Line::Whole(text) => serde_json::from_str::<Event>(&text).unwrap_or_else(|_| stray(&text)),
+            Line::TooLong { beginning, bytes } => stray(&format!("{beginning} … (a line of {bytes} bytes, cut)")),
+        };
+        self.event(event.clone());
+        matches!(event, Event::Model { .. } | Event::Problem { .. }).then_some(event)
+    }
+
+    /// Takes an event.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Step(_) => {
+                // Only where the run stands now matters; what is written already stays.
+                if let Some(last @ Event::Step(_)) = self.pending.last_mut() {
+                    *last = event;
+                } else {
+                    self.pending.push(event);
+                }
+            }
+            Event::Log { level, message } => self.log(level, message),
+            // Where the files lie is between the child and us.
+            Event::Model { .. } => {}
+            event => self.pending.push(event),
+        }
+    }
+
+    fn log(&mut self, level: LogLevel, message: String) {
+        self.logged += 1;
+        let message = match self.logged {
+            ..LOG_LINES => shorten(message),
+            LOG_LINES => format!("more than {LOG_LINES} log lines: the rest is dropped"),
+            _ => return,
+        };
+        self.pending.push(Event::Log { level, message });
+    }
+
+    /// Everything that has not been written yet.
+    pub fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Puts back what could not be written, before everything newer.
+    pub fn put_back(&mut self, mut events: Vec<Event>) {
+        events.append(&mut self.pending);
+        self.pending = events;
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// How many events wait.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+fn stray(text: &str) -> Event {
+    Event::Log { level: LogLevel::Warn, message: text.to_owned() }
+}
+
+fn shorten(message: String) -> String {
+    match message.char_indices().nth(LOG_CHARACTERS) {
+        Some((at, _)) => format!("{} …", &message[..at]),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> Line {
+        Line::Whole(text.to_owned())
+    }
+
+    fn step(step: u64) -> Line {
+        whole(&format!(
+            r#"{{"type":"step","epoch":1,"epochs":2,"step":{step},"steps":10,"loss":1.0,"images_per_second":5.0,"eta_seconds":3.0}}"#
+        ))
+    }
+
+    #[test]
+    fn what_is_no_event_becomes_a_log_line() {
+        let mut collector = Collector::default();
+        assert_eq!(collector.line(whole("Segmentation fault")), None);
+        assert_eq!(collector.line(whole(r#"{"type":"unheard of"}"#)), None);
+        assert_eq!(collector.line(whole("  ")), None);
+        let events = collector.take();
+        assert_eq!(events.len(), 2);
+        assert!(matches!(&events[0], Event::Log { level: LogLevel::Warn, message } if message == "Segmentation fault"));
+    }
+
+    #[test]
+    fn overtaken_progress_is_dropped_and_the_order_is_kept() {
+        let mut collector = Collector::default();
+        collector.line(step(1));
+        collector.line(step(2));
+        collector.line(whole("noise"));
+        collector.line(step(3));
+        let events = collector.take();
+        assert_eq!(events.len(), 3);
+        assert!(matches!(&events[0], Event::Step(progress) if progress.step == 2));
+        assert!(matches!(&events[2], Event::Step(progress) if progress.step == 3));
+    }
+
+    #[test]
+    fn the_run_hears_of_a_model_and_of_a_problem() {
+        let mut collector = Collector::default();
+        assert!(collector.line(whole(r#"{"type":"model","directory":"/tmp/x"}"#)).is_some());
+        assert!(collector.line(whole(r#"{"type":"problem","code":"a","detail":"b"}"#)).is_some());
+        assert_eq!(collector.take().len(), 1, "the problem is stored, the directory is not");
+    }
+
+    #[test]
+    fn a_child_that_talks_without_end_is_cut_off() {
+        let mut collector = Collector::default();
+        for _ in 0..LOG_LINES + 50 {
+            collector.line(whole("again"));
+        }
+        assert_eq!(collector.len(), LOG_LINES);
+        collector.take();
+        collector.line(whole(&"x".repeat(100_000)));
+        assert!(collector.is_empty());
+    }
+}

@@ -1,0 +1,305 @@
+//! One attempt at a job, from the claimed row to its final state.
+//!
+//! The loop listens to five things at once: the child's lines, the heartbeat, a nudge (somebody asked to
+//! cancel), the server's stop, and the clocks for silence and for grace. Whatever happens, it ends with
+//! the child gone and exactly one final write, which the attempt number fences.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::events::Collector;
+use super::process::{Running, explain};
+use super::slots::Slot;
+use super::spec::RunSpec;
+use super::supervisor::Shared;
+use crate::store::{JobRow, StoreError};
+use crate::train::event::{Event, LogLevel};
+
+/// Collected events are written at once from this many on.
+const BATCH: usize = 500;
+
+/// Why a child is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Somebody asked to cancel the job.
+    Cancel,
+    /// The server stops; the job goes back to the queue.
+    Shutdown,
+    /// The child said nothing for too long.
+    Silent,
+    /// The lease is gone: another attempt owns the job now.
+    Lost,
+}
+
+/// One attempt.
+pub(super) struct Run<'a> {
+    shared: &'a Shared,
+    slot: &'a Slot,
+    job: JobRow,
+    collector: Collector,
+    model: Option<PathBuf>,
+    problem: Option<(String, String)>,
+    stop: Option<Stop>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(shared: &'a Shared, slot: &'a Slot, job: JobRow) -> Self {
+        Self { shared, slot, job, collector: Collector::default(), model: None, problem: None, stop: None }
+    }
+
+    /// Carries the attempt out.
+    pub(super) async fn carry_out(mut self) {
+        let run_dir = self.shared.data.runs().join(self.job.id.to_string()).join(self.job.attempt.to_string());
+        match self.start(&run_dir).await {
+            Ok(child) => {
+                let (status, stderr) = self.follow(child).await;
+                self.note_stderr(&stderr);
+                self.write().await;
+                self.finish(status, &stderr).await;
+            }
+            Err(detail) => self.fail("start_failed", &detail).await,
+        }
+        if let Err(error) = tokio::fs::remove_dir_all(&run_dir).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %run_dir.display(), %error, "a run's directory could not be removed");
+        }
+        // The job's own directory, once its last attempt's is gone.
+        if let Some(parent) = run_dir.parent() {
+            let _ = tokio::fs::remove_dir(parent).await;
+        }
+        self.shared.changes.announce(self.job.id);
+    }
+
+    async fn start(&mut self, run_dir: &std::path::Path) -> Result<Running, String> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+        // A stale directory of the same attempt can only be left from before a crash of the server.
+        let _ = tokio::fs::remove_dir_all(run_dir).await;
+        tokio::fs::create_dir_all(run_dir)
+            .await
+            .map_err(|error| failed("the run's directory could not be made", &error))?;
+        let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
+        let dataset_dir = self.shared.dataset_dir(&self.job).await?;
+        let spec = RunSpec {
+            job_id: self.job.id,
+            attempt: self.job.attempt,
+            dataset_dir,
+            run_dir: run_dir.clone(),
+            config: self.job.config.clone(),
+            device: self.slot.device_in_child().to_owned(),
+            threads: self.slot.threads,
+        };
+        let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error))?;
+        let mut child = self
+            .shared
+            .launcher
+            .spawn(&self.shared.child, self.slot, &run_dir)
+            .await
+            .map_err(|error| failed("the child process could not be started", &error))?;
+        tracing::info!(job = %self.job.id, attempt = self.job.attempt, device = %self.slot.device, pid = child.pid(), "run started");
+        child.tell(&text).await;
+        Ok(child)
+    }
+
+    /// Follows the child to its end.
+    async fn follow(&mut self, mut child: Running) -> (Option<ExitStatus>, String) {
+        let config = self.shared.config.clone();
+        let nudge = self.shared.nudge(self.job.id);
+        let shutdown = self.shared.stop.clone();
+        let far = Duration::from_secs(86_400 * 365);
+        let mut heartbeat = tokio::time::interval(config.heartbeat);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silence = Instant::now() + config.silence;
+        let mut grace = Instant::now() + far;
+        let mut flush = Instant::now() + far;
+        let mut talking = true;
+        let mut exited = None;
+
+        // The pipe's end and the process' end may come in either order; a grandchild may even keep the
+        // pipe open, so after the exit only what is already there is read.
+        while talking || exited.is_none() {
+            let stopped_before = self.stop;
+            tokio::select! {
+                line = child.lines.next(), if talking => match line {
+                    Ok(Some(line)) => {
+                        silence = Instant::now() + config.silence;
+                        if self.collector.is_empty() {
+                            flush = Instant::now() + config.flush;
+                        }
+                        let decisive = self.collector.line(line);
+                        self.react(decisive);
+                        if self.collector.len() >= BATCH {
+                            self.write().await;
+                        }
+                    }
+                    Ok(None) | Err(_) => talking = false,
+                },
+                status = child.wait(), if exited.is_none() => {
+                    exited = Some(status.ok());
+                    grace = Instant::now() + Duration::from_secs(2);
+                }
+                () = sleep_until(grace) => {
+                    if exited.is_some() {
+                        break;
+                    }
+                    tracing::warn!(job = %self.job.id, pid = child.pid(), "the child did not stop in time and is killed");
+                    child.kill();
+                    grace = Instant::now() + far;
+                }
+                () = sleep_until(silence), if exited.is_none() && self.stop.is_none() => self.stop = Some(Stop::Silent),
+                () = sleep_until(flush) => {
+                    self.write().await;
+                    flush = Instant::now() + if self.collector.is_empty() { far } else { config.flush };
+                }
+                _ = heartbeat.tick() => self.renew().await,
+                () = nudge.notified() => self.renew().await,
+                () = shutdown.cancelled(), if self.stop.is_none() => self.stop = Some(Stop::Shutdown),
+            }
+            if self.stop != stopped_before && exited.is_none() {
+                if matches!(self.stop, Some(Stop::Silent | Stop::Lost)) {
+                    child.kill();
+                } else {
+                    child.terminate();
+                    grace = Instant::now() + config.grace;
+                }
+            }
+        }
+        self.shared.forget(self.job.id);
+        // Whatever the child left running in its group must not outlive the attempt.
+        let stderr = child.stderr().await;
+        (exited.flatten(), stderr)
+    }
+
+    fn react(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::Model { directory }) => self.model = Some(directory),
+            Some(Event::Problem { code, detail }) => self.problem = Some((code, detail)),
+            _ => {}
+        }
+    }
+
+    /// Renews the lease and hears whether somebody wants the job canceled.
+    async fn renew(&mut self) {
+        match self.shared.store.heartbeat(self.job.id, self.job.attempt, self.shared.config.lease).await {
+            // A finished model is not thrown away for a wish that came too late.
+            Ok(true) if self.stop.is_none() && self.model.is_none() => self.stop = Some(Stop::Cancel),
+            Ok(_) => {}
+            Err(error) => self.store_failed("renewing the lease", &error),
+        }
+    }
+
+    /// Writes what has been collected.
+    async fn write(&mut self) {
+        if self.collector.is_empty() || self.stop == Some(Stop::Lost) {
+            return;
+        }
+        let events = self.collector.take();
+        match self.shared.store.record(self.job.id, self.job.attempt, &events).await {
+            Ok(()) => self.shared.changes.announce(self.job.id),
+            Err(error) => {
+                self.store_failed("writing events", &error);
+                // A busy or full disk may recover; more than this is not kept in memory.
+                if events.len() < 20 * BATCH {
+                    self.collector.put_back(events);
+                }
+            }
+        }
+    }
+
+    fn store_failed(&mut self, doing: &str, error: &StoreError) {
+        if matches!(error, StoreError::Fenced { .. }) {
+            tracing::warn!(job = %self.job.id, attempt = self.job.attempt, "the lease is lost; the run is dropped");
+            self.stop = Some(Stop::Lost);
+        } else {
+            tracing::error!(job = %self.job.id, %error, "{doing} failed");
+        }
+    }
+
+    fn note_stderr(&mut self, stderr: &str) {
+        for line in stderr.lines().filter(|line| !line.trim().is_empty()) {
+            self.collector.event(Event::Log { level: LogLevel::Warn, message: format!("stderr: {line}") });
+        }
+    }
+
+    /// The one final write.
+    async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) {
+        let done = status.is_some_and(|status| status.success());
+        match (self.stop, self.model.take()) {
+            (Some(Stop::Lost), _) => {}
+            (_, Some(directory)) if done => self.publish(directory).await,
+            (Some(Stop::Cancel), _) => {
+                self.settle("canceling", async |run| {
+                    run.shared.store.finish_canceled(run.job.id, run.job.attempt).await
+                })
+                .await;
+            }
+            (Some(Stop::Shutdown), _) => {
+                self.settle("requeueing", async |run| run.shared.store.requeue(run.job.id, run.job.attempt).await).await;
+            }
+            (Some(Stop::Silent), _) => {
+                let minutes = self.shared.config.silence.as_secs_f64() / 60.0;
+                let detail = format!("the run said nothing for {minutes:.1} minutes and was ended: it hung");
+                self.fail("hung", &detail).await;
+            }
+            (None, _) => {
+                let (code, detail) = self.reason(status, stderr);
+                self.fail(&code, &detail).await;
+            }
+        }
+    }
+
+    /// Why a run without a model ended: its own words where it has some, else its exit.
+    fn reason(&mut self, status: Option<ExitStatus>, stderr: &str) -> (String, String) {
+        if let Some(problem) = self.problem.take() {
+            return problem;
+        }
+        let (code, mut detail) = match status {
+            Some(status) => explain(status),
+            None => ("exited", "the run ended and the system did not say how".to_owned()),
+        };
+        if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+            let last: String = last.chars().take(300).collect();
+            detail.push_str(&format!(" (last line on stderr: {last})"));
+        }
+        (code.to_owned(), detail)
+    }
+
+    /// Files first, then the row that names them.
+    async fn publish(&mut self, directory: PathBuf) {
+        let (job, attempt) = (self.job.id, self.job.attempt);
+        match self.shared.store.finish_succeeded(job, attempt, &directory).await {
+            Ok(model) => {
+                tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
+            }
+            Err(error @ StoreError::Fenced { .. }) => self.store_failed("publishing", &error),
+            Err(error) => {
+                tracing::error!(%job, %error, "the model could not be published");
+                self.fail("publish_failed", &format!("the model could not be published: {error}")).await;
+            }
+        }
+    }
+
+    async fn fail(&mut self, code: &str, detail: &str) {
+        tracing::warn!(job = %self.job.id, code, detail, "run failed");
+        self.settle("failing", async |run| {
+            run.shared.store.finish_failed(run.job.id, run.job.attempt, code, detail).await
+        })
+        .await;
+    }
+
+    /// Makes the final write, several times if it must be; a row that stays `running` would be reclaimed
+    /// only at the next start.
+    async fn settle<E: Into<StoreError>>(&mut self, doing: &str, write: impl AsyncFn(&Self) -> Result<(), E>) {
+        for attempt in 0..6_u32 {
+            let Err(error) = write(self).await else { return };
+            self.store_failed(doing, &error.into());
+            if self.stop == Some(Stop::Lost) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+        }
+    }
+}

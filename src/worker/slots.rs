@@ -1,0 +1,163 @@
+//! Slots: how many runs go at once, and on what. One slot holds one child process.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a slot computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The GPU with this index on the machine.
+    Cuda(u32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// What `--devices` asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// Every GPU; without one, a single CPU slot.
+    #[default]
+    Auto,
+    /// One slot for each, in this order; `cpu,cpu` is two slots that share the processor.
+    List(Vec<Device>),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "auto" {
+            return Ok(Self::Auto);
+        }
+        let devices = text.split(',').map(|word| device(word.trim())).collect::<Result<Vec<_>, _>>()?;
+        for (at, device) in devices.iter().enumerate() {
+            if matches!(device, Device::Cuda(_)) && devices[..at].contains(device) {
+                return Err(format!("{device} is named twice; a GPU has one slot"));
+            }
+        }
+        Ok(Self::List(devices))
+    }
+}
+
+fn device(word: &str) -> Result<Device, String> {
+    match word.split_once(':') {
+        None if word == "cpu" => Ok(Device::Cpu),
+        None if word == "cuda" => Ok(Device::Cuda(0)),
+        Some(("cuda", index)) => index.parse().map(Device::Cuda).map_err(|_| index_error(index)),
+        _ => Err(format!("no device {word:?}; write auto, cpu, cpu,cpu or cuda:0,cuda:1")),
+    }
+}
+
+fn index_error(index: &str) -> String {
+    format!("{index:?} is no GPU index; write cuda:0")
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::List(devices) => {
+                let words: Vec<String> = devices.iter().map(Device::to_string).collect();
+                f.write_str(&words.join(","))
+            }
+        }
+    }
+}
+
+/// One place where a run can go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Counts from 0.
+    pub index: usize,
+    /// What it computes on.
+    pub device: Device,
+    /// Compute threads for a run here.
+    pub threads: u32,
+}
+
+impl Slot {
+    /// The device as the child sees it: it is shown its own GPU only, which is then its first.
+    pub fn device_in_child(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda:0",
+        }
+    }
+}
+
+/// The slots of this machine with `gpus` usable GPUs and `cores` processor cores.
+///
+/// # Errors
+/// A GPU that is asked for and not there: a sentence that says which there are.
+pub fn slots(choice: &DeviceChoice, gpus: u32, cores: u32) -> Result<Vec<Slot>, String> {
+    let devices = match choice {
+        DeviceChoice::Auto if gpus > 0 => (0..gpus).map(Device::Cuda).collect(),
+        DeviceChoice::Auto => vec![Device::Cpu],
+        DeviceChoice::List(devices) => devices.clone(),
+    };
+    for device in &devices {
+        if let Device::Cuda(index) = device
+            && *index >= gpus
+        {
+            return Err(format!("{device} is asked for, but {gpus} usable GPUs are here; see the first log lines"));
+        }
+    }
+    let on_cpu = devices.iter().filter(|device| **device == Device::Cpu).count().max(1) as u32;
+    // Each CPU slot gets its share of the cores; a GPU run needs a few threads to feed the card.
+    let share = (cores / on_cpu).max(1);
+    Ok(devices
+        .into_iter()
+        .enumerate()
+        .map(|(index, device)| {
+            let threads = if device == Device::Cpu { share } else { cores.clamp(1, 4) };
+            Slot { index, device, threads }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_devices_understands() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cpu,cpu".parse(), Ok(DeviceChoice::List(vec![Device::Cpu; 2])));
+        assert_eq!(
+            "cuda:0, cuda:1".parse(),
+            Ok(DeviceChoice::List(vec![Device::Cuda(0), Device::Cuda(1)]))
+        );
+        assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("cuda:0"));
+        assert!("cuda:0,cuda:0".parse::<DeviceChoice>().unwrap_err().contains("twice"));
+        assert!("cuda:x".parse::<DeviceChoice>().is_err());
+    }
+
+    #[test]
+    fn auto_takes_every_gpu_else_one_cpu_slot() {
+        assert_eq!(slots(&DeviceChoice::Auto, 2, 16).unwrap().len(), 2);
+        let cpu = slots(&DeviceChoice::Auto, 0, 16).unwrap();
+        assert_eq!(cpu, [Slot { index: 0, device: Device::Cpu, threads: 16 }]);
+    }
+
+    #[test]
+    fn cpu_slots_share_the_cores_and_keep_at_least_one() {
+        let two = slots(&"cpu,cpu".parse().unwrap(), 0, 5).unwrap();
+        assert_eq!(two.iter().map(|slot| slot.threads).collect::<Vec<_>>(), [2, 2]);
+        let many = slots(&"cpu,cpu,cpu".parse().unwrap(), 0, 2).unwrap();
+        assert!(many.iter().all(|slot| slot.threads == 1));
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        assert!(slots(&"cuda:1".parse().unwrap(), 1, 4).unwrap_err().contains("cuda:1"));
+    }
+}

@@ -1,0 +1,184 @@
+//! The supervisor: one task a slot that claims a job, carries it out, and claims the next.
+//!
+//! The wake-up is registered *before* the query for work: a job inserted in between wakes the task
+//! instead of waiting for the next look.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::changes::Changes;
+use super::process::{ChildCommand, Launcher};
+use super::run::Run;
+use super::slots::Slot;
+use crate::config::WorkerConfig;
+use crate::data_dir::DataDir;
+use crate::store::{JobRow, Store};
+
+/// A slot looks for work this often even if nobody wakes it.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// What the slots share.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) data: DataDir,
+    pub(super) config: WorkerConfig,
+    pub(super) child: ChildCommand,
+    pub(super) launcher: Launcher,
+    pub(super) changes: Changes,
+    pub(super) stop: CancellationToken,
+    wake: Notify,
+    nudges: Mutex<HashMap<Uuid, Arc<Notify>>>,
+    busy: AtomicUsize,
+    slots: Vec<Slot>,
+    boot: Uuid,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shared {
+    /// The notifier of a running job.
+    pub(super) fn nudge(&self, job: Uuid) -> Arc<Notify> {
+        Arc::clone(self.nudges.lock().expect("no panic while held").entry(job).or_default())
+    }
+
+    /// The job runs no more.
+    pub(super) fn forget(&self, job: Uuid) {
+        self.nudges.lock().expect("no panic while held").remove(&job);
+    }
+
+    /// Where the job's data set lies.
+    pub(super) async fn dataset_dir(&self, job: &JobRow) -> Result<PathBuf, String> {
+        let directory = self.data.datasets().join(job.dataset_id.to_string());
+        tokio::fs::canonicalize(&directory)
+            .await
+            .map_err(|error| format!("the data set's directory {}: {error}", directory.display()))
+    }
+}
+
+/// A handle on the running slots. Cheap to clone.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Shared>);
+
+impl Supervisor {
+    /// Takes back the leases of an earlier boot and starts the slots.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the system refuses a thread.
+    pub async fn start(
+        store: Store,
+        data: DataDir,
+        config: WorkerConfig,
+        slots: Vec<Slot>,
+        changes: Changes,
+    ) -> anyhow::Result<Self> {
+        let child = match &config.child {
+            Some(child) => child.clone(),
+            None => ChildCommand::own()?,
+        };
+        let boot = Uuid::now_v7();
+        let reclaimed = store.reclaim(boot).await?;
+        if reclaimed > 0 {
+            tracing::warn!(jobs = reclaimed, "jobs that an earlier server left running go back to the queue");
+        }
+        let supervisor = Self(Arc::new(Shared {
+            store,
+            data,
+            config,
+            child,
+            launcher: Launcher::start()?,
+            changes,
+            stop: CancellationToken::new(),
+            wake: Notify::new(),
+            nudges: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            slots: slots.clone(),
+            boot,
+            tasks: Mutex::default(),
+        }));
+        let tasks = slots
+            .into_iter()
+            .map(|slot| tokio::spawn(work(Arc::clone(&supervisor.0), slot)))
+            .collect();
+        *supervisor.0.tasks.lock().expect("no panic while held") = tasks;
+        Ok(supervisor)
+    }
+
+    /// There may be work: call it after a job was queued.
+    pub fn wake(&self) {
+        self.0.wake.notify_waiters();
+    }
+
+    /// A wish about this job was stored: its run looks at once instead of at the next heartbeat.
+    pub fn nudge(&self, job: Uuid) {
+        if let Some(nudge) = self.0.nudges.lock().expect("no panic while held").get(&job) {
+            nudge.notify_one();
+        }
+        self.0.changes.announce(job);
+    }
+
+    /// Who announces changes.
+    pub fn changes(&self) -> &Changes {
+        &self.0.changes
+    }
+
+    /// The slots, in order.
+    pub fn slots(&self) -> &[Slot] {
+        &self.0.slots
+    }
+
+    /// Slots with a run.
+    pub fn busy(&self) -> usize {
+        self.0.busy.load(Ordering::Relaxed)
+    }
+
+    /// Claims nothing more, stops the children, puts their jobs back into the queue, and waits for all of
+    /// it. Repeating is harmless.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().expect("no panic while held"));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a slot's task failed");
+            }
+        }
+    }
+}
+
+async fn work(shared: Arc<Shared>, slot: Slot) {
+    while !shared.stop.is_cancelled() {
+        let woken = shared.wake.notified();
+        tokio::pin!(woken);
+        woken.as_mut().enable();
+        let pause = match shared.store.claim(shared.boot, &slot.device.to_string(), shared.config.lease).await {
+            Ok(Some(job)) => {
+                attempt(&shared, &slot, job).await;
+                continue;
+            }
+            Ok(None) => LOOK,
+            Err(error) => {
+                tracing::error!(%error, slot = slot.index, "the queue could not be read");
+                Duration::from_secs(2)
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep(pause) => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}
+
+async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) {
+    let id = job.id;
+    shared.busy.fetch_add(1, Ordering::Relaxed);
+    shared.changes.announce(id);
+    Run::new(shared, slot, job).carry_out().await;
+    shared.busy.fetch_sub(1, Ordering::Relaxed);
+}
