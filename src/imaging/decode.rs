@@ -1,0 +1,250 @@
+//! Encoded bytes to RGB pixels, within limits.
+//!
+//! The format is told by the first bytes, never by a name or a header of somebody else's. The size is read
+//! and judged before a single pixel is decoded; a decoder's panic is an error like any other.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
+
+use super::ImagingError;
+
+/// What an image may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Encoded bytes.
+    pub max_bytes: usize,
+    /// Pixels on each side.
+    pub max_side: u32,
+    /// Pixels in all.
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_bytes: 25 << 20, max_side: 16_384, max_pixels: 50_000_000 }
+    }
+}
+
+/// Decodes a JPEG, PNG or WebP image, turned upright by its EXIF orientation; grey becomes RGB, 16 bits
+/// become 8, transparency is laid on white.
+///
+/// # Errors
+/// When the bytes are too many, of another format, animated, damaged, or declare too large a picture.
+pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+    if bytes.is_empty() {
+        return Err(ImagingError::Empty);
+    }
+    if bytes.len() > limits.max_bytes {
+        return Err(ImagingError::TooManyBytes { bytes: bytes.len(), allowed: limits.max_bytes });
+    }
+    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits)))
+        .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
+}
+
+fn by_format(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+    let input = || Cursor::new(bytes);
+    if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+        if is_truncated_jpeg(bytes) {
+            return Err(ImagingError::Truncated);
+        }
+        pixels(JpegDecoder::new(input()).map_err(corrupt)?, limits)
+    } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        let decoder = PngDecoder::with_limits(input(), allocation(limits)).map_err(corrupt)?;
+        if decoder.is_apng().map_err(corrupt)? {
+            return Err(ImagingError::Animated);
+        }
+        pixels(decoder, limits)
+    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        let decoder = WebPDecoder::new(input()).map_err(corrupt)?;
+        if decoder.has_animation() {
+            return Err(ImagingError::Animated);
+        }
+        pixels(decoder, limits)
+    } else {
+        Err(ImagingError::UnsupportedFormat { found: looks_like(bytes).to_owned() })
+    }
+}
+
+fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+    let (width, height) = decoder.dimensions();
+    let too_many = u64::from(width) * u64::from(height) > limits.max_pixels;
+    if width == 0 || height == 0 || too_many || width > limits.max_side || height > limits.max_side {
+        let DecodeLimits { max_pixels, max_side, .. } = *limits;
+        return Err(ImagingError::TooLarge { width, height, max_pixels, max_side });
+    }
+    // `DynamicImage::from_decoder` allocates without asking the limits: they were asked just now.
+    decoder.set_limits(allocation(limits)).map_err(corrupt)?;
+    let orientation = decoder.orientation().map_err(corrupt)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
+    image.apply_orientation(orientation);
+    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+}
+
+/// Eight bytes a pixel (16-bit RGBA) at the largest size, and as much again for the decoder itself.
+fn allocation(limits: &DecodeLimits) -> Limits {
+    let mut allocation = Limits::default();
+    allocation.max_image_width = Some(limits.max_side);
+    allocation.max_image_height = Some(limits.max_side);
+    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(16));
+    allocation
+}
+
+fn on_white(image: &DynamicImage) -> RgbImage {
+    let rgba = image.to_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        let blend = |value: u8| {
+            let (value, alpha) = (u32::from(value), u32::from(alpha));
+            // At most 255: a weighted mean of two bytes.
+            ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+        };
+        Rgb([blend(r), blend(g), blend(b)])
+    })
+}
+
+/// A JPEG whose last scan has no end marker. The decoder would fill the rest with grey and say nothing.
+/// Inside a scan neither marker can occur (0xff is escaped there), and thumbnails in EXIF lie before it.
+fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    match (last(0xda), last(0xd9)) {
+        (Some(scan), Some(end)) => end < scan,
+        _ => true,
+    }
+}
+
+fn looks_like(bytes: &[u8]) -> &'static str {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).trim_start().to_lowercase();
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => "this is a GIF",
+        [b'B', b'M', ..] => "this is a BMP",
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "this is a TIFF",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "this is a HEIF or AVIF",
+        [b'%', b'P', b'D', b'F', ..] => "this is a PDF",
+        [b'P', b'K', 3, 4, ..] => "this is a ZIP",
+        _ if text.starts_with("<svg") || text.starts_with("<?xml") => "this is an SVG or XML text",
+        _ if text.starts_with("<!doctype") || text.starts_with("<html") => "this is an HTML page",
+        _ => "this is no image format that we know",
+    }
+}
+
+fn corrupt(error: image::ImageError) -> ImagingError {
+    ImagingError::Corrupt(error.to_string().lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ExtendedColorType, ImageEncoder, ImageFormat, Luma, LumaA};
+
+    fn gradient(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 5) as u8, 90]))
+    }
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    }
+
+    fn default(bytes: &[u8]) -> Result<RgbImage, ImagingError> {
+        decode(bytes, &DecodeLimits::default())
+    }
+
+    #[test]
+    fn lossless_formats_give_the_pixels_back() {
+        let image = gradient(12, 7);
+        for format in [ImageFormat::Png, ImageFormat::WebP] {
+            assert_eq!(default(&encoded(&image.clone().into(), format)).unwrap(), image);
+        }
+    }
+
+    #[test]
+    fn grey_sixteen_bit_and_transparent_images_become_rgb() {
+        let grey = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(3, 2, Luma([77])));
+        assert_eq!(default(&encoded(&grey, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [77; 3]);
+        let deep = DynamicImage::ImageLuma16(image::ImageBuffer::from_pixel(3, 2, Luma([0x8000])));
+        assert_eq!(default(&encoded(&deep, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [128; 3]);
+        let clear = DynamicImage::ImageLumaA8(image::ImageBuffer::from_pixel(3, 2, LumaA([0, 0])));
+        assert_eq!(default(&encoded(&clear, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [255; 3]);
+    }
+
+    #[test]
+    fn exif_orientation_turns_the_image_upright() {
+        let mut bytes = Vec::new();
+        let image = RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
+        // A minimal little-endian TIFF block with one entry: tag 0x0112 (orientation) = 6, turn by 90°.
+        let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
+        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.write_image(image.as_raw(), 16, 8, ExtendedColorType::Rgb8).unwrap();
+        let upright = default(&bytes).unwrap();
+        assert_eq!(upright.dimensions(), (8, 16));
+        assert!(upright.get_pixel(4, 1).0[0] > 200 && upright.get_pixel(4, 14).0[2] > 200);
+    }
+
+    #[test]
+    fn a_truncated_image_is_an_error_in_every_format() {
+        let image: DynamicImage = gradient(64, 64).into();
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let bytes = encoded(&image, format);
+            let half = &bytes[..bytes.len() / 2];
+            assert!(default(half).is_err(), "{format:?} cut in half was taken");
+        }
+        let jpeg = encoded(&image, ImageFormat::Jpeg);
+        assert_eq!(default(&jpeg[..jpeg.len() - 2]), Err(ImagingError::Truncated));
+    }
+
+    #[test]
+    fn a_declared_size_is_judged_before_decoding() {
+        let mut bytes = encoded(&gradient(4, 4).into(), ImageFormat::Png);
+        bytes[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+        // The header's checksum must fit, or it is refused for that.
+        let crc = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        let error = default(&bytes).unwrap_err();
+        assert!(matches!(error, ImagingError::TooLarge { .. } | ImagingError::Corrupt(_)), "{error}");
+        let small = DecodeLimits { max_pixels: 15, ..DecodeLimits::default() };
+        let error = decode(&encoded(&gradient(4, 4).into(), ImageFormat::Png), &small).unwrap_err();
+        assert_eq!(error.code(), "image_too_large");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        })
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        for (bytes, name) in [
+            (&b"GIF89a............"[..], "GIF"),
+            (b"<svg xmlns='x'/>", "SVG"),
+            (b"%PDF-1.7", "PDF"),
+            (b"hello", "no image"),
+        ] {
+            let error = default(bytes).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+            assert_eq!(error.code(), "unsupported_image_format");
+        }
+        assert_eq!(default(b""), Err(ImagingError::Empty));
+        let tiny = DecodeLimits { max_bytes: 3, ..DecodeLimits::default() };
+        assert_eq!(decode(b"1234", &tiny).unwrap_err().code(), "image_too_many_bytes");
+    }
+
+    #[test]
+    fn garbage_behind_a_right_beginning_never_panics() {
+        for seed in 0u32..200 {
+            let noise = (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 7919) >> 13) as u8);
+            for magic in [&b"\xff\xd8\xff\xe0"[..], b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 "] {
+                let bytes: Vec<u8> = magic.iter().copied().chain(noise.clone()).collect();
+                let _either_is_fine = default(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From any picture to the square that a network sees.
+
+use std::fmt;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ImagingError;
+
+/// How a picture becomes square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Both sides scaled on their own, as torchvision's `Resize((s, s))`: nothing is lost, proportions change.
+    Stretch,
+    /// The shorter side scaled, the longer one cut about its centre: proportions stay, edges are lost.
+    Crop,
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stretch => "stretch",
+            Self::Crop => "crop",
+        })
+    }
+}
+
+/// How an image becomes a network's input; travels with runs and models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Preprocess {
+    /// Side of the square, pixels.
+    pub size: u32,
+    /// How a picture becomes square.
+    pub fit: Fit,
+}
+
+/// Resizes to the square: bilinear with antialiasing, `size·size·3` bytes, rows of RGB.
+///
+/// # Errors
+/// When the resizer refuses (an empty picture; decoded ones never are).
+pub fn resize(image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<u8>, ImagingError> {
+    let refuse = |error: String| ImagingError::Corrupt(format!("cannot be resized: {error}"));
+    let side = preprocess.size;
+    if image.dimensions() == (side, side) {
+        return Ok(image.as_raw().clone());
+    }
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+        .map_err(|error| refuse(error.to_string()))?;
+    let mut square = Image::new(side, side, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let options = match preprocess.fit {
+        Fit::Stretch => options,
+        Fit::Crop => options.fit_into_destination(Some((0.5, 0.5))),
+    };
+    Resizer::new().resize(&source, &mut square, &options).map_err(|error| refuse(error.to_string()))?;
+    Ok(square.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    /// Left third red, the rest blue; twice as wide as high.
+    fn wide() -> RgbImage {
+        RgbImage::from_fn(60, 30, |x, _| if x < 20 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) })
+    }
+
+    #[test]
+    fn stretching_keeps_all_of_the_width_and_cropping_its_middle() {
+        let red = |fit| {
+            let pixels = resize(&wide(), &Preprocess { size: 10, fit }).unwrap();
+            pixels[5 * 30..6 * 30].chunks(3).filter(|pixel| pixel[0] > 128).count()
+        };
+        assert_eq!(red(Fit::Stretch), 3, "a third of ten columns");
+        assert_eq!(red(Fit::Crop), 2, "columns 15 to 19 of 15 to 44, a sixth of ten columns");
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_is_left_alone() {
+        let image = RgbImage::from_fn(8, 8, |x, y| Rgb([x as u8, y as u8, 3]));
+        assert_eq!(resize(&image, &Preprocess { size: 8, fit: Fit::Crop }).unwrap(), *image.as_raw());
+    }
+
+    #[test]
+    fn shrinking_averages_over_all_pixels() {
+        // A fine chequerboard becomes its mean; without antialiasing it would be black or white.
+        let board = RgbImage::from_fn(64, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 255 } else { 0 }; 3]));
+        let pixels = resize(&board, &Preprocess { size: 8, fit: Fit::Stretch }).unwrap();
+        assert!(pixels.iter().all(|&value| (118..=138).contains(&value)), "{pixels:?}");
+    }
+}
