@@ -1,0 +1,212 @@
+//! The uploaded ZIP: an index of its images, and bytes on demand, within limits.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use zip::ZipArchive;
+
+use super::error::ImportError;
+use super::import::ImportLimits;
+
+/// A memory-mapped archive file that many threads may read.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// An archive; cloning shares the mapping and the index, so that each thread may have one.
+pub(super) type Images = ZipArchive<Cursor<Shared>>;
+
+/// Opens the archive at `path`.
+pub(super) fn open(path: &Path) -> Result<Images, ImportError> {
+    let file = File::open(path).map_err(|e| ImportError::storage(path, e))?;
+    // SAFETY: the file is our own copy in the data directory; nobody writes to it after the upload.
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(path, e))?;
+    ZipArchive::new(Cursor::new(Shared(Arc::new(map)))).map_err(|e| {
+        ImportError::invalid("unreadable_zip", format!("images is no ZIP archive ({e}); zip the images and send that"))
+    })
+}
+
+/// Where a sheet's name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This entry.
+    Entry(u32),
+    /// No entry of that name.
+    Missing,
+    /// Several entries share the base name.
+    Ambiguous,
+}
+
+/// Names of the images in an archive.
+#[derive(Debug)]
+pub(super) struct Index {
+    by_path: HashMap<String, u32>,
+    by_base: HashMap<String, Option<u32>>,
+    /// Entry names by entry number.
+    pub names: HashMap<u32, String>,
+}
+
+impl Index {
+    /// Reads the directory of `archive` and checks what it declares; contents are counted while inflating.
+    pub fn new(archive: &mut Images, limits: &ImportLimits) -> Result<Self, ImportError> {
+        if archive.len() > limits.max_entries {
+            let detail = format!("the archive has {} entries, allowed are {}", archive.len(), limits.max_entries);
+            return Err(ImportError::TooLarge { code: "too_many_entries", detail });
+        }
+        let mut index = Self { by_path: HashMap::new(), by_base: HashMap::new(), names: HashMap::new() };
+        let (mut inflated, mut stored) = (0u64, 0u64);
+        for number in 0..archive.len() {
+            let entry = archive.by_index_raw(number).map_err(|e| {
+                ImportError::invalid("unreadable_zip", format!("entry {number} of the archive is damaged: {e}"))
+            })?;
+            let name = entry.name().map(Cow::into_owned).unwrap_or_default();
+            refuse_escape(&name, entry.is_symlink())?;
+            if entry.is_dir() || is_litter(&name) {
+                continue;
+            }
+            inflated = inflated.saturating_add(entry.size());
+            stored = stored.saturating_add(entry.compressed_size());
+            index.add(number as u32, name);
+        }
+        refuse_bomb(inflated, stored, limits)?;
+        Ok(index)
+    }
+
+    fn add(&mut self, number: u32, name: String) {
+        let base = base_name(&name).to_owned();
+        self.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
+        self.by_path.insert(name.clone(), number);
+        self.names.insert(number, name);
+    }
+
+    /// The entry of that path, or the only one of that base name.
+    pub fn find(&self, name: &str) -> Found {
+        let name = name.trim_start_matches("./").replace('\\', "/");
+        if let Some(&entry) = self.by_path.get(&name) {
+            return Found::Entry(entry);
+        }
+        // A sheet that names folders means them; one that names files means wherever they lie.
+        if name.contains('/') {
+            return Found::Missing;
+        }
+        match self.by_base.get(&name) {
+            Some(Some(entry)) => Found::Entry(*entry),
+            Some(None) => Found::Ambiguous,
+            None => Found::Missing,
+        }
+    }
+}
+
+/// Inflates one entry, at most `max_bytes` of it whatever it declares.
+pub(super) fn read_entry(archive: &mut Images, entry: u32, max_bytes: usize) -> Result<Vec<u8>, String> {
+    let file = archive.by_index(entry as usize).map_err(|e| format!("cannot be read from the archive: {e}"))?;
+    let mut bytes = Vec::with_capacity((file.size() as usize).min(max_bytes));
+    let mut limited = file.take(max_bytes as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(|e| format!("cannot be inflated: {e}"))?;
+    if bytes.len() > max_bytes {
+        return Err(format!("inflates to more than {max_bytes} bytes"));
+    }
+    Ok(bytes)
+}
+
+fn refuse_escape(name: &str, symlink: bool) -> Result<(), ImportError> {
+    let parts = name.split(['/', '\\']);
+    let absolute = name.starts_with(['/', '\\']) || name.get(1..2) == Some(":");
+    if absolute || symlink || name.contains('\0') || parts.into_iter().any(|part| part == "..") {
+        let what = if symlink { "is a symbolic link" } else { "leads out of the archive" };
+        let detail = format!("archive entry {name:?} {what}; pack plain files in plain folders");
+        return Err(ImportError::invalid("unsafe_archive", detail));
+    }
+    Ok(())
+}
+
+fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), ImportError> {
+    if inflated > limits.max_inflated {
+        let detail = format!("the archive inflates to {inflated} bytes, allowed are {}", limits.max_inflated);
+        return Err(ImportError::TooLarge { code: "archive_too_large", detail });
+    }
+    // Images hardly shrink; a small archive may do as it likes.
+    if inflated > 64 << 20 && inflated / stored.max(1) > limits.max_ratio {
+        let detail = format!("the archive inflates {}-fold, allowed is {}", inflated / stored.max(1), limits.max_ratio);
+        return Err(ImportError::TooLarge { code: "archive_ratio", detail });
+    }
+    Ok(())
+}
+
+/// What file managers leave in archives.
+fn is_litter(name: &str) -> bool {
+    name.starts_with("__MACOSX/") || matches!(base_name(name), ".DS_Store" | "Thumbs.db" | "desktop.ini")
+}
+
+fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+
+    fn archive(files: &[(&str, &[u8])]) -> Images {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+        for (name, bytes) in files {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        open(file.path()).unwrap()
+    }
+
+    fn index(files: &[(&str, &[u8])]) -> Result<Index, ImportError> {
+        Index::new(&mut archive(files), &ImportLimits::default())
+    }
+
+    #[test]
+    fn names_are_found_by_path_or_by_an_unambiguous_base_name() {
+        let index = index(&[("faces/a.jpg", b"1"), ("b/c.jpg", b"2"), ("d/c.jpg", b"3"), ("__MACOSX/a.jpg", b"")]);
+        let index = index.unwrap();
+        assert_eq!(index.find("a.jpg"), Found::Entry(0));
+        assert_eq!(index.find("./faces/a.jpg"), Found::Entry(0));
+        assert_eq!(index.find("d\\c.jpg"), Found::Entry(2));
+        assert_eq!(index.find("c.jpg"), Found::Ambiguous);
+        assert_eq!(index.find("x/a.jpg"), Found::Missing);
+        assert_eq!(index.names.len(), 3);
+    }
+
+    #[test]
+    fn entries_that_lead_out_are_refused() {
+        for name in ["../a.jpg", "/etc/passwd", "x/../../a.jpg", "C:/a.jpg", "..\\a.jpg"] {
+            assert_eq!(index(&[(name, b"1")]).unwrap_err().code(), "unsafe_archive", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_what_it_declares_and_by_what_it_inflates_to() {
+        let zeros = vec![0u8; 80 << 20];
+        assert_eq!(index(&[("a.jpg", &zeros)]).unwrap_err().code(), "archive_ratio");
+        let limits = ImportLimits { max_inflated: 1 << 20, ..ImportLimits::default() };
+        let mut bomb = archive(&[("a.jpg", &zeros[..2 << 20])]);
+        assert_eq!(Index::new(&mut bomb, &limits).unwrap_err().code(), "archive_too_large");
+        assert!(read_entry(&mut bomb, 0, 1 << 20).unwrap_err().contains("more than"));
+        assert_eq!(read_entry(&mut bomb, 0, 4 << 20).unwrap().len(), 2 << 20);
+    }
+
+    #[test]
+    fn too_many_entries_are_refused() {
+        let limits = ImportLimits { max_entries: 1, ..ImportLimits::default() };
+        let error = Index::new(&mut archive(&[("a", b""), ("b", b"")]), &limits).unwrap_err();
+        assert_eq!(error.code(), "too_many_entries");
+    }
+}

@@ -1,0 +1,162 @@
+//! Doubts about a data set as a whole: shortcuts a network could take, groups on both sides, imbalance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::manifest::{Manifest, Role, Sample};
+use super::report::Warning;
+
+/// Cramér's V from which a column is said to predict the label.
+const STRONG: f64 = 0.5;
+
+/// Looks at the labelled samples; `group_column` names people or other units that must not be in both sheets.
+pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for attribute in attributes(manifest) {
+        if Some(attribute.as_str()) != group_column {
+            warnings.extend(shortcut(manifest, &attribute));
+        }
+    }
+    warnings.extend(group_column.and_then(|column| straddling(manifest, column)));
+    warnings.extend(imbalance(manifest));
+    warnings
+}
+
+fn attributes(manifest: &Manifest) -> BTreeSet<String> {
+    manifest.samples.iter().flat_map(|sample| sample.attributes.keys().cloned()).collect()
+}
+
+/// A column with 2 to 50 values that goes strongly with the label.
+fn shortcut(manifest: &Manifest, attribute: &str) -> Option<Warning> {
+    let mut table: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for sample in &manifest.samples {
+        if let (Some(label), Some(value)) = (sample.label, sample.attributes.get(attribute)) {
+            let row = table.entry(value).or_insert_with(|| vec![0; manifest.classes.len()]);
+            row[label as usize] += 1;
+        }
+    }
+    if !(2..=50).contains(&table.len()) {
+        return None;
+    }
+    let v = cramers_v(&table.values().cloned().collect::<Vec<_>>());
+    if v < STRONG {
+        return None;
+    }
+    let worst = table.iter().max_by(|a, b| purity(a.1).total_cmp(&purity(b.1)))?;
+    let class = worst.1.iter().enumerate().max_by_key(|(_, count)| **count).map(|(class, _)| class)?;
+    let detail = format!(
+        "column {attribute:?} goes with the label (Cramér's V {v:.2}): where it is {:?}, {:.0} % are {:?}. A network may \
+         learn to tell the {attribute} instead; judge it within each {attribute}",
+        worst.0,
+        purity(worst.1) * 100.0,
+        manifest.classes[class]
+    );
+    Some(Warning::new("confounded_label", detail))
+}
+
+fn purity(row: &[u64]) -> f64 {
+    let total: u64 = row.iter().sum();
+    row.iter().max().map_or(0.0, |&most| most as f64 / total.max(1) as f64)
+}
+
+/// Cramér's V of a contingency table: 0 for independent, 1 for determined.
+fn cramers_v(table: &[Vec<u64>]) -> f64 {
+    let total: u64 = table.iter().flatten().sum();
+    let columns = table.first().map_or(0, Vec::len);
+    let column_sums: Vec<u64> = (0..columns).map(|c| table.iter().map(|row| row[c]).sum()).collect();
+    let mut chi2 = 0.0;
+    for row in table {
+        let row_sum: u64 = row.iter().sum();
+        for (observed, column_sum) in row.iter().zip(&column_sums) {
+            let expected = row_sum as f64 * *column_sum as f64 / total.max(1) as f64;
+            if expected > 0.0 {
+                chi2 += (*observed as f64 - expected).powi(2) / expected;
+            }
+        }
+    }
+    let used = column_sums.iter().filter(|&&sum| sum > 0).count();
+    let degrees = table.len().min(used).saturating_sub(1);
+    if degrees == 0 || total == 0 { 0.0 } else { (chi2 / (total as f64 * degrees as f64)).sqrt() }
+}
+
+fn straddling(manifest: &Manifest, column: &str) -> Option<Warning> {
+    let groups = |role: Role| -> BTreeSet<&String> {
+        let in_role = manifest.samples.iter().filter(|sample: &&Sample| sample.split == role);
+        in_role.filter_map(|sample| sample.attributes.get(column)).collect()
+    };
+    let (train, test) = (groups(Role::Train), groups(Role::Test));
+    let both = train.intersection(&test).count();
+    (both > 0).then(|| {
+        let detail = format!(
+            "{both} of {} groups in column {column:?} of the test sheet are in the training sheet too: test figures will \
+             look better than on new ones",
+            test.len()
+        );
+        Warning::new("group_in_both_sheets", detail)
+    })
+}
+
+fn imbalance(manifest: &Manifest) -> Option<Warning> {
+    let counts = manifest.counts().train;
+    let (most, least) = (counts.iter().max_by_key(|(_, n)| **n)?, counts.iter().min_by_key(|(_, n)| **n)?);
+    (*most.1 > 10 * *least.1).then(|| {
+        let detail = format!(
+            "{} labelled training images are {:?} and {} are {:?}: look at F1 and balanced accuracy, not at accuracy",
+            most.1, most.0, least.1, least.0
+        );
+        Warning::new("imbalanced_classes", detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(rows: &[(u32, &str, Role)]) -> Manifest {
+        let sample = |(index, &(label, source, split)): (usize, &(u32, &str, Role))| Sample {
+            image: format!("{index}.jpg"),
+            entry: index as u32,
+            label: Some(label),
+            split,
+            attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
+        };
+        Manifest {
+            format_version: 1,
+            task: "mask".into(),
+            classes: vec!["mask".into(), "no_mask".into()],
+            samples: rows.iter().enumerate().map(sample).collect(),
+            content_hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_label_told_by_its_source_is_a_warning() {
+        let mut rows = vec![(0, "web", Role::Train); 40];
+        rows.extend(vec![(1, "studio", Role::Train); 40]);
+        let found = warnings(&manifest(&rows), None);
+        assert_eq!(found[0].code, "confounded_label");
+        assert!(found[0].detail.contains("source") && found[0].detail.contains("1.00"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn an_independent_source_is_none() {
+        let rows: Vec<_> = (0..80).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train)).collect();
+        assert_eq!(warnings(&manifest(&rows), None), []);
+    }
+
+    #[test]
+    fn a_group_in_both_sheets_is_a_warning() {
+        let mut rows: Vec<_> = (0..20).map(|i| (i % 2, "anna", Role::Train)).collect();
+        rows.push((0, "anna", Role::Test));
+        rows.push((1, "bert", Role::Test));
+        let found = warnings(&manifest(&rows), Some("source"));
+        assert_eq!(found[0].code, "group_in_both_sheets");
+        assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn a_rare_class_is_a_warning() {
+        let mut rows = vec![(0, "web", Role::Train); 50];
+        rows.push((1, "web", Role::Train));
+        assert_eq!(warnings(&manifest(&rows), None)[0].code, "imbalanced_classes");
+    }
+}

@@ -1,0 +1,110 @@
+//! Pictures that occur more than once: the same pixels under another name.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::manifest::Role;
+use super::report::RejectedRow;
+use super::rows::Candidate;
+
+/// Decides, picture by picture, which rows stay; `digests[i]` is the pixel hash of `candidates[i]`, absent
+/// where decoding failed (those rows are dropped without a word: their reason is told already).
+///
+/// A training row whose picture is also in the test sheet goes, so that test figures stay honest. Rows that
+/// contradict each other all go. Of the rest the first with a label stays.
+pub(super) fn keep(
+    candidates: &[Candidate],
+    digests: &[Option<[u8; 32]>],
+    out: &mut Vec<RejectedRow>,
+) -> Vec<bool> {
+    let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    for (index, digest) in digests.iter().enumerate() {
+        if let Some(digest) = digest {
+            groups.entry(*digest).or_default().push(index);
+        }
+    }
+    let mut keep: Vec<bool> = digests.iter().map(Option::is_some).collect();
+    for group in groups.into_values().filter(|group| group.len() > 1) {
+        let (test, train): (Vec<usize>, Vec<usize>) =
+            group.into_iter().partition(|&index| candidates[index].role == Role::Test);
+        let dropped = if test.is_empty() {
+            within(candidates, &train)
+        } else {
+            let named = &candidates[test[0]].image;
+            let leaked = train
+                .iter()
+                .map(|&index| (index, "in_test_too", format!("the same picture is test image {named:?}; not trained on")));
+            leaked.chain(within(candidates, &test)).collect()
+        };
+        for (index, code, detail) in dropped {
+            keep[index] = false;
+            out.push(candidates[index].rejected(code, detail));
+        }
+    }
+    keep
+}
+
+/// Rows to drop among those of one picture in one sheet.
+fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str, String)> {
+    let labels: BTreeSet<&String> = group.iter().filter_map(|&index| candidates[index].label.as_ref()).collect();
+    if labels.len() > 1 {
+        let detail = "the same picture stands under different labels";
+        return group.iter().map(|&index| (index, "conflicting_label", detail.to_owned())).collect();
+    }
+    let stays = group.iter().position(|&index| candidates[index].label.is_some()).unwrap_or(0);
+    let Some(&kept) = group.get(stays) else { return Vec::new() };
+    let name = &candidates[kept].image;
+    let others = group.iter().filter(|&&index| index != kept);
+    others.map(|&index| (index, "duplicate_image", format!("the same picture is {name:?}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn candidate(role: Role, row: u64, label: Option<&str>) -> Candidate {
+        Candidate {
+            role,
+            row,
+            image: format!("{}{row}.jpg", role.as_str()),
+            entry: row as u32,
+            label: label.map(str::to_owned),
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    fn codes(candidates: &[Candidate], pictures: &[u8]) -> (Vec<bool>, Vec<String>) {
+        let digests: Vec<_> = pictures.iter().map(|&picture| Some([picture; 32])).collect();
+        let mut out = Vec::new();
+        let keep = keep(candidates, &digests, &mut out);
+        (keep, out.into_iter().map(|row| row.code).collect())
+    }
+
+    #[test]
+    fn a_training_picture_that_is_tested_on_goes() {
+        let rows = [candidate(Role::Train, 2, Some("a")), candidate(Role::Test, 2, Some("a"))];
+        assert_eq!(codes(&rows, &[1, 1]), (vec![false, true], vec!["in_test_too".to_owned()]));
+    }
+
+    #[test]
+    fn contradictions_go_and_of_equals_the_labelled_one_stays() {
+        let rows = [
+            candidate(Role::Train, 2, Some("a")),
+            candidate(Role::Train, 3, Some("b")),
+            candidate(Role::Train, 4, None),
+            candidate(Role::Train, 5, Some("b")),
+        ];
+        let (keep, codes) = codes(&rows, &[1, 1, 2, 2]);
+        assert_eq!(keep, [false, false, false, true]);
+        assert_eq!(codes.iter().filter(|code| *code == "conflicting_label").count(), 2);
+        assert_eq!(codes.iter().filter(|code| *code == "duplicate_image").count(), 1);
+    }
+
+    #[test]
+    fn a_row_that_could_not_be_decoded_is_dropped_silently() {
+        let rows = [candidate(Role::Train, 2, Some("a"))];
+        let mut out = Vec::new();
+        assert_eq!(keep(&rows, &[None], &mut out), [false]);
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! What can go wrong with data sets.
+
+use std::path::{Path, PathBuf};
+
+use super::report::RejectedRow;
+
+/// A stored data set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A file of the data set cannot be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image that was checked at import cannot be decoded now.
+    #[error("image {image}: {reason}")]
+    Image {
+        /// Its name in the archive.
+        image: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The rows cannot be split as asked.
+    #[error("{0}")]
+    Split(String),
+}
+
+impl DatasetError {
+    pub(super) fn file(path: &Path, reason: impl ToString) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Why an import was refused as a whole. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The archive or a sheet cannot be understood.
+    #[error("{detail}")]
+    Invalid {
+        /// A stable snake_case word.
+        code: &'static str,
+        /// What is wrong, where, and how to mend it.
+        detail: String,
+    },
+    /// A limit is exceeded.
+    #[error("{detail}")]
+    TooLarge {
+        /// A stable snake_case word.
+        code: &'static str,
+        /// What is too large and what is allowed.
+        detail: String,
+    },
+    /// Too many rows were rejected, or any in strict mode.
+    #[error("{detail}")]
+    Rows {
+        /// A stable snake_case word.
+        code: &'static str,
+        /// How many of how many.
+        detail: String,
+        /// Each rejected row and why.
+        rejected: Vec<RejectedRow>,
+    },
+    /// The data set cannot be stored.
+    #[error("failed to store the data set at {}: {reason}", path.display())]
+    Storage {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+}
+
+impl ImportError {
+    /// A stable snake_case word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { code, .. } | Self::TooLarge { code, .. } | Self::Rows { code, .. } => code,
+            Self::Storage { .. } => "storage",
+        }
+    }
+
+    pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid { code, detail: detail.into() }
+    }
+
+    pub(super) fn storage(path: &Path, reason: impl ToString) -> Self {
+        Self::Storage { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl From<DatasetError> for ImportError {
+    fn from(error: DatasetError) -> Self {
+        match error {
+            DatasetError::File { path, reason } => Self::Storage { path, reason },
+            other => Self::invalid("dataset", other.to_string()),
+        }
+    }
+}

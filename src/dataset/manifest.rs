@@ -1,0 +1,111 @@
+//! `manifest.json`: the samples of a data set, in the order of its packed pixels.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::MANIFEST_FILE;
+use super::error::DatasetError;
+use super::report::Counts;
+
+/// Version of the format; a reader refuses any other.
+pub(super) const FORMAT_VERSION: u32 = 1;
+
+/// Which sheet a sample came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The training sheet.
+    Train,
+    /// The test sheet.
+    Test,
+}
+
+impl Role {
+    /// The sheet's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its name in the archive.
+    pub image: String,
+    /// Its index in the archive.
+    pub entry: u32,
+    /// Index of its class, where the sheet has a label.
+    pub label: Option<u32>,
+    /// Which sheet it came from.
+    pub split: Role,
+    /// The sheet's other columns (age_group, source …), where not empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A data set's description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format_version: u32,
+    /// What is classified: `gender`, `mask` …
+    pub task: String,
+    /// Class names, sorted.
+    pub classes: Vec<String>,
+    /// The samples: row i of every packed file is sample i.
+    pub samples: Vec<Sample>,
+    /// SHA-256 over names, labels, splits and pixels.
+    pub content_hash: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of the data set in `directory`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or of another format version.
+    pub fn read(directory: &Path) -> Result<Self, DatasetError> {
+        let path = directory.join(MANIFEST_FILE);
+        let fail = |reason: String| DatasetError::file(&path, reason);
+        let text = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|e| fail(format!("no manifest: {e}")))?;
+        if manifest.format_version != FORMAT_VERSION {
+            let found = manifest.format_version;
+            return Err(fail(format!("format version {found}, this build reads {FORMAT_VERSION}; import again")));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes it into `directory` and syncs the file.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), DatasetError> {
+        use std::io::Write;
+        let path = directory.join(MANIFEST_FILE);
+        let fail = |reason: String| DatasetError::file(&path, reason);
+        let text = serde_json::to_vec(self).map_err(|e| fail(e.to_string()))?;
+        let mut file = std::fs::File::create(&path).map_err(|e| fail(e.to_string()))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| fail(e.to_string()))
+    }
+
+    /// Images per split and class.
+    pub fn counts(&self) -> Counts {
+        let per_class = |role: Role| {
+            let mut counts: BTreeMap<String, u64> = self.classes.iter().map(|class| (class.clone(), 0)).collect();
+            for sample in self.samples.iter().filter(|sample| sample.split == role) {
+                if let Some(class) = sample.label.and_then(|label| self.classes.get(label as usize)) {
+                    *counts.entry(class.clone()).or_default() += 1;
+                }
+            }
+            counts
+        };
+        let unlabelled = |sample: &&Sample| sample.split == Role::Train && sample.label.is_none();
+        Counts {
+            train: per_class(Role::Train),
+            test: per_class(Role::Test),
+            unlabelled: self.samples.iter().filter(unlabelled).count() as u64,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Data sets: import with its checks, the manifest, packed pixels, splits.
+//!
+//! A data set is one directory: `manifest.json` (what there is), `images.zip` (the uploaded bytes) and
+//! `packed/` (pixels at one resolution each, memory-mapped, made when first needed). It is built beside its
+//! place and moved there by one rename, so that half a data set is never seen. Blocking code on rayon's
+//! threads; nothing here knows HTTP or SQL.
+
+mod archive;
+mod confounding;
+mod duplicates;
+mod error;
+mod import;
+mod manifest;
+mod pack;
+mod report;
+mod rows;
+mod sheet;
+mod split;
+
+pub use error::{DatasetError, ImportError};
+pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
+pub use manifest::{Manifest, Role, Sample};
+pub use pack::PackedImages;
+pub use report::{Counts, ImportReport, RejectedRow, Warning};
+pub use split::{Split, SplitSpec, split};
+
+/// Name of the uploaded archive in a data set's directory.
+const IMAGES_FILE: &str = "images.zip";
+
+/// Name of the manifest in a data set's directory.
+const MANIFEST_FILE: &str = "manifest.json";

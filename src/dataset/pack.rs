@@ -1,0 +1,171 @@
+//! Packed pixels: every sample at one resolution, uint8 NHWC, in one memory-mapped file.
+//!
+//! A cache: it can be made again from the archive at any time. The header says what it holds, so that a file
+//! of another data set, size or version is made anew and never read as something else.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::error::DatasetError;
+use super::manifest::Manifest;
+use super::{IMAGES_FILE, archive};
+use crate::imaging::{self, DecodeLimits, Preprocess};
+
+const MAGIC: &[u8; 8] = b"MMPACK\x00\x01";
+const HEADER: usize = 64;
+
+/// Images decoded between two writes: bounds the memory, whatever the data set's size.
+const CHUNK: usize = 512;
+
+/// A packed file, mapped into memory.
+#[derive(Debug)]
+pub struct PackedImages {
+    map: Mmap,
+    size: u32,
+    len: usize,
+}
+
+impl PackedImages {
+    /// Opens the packed file for `preprocess`, making it first where there is none. `progress` hears how many
+    /// images are done; it is called from many threads.
+    ///
+    /// # Errors
+    /// When the archive or the packed file cannot be read or written, or an image cannot be decoded.
+    pub fn open_or_build(
+        directory: &Path,
+        manifest: &Manifest,
+        preprocess: &Preprocess,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self, DatasetError> {
+        let path = path(directory, preprocess);
+        if let Some(packed) = Self::open(&path, manifest, preprocess)? {
+            return Ok(packed);
+        }
+        build(directory, &path, manifest, preprocess, progress)?;
+        Self::open(&path, manifest, preprocess)?
+            .ok_or_else(|| DatasetError::file(&path, "just written, and not as it should be"))
+    }
+
+    /// None where the file is not there or holds something else.
+    fn open(path: &Path, manifest: &Manifest, preprocess: &Preprocess) -> Result<Option<Self>, DatasetError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DatasetError::file(path, error)),
+        };
+        // SAFETY: a packed file is written under another name, renamed into place and never changed.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| DatasetError::file(path, e))?;
+        let len = manifest.samples.len();
+        let bytes = HEADER + len * image_bytes(preprocess);
+        let fits = map.len() == bytes && map[..HEADER] == header(manifest, preprocess);
+        Ok(fits.then_some(Self { map, size: preprocess.size, len }))
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Side of an image, pixels.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// All pixels, `len·size·size·3`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[HEADER..]
+    }
+
+    /// The pixels of image `index`, `size·size·3`; empty beyond the last.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let bytes = self.size as usize * self.size as usize * 3;
+        self.bytes().chunks_exact(bytes).nth(index).unwrap_or_default()
+    }
+}
+
+/// Where a data set's packed file for `preprocess` lies.
+pub(super) fn path(directory: &Path, preprocess: &Preprocess) -> PathBuf {
+    directory.join("packed").join(format!("{}-{}.pack", preprocess.size, preprocess.fit))
+}
+
+fn image_bytes(preprocess: &Preprocess) -> usize {
+    preprocess.size as usize * preprocess.size as usize * 3
+}
+
+/// Magic and version, size, fit, count, the beginning of the content hash.
+fn header(manifest: &Manifest, preprocess: &Preprocess) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&preprocess.size.to_le_bytes());
+    header[12..16].copy_from_slice(&(preprocess.fit as u32).to_le_bytes());
+    header[16..24].copy_from_slice(&(manifest.samples.len() as u64).to_le_bytes());
+    let hash = manifest.content_hash.as_bytes();
+    let kept = hash.len().min(HEADER - 24);
+    header[24..24 + kept].copy_from_slice(&hash[..kept]);
+    header
+}
+
+fn build(
+    directory: &Path,
+    path: &Path,
+    manifest: &Manifest,
+    preprocess: &Preprocess,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(), DatasetError> {
+    let archive_path = directory.join(IMAGES_FILE);
+    let images = archive::open(&archive_path).map_err(|error| DatasetError::file(&archive_path, error))?;
+    let limits = DecodeLimits::default();
+    let done = AtomicU64::new(0);
+    let rows = manifest.samples.chunks(CHUNK).map(|chunk| {
+        chunk
+            .par_iter()
+            .map_init(
+                || images.clone(),
+                |images, sample| {
+                    let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
+                    let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
+                    let pixels = imaging::prepare(&bytes, &limits, preprocess)
+                        .map_err(|error| DatasetError::Image { image: sample.image.clone(), reason: error.to_string() })?;
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                    Ok(pixels)
+                },
+            )
+            .collect::<Result<Vec<_>, _>>()
+    });
+    write(path, manifest, preprocess, rows)
+}
+
+/// Writes a packed file from its rows, in order: under another name, synced, then renamed into place.
+pub(super) fn write<R: AsRef<[u8]>>(
+    path: &Path,
+    manifest: &Manifest,
+    preprocess: &Preprocess,
+    chunks: impl Iterator<Item = Result<Vec<R>, DatasetError>>,
+) -> Result<(), DatasetError> {
+    let fail = |error: std::io::Error| DatasetError::file(path, error);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(fail)?;
+    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(fail)?;
+    let mut out = BufWriter::with_capacity(1 << 20, temporary);
+    out.write_all(&header(manifest, preprocess)).map_err(fail)?;
+    for chunk in chunks {
+        for row in chunk? {
+            out.write_all(row.as_ref()).map_err(fail)?;
+        }
+    }
+    let temporary = out.into_inner().map_err(|error| fail(error.into_error()))?;
+    temporary.as_file().sync_all().map_err(fail)?;
+    temporary.persist(path).map_err(|error| fail(error.error))?;
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+

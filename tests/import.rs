@@ -1,0 +1,266 @@
+//! Imports from sheets and archives made here, as a user would send them.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use mixmatch::dataset::{ImportError, ImportLimits, ImportRequest, Imported, Manifest, PackedImages, Role, import};
+use mixmatch::imaging::{DecodeLimits, Fit, Preprocess, prepare};
+
+/// A picture that differs from every other `seed`'s.
+fn picture(seed: u32) -> Vec<u8> {
+    let pixel = |x: u32, y: u32| {
+        let mixed = (x / 4 + 7 * (y / 4) + 31 * seed).wrapping_mul(2_654_435_761);
+        Rgb([(mixed >> 8) as u8, (mixed >> 16) as u8, (mixed >> 24) as u8])
+    };
+    let mut bytes = Vec::new();
+    let image = DynamicImage::ImageRgb8(RgbImage::from_fn(40, 48, pixel));
+    image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
+    bytes
+}
+
+/// A directory with an archive and sheets.
+struct Upload {
+    directory: tempfile::TempDir,
+}
+
+impl Upload {
+    fn new(files: &[(&str, Vec<u8>)], train: &str, test: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut archive = zip::ZipWriter::new(std::fs::File::create(directory.path().join("images.zip")).unwrap());
+        for (name, bytes) in files {
+            archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap();
+        std::fs::write(directory.path().join("train.csv"), train).unwrap();
+        if let Some(test) = test {
+            std::fs::write(directory.path().join("test.csv"), test).unwrap();
+        }
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn request(&self) -> ImportRequest {
+        let test = self.path("test.csv");
+        ImportRequest {
+            task: "pet".into(),
+            images: self.path("images.zip"),
+            train: self.path("train.csv"),
+            test: test.exists().then_some(test),
+            ..ImportRequest::default()
+        }
+    }
+
+    fn import(&self) -> Result<Imported, ImportError> {
+        self.import_as(&self.request())
+    }
+
+    fn import_as(&self, request: &ImportRequest) -> Result<Imported, ImportError> {
+        import(request, &ImportLimits::default(), &self.path("sets/one"), &|_| {})
+    }
+
+    /// Names left in the directory that data sets live in.
+    fn left_behind(&self) -> Vec<String> {
+        std::fs::read_dir(self.path("sets"))
+            .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+            .unwrap_or_default()
+    }
+}
+
+fn six() -> Vec<(&'static str, Vec<u8>)> {
+    ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"].into_iter().zip((1..).map(picture)).collect()
+}
+
+const SIX: &str = "image,label,age\na.png,cat,1\nb.png,dog,2\nc.png,cat,3\nd.png,dog,\n";
+
+fn codes(imported: &Imported) -> Vec<(String, u64)> {
+    imported.report.rejected.iter().map(|row| (row.code.clone(), row.row)).collect()
+}
+
+#[test]
+fn a_clean_upload_becomes_a_data_set() {
+    let upload = Upload::new(&six(), SIX, Some("image,label\ne.png,cat\nf.png,dog\n"));
+    let imported = upload.import().unwrap();
+    let manifest = Manifest::read(&upload.path("sets/one")).unwrap();
+    assert_eq!(manifest, imported.manifest);
+    assert_eq!(manifest.classes, ["cat", "dog"]);
+    let counts = manifest.counts();
+    assert_eq!((counts.train["cat"], counts.train["dog"], counts.test["cat"], counts.unlabelled), (2, 2, 1, 0));
+    assert_eq!(manifest.samples[0].attributes["age"], "1");
+    assert!(imported.report.rejected.is_empty());
+    assert_eq!(upload.left_behind(), ["one"]);
+}
+
+#[test]
+fn packed_pixels_are_what_predict_would_see() {
+    let upload = Upload::new(&six(), SIX, None);
+    let imported = upload.import().unwrap();
+    for preprocess in [Preprocess { size: 32, fit: Fit::Stretch }, Preprocess { size: 20, fit: Fit::Crop }] {
+        let packed =
+            PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap();
+        assert_eq!(packed.len(), 4);
+        for (index, (_, bytes)) in six().iter().take(4).enumerate() {
+            let seen = prepare(bytes, &DecodeLimits::default(), &preprocess).unwrap();
+            assert_eq!(packed.image(index), seen, "image {index} at {preprocess:?}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_packed_file_is_made_anew() {
+    let upload = Upload::new(&six(), SIX, None);
+    let imported = upload.import().unwrap();
+    let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
+    let open = || {
+        PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap()
+    };
+    let before = open().bytes().to_vec();
+    let file = upload.path("sets/one/packed/32-stretch.pack");
+    std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();
+    assert_eq!(open().bytes(), before);
+}
+
+#[test]
+fn bad_rows_are_left_out_and_listed_with_their_row_number() {
+    let mut files = six();
+    files.push(("broken.png", b"\x89PNG\r\n\x1a\n and then nothing".to_vec()));
+    files.push(("text.png", b"hello".to_vec()));
+    files.push(("same-as-a.png", picture(1)));
+    files.push(("g.png", picture(7)));
+    files.push(("h.png", picture(8)));
+    let train = "image,label\na.png,cat\nmissing.png,dog\nb.png,dog\nb.png,dog\nbroken.png,cat\ntext.png,cat\n\
+                 same-as-a.png,cat\nc.png,\nd.png,dog\n,cat\ng.png,cat\nh.png,dog\n";
+    let imported = Upload::new(&files, train, Some("image,label\ne.png,cat\nf.png,bird\n")).import().unwrap();
+    let mut found = codes(&imported);
+    found.sort();
+    let expected = [
+        ("corrupt_image", 6),
+        ("duplicate_image", 8),
+        ("duplicate_row", 5),
+        ("missing_file", 3),
+        ("no_image_name", 11),
+        ("unknown_label", 3),
+        ("unsupported_image_format", 7),
+    ];
+    assert_eq!(found, expected.map(|(code, row)| (code.to_owned(), row)));
+    assert_eq!(imported.manifest.counts().unlabelled, 1);
+}
+
+#[test]
+fn a_test_picture_in_the_training_sheet_is_not_trained_on() {
+    let mut files = six();
+    files.push(("copy-of-e.png", picture(5)));
+    let train = format!("{SIX}copy-of-e.png,cat,9\n");
+    let imported = Upload::new(&files, &train, Some("image,label\ne.png,cat\nf.png,dog\n")).import().unwrap();
+    assert_eq!(codes(&imported), [("in_test_too".to_owned(), 6)]);
+    let names: Vec<&str> = imported.manifest.samples.iter().map(|sample| sample.image.as_str()).collect();
+    assert!(!names.contains(&"copy-of-e.png") && names.contains(&"e.png"));
+    assert_eq!(imported.manifest.samples.last().unwrap().split, Role::Test);
+}
+
+#[test]
+fn the_references_sheets_work_as_they_are() {
+    // Written by pandas: an unnamed index column, numbers as floats, `Mask Label` or `Gender`.
+    for label in ["Mask Label", "Gender"] {
+        let upload = Upload::new(&six(), SIX, None);
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["", "Image", "Age", label]).unwrap();
+        for row in 1..=4u32 {
+            page.write(row, 0, row - 1).unwrap();
+            page.write(row, 1, six()[row as usize - 1].0).unwrap();
+            page.write(row, 2, 30 + row).unwrap();
+            page.write(row, 3, f64::from(row % 2)).unwrap();
+        }
+        book.save(upload.path("train.xlsx")).unwrap();
+        let request = ImportRequest { train: upload.path("train.xlsx"), task: "anything".into(), ..upload.request() };
+        let request = ImportRequest {
+            label_column: (label == "Gender").then(|| "gender".to_owned()),
+            ..request
+        };
+        let imported = upload.import_as(&request).unwrap();
+        assert_eq!(imported.manifest.classes, ["0", "1"]);
+        assert_eq!(imported.manifest.samples[0].attributes["Age"], "31");
+    }
+}
+
+#[track_caller]
+fn refused(upload: &Upload, request: &ImportRequest, code: &str, words: &[&str]) {
+    let error = upload.import_as(request).unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+    }
+    assert_eq!(upload.left_behind(), Vec::<String>::new(), "a refused import left something behind");
+}
+
+#[test]
+fn what_cannot_be_imported_at_all_is_refused_and_leaves_nothing() {
+    let upload = Upload::new(&six(), SIX, None);
+    let named = ImportRequest { label_column: Some("species".into()), ..upload.request() };
+    refused(&upload, &named, "no_such_column", &["species", "\"label\"", "\"age\""]);
+
+    let upload = Upload::new(&six(), "picture,label\na.png,cat\n", None);
+    refused(&upload, &upload.request(), "no_such_column", &["image", "picture"]);
+
+    let upload = Upload::new(&six(), "image,label\na.png,cat\nb.png,cat\n", None);
+    refused(&upload, &upload.request(), "too_few_classes", &["cat"]);
+
+    let upload = Upload::new(&six(), "image,label\nx.png,cat\ny.png,dog\na.png,cat\n", None);
+    refused(&upload, &upload.request(), "mostly_rejected", &["2 of 3"]);
+
+    let upload = Upload::new(&[("../../a.png", picture(1))], SIX, None);
+    refused(&upload, &upload.request(), "unsafe_archive", &["../../a.png"]);
+
+    let upload = Upload::new(&six(), SIX, None);
+    std::fs::write(upload.path("images.zip"), b"no archive").unwrap();
+    refused(&upload, &upload.request(), "unreadable_zip", &["ZIP"]);
+}
+
+#[test]
+fn strict_refuses_for_a_single_row_and_lists_it() {
+    let upload = Upload::new(&six(), &format!("{SIX}gone.png,cat,1\n"), None);
+    let request = ImportRequest { strict: true, ..upload.request() };
+    match upload.import_as(&request).unwrap_err() {
+        ImportError::Rows { code, rejected, .. } => {
+            assert_eq!(code, "rejected_rows");
+            assert_eq!((rejected[0].row, rejected[0].image.as_str()), (6, "gone.png"));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn the_content_hash_tells_data_sets_apart() {
+    let hash = |train: &str| Upload::new(&six(), train, None).import().unwrap().manifest.content_hash;
+    assert_eq!(hash(SIX), hash(SIX));
+    assert_ne!(hash(SIX), hash(&SIX.replace("a.png,cat", "a.png,dog")));
+}
+
+/// The real sheets, where they are there.
+#[test]
+fn the_real_mask_data_is_imported_with_its_confounding_named() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/mask");
+    if !shared.exists() {
+        println!("SKIPPED: {} is not here, the real data was not imported", shared.display());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let request = ImportRequest {
+        task: "mask".into(),
+        images: shared.join("images.zip"),
+        train: shared.join("train.csv"),
+        test: Some(shared.join("test.csv")),
+        group_column: Some("group".into()),
+        ..ImportRequest::default()
+    };
+    let imported = import(&request, &ImportLimits::default(), &directory.path().join("mask"), &|_| {}).unwrap();
+    let counts = imported.manifest.counts();
+    assert_eq!((counts.train["mask"], counts.train["no_mask"]), (3041, 2262));
+    assert_eq!(counts.test.values().sum::<u64>(), 1489);
+    assert!(imported.report.rejected.is_empty(), "{:?}", imported.report.rejected.first());
+}
