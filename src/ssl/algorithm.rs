@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
+use super::guess::Alignment;
 use super::mixmatch::MixMatch;
 use super::mixup::Mixup;
 use super::supervised::Supervised;
@@ -24,13 +25,15 @@ pub struct Batch {
 pub struct StepContext<'a> {
     /// The network.
     pub network: &'a dyn Network,
-    /// Its raw weights.
+    /// Its raw weights: what is differentiated and moved.
     pub weights: &'a Weights,
+    /// The weights whose answers become guessed labels: the raw ones or their moving average.
+    pub teacher: &'a Weights,
     /// Augmentation of every image, labelled ones included.
     pub augment: &'a Augment,
     /// Every random choice of the step comes from here.
     pub rng: &'a mut ChaCha8Rng,
-    /// Share of the run's steps already done, 0 to 1.
+    /// Share of the steps after the warm-up already done, 0 to 1.
     pub progress: f64,
 }
 
@@ -65,11 +68,11 @@ pub trait Algorithm: Send {
     ///
     /// # Errors
     /// libtorch's.
-    fn losses(&self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError>;
+    fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError>;
 }
 
 /// The hyper-parameters that algorithms read.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hyper {
     /// α of the Beta distribution, or none to leave images unmixed.
     pub alpha: Option<f64>,
@@ -79,8 +82,10 @@ pub struct Hyper {
     pub temperature: f64,
     /// λ_U after the ramp.
     pub lambda_u: f64,
-    /// Share of the run over which λ_U rises.
+    /// Share of the steps after the warm-up over which λ_U rises.
     pub ramp: f64,
+    /// Class shares that guesses are aligned to, or none to leave them as they are.
+    pub prior: Option<Vec<f32>>,
 }
 
 /// The algorithms there are.
@@ -102,6 +107,7 @@ pub fn build(kind: Kind, hyper: Hyper) -> Box<dyn Algorithm> {
             temperature: hyper.temperature,
             lambda_u: hyper.lambda_u,
             ramp: hyper.ramp,
+            alignment: hyper.prior.map(Alignment::new),
         }),
         Kind::Supervised => Box::new(Supervised { mixup }),
     }

@@ -23,6 +23,43 @@ pub fn sharpen(probabilities: &Tensor, temperature: f64) -> Result<Tensor, TchEr
     log.f_div_scalar(temperature)?.f_softmax(-1, Kind::Float)
 }
 
+/// Distribution alignment (ReMixMatch §3.1, arXiv 1911.09785): q̄ · prior / running mean of q̄, normalised.
+#[derive(Debug)]
+pub struct Alignment {
+    prior: Tensor,
+    /// Running mean of the guesses, `[C]`; starts at the prior.
+    running: Tensor,
+}
+
+impl Alignment {
+    /// Share of the old value in the running mean after a batch.
+    const DECAY: f64 = 0.95;
+
+    /// Aligns to `prior`, one share a class.
+    pub fn new(prior: Vec<f32>) -> Self {
+        let prior = Tensor::from_slice(&prior);
+        Self { running: prior.copy(), prior }
+    }
+
+    /// Guesses `[B, C]` → aligned guesses `[B, C]`; the running mean takes the batch in.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn apply(&mut self, guesses: &Tensor) -> Result<Tensor, TchError> {
+        let device = guesses.device();
+        if self.prior.device() != device {
+            self.prior = self.prior.f_to_device(device)?;
+            self.running = self.running.f_to_device(device)?;
+        }
+        let mean = guesses.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
+        let _ = self.running.f_lerp_(&mean, 1.0 - Self::DECAY)?;
+        // A class that is never guessed must not divide by nothing.
+        let scale = self.prior.f_div(&self.running.f_clamp_min(1e-3)?)?;
+        let scaled = guesses.f_mul(&scale)?;
+        scaled.f_div(&scaled.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +92,20 @@ mod tests {
         let beside = sharpen(&Tensor::from_slice(&[0.6f32, 0.4, 0.1, 0.9]).view([2, 2]), 0.5).unwrap();
         assert_eq!(alone.get(0), beside.get(0));
         assert!((alone.double_value(&[0, 0]) - 0.36 / 0.52).abs() < 1e-6);
+    }
+
+    #[test]
+    fn alignment_brings_lopsided_guesses_to_the_prior() {
+        let mut alignment = Alignment::new(vec![0.5, 0.5]);
+        let lopsided = Tensor::from_slice(&[0.9f32, 0.1, 0.7, 0.3]).view([2, 2]);
+        let mut aligned = alignment.apply(&lopsided).unwrap();
+        for _ in 0..200 {
+            aligned = alignment.apply(&lopsided).unwrap();
+        }
+        let shares: Vec<f32> = aligned.mean_dim([0i64].as_slice(), false, Kind::Float).try_into().unwrap();
+        assert!((shares[0] - 0.5).abs() < 0.03, "{shares:?}");
+        let sums: Vec<f32> = aligned.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).try_into().unwrap();
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use tch::Tensor;
 
 use super::algorithm::{Algorithm, Batch, StepContext, StepLosses, UnlabelledLosses};
+use super::guess::{self, Alignment};
 use super::mixup::Mixup;
-use super::{guess, loss, ramp};
+use super::{loss, ramp};
 use crate::nn::{Mode, NnError};
 
 /// The algorithm with its hyper-parameters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct MixMatch {
     /// How images and targets are mixed.
     pub mixup: Mixup,
@@ -18,18 +19,25 @@ pub struct MixMatch {
     pub temperature: f64,
     /// λ_U after the ramp.
     pub lambda_u: f64,
-    /// Share of the run over which λ_U rises.
+    /// Share of the steps after the warm-up over which λ_U rises.
     pub ramp: f64,
+    /// Distribution alignment of the guesses; not in the paper.
+    pub alignment: Option<Alignment>,
 }
 
 impl MixMatch {
     /// q = sharpen(mean over the views of softmax(f(û_k)), T), `[B, C]`, from views `[K·B, 3, H, W]`.
     ///
     /// All views in one forward pass, without gradient, by batch statistics and without moving the running ones.
-    fn guess(&self, context: &StepContext<'_>, views: &Tensor) -> Result<Tensor, NnError> {
+    fn guess(&mut self, context: &StepContext<'_>, views: &Tensor) -> Result<Tensor, NnError> {
         let _no_grad = tch::no_grad_guard();
-        let logits = context.network.forward(context.weights, views, Mode::Guess)?;
-        Ok(guess::sharpen(&guess::average_views(&logits, self.k)?, self.temperature)?)
+        let logits = context.network.forward(context.teacher, views, Mode::Guess)?;
+        let mean = guess::average_views(&logits, self.k)?;
+        let mean = match &mut self.alignment {
+            Some(alignment) => alignment.apply(&mean)?,
+            None => mean,
+        };
+        Ok(guess::sharpen(&mean, self.temperature)?)
     }
 }
 
@@ -38,7 +46,7 @@ impl Algorithm for MixMatch {
         true
     }
 
-    fn losses(&self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
+    fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
         let StepContext { augment, progress, .. } = context;
         let unlabelled = batch.unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
         let (labelled, views) = (batch.labelled.size()[0], unlabelled.size()[0] * self.k as i64);

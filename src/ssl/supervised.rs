@@ -17,7 +17,7 @@ impl Algorithm for Supervised {
         false
     }
 
-    fn losses(&self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
+    fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
         let count = batch.labelled.size()[0] as usize;
         let augment = context.augment;
         let images = augment.apply(&batch.labelled, &augment.draw(count, context.rng))?;

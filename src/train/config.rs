@@ -39,8 +39,19 @@ impl AlgorithmName {
 pub enum Schedule {
     /// As in the paper.
     Constant,
-    /// lr·cos(7π/16 · progress), FixMatch's schedule (arXiv 2001.07685): it ends near a fifth of the start.
+    /// Constant over the warm-up, then lr·½(1 + cos(π · progress)) down to 0 (SGDR without restarts, arXiv
+    /// 1608.03983).
     Cosine,
+}
+
+/// Whose answers become the guessed labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GuessFrom {
+    /// The weights being trained, as in the paper.
+    Raw,
+    /// Their moving average, as a mean teacher does (arXiv 1703.01780): steadier in short runs.
+    Ema,
 }
 
 /// A run, fully resolved.
@@ -93,8 +104,16 @@ pub struct TrainConfig {
     pub temperature: f64,
     /// λ_U: weight of the unlabelled loss after the ramp.
     pub lambda_u: f64,
-    /// Share of the run over which λ_U rises linearly from 0.
+    /// Share of the steps after the warm-up over which λ_U rises linearly from 0.
     pub ramp: f64,
+    /// Share of the run that trains on the labelled images alone before unlabelled ones join: guesses of a
+    /// network that knows nothing yet stick. The ramp and the schedule begin after it.
+    pub warmup: f64,
+    /// Whose answers become the guessed labels.
+    pub guess_from: GuessFrom,
+    /// Distribution alignment (ReMixMatch §3.1, arXiv 1911.09785): guesses are scaled so that on the whole
+    /// they have the labelled images' class shares. Right only where both sets have the same shares.
+    pub align: bool,
     /// Mirror images left to right with probability ½.
     pub augment_flip: bool,
     /// Reflect-pad by so many pixels on each side, then crop at random; 0 switches it off.
@@ -117,6 +136,11 @@ impl TrainConfig {
     /// Optimiser steps in the run.
     pub fn steps(&self) -> u64 {
         u64::from(self.epochs) * u64::from(self.steps_per_epoch)
+    }
+
+    /// Optimiser steps on the labelled images alone.
+    pub fn warmup_steps(&self) -> u64 {
+        (self.steps() as f64 * self.warmup) as u64
     }
 
     /// How an image becomes the network's input.

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind};
 
-use super::config::{AlgorithmName, Schedule, TrainConfig};
+use super::config::{AlgorithmName, GuessFrom, Schedule, TrainConfig};
 use super::data::{Images, Sampler, one_hot};
 use super::error::TrainError;
 use super::optimizer::{Adam, move_average};
@@ -24,6 +24,8 @@ pub struct Learner {
     pub weights: Weights,
     /// Their moving average: what is evaluated, chosen and published.
     pub average: Weights,
+    /// The labelled images alone: the first steps of every run.
+    warmup: Box<dyn Algorithm>,
     algorithm: Box<dyn Algorithm>,
     optimizer: Adam,
     augment: Augment,
@@ -34,18 +36,18 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Everything at its start, decided by `config.seed`.
+    /// Everything at its start, decided by `config.seed`; `prior` is each class's share of the labelled images.
     ///
     /// # Errors
     /// An unknown network, or libtorch's.
     pub fn new(
         config: &TrainConfig,
         split: &Split,
-        classes: usize,
+        prior: &[f32],
         device: Device,
         compute: Kind,
     ) -> Result<Self, TrainError> {
-        let network = build_network(&config.network, classes, compute)?;
+        let network = build_network(&config.network, prior.len(), compute)?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
         weights.set_bn_momentum(config.bn_momentum);
@@ -57,6 +59,7 @@ impl Learner {
             temperature: config.temperature,
             lambda_u: config.lambda_u,
             ramp: config.ramp,
+            prior: config.align.then(|| prior.to_vec()),
         };
         let kind = match config.algorithm {
             AlgorithmName::Mixmatch => AlgorithmKind::MixMatch,
@@ -67,6 +70,7 @@ impl Learner {
             network,
             weights,
             average,
+            warmup: ssl::build(AlgorithmKind::Supervised, hyper.clone()),
             algorithm: ssl::build(kind, hyper),
             augment: Augment {
                 flip: config.augment_flip,
@@ -97,7 +101,9 @@ impl Learner {
         // The sampler walks over labelled rows only, so that each has a class.
         let truth: Vec<usize> = rows.iter().filter_map(|&row| labels[row as usize]).collect();
         let device = self.weights.flat().device();
-        let unlabelled = if self.algorithm.needs_unlabelled() {
+        let warming = self.steps_done < config.warmup_steps();
+        let algorithm = if warming { &mut self.warmup } else { &mut self.algorithm };
+        let unlabelled = if algorithm.needs_unlabelled() {
             Some(images.gather(&self.unlabelled.take(count, &mut self.rng))?)
         } else {
             None
@@ -106,11 +112,12 @@ impl Learner {
         let context = StepContext {
             network: self.network.as_ref(),
             weights: &self.weights,
+            teacher: if config.guess_from == GuessFrom::Ema { &self.average } else { &self.weights },
             augment: &self.augment,
             rng: &mut self.rng,
-            progress: self.steps_done as f64 / config.steps() as f64,
+            progress: progress(config, self.steps_done),
         };
-        let losses = self.algorithm.losses(context, &batch)?;
+        let losses = algorithm.losses(context, &batch)?;
         let gradient = self.weights.gradient(&losses.total)?;
         let rate = learning_rate(config, self.steps_done);
         self.optimizer.step(&mut self.weights, &gradient, rate)?;
@@ -128,12 +135,19 @@ pub fn build_network(name: &str, classes: usize, compute: Kind) -> Result<Box<dy
     Ok(Box::new(Wrn::new(name.parse::<WrnShape>()?, classes as i64, compute)))
 }
 
+/// Share of the steps after the warm-up that is done, 0 to 1.
+fn progress(config: &TrainConfig, done: u64) -> f64 {
+    let warmup = config.warmup_steps();
+    done.saturating_sub(warmup) as f64 / (config.steps() - warmup).max(1) as f64
+}
+
 /// The learning rate when `done` steps are done.
 pub fn learning_rate(config: &TrainConfig, done: u64) -> f64 {
-    let progress = done as f64 / config.steps().max(1) as f64;
     match config.schedule {
         Schedule::Constant => config.learning_rate,
-        Schedule::Cosine => config.learning_rate * (progress * std::f64::consts::PI * 7.0 / 16.0).cos(),
+        Schedule::Cosine => {
+            config.learning_rate * 0.5 * (1.0 + (progress(config, done) * std::f64::consts::PI).cos())
+        }
     }
 }
 
@@ -148,10 +162,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cosine_schedule_ends_near_a_fifth() {
-        let config = TrainConfig { schedule: Schedule::Cosine, learning_rate: 1.0, ..TrainConfig::default() };
+    fn the_cosine_schedule_begins_after_the_warm_up_and_ends_at_nothing() {
+        let config = TrainConfig {
+            schedule: Schedule::Cosine,
+            learning_rate: 1.0,
+            warmup: 0.2,
+            epochs: 10,
+            steps_per_epoch: 10,
+            ..TrainConfig::default()
+        };
         assert_eq!(learning_rate(&config, 0), 1.0);
-        assert!((learning_rate(&config, config.steps()) - 0.195).abs() < 1e-3);
+        assert_eq!(learning_rate(&config, 20), 1.0);
+        assert!((learning_rate(&config, 60) - 0.5).abs() < 1e-12);
+        assert!(learning_rate(&config, 100).abs() < 1e-12);
     }
 
     #[test]

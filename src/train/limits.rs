@@ -45,6 +45,7 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
         ("temperature", config.temperature, 0.01, 10.0),
         ("lambda_u", config.lambda_u, 0.0, 10_000.0),
         ("ramp", config.ramp, 0.0, 1.0),
+        ("warmup", config.warmup, 0.0, 0.9),
         ("augment_brightness", config.augment_brightness, 0.0, 0.9),
         ("augment_contrast", config.augment_contrast, 0.0, 0.9),
     ];

@@ -1,6 +1,6 @@
 //! Named starting points. A request lays its own values over one of these.
 
-use super::config::{AlgorithmName, PrecisionWish, Schedule, TrainConfig};
+use super::config::{AlgorithmName, GuessFrom, PrecisionWish, Schedule, TrainConfig};
 use crate::imaging::Fit;
 
 /// The presets' names.
@@ -25,24 +25,27 @@ pub fn quick() -> TrainConfig {
         validation: 0.2,
         validation_max: 1000,
         seed: 0,
-        network: "wrn-10-2".to_owned(),
+        network: "wrn-10-1".to_owned(),
         size: 32,
         fit: Fit::Stretch,
         precision: PrecisionWish::Auto,
-        batch: 64,
-        epochs: 20,
-        steps_per_epoch: 50,
+        batch: 32,
+        epochs: 25,
+        steps_per_epoch: 100,
         learning_rate: 0.002,
         schedule: Schedule::Cosine,
         weight_decay: 0.02,
-        ema_decay: 0.99,
-        bn_momentum: 0.05,
+        ema_decay: 0.995,
+        bn_momentum: 0.02,
         mixup: true,
         alpha: 0.75,
         k: 2,
         temperature: 0.5,
-        lambda_u: 5.0,
+        lambda_u: 10.0,
         ramp: 0.5,
+        warmup: 0.2,
+        guess_from: GuessFrom::Ema,
+        align: true,
         augment_flip: true,
         augment_pad: 4,
         augment_brightness: 0.0,
@@ -64,9 +67,12 @@ pub fn paper() -> TrainConfig {
         schedule: Schedule::Constant,
         weight_decay: 0.02,
         ema_decay: 0.999,
-        bn_momentum: 0.01,
+        bn_momentum: 0.001,
         lambda_u: 75.0,
         ramp: 1.0,
+        warmup: 0.0,
+        guess_from: GuessFrom::Raw,
+        align: false,
         ..quick()
     }
 }
@@ -75,10 +81,8 @@ pub fn paper() -> TrainConfig {
 pub fn demo() -> TrainConfig {
     TrainConfig {
         preset: "demo".to_owned(),
-        network: "wrn-10-1".to_owned(),
-        batch: 32,
         epochs: 10,
-        steps_per_epoch: 40,
+        steps_per_epoch: 60,
         ..quick()
     }
 }

@@ -136,7 +136,7 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let classes = setting.manifest.classes.len();
     let precision = device::precision(config.precision, input.device);
     info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
-    let mut learner = Learner::new(config, split, classes, input.device, precision.kind)?;
+    let mut learner = Learner::new(config, split, &setting.prior(), input.device, precision.kind)?;
     let mut pace = Pace::new(config);
     let mut best: Option<Best> = None;
 
@@ -191,6 +191,13 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
 impl Setting<'_> {
     fn evaluate(&self, learner: &Learner, weights: &Weights, rows: &[u32]) -> Result<Evaluation, TrainError> {
         evaluate(learner.network.as_ref(), weights, &self.images, rows, &self.truth(rows), self.manifest.classes.len())
+    }
+
+    /// Each class's share of the labelled images.
+    fn prior(&self) -> Vec<f32> {
+        let truth = self.truth(&self.split.labelled);
+        let share = |class: usize| truth.iter().filter(|&&t| t == class).count() as f32 / truth.len().max(1) as f32;
+        (0..self.manifest.classes.len()).map(share).collect()
     }
 
     /// Classes of rows that have one, as validation and test rows all do.
