@@ -1,0 +1,77 @@
+//! Content-addressed files: the name is the SHA-256 of the bytes, so that a file is whole or not there.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::Store;
+use super::error::StoreError;
+
+impl Store {
+    /// Where the file with this hash lies, whether it is there or not.
+    pub fn artifact(&self, sha256: &str) -> PathBuf {
+        path_in(&self.artifacts, sha256)
+    }
+}
+
+fn path_in(root: &Path, sha256: &str) -> PathBuf {
+    root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
+}
+
+/// Copies `source` into the directory `root` and gives its hash. Blocks.
+///
+/// The copy is synced under another name and then renamed, its directory synced after: when this returns,
+/// the file survives a power cut, and a row may name it.
+pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
+    let fail = |path: &Path, reason: &dyn std::fmt::Display| StoreError::Artifact {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let mut input = File::open(source).map_err(|e| fail(source, &e))?;
+    std::fs::create_dir_all(root).map_err(|e| fail(root, &e))?;
+    let mut copy = tempfile::NamedTempFile::new_in(root).map_err(|e| fail(root, &e))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = input.read(&mut buffer).map_err(|e| fail(source, &e))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        copy.write_all(&buffer[..read]).map_err(|e| fail(root, &e))?;
+    }
+    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let target = path_in(root, &sha256);
+    if target.exists() {
+        return Ok(sha256);
+    }
+    let parent = target.parent().unwrap_or(root);
+    copy.as_file().sync_all().map_err(|e| fail(&target, &e))?;
+    std::fs::create_dir_all(parent).map_err(|e| fail(parent, &e))?;
+    copy.persist(&target).map_err(|e| fail(&target, &e))?;
+    for directory in [parent, &root.join("sha256"), root] {
+        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fail(directory, &e))?;
+    }
+    Ok(sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_the_hash_and_the_same_bytes_are_kept_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, source) = (directory.path().join("artifacts"), directory.path().join("source"));
+        std::fs::write(&source, b"abc").unwrap();
+        let hash = put(&root, &source).unwrap();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(put(&root, &source).unwrap(), hash);
+        assert_eq!(std::fs::read(path_in(&root, &hash)).unwrap(), b"abc");
+        let left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["sha256"], "a temporary file was left behind");
+        assert!(put(&root, &directory.path().join("gone")).is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! Imported data sets.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Result, Store, StoreError, from_json, now, time, to_json};
+use crate::dataset::{Counts, ImportReport, Manifest};
+use crate::train::config::DataFacts;
+
+/// A data set as stored.
+#[derive(Clone, Debug)]
+pub struct DatasetRow {
+    /// UUID v7; also the name of its directory.
+    pub id: Uuid,
+    /// Its unique name.
+    pub name: String,
+    /// What is classified.
+    pub task: String,
+    /// Class names in order.
+    pub classes: Vec<String>,
+    /// Images per split and class.
+    pub counts: Counts,
+    /// What the import found.
+    pub report: ImportReport,
+    /// When it was imported.
+    pub created_at: jiff::Timestamp,
+}
+
+impl DatasetRow {
+    /// What a job's configuration is checked against.
+    pub fn facts(&self) -> DataFacts {
+        let labelled: Vec<u64> =
+            self.classes.iter().map(|class| self.counts.train.get(class).copied().unwrap_or(0)).collect();
+        let train = labelled.iter().sum::<u64>() + self.counts.unlabelled;
+        DataFacts { classes: self.classes.clone(), labelled, train }
+    }
+}
+
+/// A data set to be stored; its directory is in place already.
+#[derive(Clone, Debug)]
+pub struct NewDataset<'a> {
+    /// UUID v7.
+    pub id: Uuid,
+    /// A name that is not taken.
+    pub name: String,
+    /// What is classified.
+    pub task: String,
+    /// Its samples.
+    pub manifest: &'a Manifest,
+    /// What the import found.
+    pub report: &'a ImportReport,
+}
+
+#[derive(FromRow)]
+struct Raw {
+    id: String,
+    name: String,
+    task: String,
+    classes: String,
+    counts: String,
+    report: String,
+    created_at: i64,
+}
+
+impl Raw {
+    fn parse(self) -> Result<DatasetRow> {
+        Ok(DatasetRow {
+            id: super::jobs::parse_id(&self.id)?,
+            name: self.name,
+            task: self.task,
+            classes: from_json("class list", &self.classes)?,
+            counts: from_json("count", &self.counts)?,
+            report: from_json("import report", &self.report)?,
+            created_at: time(self.created_at)?,
+        })
+    }
+}
+
+impl Store {
+    /// Stores an imported data set.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the name is another one's.
+    pub async fn insert_dataset(&self, new: NewDataset<'_>) -> Result<()> {
+        let inserted = sqlx::query(
+            "INSERT INTO datasets (id, name, task, classes, counts, report, content_hash, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(new.id.to_string())
+        .bind(&new.name)
+        .bind(&new.task)
+        .bind(to_json(&new.manifest.classes)?)
+        .bind(to_json(&new.manifest.counts())?)
+        .bind(to_json(new.report)?)
+        .bind(&new.manifest.content_hash)
+        .bind(now())
+        .execute(&self.writer)
+        .await;
+        match inserted {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                Err(StoreError::Taken { what: "data set", name: new.name })
+            }
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    /// A data set by id or name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn dataset(&self, id_or_name: &str) -> Result<DatasetRow> {
+        // A name that looks like another set's id must not hide that set: the id goes first.
+        sqlx::query_as::<_, Raw>("SELECT * FROM datasets WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1")
+            .bind(id_or_name)
+            .fetch_optional(&self.reader)
+            .await?
+            .ok_or_else(|| StoreError::not_found("data set", id_or_name))?
+            .parse()
+    }
+
+    /// At most `limit` data sets older than `before`, newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn datasets(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<DatasetRow>> {
+        let rows: Vec<Raw> =
+            sqlx::query_as("SELECT * FROM datasets WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2")
+                .bind(before.map(|id| id.to_string()))
+                .bind(limit)
+                .fetch_all(&self.reader)
+                .await?;
+        rows.into_iter().map(Raw::parse).collect()
+    }
+
+    /// Forgets a data set that no queued or running job needs. Its directory is the caller's to remove,
+    /// afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::NotFound`].
+    pub async fn delete_dataset(&self, id: Uuid) -> Result<()> {
+        let mut tx = self.write().await?;
+        let needed: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running')",
+        )
+        .bind(id.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+        if needed > 0 {
+            let detail = format!("{needed} queued or running job(s) need this data set; cancel them first");
+            return Err(StoreError::InUse { detail });
+        }
+        let gone = sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id.to_string()).execute(&mut *tx).await?;
+        if gone.rows_affected() == 0 {
+            return Err(StoreError::not_found("data set", id));
+        }
+        Ok(tx.commit().await?)
+    }
+}

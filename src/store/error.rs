@@ -1,0 +1,91 @@
+//! What can go wrong in the store.
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+/// A failure of the store. The first five are answers that a caller must expect; the rest are trouble.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// Under which name or id.
+        name: String,
+    },
+    /// The name belongs to another one.
+    #[error("a {what} named {name:?} exists already")]
+    Taken {
+        /// What has the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A job's state does not allow it.
+    #[error("{detail}")]
+    State {
+        /// The state, and what would be possible.
+        detail: String,
+    },
+    /// Something else still needs it.
+    #[error("{detail}")]
+    InUse {
+        /// What needs it.
+        detail: String,
+    },
+    /// A name that cannot be one.
+    #[error("{name:?} is no {what}: allowed are 1 to 64 of a-z, 0-9, - and _")]
+    InvalidName {
+        /// What it should be.
+        what: &'static str,
+        /// What was given.
+        name: String,
+    },
+    /// The job belongs to another attempt now; nothing was written.
+    #[error("attempt {attempt} of job {job} no longer holds the lease")]
+    Fenced {
+        /// The job.
+        job: Uuid,
+        /// The attempt that wanted to write.
+        attempt: u32,
+    },
+    /// SQLite's.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date.
+    #[error("database {}: {source}", path.display())]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A stored value is not what it should be.
+    #[error("a stored {what} cannot be read: {reason}")]
+    Stored {
+        /// Which value.
+        what: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// A content-addressed file.
+    #[error("artifact {}: {reason}", path.display())]
+    Artifact {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(super) fn stored(what: &'static str, reason: impl ToString) -> Self {
+        Self::Stored { what, reason: reason.to_string() }
+    }
+
+    pub(super) fn not_found(what: &'static str, name: impl ToString) -> Self {
+        Self::NotFound { what, name: name.to_string() }
+    }
+}

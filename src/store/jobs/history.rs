@@ -1,0 +1,116 @@
+//! What happened in a job: events, metrics, log lines. Read here, written in `run`.
+
+use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::JobState;
+use crate::store::{Result, Store, from_json, now, time};
+use crate::train::event::EpochMetrics;
+
+/// An event; `seq` grows over all jobs, so that a client can say what it saw last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Its number.
+    pub seq: i64,
+    /// When it was written.
+    pub at: jiff::Timestamp,
+    /// `state`, `phase`, `step`, `epoch`, `test`, `log` or `problem`.
+    pub kind: String,
+    /// What the kind says.
+    pub data: serde_json::Value,
+}
+
+/// A log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Its number.
+    pub seq: i64,
+    /// When it was written.
+    pub at: jiff::Timestamp,
+    /// `info`, `warn` or `error`.
+    pub level: String,
+    /// The line.
+    pub message: String,
+}
+
+impl Store {
+    /// At most `limit` events behind number `after`, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn job_events(&self, id: Uuid, after: i64, limit: u32) -> Result<Vec<EventRow>> {
+        let rows: Vec<(i64, i64, String, String)> = sqlx::query_as(
+            "SELECT seq, at, kind, data FROM job_events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        )
+        .bind(id.to_string())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.into_iter()
+            .map(|(seq, at, kind, data)| Ok(EventRow { seq, at: time(at)?, kind, data: from_json("event", &data)? }))
+            .collect()
+    }
+
+    /// The last attempt's epochs, in order.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError::NotFound`] for a job that is not there.
+    pub async fn job_metrics(&self, id: Uuid) -> Result<Vec<EpochMetrics>> {
+        let attempt = self.job(id).await?.attempt;
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT metrics FROM job_metrics WHERE job_id = ? AND attempt = ? ORDER BY epoch")
+                .bind(id.to_string())
+                .bind(attempt)
+                .fetch_all(&self.reader)
+                .await?;
+        rows.iter().map(|row| from_json("metrics row", row)).collect()
+    }
+
+    /// At most `limit` log lines behind number `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError::NotFound`] for a job that is not there.
+    pub async fn job_logs(&self, id: Uuid, after: i64, limit: u32) -> Result<Vec<LogRow>> {
+        self.job(id).await?;
+        let rows: Vec<(i64, i64, String, String)> = sqlx::query_as(
+            "SELECT seq, at, level, message FROM job_logs WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        )
+        .bind(id.to_string())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.into_iter().map(|(seq, at, level, message)| Ok(LogRow { seq, at: time(at)?, level, message })).collect()
+    }
+}
+
+/// Appends an event.
+pub(super) async fn event(
+    tx: &mut Transaction<'_, Sqlite>,
+    job: Uuid,
+    attempt: u32,
+    kind: &str,
+    data: String,
+) -> Result<i64> {
+    let inserted = sqlx::query("INSERT INTO job_events (job_id, attempt, at, kind, data) VALUES (?, ?, ?, ?, ?)")
+        .bind(job.to_string())
+        .bind(attempt)
+        .bind(now())
+        .bind(kind)
+        .bind(data)
+        .execute(&mut **tx)
+        .await?;
+    Ok(inserted.last_insert_rowid())
+}
+
+/// Appends the event that every change of state is.
+pub(super) async fn state_event(
+    tx: &mut Transaction<'_, Sqlite>,
+    job: Uuid,
+    attempt: u32,
+    state: JobState,
+) -> Result<()> {
+    let data = serde_json::json!({ "state": state.as_str(), "attempt": attempt }).to_string();
+    event(tx, job, attempt, "state", data).await.map(drop)
+}

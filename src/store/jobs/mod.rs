@@ -1,0 +1,17 @@
+//! Jobs: the queue, their progress, their history.
+//!
+//! [`state`] owns the state machine, [`queue`] the ways in and out of the queue, [`run`] what the worker
+//! writes while a job runs (every write fenced by the attempt), [`history`] what happened.
+
+mod history;
+mod queue;
+mod row;
+mod run;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use history::{EventRow, LogRow};
+pub(in crate::store) use row::parse_id;
+pub use row::{JobRow, NewJob};
+pub use state::JobState;

@@ -1,0 +1,194 @@
+//! A job as stored, and how it is read.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::JobState;
+use crate::store::{Result, Store, StoreError, from_json, time};
+use crate::train::config::TrainConfig;
+use crate::train::event::{EpochMetrics, StepProgress, TestMetrics};
+
+/// A job to be queued.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// UUID v7.
+    pub id: Uuid,
+    /// What it learns from.
+    pub dataset_id: Uuid,
+    /// The fully resolved configuration.
+    pub config: TrainConfig,
+}
+
+/// A job with what it has reached.
+#[derive(Clone, Debug)]
+pub struct JobRow {
+    /// UUID v7.
+    pub id: Uuid,
+    /// What it learns from.
+    pub dataset_id: Uuid,
+    /// That data set's name when the job was queued.
+    pub dataset_name: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// The phase it is or was in last.
+    pub phase: Option<String>,
+    /// The fully resolved configuration.
+    pub config: TrainConfig,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Where the last attempt ran.
+    pub device: Option<String>,
+    /// How far the last attempt came.
+    pub progress: Option<StepProgress>,
+    /// 1 for the next to be claimed; only while queued.
+    pub queue_position: Option<u64>,
+    /// Somebody asked to cancel it.
+    pub cancel_requested: bool,
+    /// When it was queued.
+    pub created_at: jiff::Timestamp,
+    /// When the last attempt began.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When it reached its final state.
+    pub finished_at: Option<jiff::Timestamp>,
+    /// The last attempt's last epoch.
+    pub last: Option<EpochMetrics>,
+    /// The last attempt's best epoch (validation accuracy, then loss).
+    pub best: Option<EpochMetrics>,
+    /// The test split's figures.
+    pub test: Option<TestMetrics>,
+    /// What it published.
+    pub model: Option<(String, u32)>,
+    /// Why it failed: code and detail.
+    pub error: Option<(String, String)>,
+}
+
+/// A query for whole jobs with the given rest.
+macro_rules! select_job {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.*,
+               (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
+                ORDER BY m.epoch DESC LIMIT 1) AS last,
+               (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
+                ORDER BY m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
+               CASE WHEN j.state = 'queued' THEN
+                 (SELECT COUNT(*) FROM jobs q WHERE q.state = 'queued'
+                  AND (q.priority > j.priority OR (q.priority = j.priority AND q.id <= j.id)))
+               END AS queue_position
+             FROM jobs j ",
+            $rest
+        )
+    };
+}
+pub(super) use select_job;
+
+#[derive(FromRow)]
+pub(super) struct Raw {
+    id: String,
+    dataset_id: String,
+    dataset_name: String,
+    model_name: String,
+    state: String,
+    phase: Option<String>,
+    config: String,
+    attempt: u32,
+    device: Option<String>,
+    progress: Option<String>,
+    test: Option<String>,
+    model_version: Option<u32>,
+    error_code: Option<String>,
+    error_detail: Option<String>,
+    cancel_requested_at: Option<i64>,
+    created_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    last: Option<String>,
+    best: Option<String>,
+    queue_position: Option<i64>,
+}
+
+impl Raw {
+    pub(super) fn parse(self) -> Result<JobRow> {
+        let state = self.state.parse().map_err(|()| StoreError::stored("job state", &self.state))?;
+        Ok(JobRow {
+            id: parse_id(&self.id)?,
+            dataset_id: parse_id(&self.dataset_id)?,
+            dataset_name: self.dataset_name,
+            state,
+            phase: self.phase,
+            config: from_json("configuration", &self.config)?,
+            attempt: self.attempt,
+            device: self.device,
+            progress: optional("progress", self.progress.as_deref())?,
+            queue_position: self.queue_position.map(|position| position as u64),
+            cancel_requested: self.cancel_requested_at.is_some(),
+            created_at: time(self.created_at)?,
+            started_at: self.started_at.map(time).transpose()?,
+            finished_at: self.finished_at.map(time).transpose()?,
+            last: optional("metrics row", self.last.as_deref())?,
+            best: optional("metrics row", self.best.as_deref())?,
+            test: optional("test result", self.test.as_deref())?,
+            model: self.model_version.map(|version| (self.model_name, version)),
+            error: self.error_code.zip(self.error_detail),
+        })
+    }
+}
+
+fn optional<T: serde::de::DeserializeOwned>(what: &'static str, text: Option<&str>) -> Result<Option<T>> {
+    text.map(|text| from_json(what, text)).transpose()
+}
+
+/// A stored id.
+pub(in crate::store) fn parse_id(text: &str) -> Result<Uuid> {
+    Uuid::parse_str(text).map_err(|e| StoreError::stored("id", e))
+}
+
+impl Store {
+    /// A job.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn job(&self, id: Uuid) -> Result<JobRow> {
+        sqlx::query_as::<_, Raw>(select_job!("WHERE j.id = ?"))
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?
+            .ok_or_else(|| StoreError::not_found("job", id))?
+            .parse()
+    }
+
+    /// At most `limit` jobs older than `before`, newest first, in `state` where one is given.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn jobs(&self, state: Option<JobState>, before: Option<Uuid>, limit: u32) -> Result<Vec<JobRow>> {
+        let before = before.map(|id| id.to_string());
+        // Two texts, because one with "?1 IS NULL OR" could not use the index on state.
+        let query = match state {
+            None => sqlx::query_as(select_job!("WHERE ?1 IS NULL OR j.id < ?1 ORDER BY j.id DESC LIMIT ?2"))
+                .bind(before)
+                .bind(limit),
+            Some(state) => sqlx::query_as(select_job!(
+                "WHERE j.state = ?1 AND (?2 IS NULL OR j.id < ?2) ORDER BY j.id DESC LIMIT ?3"
+            ))
+            .bind(state.as_str())
+            .bind(before)
+            .bind(limit),
+        };
+        let rows: Vec<Raw> = query.fetch_all(&self.reader).await?;
+        rows.into_iter().map(Raw::parse).collect()
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn count_jobs(&self) -> Result<Vec<(JobState, u64)>> {
+        let found: Vec<(String, i64)> =
+            sqlx::query_as("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetch_all(&self.reader).await?;
+        let count = |state: JobState| {
+            found.iter().find(|(name, _)| name == state.as_str()).map_or(0, |(_, count)| *count as u64)
+        };
+        Ok(JobState::ALL.into_iter().map(|state| (state, count(state))).collect())
+    }
+}

@@ -1,0 +1,209 @@
+//! What the worker writes while a job runs. Every write carries the attempt and is refused when the job
+//! belongs to another one by now: a worker that was thought dead can spoil nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::JobState;
+use super::history::{event, state_event};
+use crate::store::models::{self, NewVersion};
+use crate::store::{Result, Store, StoreError, VersionRow, artifacts, now, to_json};
+use crate::train::event::Event;
+
+impl Store {
+    /// Renews the lease; true when somebody asked to cancel.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub async fn heartbeat(&self, id: Uuid, attempt: u32, lease: Duration) -> Result<bool> {
+        let wish: Option<bool> = sqlx::query_scalar(
+            "UPDATE jobs SET lease_expires_at = ? WHERE id = ? AND attempt = ? AND state = 'running'
+             RETURNING cancel_requested_at IS NOT NULL",
+        )
+        .bind(now() + lease.as_millis() as i64)
+        .bind(id.to_string())
+        .bind(attempt)
+        .fetch_optional(&self.writer)
+        .await?;
+        wish.ok_or(StoreError::Fenced { job: id, attempt })
+    }
+
+    /// Writes a child's events, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub async fn record(&self, id: Uuid, attempt: u32, events: &[Event]) -> Result<()> {
+        let mut tx = self.fenced(id, attempt).await?;
+        for event in events {
+            record_one(&mut tx, id, attempt, event).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Publishes the model in `model_dir` and ends the job, in one transaction. The files are in place
+    /// before any row names them.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`], or when the files cannot be read or kept.
+    pub async fn finish_succeeded(&self, id: Uuid, attempt: u32, model_dir: &Path) -> Result<VersionRow> {
+        let (root, directory) = (self.artifacts.clone(), model_dir.to_owned());
+        let new = tokio::task::spawn_blocking(move || NewVersion::from_files(&directory, |file| artifacts::put(&root, file)))
+            .await
+            .map_err(|e| StoreError::Artifact { path: model_dir.to_owned(), reason: e.to_string() })??;
+        let mut tx = self.fenced(id, attempt).await?;
+        let name: String = sqlx::query_scalar("SELECT model_name FROM jobs WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_one(&mut *tx)
+            .await?;
+        let row = models::publish(&mut tx, &name, id, new).await?;
+        finish(&mut tx, id, attempt, JobState::Succeeded, None, Some(row.version)).await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Ends the job with a reason.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub async fn finish_failed(&self, id: Uuid, attempt: u32, code: &str, detail: &str) -> Result<()> {
+        let mut tx = self.fenced(id, attempt).await?;
+        finish(&mut tx, id, attempt, JobState::Failed, Some((code, detail)), None).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Ends the job because somebody asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub async fn finish_canceled(&self, id: Uuid, attempt: u32) -> Result<()> {
+        let mut tx = self.fenced(id, attempt).await?;
+        finish(&mut tx, id, attempt, JobState::Canceled, None, None).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Puts the job back into the queue because the server stops; no crash is counted.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub async fn requeue(&self, id: Uuid, attempt: u32) -> Result<()> {
+        let mut tx = self.fenced(id, attempt).await?;
+        sqlx::query("UPDATE jobs SET state = 'queued', owner = NULL, lease_expires_at = NULL WHERE id = ?")
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
+        state_event(&mut tx, id, attempt, JobState::Queued).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A transaction on a job that this attempt still owns.
+    async fn fenced(&self, id: Uuid, attempt: u32) -> Result<Transaction<'static, Sqlite>> {
+        let mut tx = self.write().await?;
+        let owned: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'")
+                .bind(id.to_string())
+                .bind(attempt)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if owned.is_none() {
+            return Err(StoreError::Fenced { job: id, attempt });
+        }
+        Ok(tx)
+    }
+}
+
+async fn finish(
+    tx: &mut Transaction<'_, Sqlite>,
+    id: Uuid,
+    attempt: u32,
+    state: JobState,
+    error: Option<(&str, &str)>,
+    version: Option<u32>,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL, finished_at = ?, error_code = ?,
+           error_detail = ?, model_version = ? WHERE id = ?",
+    )
+    .bind(state.as_str())
+    .bind(now())
+    .bind(error.map(|(code, _)| code))
+    .bind(error.map(|(_, detail)| detail))
+    .bind(version)
+    .bind(id.to_string())
+    .execute(&mut **tx)
+    .await?;
+    state_event(tx, id, attempt, state).await
+}
+
+async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, said: &Event) -> Result<()> {
+    match said {
+        Event::Phase { phase } => {
+            set(tx, id, "UPDATE jobs SET phase = ? WHERE id = ?", phase.as_str()).await?;
+            sqlx::query("INSERT INTO job_phases (job_id, attempt, phase, at) VALUES (?, ?, ?, ?)")
+                .bind(id.to_string())
+                .bind(attempt)
+                .bind(phase.as_str())
+                .bind(now())
+                .execute(&mut **tx)
+                .await?;
+            event(tx, id, attempt, "phase", to_json(&serde_json::json!({ "phase": phase }))?).await?;
+        }
+        Event::Step(progress) => {
+            let progress = to_json(progress)?;
+            set(tx, id, "UPDATE jobs SET progress = ? WHERE id = ?", &progress).await?;
+            let seq = event(tx, id, attempt, "step", progress).await?;
+            sqlx::query("DELETE FROM job_events WHERE job_id = ? AND kind = 'step' AND seq < ?")
+                .bind(id.to_string())
+                .bind(seq)
+                .execute(&mut **tx)
+                .await?;
+        }
+        Event::Epoch(metrics) => {
+            let row = to_json(metrics)?;
+            sqlx::query(
+                "INSERT OR REPLACE INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(id.to_string())
+            .bind(attempt)
+            .bind(metrics.epoch)
+            .bind(metrics.validation_accuracy)
+            .bind(metrics.validation_loss)
+            .bind(&row)
+            .execute(&mut **tx)
+            .await?;
+            event(tx, id, attempt, "epoch", row).await?;
+        }
+        Event::Test(metrics) => {
+            let test = to_json(metrics)?;
+            set(tx, id, "UPDATE jobs SET test = ? WHERE id = ?", &test).await?;
+            event(tx, id, attempt, "test", test).await?;
+        }
+        Event::Log { level, message } => {
+            sqlx::query("INSERT INTO job_logs (job_id, attempt, at, level, message) VALUES (?, ?, ?, ?, ?)")
+                .bind(id.to_string())
+                .bind(attempt)
+                .bind(now())
+                .bind(level.as_str())
+                .bind(message)
+                .execute(&mut **tx)
+                .await?;
+            let data = to_json(&serde_json::json!({ "level": level, "message": message }))?;
+            event(tx, id, attempt, "log", data).await?;
+        }
+        Event::Problem { code, detail } => {
+            let data = to_json(&serde_json::json!({ "code": code, "detail": detail }))?;
+            event(tx, id, attempt, "problem", data).await?;
+        }
+        // The files are published by `finish_succeeded`; where they lie meanwhile is nobody's business.
+        Event::Model { .. } => {}
+    }
+    Ok(())
+}
+
+async fn set(tx: &mut Transaction<'_, Sqlite>, id: Uuid, statement: &'static str, value: &str) -> Result<()> {
+    sqlx::query(statement).bind(value).bind(id.to_string()).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The state machine of a job, written once.
+//!
+//! ```text
+//! queued ──claim──▶ running ──▶ succeeded
+//!   │  ▲               │  │
+//!   │  └──requeue──────┘  ├──▶ failed ──retry──▶ queued
+//!   └──cancel──▶ canceled ◀┘      canceled ──retry──▶ queued
+//! ```
+
+use std::str::FromStr;
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Waits for a slot.
+    Queued,
+    /// A child process works on it.
+    Running,
+    /// Published a model.
+    Succeeded,
+    /// Ended with a reason.
+    Failed,
+    /// Ended because somebody asked.
+    Canceled,
+}
+
+impl JobState {
+    /// All states.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+
+    /// The state's stable word, in the database and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// Nothing happens to the job any more unless somebody retries it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
+    /// Whether a job may go from this state to `next`.
+    pub fn may_become(self, next: Self) -> bool {
+        use JobState::{Canceled, Failed, Queued, Running, Succeeded};
+        matches!(
+            (self, next),
+            (Queued, Running | Canceled)
+                | (Running, Queued | Succeeded | Failed | Canceled)
+                | (Failed | Canceled, Queued)
+        )
+    }
+}
+
+impl FromStr for JobState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(())
+    }
+}

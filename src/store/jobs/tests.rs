@@ -1,0 +1,334 @@
+//! The queue and the run on a real file: transitions, fencing, claims, walks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{JobRow, JobState, NewJob};
+use crate::dataset::{ImportReport, Manifest};
+use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
+use crate::store::{NewDataset, Store, StoreError};
+use crate::train::config::TrainConfig;
+use crate::train::event::{EpochMetrics, Event, Phase, StepProgress};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    store: Store,
+    dataset: Uuid,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).await.unwrap();
+        let dataset = insert_dataset(&store, "faces").await.unwrap();
+        Self { directory, store, dataset }
+    }
+
+    async fn queue(&self) -> Uuid {
+        let id = Uuid::now_v7();
+        let config = TrainConfig::default();
+        self.store.insert_job(NewJob { id, dataset_id: self.dataset, config }).await.unwrap();
+        id
+    }
+
+    async fn claim(&self, boot: Uuid) -> Option<JobRow> {
+        self.store.claim(boot, "cpu", LEASE).await.unwrap()
+    }
+
+    async fn running(&self) -> JobRow {
+        self.queue().await;
+        self.claim(Uuid::now_v7()).await.unwrap()
+    }
+
+    async fn state(&self, id: Uuid) -> JobState {
+        self.store.job(id).await.unwrap().state
+    }
+
+    /// A model directory as a run leaves it.
+    fn model(&self, content: &str) -> std::path::PathBuf {
+        let directory = self.directory.path().join(format!("model-{content}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("weights.safetensors"), content).unwrap();
+        let manifest = ModelManifest {
+            format_version: FORMAT_VERSION,
+            network: "wrn-10-1".into(),
+            classes: vec!["a".into(), "b".into()],
+            preprocess: TrainConfig::default().preprocess(),
+            config: serde_json::json!({}),
+            dataset_hash: "h".into(),
+            split: SplitSizes::default(),
+            validation: serde_json::json!({"validation_accuracy": 0.9}),
+            test: None,
+            created_at: content.into(),
+            golden: Golden { seed: 0, logits: vec![] },
+        };
+        manifest.write(&directory.join("model.json")).unwrap();
+        directory
+    }
+}
+
+async fn insert_dataset(store: &Store, name: &str) -> Result<Uuid, StoreError> {
+    let manifest = Manifest {
+        format_version: 1,
+        task: "Gender".into(),
+        classes: vec!["a".into(), "b".into()],
+        samples: vec![],
+        content_hash: "h".into(),
+    };
+    let id = Uuid::now_v7();
+    let report = ImportReport::default();
+    let new = NewDataset { id, name: name.into(), task: "Gender".into(), manifest: &manifest, report: &report };
+    store.insert_dataset(new).await.map(|()| id)
+}
+
+fn epoch(epoch: u32, accuracy: f64, loss: f64) -> Event {
+    let row = EpochMetrics { epoch, validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() };
+    Event::Epoch(row)
+}
+
+fn step(step: u64) -> Event {
+    let (epoch, epochs, steps) = (1, 2, 10);
+    Event::Step(StepProgress { epoch, epochs, step, steps, loss: 1.0, images_per_second: 9.0, eta_seconds: 1.0 })
+}
+
+#[tokio::test]
+async fn a_job_runs_from_the_queue_to_a_published_model() {
+    let f = Fixture::new().await;
+    let id = f.queue().await;
+    assert_eq!(f.store.job(id).await.unwrap().queue_position, Some(1));
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!((job.id, job.attempt, job.state), (id, 1, JobState::Running));
+    assert_eq!(job.dataset_name, "faces");
+    let events = [Event::Phase { phase: Phase::Training }, step(1), step(2), epoch(1, 0.8, 0.5), epoch(2, 0.7, 0.4)];
+    f.store.record(id, 1, &events).await.unwrap();
+    let job = f.store.job(id).await.unwrap();
+    assert_eq!(job.phase.as_deref(), Some("training"));
+    assert_eq!((job.last.unwrap().epoch, job.best.unwrap().epoch, job.progress.unwrap().step), (2, 1, 2));
+
+    let version = f.store.finish_succeeded(id, 1, &f.model("one")).await.unwrap();
+    assert_eq!((version.name.as_str(), version.version), ("gender", 1));
+    let job = f.store.job(id).await.unwrap();
+    assert_eq!((job.state, job.model), (JobState::Succeeded, Some(("gender".into(), 1))));
+    assert!(f.store.artifact(&version.weights_sha256).exists() && f.store.artifact(&version.manifest_sha256).exists());
+    assert_eq!(f.store.resolve_model("gender").await.unwrap().version, 1);
+    let kinds: Vec<String> =
+        f.store.job_events(id, 0, 100).await.unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["state", "state", "phase", "step", "epoch", "epoch", "state"], "one step event is kept");
+}
+
+#[tokio::test]
+async fn the_first_version_is_the_champion_and_later_ones_are_not() {
+    let f = Fixture::new().await;
+    for content in ["one", "two"] {
+        let job = f.running().await;
+        f.store.finish_succeeded(job.id, job.attempt, &f.model(content)).await.unwrap();
+    }
+    assert_eq!(f.store.resolve_model("gender").await.unwrap().version, 1);
+    assert_eq!(f.store.resolve_model("gender:2").await.unwrap().version, 2);
+    f.store.set_alias("gender", "champion", 2).await.unwrap();
+    f.store.set_alias("gender", "shadow", 1).await.unwrap();
+    let models = f.store.models().await.unwrap();
+    assert_eq!(models[0].versions.iter().map(|v| v.version).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(models[0].aliases, BTreeMap::from([("champion".to_owned(), 2), ("shadow".to_owned(), 1)]));
+    assert!(matches!(f.store.set_alias("gender", "champion", 9).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(f.store.set_alias("gender", "Bad Alias", 1).await, Err(StoreError::InvalidName { .. })));
+    assert!(matches!(f.store.resolve_model("mask").await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_stale_attempt_can_write_nothing() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.requeue(job.id, 1).await.unwrap();
+    let fenced = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Fenced { .. })));
+    for _ in 0..2 {
+        // Once while queued, once while the next attempt runs.
+        fenced(f.store.heartbeat(job.id, 1, LEASE).await.map(drop));
+        fenced(f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5)]).await);
+        fenced(f.store.finish_failed(job.id, 1, "x", "y").await);
+        fenced(f.store.finish_canceled(job.id, 1).await);
+        fenced(f.store.requeue(job.id, 1).await);
+        fenced(f.store.finish_succeeded(job.id, 1, &f.model("stale")).await.map(drop));
+        f.claim(Uuid::now_v7()).await;
+    }
+    let now = f.store.job(job.id).await.unwrap();
+    assert_eq!((now.state, now.attempt), (JobState::Running, 2));
+    assert!(f.store.job_metrics(job.id).await.unwrap().is_empty());
+    assert!(f.store.models().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn metrics_are_the_last_attempts() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.record(job.id, 1, &[epoch(1, 0.9, 0.1), epoch(2, 0.9, 0.1)]).await.unwrap();
+    f.store.finish_failed(job.id, 1, "killed", "no memory").await.unwrap();
+    let failed = f.store.job(job.id).await.unwrap();
+    assert_eq!(failed.error, Some(("killed".into(), "no memory".into())));
+    f.store.retry_job(job.id).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.record(job.id, 2, &[epoch(1, 0.6, 0.3)]).await.unwrap();
+    let rows = f.store.job_metrics(job.id).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.validation_accuracy).collect::<Vec<_>>(), [0.6]);
+    assert_eq!(f.store.job(job.id).await.unwrap().error, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eight_claimers_take_each_job_once() {
+    let f = Fixture::new().await;
+    let mut queued = BTreeSet::new();
+    for _ in 0..60 {
+        queued.insert(f.queue().await);
+    }
+    let claimers = (0..8).map(|_| {
+        let store = f.store.clone();
+        tokio::spawn(async move {
+            let mut mine = Vec::new();
+            while let Some(job) = store.claim(Uuid::now_v7(), "cpu", LEASE).await.unwrap() {
+                mine.push(job.id);
+            }
+            mine
+        })
+    });
+    let mut claimed = Vec::new();
+    for claimer in claimers.collect::<Vec<_>>() {
+        claimed.extend(claimer.await.unwrap());
+    }
+    assert_eq!(claimed.len(), 60);
+    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>(), queued);
+}
+
+#[tokio::test]
+async fn the_oldest_job_is_claimed_first_and_positions_follow() {
+    let f = Fixture::new().await;
+    let ids = [f.queue().await, f.queue().await, f.queue().await];
+    assert_eq!(f.store.job(ids[2]).await.unwrap().queue_position, Some(3));
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, ids[0]);
+    assert_eq!(f.store.job(ids[2]).await.unwrap().queue_position, Some(2));
+    assert_eq!(f.store.job(ids[0]).await.unwrap().queue_position, None);
+}
+
+#[tokio::test]
+async fn canceling_is_at_once_for_a_queued_job_and_a_wish_for_a_running_one() {
+    let f = Fixture::new().await;
+    let queued = f.queue().await;
+    f.store.cancel_job(queued).await.unwrap();
+    f.store.cancel_job(queued).await.unwrap();
+    assert_eq!(f.state(queued).await, JobState::Canceled);
+
+    let job = f.running().await;
+    assert!(!f.store.heartbeat(job.id, 1, LEASE).await.unwrap());
+    f.store.cancel_job(job.id).await.unwrap();
+    assert_eq!(f.state(job.id).await, JobState::Running);
+    assert!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap());
+    f.store.finish_canceled(job.id, 1).await.unwrap();
+    assert_eq!(f.state(job.id).await, JobState::Canceled);
+
+    let done = f.running().await;
+    f.store.finish_failed(done.id, 1, "x", "y").await.unwrap();
+    assert!(matches!(f.store.cancel_job(done.id).await, Err(StoreError::State { .. })));
+    assert!(matches!(f.store.cancel_job(Uuid::now_v7()).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn what_may_be_retried_and_deleted() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    assert!(matches!(f.store.delete_job(job.id).await, Err(StoreError::State { .. })));
+    f.store.finish_succeeded(job.id, 1, &f.model("one")).await.unwrap();
+    assert!(matches!(f.store.retry_job(job.id).await, Err(StoreError::State { .. })));
+    f.store.delete_job(job.id).await.unwrap();
+    assert!(matches!(f.store.job(job.id).await, Err(StoreError::NotFound { .. })));
+    let version = f.store.version("gender", 1).await.unwrap();
+    assert_eq!(version.job_id, None, "the model outlives its job");
+}
+
+#[tokio::test]
+async fn a_data_set_is_kept_while_a_job_needs_it() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    assert!(matches!(f.store.delete_dataset(f.dataset).await, Err(StoreError::InUse { .. })));
+    f.store.finish_canceled(job.id, 1).await.unwrap();
+    f.store.delete_dataset(f.dataset).await.unwrap();
+    assert_eq!(f.store.job(job.id).await.unwrap().dataset_name, "faces", "history stays readable");
+    assert!(matches!(f.store.retry_job(job.id).await, Err(StoreError::State { .. })));
+    assert!(matches!(f.store.dataset("faces").await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_name_is_taken_once() {
+    let f = Fixture::new().await;
+    assert!(matches!(insert_dataset(&f.store, "faces").await, Err(StoreError::Taken { .. })));
+    let other = insert_dataset(&f.store, "others").await.unwrap();
+    assert_eq!(f.store.dataset("others").await.unwrap().id, other);
+    assert_eq!(f.store.dataset(&other.to_string()).await.unwrap().name, "others");
+}
+
+#[tokio::test]
+async fn a_new_boot_takes_back_what_the_old_one_left_and_gives_up_in_the_end() {
+    let f = Fixture::new().await;
+    let id = f.queue().await;
+    for crash in 1..=3 {
+        let boot = Uuid::now_v7();
+        assert_eq!(f.claim(boot).await.unwrap().id, id);
+        assert_eq!(f.store.reclaim(boot).await.unwrap(), 0, "its own jobs are left alone");
+        assert_eq!(f.store.reclaim(Uuid::now_v7()).await.unwrap(), 1);
+        let expected = if crash < 3 { JobState::Queued } else { JobState::Failed };
+        assert_eq!(f.state(id).await, expected, "after crash {crash}");
+    }
+    assert_eq!(f.store.job(id).await.unwrap().error.unwrap().0, "crashed_repeatedly");
+
+    let wished = f.running().await;
+    f.store.cancel_job(wished.id).await.unwrap();
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(f.state(wished.id).await, JobState::Canceled);
+}
+
+#[tokio::test]
+async fn a_walk_sees_each_job_once_while_others_are_added() {
+    let f = Fixture::new().await;
+    let mut expected = BTreeSet::new();
+    for _ in 0..25 {
+        expected.insert(f.queue().await);
+    }
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = f.store.jobs(Some(JobState::Queued), before, 4).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        seen.extend(page.into_iter().map(|job| job.id));
+        f.queue().await;
+    }
+    assert_eq!(seen.len(), 25);
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let log = Event::Log { level: crate::train::event::LogLevel::Info, message: "hello".into() };
+    f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5), log]).await.unwrap();
+    f.store.close().await;
+    let store = Store::open(f.directory.path()).await.unwrap();
+    assert_eq!(store.job_metrics(job.id).await.unwrap().len(), 1);
+    assert_eq!(store.job_logs(job.id, 0, 10).await.unwrap()[0].message, "hello");
+    assert_eq!(store.count_jobs().await.unwrap()[1], (JobState::Running, 1));
+}
+
+#[test]
+fn final_states_lead_nowhere_but_back_into_the_queue() {
+    for from in JobState::ALL {
+        for to in JobState::ALL {
+            if from.is_final() && from.may_become(to) {
+                assert_eq!(to, JobState::Queued);
+            }
+            assert!(!(from == to && from.may_become(to)));
+        }
+    }
+    assert!(!JobState::Succeeded.may_become(JobState::Queued));
+}

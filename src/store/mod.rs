@@ -1,0 +1,97 @@
+//! The store: one SQLite file and a directory of content-addressed files. Every query lives here.
+//!
+//! Two pools: one connection that writes, several that only read. SQLite takes one writer at a time anyway;
+//! queueing for the connection instead of for the file's lock means that nobody is ever refused as busy
+//! (measured, DESIGN §3.4). Whatever changes several rows is one transaction. sqlx does its work on threads
+//! of its own, so that every call here may be awaited on the async executor.
+
+mod artifacts;
+mod datasets;
+mod error;
+mod jobs;
+mod models;
+mod names;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use datasets::{DatasetRow, NewDataset};
+pub use error::StoreError;
+pub use jobs::{EventRow, JobRow, JobState, LogRow, NewJob};
+pub use models::{ModelRow, VersionRow};
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    reader: SqlitePool,
+    artifacts: PathBuf,
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+impl Store {
+    /// Opens the store in a data directory, making it first where there is none, and brings its tables up
+    /// to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is no database, or comes from a newer version of the program.
+    pub async fn open(data_dir: &Path) -> Result<Self> {
+        let path = data_dir.join("mixmatch.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!().run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
+        let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        Ok(Self { writer, reader, artifacts: data_dir.join("artifacts") })
+    }
+
+    /// Waits for what is under way and closes the file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    /// Whether the file answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.reader).await?;
+        Ok(())
+    }
+
+    /// A transaction that takes the write lock at once: one that read first and wrote later could be
+    /// refused in the middle.
+    async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Now, unix milliseconds.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// A stored time.
+fn time(milliseconds: i64) -> Result<jiff::Timestamp> {
+    jiff::Timestamp::from_millisecond(milliseconds).map_err(|e| StoreError::stored("time", e))
+}
+
+/// A value as stored JSON.
+fn to_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| StoreError::stored("JSON", e))
+}
+
+/// Stored JSON as a value; `what` is for messages.
+fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| StoreError::stored(what, e))
+}

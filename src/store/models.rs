@@ -1,0 +1,216 @@
+//! Published models: versions and the aliases that point at them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sqlx::{FromRow, Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::names::{self, ModelRef};
+use super::{Result, Store, StoreError, from_json, now, time, to_json};
+use crate::model::{MANIFEST_FILE, ModelManifest, WEIGHTS_FILE};
+
+/// A published version.
+#[derive(Clone, Debug)]
+pub struct VersionRow {
+    /// The model's name.
+    pub name: String,
+    /// Counts from 1.
+    pub version: u32,
+    /// The job that published it, unless that was deleted.
+    pub job_id: Option<Uuid>,
+    /// When it was published.
+    pub created_at: jiff::Timestamp,
+    /// `{"validation": …, "test": …}`.
+    pub metrics: serde_json::Value,
+    /// Class names in the order of the logits.
+    pub classes: Vec<String>,
+    /// Hash of the weights' file.
+    pub weights_sha256: String,
+    /// Hash of `model.json`.
+    pub manifest_sha256: String,
+}
+
+/// A model with all its versions.
+#[derive(Clone, Debug)]
+pub struct ModelRow {
+    /// Its name.
+    pub name: String,
+    /// Newest first.
+    pub versions: Vec<VersionRow>,
+    /// Which version each alias means.
+    pub aliases: BTreeMap<String, u32>,
+}
+
+/// A version to be published; its files are in the artifacts already.
+#[derive(Debug)]
+pub(super) struct NewVersion {
+    classes: String,
+    metrics: String,
+    weights_sha256: String,
+    manifest_sha256: String,
+}
+
+impl NewVersion {
+    /// Reads a run's model directory and keeps its files through `keep`. Blocks.
+    pub(super) fn from_files(directory: &Path, keep: impl Fn(&Path) -> Result<String>) -> Result<Self> {
+        let path = directory.join(MANIFEST_FILE);
+        let manifest = ModelManifest::read(&path)
+            .map_err(|error| StoreError::Artifact { path: error.path, reason: error.reason })?;
+        let metrics = serde_json::json!({ "validation": manifest.validation, "test": manifest.test });
+        Ok(Self {
+            classes: to_json(&manifest.classes)?,
+            metrics: to_json(&metrics)?,
+            weights_sha256: keep(&directory.join(WEIGHTS_FILE))?,
+            manifest_sha256: keep(&path)?,
+        })
+    }
+}
+
+/// Adds the next version of `name`; the first one becomes the champion.
+pub(super) async fn publish(
+    tx: &mut Transaction<'_, Sqlite>,
+    name: &str,
+    job: Uuid,
+    new: NewVersion,
+) -> Result<VersionRow> {
+    let row: Raw = sqlx::query_as(
+        "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at)
+         VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM model_versions WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
+         RETURNING *",
+    )
+    .bind(name)
+    .bind(job.to_string())
+    .bind(new.classes)
+    .bind(new.metrics)
+    .bind(new.weights_sha256)
+    .bind(new.manifest_sha256)
+    .bind(now())
+    .fetch_one(&mut **tx)
+    .await?;
+    sqlx::query("INSERT OR IGNORE INTO model_aliases (name, alias, version, updated_at) VALUES (?, ?, ?, ?)")
+        .bind(name)
+        .bind(names::CHAMPION)
+        .bind(row.version)
+        .bind(now())
+        .execute(&mut **tx)
+        .await?;
+    row.parse()
+}
+
+#[derive(FromRow)]
+struct Raw {
+    name: String,
+    version: u32,
+    job_id: Option<String>,
+    classes: String,
+    metrics: String,
+    weights_sha256: String,
+    manifest_sha256: String,
+    created_at: i64,
+}
+
+impl Raw {
+    fn parse(self) -> Result<VersionRow> {
+        Ok(VersionRow {
+            name: self.name,
+            version: self.version,
+            job_id: self.job_id.as_deref().map(super::jobs::parse_id).transpose()?,
+            created_at: time(self.created_at)?,
+            metrics: from_json("metrics", &self.metrics)?,
+            classes: from_json("class list", &self.classes)?,
+            weights_sha256: self.weights_sha256,
+            manifest_sha256: self.manifest_sha256,
+        })
+    }
+}
+
+impl Store {
+    /// All models by name, their versions newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn models(&self) -> Result<Vec<ModelRow>> {
+        let versions: Vec<Raw> = sqlx::query_as("SELECT * FROM model_versions ORDER BY name, version DESC")
+            .fetch_all(&self.reader)
+            .await?;
+        let aliases: Vec<(String, String, u32)> =
+            sqlx::query_as("SELECT name, alias, version FROM model_aliases").fetch_all(&self.reader).await?;
+        let mut models: Vec<ModelRow> = Vec::new();
+        for row in versions {
+            let row = row.parse()?;
+            match models.last_mut().filter(|model| model.name == row.name) {
+                Some(model) => model.versions.push(row),
+                None => models.push(ModelRow {
+                    name: row.name.clone(),
+                    aliases: BTreeMap::new(),
+                    versions: vec![row],
+                }),
+            }
+        }
+        for (name, alias, version) in aliases {
+            if let Some(model) = models.iter_mut().find(|model| model.name == name) {
+                model.aliases.insert(alias, version);
+            }
+        }
+        Ok(models)
+    }
+
+    /// One version.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn version(&self, name: &str, version: u32) -> Result<VersionRow> {
+        sqlx::query_as::<_, Raw>("SELECT * FROM model_versions WHERE name = ? AND version = ?")
+            .bind(name)
+            .bind(version)
+            .fetch_optional(&self.reader)
+            .await?
+            .ok_or_else(|| StoreError::not_found("model version", format!("{name}:{version}")))?
+            .parse()
+    }
+
+    /// The version that `gender` (its champion), `gender@alias` or `gender:3` means.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn resolve_model(&self, expression: &str) -> Result<VersionRow> {
+        let missing = || StoreError::not_found("model", expression);
+        match names::parse(expression).ok_or_else(missing)? {
+            ModelRef::Version { name, version } => self.version(name, version).await,
+            ModelRef::Alias { name, alias } => sqlx::query_as::<_, Raw>(
+                "SELECT v.* FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
+                 WHERE a.name = ? AND a.alias = ?",
+            )
+            .bind(name)
+            .bind(alias)
+            .fetch_optional(&self.reader)
+            .await?
+            .ok_or_else(missing)?
+            .parse(),
+        }
+    }
+
+    /// Lets `alias` mean `version` from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a version that is not there, [`StoreError::InvalidName`].
+    pub async fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<()> {
+        names::check("alias", alias)?;
+        let moved = sqlx::query(
+            "INSERT INTO model_aliases (name, alias, version, updated_at)
+             SELECT name, ?2, version, ?4 FROM model_versions WHERE name = ?1 AND version = ?3
+             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version, updated_at = excluded.updated_at",
+        )
+        .bind(name)
+        .bind(alias)
+        .bind(version)
+        .bind(now())
+        .execute(&self.writer)
+        .await?;
+        if moved.rows_affected() == 0 {
+            return Err(StoreError::not_found("model version", format!("{name}:{version}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Names of models and aliases, and how a caller points at a version.
+
+use super::error::StoreError;
+
+/// The alias that serves when none is named; a model's first version gets it.
+pub(super) const CHAMPION: &str = "champion";
+
+/// A pointer to a version: `gender`, `gender@champion` or `gender:3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ModelRef<'a> {
+    Alias { name: &'a str, alias: &'a str },
+    Version { name: &'a str, version: u32 },
+}
+
+/// Reads a pointer; none where it cannot be one.
+pub(super) fn parse(text: &str) -> Option<ModelRef<'_>> {
+    let found = if let Some((name, alias)) = text.split_once('@') {
+        ModelRef::Alias { name, alias }
+    } else if let Some((name, version)) = text.split_once(':') {
+        ModelRef::Version { name, version: version.parse().ok()? }
+    } else {
+        ModelRef::Alias { name: text, alias: CHAMPION }
+    };
+    let (name, alias) = match &found {
+        ModelRef::Alias { name, alias } => (*name, *alias),
+        ModelRef::Version { name, .. } => (*name, CHAMPION),
+    };
+    (is_name(name) && is_name(alias)).then_some(found)
+}
+
+/// 1 to 64 of a-z, 0-9, - and _.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Checks a name.
+pub(super) fn check(what: &'static str, name: &str) -> Result<(), StoreError> {
+    if is_name(name) { Ok(()) } else { Err(StoreError::InvalidName { what, name: name.to_owned() }) }
+}
+
+/// The model name of a data set's task, which may be any words.
+pub(super) fn of_task(task: &str) -> String {
+    let name: String = task
+        .trim()
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
+        .take(64)
+        .collect();
+    if name.trim_matches('-').is_empty() { "model".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_ways_to_point_at_a_version() {
+        assert_eq!(parse("gender"), Some(ModelRef::Alias { name: "gender", alias: "champion" }));
+        assert_eq!(parse("gender@shadow"), Some(ModelRef::Alias { name: "gender", alias: "shadow" }));
+        assert_eq!(parse("gender:3"), Some(ModelRef::Version { name: "gender", version: 3 }));
+        for wrong in ["", "Gender", "a b", "gender:x", "gender@", "@champion", "a@b@c", "gender:-1"] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn any_task_has_a_model_name() {
+        assert_eq!(of_task("Mask / no mask"), "mask---no-mask");
+        assert_eq!(of_task("gender"), "gender");
+        assert_eq!(of_task("  "), "model");
+        assert!(is_name(&of_task(&"x".repeat(500))));
+    }
+}
