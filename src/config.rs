@@ -77,8 +77,6 @@ pub struct PredictConfig {
     pub deadline: Duration,
     /// Images in one forward pass.
     pub max_batch: usize,
-    /// How long a batch waits for company.
-    pub max_wait: Duration,
 }
 
 impl Default for PredictConfig {
@@ -87,7 +85,6 @@ impl Default for PredictConfig {
             queue_images: 256,
             deadline: Duration::from_secs(10),
             max_batch: 32,
-            max_wait: Duration::from_millis(2),
         }
     }
 }

@@ -14,7 +14,7 @@ mod slots;
 pub mod spec;
 mod supervisor;
 
-pub use changes::Changes;
+pub use changes::{Changes, Watch};
 pub use process::ChildCommand;
 pub use slots::{Device, DeviceChoice, Slot, slots};
 pub use supervisor::Supervisor;

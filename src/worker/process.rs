@@ -140,8 +140,7 @@ fn visible_device(index: u32) -> String {
 pub struct Running {
     child: Child,
     pid: i32,
-    /// Its standard output, line by line.
-    pub lines: Lines<BufReader<ChildStdout>>,
+    lines: Option<Lines<BufReader<ChildStdout>>>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     stderr_reader: tokio::task::JoinHandle<()>,
 }
@@ -162,7 +161,12 @@ impl Running {
                 kept.drain(..excess);
             }
         });
-        Self { child, pid, lines: Lines::new(BufReader::new(stdout), LINE_LIMIT), stderr, stderr_reader }
+        Self { child, pid, lines: Some(Lines::new(BufReader::new(stdout), LINE_LIMIT)), stderr, stderr_reader }
+    }
+
+    /// Its standard output, line by line; can be taken once.
+    pub fn take_lines(&mut self) -> Lines<BufReader<ChildStdout>> {
+        self.lines.take().expect("the lines are taken once")
     }
 
     /// The process id, which is also its process group's.
@@ -281,7 +285,8 @@ mod tests {
         let mut child = launcher.spawn(&shell(script), &slot(), directory.path()).await.unwrap();
         child.tell(b"{\"hello\":1}\n").await;
         let mut lines = Vec::new();
-        while let Some(line) = child.lines.next().await.unwrap() {
+        let mut output = child.take_lines();
+        while let Some(line) = output.next().await.unwrap() {
             if let super::super::lines::Line::Whole(line) = line {
                 lines.push(line);
             }

@@ -34,6 +34,14 @@ enum Stop {
     Lost,
 }
 
+/// How an attempt without a model ends.
+#[derive(Debug, Clone, Copy)]
+enum Final<'a> {
+    Canceled,
+    Requeued,
+    Failed { code: &'a str, detail: &'a str },
+}
+
 /// One attempt.
 pub(super) struct Run<'a> {
     shared: &'a Shared,
@@ -107,6 +115,7 @@ impl<'a> Run<'a> {
     /// Follows the child to its end.
     async fn follow(&mut self, mut child: Running) -> (Option<ExitStatus>, String) {
         let config = self.shared.config.clone();
+        let mut lines = child.take_lines();
         let nudge = self.shared.nudge(self.job.id);
         let shutdown = self.shared.stop.clone();
         let far = Duration::from_secs(86_400 * 365);
@@ -123,7 +132,7 @@ impl<'a> Run<'a> {
         while talking || exited.is_none() {
             let stopped_before = self.stop;
             tokio::select! {
-                line = child.lines.next(), if talking => match line {
+                line = lines.next(), if talking => match line {
                     Ok(Some(line)) => {
                         silence = Instant::now() + config.silence;
                         if self.collector.is_empty() {
@@ -168,7 +177,6 @@ impl<'a> Run<'a> {
             }
         }
         self.shared.forget(self.job.id);
-        // Whatever the child left running in its group must not outlive the attempt.
         let stderr = child.stderr().await;
         (exited.flatten(), stderr)
     }
@@ -231,13 +239,10 @@ impl<'a> Run<'a> {
             (Some(Stop::Lost), _) => {}
             (_, Some(directory)) if done => self.publish(directory).await,
             (Some(Stop::Cancel), _) => {
-                self.settle("canceling", async |run| {
-                    run.shared.store.finish_canceled(run.job.id, run.job.attempt).await
-                })
-                .await;
+                self.settle(Final::Canceled).await;
             }
             (Some(Stop::Shutdown), _) => {
-                self.settle("requeueing", async |run| run.shared.store.requeue(run.job.id, run.job.attempt).await).await;
+                self.settle(Final::Requeued).await;
             }
             (Some(Stop::Silent), _) => {
                 let minutes = self.shared.config.silence.as_secs_f64() / 60.0;
@@ -284,22 +289,25 @@ impl<'a> Run<'a> {
 
     async fn fail(&mut self, code: &str, detail: &str) {
         tracing::warn!(job = %self.job.id, code, detail, "run failed");
-        self.settle("failing", async |run| {
-            run.shared.store.finish_failed(run.job.id, run.job.attempt, code, detail).await
-        })
-        .await;
+        self.settle(Final::Failed { code, detail }).await;
     }
 
     /// Makes the final write, several times if it must be; a row that stays `running` would be reclaimed
     /// only at the next start.
-    async fn settle<E: Into<StoreError>>(&mut self, doing: &str, write: impl AsyncFn(&Self) -> Result<(), E>) {
-        for attempt in 0..6_u32 {
-            let Err(error) = write(self).await else { return };
-            self.store_failed(doing, &error.into());
+    async fn settle(&mut self, end: Final<'_>) {
+        let (store, job, attempt) = (&self.shared.store, self.job.id, self.job.attempt);
+        for trial in 0..6_u32 {
+            let written = match end {
+                Final::Canceled => store.finish_canceled(job, attempt).await,
+                Final::Requeued => store.requeue(job, attempt).await,
+                Final::Failed { code, detail } => store.finish_failed(job, attempt, code, detail).await,
+            };
+            let Err(error) = written else { return };
+            self.store_failed("the final write", &error);
             if self.stop == Some(Stop::Lost) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+            tokio::time::sleep(Duration::from_millis(200 << trial)).await;
         }
     }
 }

@@ -4,11 +4,13 @@
 //! instead of waiting for the next look.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -176,9 +178,14 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
 }
 
 async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) {
-    let id = job.id;
+    let (id, attempt) = (job.id, job.attempt);
     shared.busy.fetch_add(1, Ordering::Relaxed);
     shared.changes.announce(id);
-    Run::new(shared, slot, job).carry_out().await;
+    // A bug in following one run must cost neither the slot nor the job's final state.
+    if AssertUnwindSafe(Run::new(shared, slot, job).carry_out()).catch_unwind().await.is_err() {
+        tracing::error!(job = %id, "following a run panicked");
+        let detail = "the server failed while following this run; the cause is in its log";
+        let _ = shared.store.finish_failed(id, attempt, "internal", detail).await;
+    }
     shared.busy.fetch_sub(1, Ordering::Relaxed);
 }
