@@ -1,1 +1,23 @@
-//! stub
+//! mixmatch trains image classifiers from few labels and many unlabelled images, and serves them.
+//!
+//! The way of the data is the way through the rooms: [`dataset`] imports and packs images, [`worker`] runs
+//! [`train`] in child processes, which learns with the algorithms of [`ssl`] on the networks of [`nn`];
+//! [`store`] keeps what happened, [`serving`] answers with what was learned, [`api`] is the door.
+//! ARCHITECTURE.md says who may call whom.
+
+pub mod api;
+pub mod augment;
+pub mod cli;
+pub mod config;
+pub mod data_dir;
+pub mod dataset;
+pub mod demo;
+pub mod imaging;
+pub mod model;
+pub mod nn;
+pub mod serving;
+pub mod ssl;
+pub mod store;
+pub mod train;
+pub mod web;
+pub mod worker;

@@ -1,0 +1,245 @@
+//! `/datasets`: import, list, look at, delete.
+
+use std::path::PathBuf;
+
+use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::extract::{Path, Query, media_type};
+use super::page::{Page, PageQuery};
+use super::problem::{Problem, ProblemBody};
+use super::state::{App, AppState};
+use super::upload::{Upload, receive, too_large};
+use crate::dataset::{Counts, ImportLimits, ImportReport, ImportRequest, RejectedRow, Warning, import};
+use crate::store::{DatasetRow, NewDataset};
+
+/// Rejected rows that stand in an answer; `GET /datasets/{id}/report` has all of them.
+const ROWS_SHOWN: usize = 100;
+
+/// An imported data set.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dataset {
+    /// UUID v7.
+    id: Uuid,
+    /// Its name.
+    name: String,
+    /// What its labels mean; also the name of the model that learns from it.
+    #[schema(example = "mask")]
+    task: String,
+    /// Class names, in the order of the network's outputs.
+    classes: Vec<String>,
+    /// Images by split and class.
+    counts: Counts,
+    /// What the import found.
+    report: ReportSummary,
+    /// When it was imported.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: jiff::Timestamp,
+}
+
+/// What an import found; at most 100 rejected rows are listed here.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReportSummary {
+    /// How many rows were left out.
+    rejected_rows: usize,
+    /// The first of them, each with its reason.
+    rejected: Vec<RejectedRow>,
+    /// Doubts about the data set.
+    warnings: Vec<Warning>,
+}
+
+impl From<DatasetRow> for Dataset {
+    fn from(row: DatasetRow) -> Self {
+        let rejected_rows = row.report.rejected.len();
+        let mut rejected = row.report.rejected;
+        rejected.truncate(ROWS_SHOWN);
+        Self {
+            id: row.id,
+            name: row.name,
+            task: row.task,
+            classes: row.classes,
+            counts: row.counts,
+            report: ReportSummary { rejected_rows, rejected, warnings: row.report.warnings },
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// The form of an import, for the documentation.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation only: the form is streamed")]
+pub struct DatasetForm {
+    /// The data set's name.
+    #[schema(example = "faces")]
+    name: String,
+    /// What the labels mean: `gender`, `mask`, or any word.
+    #[schema(example = "gender")]
+    task: String,
+    /// A ZIP of images.
+    #[schema(value_type = String, format = Binary)]
+    images: Vec<u8>,
+    /// The training sheet, CSV or XLSX. An empty label means unlabelled.
+    #[schema(value_type = String, format = Binary)]
+    train: Vec<u8>,
+    /// The test sheet.
+    #[schema(value_type = Option<String>, format = Binary)]
+    test: Option<Vec<u8>>,
+    /// The column with the image's name, where it is not found by itself.
+    image_column: Option<String>,
+    /// The column with the label.
+    label_column: Option<String>,
+    /// The column that says what belongs together, such as a person.
+    group_column: Option<String>,
+    /// Refuse the whole data set if any row is bad.
+    strict: Option<bool>,
+}
+
+/// Import a data set.
+#[utoipa::path(post, path = "/datasets", tag = "datasets",
+    request_body(content = DatasetForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "Imported", body = Dataset, headers(("location" = String, description = "The data set"))),
+        (status = 409, description = "The name is taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The upload, or what is inside it, is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "Not multipart", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Every field or row that is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn create(State(app): State<AppState>, request: Request) -> Result<impl IntoResponse, Problem> {
+    let limit = app.config.limits.upload_bytes;
+    if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
+        return Err(Problem::unsupported_media_type(
+            "send multipart/form-data with the fields name, task, images, train and, if you like, test",
+        ));
+    }
+    // Refused before the first byte where the client says how much it has.
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > limit.saturating_add(64 * 1024)) {
+        return Err(too_large(limit));
+    }
+    let form = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
+    let upload = receive(form, &app.config.data_dir.uploads(), limit).await?;
+    let id = Uuid::now_v7();
+    // In a task of its own: a client that goes away leaves a whole data set or none, never a directory
+    // without a row.
+    let worker = std::sync::Arc::clone(&app);
+    tokio::spawn(async move { keep(&worker, id, upload).await })
+        .await
+        .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
+    let row = app.store.dataset(&id.to_string()).await?;
+    let location = HeaderValue::from_str(&format!("/datasets/{id}")).expect("a UUID is a header value");
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(Dataset::from(row))))
+}
+
+/// Imports an upload and names it in the store: files before the row.
+async fn keep(app: &App, id: Uuid, upload: Upload) -> Result<(), Problem> {
+    if app.store.dataset(&upload.name).await.is_ok() {
+        let detail = format!("a data set named {:?} exists; delete it or choose another name", upload.name);
+        return Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail));
+    }
+    let destination = app.config.data_dir.datasets().join(id.to_string());
+    let limits = ImportLimits { image: app.config.limits.image, ..ImportLimits::default() };
+    let (name, target) = (upload.name.clone(), destination.clone());
+    let started = std::time::Instant::now();
+    let (imported, task) = tokio::task::spawn_blocking(move || {
+        let request = upload.request();
+        // The upload's files live until here.
+        import(&request, &limits, &target, &|_| {}).map(|imported| (imported, upload.task.clone()))
+    })
+    .await
+    .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
+    let images = imported.manifest.samples.len();
+    let rejected = imported.report.rejected.len();
+    let new = NewDataset { id, name: name.clone(), task, manifest: &imported.manifest, report: &imported.report };
+    if let Err(error) = app.store.insert_dataset(new).await {
+        remove(destination).await;
+        return Err(error.into());
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::info!(dataset = %id, %name, images, rejected, seconds, "data set imported");
+    Ok(())
+}
+
+async fn remove(directory: PathBuf) {
+    if let Err(error) = tokio::fs::remove_dir_all(&directory).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %directory.display(), %error, "a data set's directory could not be removed");
+    }
+}
+
+impl Upload {
+    fn request(&self) -> ImportRequest {
+        ImportRequest {
+            task: self.task.clone(),
+            images: self.images.clone(),
+            train: self.train.clone(),
+            test: self.test.clone(),
+            image_column: self.image_column.clone(),
+            label_column: self.label_column.clone(),
+            group_column: self.group_column.clone(),
+            strict: self.strict,
+        }
+    }
+}
+
+/// All data sets, newest first.
+#[utoipa::path(get, path = "/datasets", tag = "datasets", params(PageQuery), responses(
+    (status = 200, body = Page<Dataset>),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn list(
+    State(app): State<AppState>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<Page<Dataset>>, Problem> {
+    let limit = page.limit()?;
+    let rows = app.store.datasets(page.cursor()?, limit + 1).await?;
+    Ok(axum::Json(Page::from_surplus(rows, limit, |row| row.id.to_string()).map(Dataset::from)))
+}
+
+/// A data set by id or name.
+#[utoipa::path(get, path = "/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = Dataset),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn get(State(app): State<AppState>, Path(dataset): Path<String>) -> Result<axum::Json<Dataset>, Problem> {
+    Ok(axum::Json(app.store.dataset(&dataset).await?.into()))
+}
+
+/// What the import found: every row that was left out, and every doubt.
+#[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ImportReport),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn report(
+    State(app): State<AppState>,
+    Path(dataset): Path<String>,
+) -> Result<axum::Json<ImportReport>, Problem> {
+    Ok(axum::Json(app.store.dataset(&dataset).await?.report))
+}
+
+/// Delete a data set that no unfinished job needs. Models that learned from it stay.
+#[utoipa::path(delete, path = "/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A job still needs it", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn delete(State(app): State<AppState>, Path(dataset): Path<String>) -> Result<StatusCode, Problem> {
+    let row = app.store.dataset(&dataset).await?;
+    // The row first: a directory without a row is only lost space, a row without its directory is a lie.
+    app.store.delete_dataset(row.id).await?;
+    remove(app.config.data_dir.datasets().join(row.id.to_string())).await;
+    tracing::info!(dataset = %row.id, name = %row.name, "data set deleted");
+    Ok(StatusCode::NO_CONTENT)
+}

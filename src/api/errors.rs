@@ -1,0 +1,54 @@
+//! The one mapping from each room's errors to a status. The rooms know nothing of HTTP; what is listed
+//! here is the whole of what a caller can get from them.
+
+use super::page::MOST;
+use super::problem::{Problem, ProblemItem};
+use crate::dataset::ImportError;
+use crate::serving::ServingError;
+use crate::store::StoreError;
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Problem::not_found(error.to_string()),
+            StoreError::Taken { ref name, .. } => {
+                let code = format!("{name:?} is taken");
+                Problem::conflict(error.to_string()).with_error("/name", "taken", code)
+            }
+            StoreError::State { .. } | StoreError::InUse { .. } => Problem::conflict(error.to_string()),
+            error => Problem::bug("the store failed", &error),
+        }
+    }
+}
+
+impl From<ServingError> for Problem {
+    fn from(error: ServingError) -> Self {
+        match error {
+            ServingError::Overloaded { .. } => Problem::unavailable(error.to_string()).retry_after(1),
+            // Others' models needed its place between loading and asking.
+            ServingError::NotLoaded(_) => Problem::unavailable(error.to_string()).retry_after(1),
+            ServingError::ShuttingDown => Problem::unavailable(error.to_string()).retry_after(10),
+            ServingError::Deadline { .. } => Problem::deadline(error.to_string()),
+            error => Problem::bug("the model could not answer", &error),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        let code = error.code();
+        match error {
+            ImportError::Invalid { detail, .. } => Problem::invalid(detail.clone()).with_error("", code, detail),
+            ImportError::TooLarge { detail, .. } => Problem::too_large(detail.clone()).with_error("", code, detail),
+            ImportError::Rows { detail, rejected, .. } => {
+                let items = rejected.into_iter().take(MOST as usize).map(|row| {
+                    let pointer = format!("/{}/{}", row.sheet, row.row);
+                    let detail = if row.image.is_empty() { row.detail } else { format!("{}: {}", row.image, row.detail) };
+                    ProblemItem::new(pointer, row.code, detail)
+                });
+                Problem::invalid(detail).with_errors(items.collect())
+            }
+            error @ ImportError::Storage { .. } => Problem::bug("the data set could not be stored", &error),
+        }
+    }
+}

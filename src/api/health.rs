@@ -1,0 +1,114 @@
+//! `/livez`, `/readyz`, `/metrics`.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::{Problem, ProblemBody};
+use super::state::AppState;
+use super::telemetry;
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Live {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// The build's version.
+    version: &'static str,
+}
+
+/// The service can work, and what it works on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What predictions are computed on.
+    predict: PredictDevice,
+    /// Where jobs run.
+    slots: Vec<SlotView>,
+    /// Slots with a run at this moment.
+    busy_slots: usize,
+    /// What was found about CUDA at start.
+    cuda: String,
+}
+
+/// What predictions are computed on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PredictDevice {
+    /// `cpu` or `cuda:0`.
+    device: String,
+    /// The number format of activations, `float32` or `bf16`.
+    precision: String,
+    /// Why this number format.
+    reason: String,
+    /// Models in memory.
+    loaded: Vec<String>,
+    /// Images waiting.
+    queued: usize,
+}
+
+/// A place for one run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SlotView {
+    /// `cpu` or `cuda:<index>`.
+    device: String,
+    /// Compute threads of a run here.
+    threads: u32,
+}
+
+/// Does the process answer?
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = Live)))]
+pub async fn livez() -> axum::Json<Live> {
+    axum::Json(Live { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Can the service work? Says which device and number format are used, and why.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
+    (status = 200, body = Ready),
+    (status = 503, description = "Starting, stopping, or the store cannot be read", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Problem> {
+    if app.lifecycle.is_stopping() {
+        return Err(Problem::unavailable("the server is stopping").retry_after(5));
+    }
+    app.store.ping().await.map_err(|error| {
+        tracing::error!(%error, "the store cannot be read");
+        Problem::unavailable("the store cannot be read").retry_after(5)
+    })?;
+    let status = app.predictor.status();
+    let slots = app.supervisor.slots().iter();
+    Ok(axum::Json(Ready {
+        status: "ready",
+        predict: PredictDevice {
+            device: status.device,
+            precision: status.precision,
+            reason: status.reason,
+            loaded: status.loaded,
+            queued: status.queued,
+        },
+        slots: slots.map(|slot| SlotView { device: slot.device.to_string(), threads: slot.threads }).collect(),
+        busy_slots: app.supervisor.busy(),
+        cuda: app.cuda.clone(),
+    }))
+}
+
+/// Numbers for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain; version=0.0.4"),
+))]
+pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, Problem> {
+    let recorder = telemetry::recorder();
+    for (state, count) in app.store.count_jobs().await? {
+        metrics::gauge!(telemetry::JOBS, "state" => state.as_str()).set(count as f64);
+    }
+    let (busy, all) = (app.supervisor.busy(), app.supervisor.slots().len());
+    metrics::gauge!(telemetry::SLOTS, "use" => "busy").set(busy as f64);
+    metrics::gauge!(telemetry::SLOTS, "use" => "idle").set(all.saturating_sub(busy) as f64);
+    metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.predictor.status().queued as f64);
+    recorder.run_upkeep();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()))
+}

@@ -1,0 +1,157 @@
+//! `/jobs/{id}/events` (server-sent events) and `/jobs/{id}/logs`.
+//!
+//! The stream is a reader of the stored events that is woken when more are written: a client that lost
+//! its connection sends `Last-Event-ID` and misses nothing, and one that comes late sees all of it. The
+//! stream ends by itself after the job's final event.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event as Sse, KeepAlive};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::{Path, Query};
+use super::jobs::job_id;
+use super::page::{MOST, Page};
+use super::problem::{Problem, ProblemBody};
+use super::state::AppState;
+use crate::store::EventRow;
+
+/// Events read from the store at once.
+const BATCH: u32 = 200;
+
+/// Looked again this often even if nobody announces a change.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What happens in a job, live.
+///
+/// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
+/// `step`, `epoch`, `test`, `log`, `problem`) and JSON data. The stream ends after the final state.
+#[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", params(
+    ("id" = uuid::Uuid, Path),
+    ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
+), responses(
+    (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn events(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<axum::response::Sse<impl Stream<Item = Result<Sse, Infallible>>>, Problem> {
+    let id = job_id(&id)?;
+    let after = last_event_id(&headers)?;
+    app.store.job(id).await?;
+    let follower = Follower { watch: app.supervisor.changes().watch(id), app, job: id, after, ready: Vec::new(), done: false };
+    let stream = futures::stream::unfold(follower, |mut follower| async move {
+        let event = follower.next().await?;
+        Some((Ok(event), follower))
+    });
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15)).text("still here");
+    Ok(axum::response::Sse::new(stream).keep_alive(keep_alive))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
+    value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+        Problem::invalid("Last-Event-ID is not one of this stream's ids")
+            .with_error("Last-Event-ID", "bad_event_id", "send the id of an event that was received, a number")
+    })
+}
+
+/// Where one client stands in one job's events.
+struct Follower {
+    app: AppState,
+    job: uuid::Uuid,
+    watch: crate::worker::Watch,
+    after: i64,
+    /// Read and not sent yet, last first.
+    ready: Vec<EventRow>,
+    done: bool,
+}
+
+impl Follower {
+    /// The next event; `None` when the stream ends.
+    async fn next(&mut self) -> Option<Sse> {
+        loop {
+            if let Some(row) = self.ready.pop() {
+                self.after = row.seq;
+                return Some(Sse::default().id(row.seq.to_string()).event(row.kind).data(row.data.to_string()));
+            }
+            if self.done {
+                return None;
+            }
+            match self.read().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                // The job was deleted, or the store is in trouble: the client may come back.
+                Err(error) => {
+                    tracing::debug!(job = %self.job, %error, "an event stream ends early");
+                    return None;
+                }
+            }
+            tokio::select! {
+                () = self.watch.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.app.lifecycle.closed() => return None,
+            }
+        }
+    }
+
+    /// Reads what is new; true if there is something to send or nothing more will come. The state is read
+    /// *before* the events: final then means that everything is written.
+    async fn read(&mut self) -> Result<bool, crate::store::StoreError> {
+        let finished = self.app.store.job(self.job).await?.state.is_final();
+        self.ready = self.app.store.job_events(self.job, self.after, BATCH).await?;
+        self.ready.reverse();
+        self.done = finished && self.ready.len() < BATCH as usize;
+        Ok(self.done || !self.ready.is_empty())
+    }
+}
+
+/// One line of a job's log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogLine {
+    /// Its number in the job's events.
+    id: i64,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    at: jiff::Timestamp,
+    /// `info`, `warn` or `error`.
+    level: String,
+    /// One line.
+    message: String,
+}
+
+/// Which lines are asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<i64>,
+    /// Lines a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<u32>,
+}
+
+/// A job's log, oldest line first.
+#[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = uuid::Uuid, Path), LogsQuery), responses(
+    (status = 200, body = Page<LogLine>),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn logs(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<axum::Json<Page<LogLine>>, Problem> {
+    let id = job_id(&id)?;
+    let limit = super::page::PageQuery { cursor: None, limit: query.limit.or(Some(MOST)) }.limit()?;
+    let rows = app.store.job_logs(id, query.cursor.unwrap_or(0), limit + 1).await?;
+    let page = Page::from_surplus(rows, limit, |row| row.seq.to_string());
+    Ok(axum::Json(page.map(|row| LogLine { id: row.seq, at: row.at, level: row.level, message: row.message })))
+}

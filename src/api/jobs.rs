@@ -1,0 +1,295 @@
+//! `/jobs`: queue a run, look at it, cancel, retry, delete.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::extract::{Json, Path, Query};
+use super::page::{Page, PageQuery};
+use super::problem::{Problem, ProblemBody, ProblemItem};
+use super::state::AppState;
+use crate::store::{JobRow, JobState, NewJob};
+use crate::train::config::{TrainConfig, resolve};
+use crate::train::event::{EpochMetrics, TestMetrics};
+
+/// A job, and how far it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Job {
+    /// UUID v7.
+    id: Uuid,
+    /// What it learns from.
+    dataset: DatasetName,
+    /// `mixmatch` or `supervised`.
+    #[schema(example = "mixmatch")]
+    algorithm: String,
+    /// The preset its configuration was laid over.
+    #[schema(example = "quick")]
+    preset: String,
+    /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
+    #[schema(example = "running")]
+    state: &'static str,
+    /// While running: `importing`, `training`, `evaluating` or `exporting`.
+    phase: Option<String>,
+    /// The current epoch, from 1; 0 before the first.
+    epoch: u32,
+    /// Epochs in the run.
+    epochs: u32,
+    /// Optimiser steps done.
+    step: u64,
+    /// Optimiser steps in the run.
+    steps: u64,
+    /// Labelled images a second.
+    images_per_second: Option<f64>,
+    /// Seconds until the last step at the current rate.
+    eta_seconds: Option<f64>,
+    /// Jobs before this one in the queue, plus one; only while queued.
+    queue_position: Option<u64>,
+    /// When it was queued.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: jiff::Timestamp,
+    /// When its present attempt began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<jiff::Timestamp>,
+    /// When it reached its final state.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<jiff::Timestamp>,
+    /// Which attempt this is; 0 before the first.
+    attempt: u32,
+    /// Where it runs or ran.
+    device: Option<String>,
+    /// True once somebody asked to cancel it.
+    cancel_requested: bool,
+    /// The fully resolved configuration.
+    config: TrainConfig,
+    /// The last epoch.
+    last: Option<EpochMetrics>,
+    /// The best epoch so far, by validation accuracy.
+    best: Option<EpochMetrics>,
+    /// The test split, once, at the end.
+    test: Option<TestMetrics>,
+    /// What it published.
+    model: Option<ModelName>,
+    /// Why it failed.
+    error: Option<JobError>,
+}
+
+/// A data set by id and name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DatasetName {
+    /// UUID v7.
+    id: Uuid,
+    /// Its name.
+    name: String,
+}
+
+/// A model version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelName {
+    /// The model's name: the data set's task.
+    name: String,
+    /// Counts from 1.
+    version: u32,
+}
+
+/// Why a job failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobError {
+    /// A stable word.
+    code: String,
+    /// A sentence for people.
+    detail: String,
+}
+
+impl From<JobRow> for Job {
+    fn from(row: JobRow) -> Self {
+        let progress = row.progress;
+        Self {
+            id: row.id,
+            dataset: DatasetName { id: row.dataset_id, name: row.dataset_name },
+            algorithm: row.config.algorithm.as_str().to_owned(),
+            preset: row.config.preset.clone(),
+            state: row.state.as_str(),
+            phase: row.phase,
+            epoch: progress.as_ref().map_or(0, |progress| progress.epoch),
+            epochs: row.config.epochs,
+            step: progress.as_ref().map_or(0, |progress| progress.step),
+            steps: row.config.steps(),
+            images_per_second: progress.as_ref().map(|progress| progress.images_per_second),
+            eta_seconds: progress.as_ref().map(|progress| progress.eta_seconds),
+            queue_position: row.queue_position,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            attempt: row.attempt,
+            device: row.device,
+            cancel_requested: row.cancel_requested,
+            config: row.config,
+            last: row.last,
+            best: row.best,
+            test: row.test,
+            model: row.model.map(|(name, version)| ModelName { name, version }),
+            error: row.error.map(|(code, detail)| JobError { code, detail }),
+        }
+    }
+}
+
+/// What to train, and on what. Every field of the configuration may stand beside these; `GET /jobs/{id}`
+/// shows all of them with their values.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct JobRequest {
+    /// The data set, by id or name.
+    #[allow(dead_code, reason = "documentation: the body is read as a map, to name every wrong field at once")]
+    dataset: String,
+    /// Hyper-parameters by their usual names, laid over the preset.
+    #[serde(flatten)]
+    #[schema(value_type = Object, example = json!({"preset": "quick", "algorithm": "mixmatch", "labelled": 40, "seed": 1}))]
+    #[allow(dead_code, reason = "as above")]
+    hyper_parameters: Map<String, Value>,
+}
+
+/// Queue a run.
+///
+/// The answer is the queued job with its fully resolved configuration. A wrong field is a 422 that lists
+/// every problem with its JSON pointer and what is allowed.
+#[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, responses(
+    (status = 202, description = "Queued", body = Job, headers(("location" = String, description = "The job"))),
+    (status = 404, description = "No such data set", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, description = "Every field that is wrong", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn create(
+    State(app): State<AppState>,
+    Json(mut request): Json<Map<String, Value>>,
+) -> Result<impl IntoResponse, Problem> {
+    let wanted = match request.remove("dataset") {
+        Some(Value::String(wanted)) if !wanted.is_empty() => wanted,
+        Some(_) => return Err(missing_dataset("dataset must be the id or the name of a data set, a string")),
+        None => return Err(missing_dataset("dataset is missing: the id or the name of a data set")),
+    };
+    let dataset = app.store.dataset(&wanted).await?;
+    let config = resolve(&request, &dataset.facts()).map_err(|problems| {
+        let items = problems
+            .into_iter()
+            .map(|problem| ProblemItem::new(problem.pointer, problem.code, problem.detail))
+            .collect::<Vec<_>>();
+        let detail = match items.as_slice() {
+            [one] => one.detail.clone(),
+            many => format!("{} fields are wrong", many.len()),
+        };
+        Problem::invalid(detail).with_errors(items)
+    })?;
+    let id = Uuid::now_v7();
+    app.store.insert_job(NewJob { id, dataset_id: dataset.id, config }).await?;
+    app.supervisor.wake();
+    let job = Job::from(app.store.job(id).await?);
+    tracing::info!(job = %id, dataset = %dataset.name, algorithm = %job.algorithm, "job queued");
+    Ok((StatusCode::ACCEPTED, [location(id)], axum::Json(job)))
+}
+
+fn missing_dataset(detail: &str) -> Problem {
+    Problem::invalid(detail).with_error("/dataset", "required", detail)
+}
+
+fn location(id: Uuid) -> (header::HeaderName, HeaderValue) {
+    let value = HeaderValue::from_str(&format!("/jobs/{id}")).expect("a UUID is a header value");
+    (header::LOCATION, value)
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobsQuery {
+    /// Only jobs in this state: `queued`, `running`, `succeeded`, `failed` or `canceled`.
+    state: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// All jobs, newest first.
+#[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobsQuery), responses(
+    (status = 200, body = Page<Job>),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn list(
+    State(app): State<AppState>,
+    Query(query): Query<JobsQuery>,
+) -> Result<axum::Json<Page<Job>>, Problem> {
+    let state = query.state.as_deref().map(parse_state).transpose()?;
+    let page = PageQuery { cursor: query.cursor, limit: query.limit };
+    let limit = page.limit()?;
+    let rows = app.store.jobs(state, page.cursor()?, limit + 1).await?;
+    Ok(axum::Json(Page::from_surplus(rows, limit, |row| row.id.to_string()).map(Job::from)))
+}
+
+fn parse_state(text: &str) -> Result<JobState, Problem> {
+    text.parse().map_err(|_| {
+        let all = JobState::ALL.map(JobState::as_str).join(", ");
+        Problem::invalid("the query string does not fit").with_error(
+            "?state",
+            "unknown_state",
+            format!("no state {text:?}; there are {all}"),
+        )
+    })
+}
+
+/// A job's path parameter: a UUID, or nothing that could exist.
+pub fn job_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| Problem::not_found(format!("there is no job {text:?}; a job's id is a UUID")))
+}
+
+/// A job, and how far it is.
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = Job),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
+    Ok(axum::Json(app.store.job(job_id(&id)?).await?.into()))
+}
+
+/// Ask a job to stop.
+///
+/// A queued job is canceled at once; a running one is asked to stop, and killed if it does not. Repeating
+/// is harmless. A job that has succeeded or failed answers 409.
+#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 202, body = Job),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let id = job_id(&id)?;
+    app.store.cancel_job(id).await?;
+    app.supervisor.nudge(id);
+    Ok((StatusCode::ACCEPTED, axum::Json(Job::from(app.store.job(id).await?))))
+}
+
+/// Queue a failed or canceled job again, with the same configuration.
+#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 202, body = Job),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Still running, or it succeeded", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let id = job_id(&id)?;
+    app.store.retry_job(id).await?;
+    app.supervisor.changes().announce(id);
+    app.supervisor.wake();
+    Ok((StatusCode::ACCEPTED, axum::Json(Job::from(app.store.job(id).await?))))
+}
+
+/// Forget a finished job: its metrics, events and logs. The model it published stays.
+#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 204, description = "Gone"),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Not finished yet", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    app.store.delete_job(job_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

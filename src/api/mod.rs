@@ -1,0 +1,32 @@
+//! HTTP only: one file for each resource, extractors, problems, the OpenAPI description.
+//!
+//! Handlers are thin: they check what came, call one room, and shape the answer. No SQL, no files beyond
+//! the upload's own, no tensors. Threads: handlers run on the async executor and never block it.
+
+mod auth;
+mod dashboard;
+mod datasets;
+mod docs;
+mod errors;
+mod extract;
+mod health;
+mod job_events;
+mod job_metrics;
+mod jobs;
+mod models;
+mod openapi;
+mod page;
+mod predict;
+mod problem;
+mod router;
+mod server;
+mod state;
+mod telemetry;
+mod upload;
+
+pub use jobs::Job;
+pub use problem::{Problem, ProblemBody, ProblemItem};
+pub use router::{openapi_json, router};
+pub use server::{Server, machine_slots, open_rooms};
+pub use state::{App, AppState};
+pub use upload::check_name;

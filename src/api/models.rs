@@ -1,0 +1,228 @@
+//! `/models`: what has been published, its weights, and the aliases that say which version serves.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::extract::{Json, Path};
+use super::page::Page;
+use super::problem::{Problem, ProblemBody};
+use super::state::{App, AppState};
+use crate::serving::ModelFiles;
+use crate::store::{ModelRow, VersionRow};
+
+/// A model: its versions and aliases.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Model {
+    /// The task of the data set that it learned from.
+    #[schema(example = "gender")]
+    name: String,
+    /// Newest first.
+    versions: Vec<Version>,
+    /// Which version an alias means.
+    #[schema(example = json!({"champion": 3}))]
+    aliases: BTreeMap<String, u32>,
+}
+
+/// One published version of a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Version {
+    /// Counts from 1.
+    version: u32,
+    /// The job that published it; `null` once that job was deleted.
+    job_id: Option<Uuid>,
+    /// When it was published.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: jiff::Timestamp,
+    /// `validation` and `test` metrics.
+    #[schema(value_type = Object)]
+    metrics: serde_json::Value,
+    /// Class names in the order of the network's outputs.
+    classes: Vec<String>,
+}
+
+/// One version with everything about it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VersionDetail {
+    /// The model's name.
+    name: String,
+    /// The version.
+    #[serde(flatten)]
+    version: Version,
+    /// `model.json`: network, configuration, preprocessing, split sizes, golden answers.
+    #[schema(value_type = Object)]
+    manifest: serde_json::Value,
+    /// SHA-256 of the weights.
+    weights_sha256: String,
+}
+
+impl From<VersionRow> for Version {
+    fn from(row: VersionRow) -> Self {
+        Self {
+            version: row.version,
+            job_id: row.job_id,
+            created_at: row.created_at,
+            metrics: row.metrics,
+            classes: row.classes,
+        }
+    }
+}
+
+impl From<ModelRow> for Model {
+    fn from(row: ModelRow) -> Self {
+        let versions = row.versions.into_iter().map(Version::from).collect();
+        Self { name: row.name, versions, aliases: row.aliases }
+    }
+}
+
+/// All models by name.
+#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, body = Page<Model>)))]
+pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Model>>, Problem> {
+    let items = app.store.models().await?.into_iter().map(Model::from).collect();
+    Ok(axum::Json(Page { items, next_cursor: None }))
+}
+
+/// One version of a model.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}", tag = "models",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses(
+        (status = 200, body = VersionDetail),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn version(
+    State(app): State<AppState>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<axum::Json<VersionDetail>, Problem> {
+    let row = app.store.version(&name, number(&version)?).await?;
+    let path = app.store.artifact(&row.manifest_sha256);
+    let text = tokio::fs::read(&path).await.map_err(|error| Problem::bug("the model's description is gone", &error))?;
+    let manifest = serde_json::from_slice(&text)
+        .map_err(|error| Problem::bug("the model's description cannot be read", &error))?;
+    let weights_sha256 = row.weights_sha256.clone();
+    Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256 }))
+}
+
+/// The weights of a version, as safetensors.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/weights", tag = "models",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses(
+        (status = 200, description = "A safetensors file", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn weights(
+    State(app): State<AppState>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let row = app.store.version(&name, number(&version)?).await?;
+    let gone = |error| Problem::bug("the model's weights are gone", &error);
+    let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await.map_err(gone)?;
+    let length = file.metadata().await.map_err(gone)?.len();
+    let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let disposition = format!("attachment; filename=\"{safe}-{}.safetensors\"", row.version);
+    let etag = format!("\"{}\"", row.weights_sha256);
+    let text = |text: String| HeaderValue::from_str(&text).expect("plain ASCII");
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_LENGTH, HeaderValue::from(length)),
+        (header::CONTENT_DISPOSITION, text(disposition)),
+        (header::ETAG, text(etag)),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024))).into_response())
+}
+
+/// Which version an alias shall mean.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AliasRequest {
+    /// A published version.
+    version: u32,
+}
+
+/// Where an alias points now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Alias {
+    /// The model.
+    name: String,
+    /// The alias.
+    alias: String,
+    /// The version.
+    version: u32,
+}
+
+/// Let an alias mean another version.
+///
+/// It moves only after that version was loaded, warmed up, and gave the answers to its golden images that
+/// it gave when it was exported; otherwise the old version goes on serving and the answer is a 409.
+#[utoipa::path(put, path = "/models/{name}/aliases/{alias}", tag = "models", request_body = AliasRequest,
+    params(("name" = String, Path), ("alias" = String, Path)),
+    responses(
+        (status = 200, body = Alias),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The version does not pass its check", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn set_alias(
+    State(app): State<AppState>,
+    Path((name, alias)): Path<(String, String)>,
+    Json(AliasRequest { version }): Json<AliasRequest>,
+) -> Result<axum::Json<Alias>, Problem> {
+    check_alias(&alias)?;
+    let row = app.store.version(&name, version).await?;
+    load(&app, &name, &row).await.map_err(|error| {
+        tracing::warn!(model = %name, version, %error, "an alias was not moved");
+        match error {
+            crate::serving::ServingError::ShuttingDown => Problem::from(error),
+            error => Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {error}"))
+                .with_error("/version", "check_failed", error.to_string()),
+        }
+    })?;
+    app.store.set_alias(&name, &alias, version).await?;
+    tracing::info!(model = %name, %alias, version, "alias moved");
+    Ok(axum::Json(Alias { name, alias, version }))
+}
+
+/// Puts a version into memory, checked and warm.
+pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, crate::serving::ServingError> {
+    let key = format!("{name}:{}", row.version);
+    let files = ModelFiles {
+        weights: app.store.artifact(&row.weights_sha256),
+        manifest: app.store.artifact(&row.manifest_sha256),
+    };
+    app.predictor.load(&key, files).await?;
+    Ok(key)
+}
+
+fn check_alias(alias: &str) -> Result<(), Problem> {
+    let fits = (1..=64).contains(&alias.len())
+        && alias.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+        && !alias.bytes().all(|byte| byte.is_ascii_digit());
+    if fits {
+        return Ok(());
+    }
+    let detail = "an alias is 1 to 64 lower-case letters, digits, - or _, and not a number alone";
+    Err(Problem::invalid(detail).with_error("alias", "bad_alias", detail))
+}
+
+fn number(text: &str) -> Result<u32, Problem> {
+    text.parse().map_err(|_| Problem::not_found(format!("there is no version {text:?}; versions count from 1")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_cannot_be_taken_for_a_version() {
+        assert!(check_alias("champion").is_ok() && check_alias("v2-canary").is_ok());
+        for alias in ["", "3", "Two Words", "a/b", "ünder"] {
+            assert!(check_alias(alias).is_err(), "{alias:?}");
+        }
+    }
+}

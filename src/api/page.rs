@@ -1,0 +1,102 @@
+//! Lists: `{"items": […], "next_cursor": …}` with keyset cursors. The cursor is the id of the last item,
+//! so a walk meets each row once, whatever is inserted meanwhile.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::problem::Problem;
+
+/// The most items of one page.
+pub const MOST: u32 = 1000;
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// Where the next page begins; `null` at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Which page is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Items a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u32>,
+}
+
+impl PageQuery {
+    /// The checked limit.
+    ///
+    /// # Errors
+    /// 422 outside 1 to 1000.
+    pub fn limit(&self) -> Result<u32, Problem> {
+        match self.limit.unwrap_or(100) {
+            limit @ 1..=MOST => Ok(limit),
+            limit => Err(Problem::invalid("the query string does not fit").with_error(
+                "?limit",
+                "out_of_range",
+                format!("limit is {limit}, allowed is 1 to {MOST}"),
+            )),
+        }
+    }
+
+    /// The checked cursor.
+    ///
+    /// # Errors
+    /// 422 for what is no cursor.
+    pub fn cursor(&self) -> Result<Option<Uuid>, Problem> {
+        let parse = |text: &String| {
+            Uuid::parse_str(text).map_err(|_| {
+                Problem::invalid("the query string does not fit").with_error(
+                    "?cursor",
+                    "bad_cursor",
+                    "a cursor is the next_cursor of an earlier answer",
+                )
+            })
+        };
+        self.cursor.as_ref().map(parse).transpose()
+    }
+}
+
+impl<T> Page<T> {
+    /// A page from one row more than asked for: the surplus row says that there is a next page.
+    pub fn from_surplus(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next_cursor = if more { items.last().map(key) } else { None };
+        Self { items, next_cursor }
+    }
+
+    /// The same page with other items.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(f).collect(), next_cursor: self.next_cursor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_surplus_row_makes_a_cursor_and_is_not_shown() {
+        let page = Page::from_surplus(vec![1, 2, 3], 2, ToString::to_string);
+        assert_eq!((page.items, page.next_cursor.as_deref()), (vec![1, 2], Some("2")));
+        let last = Page::from_surplus(vec![1, 2], 2, ToString::to_string);
+        assert_eq!(last.next_cursor, None);
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let query = |limit| PageQuery { cursor: None, limit };
+        assert_eq!(query(None).limit().unwrap(), 100);
+        assert_eq!(query(Some(0)).limit().unwrap_err().status(), 422);
+        assert_eq!(query(Some(1001)).limit().unwrap_err().status(), 422);
+    }
+}

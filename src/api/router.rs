@@ -1,0 +1,98 @@
+//! Every route, and what lies around them.
+//!
+//! Routes of the API are added through `routes!` only: that registers the handler and its description in
+//! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
+//! get their `instance` → a panic becomes a problem → bodies must keep arriving → the key → the route.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::Description;
+use super::problem::{self, Problem};
+use super::state::AppState;
+use super::{auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, telemetry};
+use crate::config::{LimitsConfig, ServeConfig};
+
+/// A body that does not go on arriving for so long is given up.
+const BODY_STALL: Duration = Duration::from_secs(60);
+
+/// Answers that are there at once: they get the ordinary deadline.
+fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(datasets::list))
+        .routes(routes!(datasets::get, datasets::delete))
+        .routes(routes!(datasets::report))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(job_metrics::metrics))
+        .routes(routes!(job_events::logs))
+        .routes(routes!(models::list))
+        .routes(routes!(models::version))
+        .routes(routes!(health::metrics))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.request_timeout))
+}
+
+/// Answers that take as long as they take: uploads, downloads, streams, and predictions, which keep a
+/// deadline of their own.
+fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
+    let upload = OpenApiRouter::new().routes(routes!(datasets::create)).layer(DefaultBodyLimit::disable());
+    let predict =
+        OpenApiRouter::new().routes(routes!(predict::predict)).layer(DefaultBodyLimit::max(limits.predict_bytes));
+    OpenApiRouter::new()
+        .routes(routes!(job_events::events))
+        .routes(routes!(models::weights))
+        .routes(routes!(models::set_alias))
+        .merge(upload)
+        .merge(predict)
+}
+
+/// What needs no key.
+fn open() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
+}
+
+/// The routes and their description.
+fn described(config: &ServeConfig) -> (Router<AppState>, utoipa::openapi::OpenApi) {
+    let guarded = ordinary(config)
+        .merge(patient(&config.limits))
+        .layer(from_fn_with_state(config.api_key.clone(), auth::require_key));
+    OpenApiRouter::with_openapi(Description::openapi()).merge(open()).merge(guarded).split_for_parts()
+}
+
+/// The OpenAPI description as it is committed: pretty JSON with a last newline.
+pub fn openapi_json() -> String {
+    let config = ServeConfig::new("data", ([127, 0, 0, 1], 0).into());
+    let mut text = described(&config).1.to_pretty_json().expect("a description always encodes");
+    text.push('\n');
+    text
+}
+
+/// The whole service.
+pub fn router(app: AppState) -> Router {
+    let request_id = HeaderName::from_static("x-request-id");
+    let (api, _) = described(&app.config);
+    api.merge(docs::routes(openapi_json()))
+        .merge(dashboard::routes())
+        .fallback(async || Problem::not_found("there is nothing at this path; /docs lists what there is"))
+        .layer(RequestBodyTimeoutLayer::new(BODY_STALL))
+        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
+        .layer(CatchPanicLayer::custom(problem::from_panic))
+        .layer(from_fn(problem::finish))
+        .layer(from_fn(telemetry::observe))
+        .layer(PropagateRequestIdLayer::new(request_id.clone()))
+        .layer(SetRequestIdLayer::new(request_id, telemetry::NewRequestId))
+        .layer(from_fn(telemetry::sane_request_id))
+        .with_state(app)
+}

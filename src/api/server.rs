@@ -1,0 +1,144 @@
+//! The life of a server: open the rooms, listen, and stop in an order that loses nothing.
+//!
+//! Stopping: readiness off → no more claims → event streams closed → requests in flight drained →
+//! children stopped and their jobs put back into the queue → models released → store closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{App, AppState, Lifecycle};
+use crate::config::{ServeConfig, WorkerConfig};
+use crate::data_dir::{DataDir, DataLock};
+use crate::nn::device::CudaStatus;
+use crate::serving::{Predictor, PredictorOptions};
+use crate::store::Store;
+use crate::worker::{Changes, Slot, Supervisor, slots};
+
+/// A running server.
+pub struct Server {
+    app: AppState,
+    address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+    _lock: DataLock,
+}
+
+/// Takes the data directory's lock and opens the store in it.
+///
+/// # Errors
+/// When another process holds the directory or the store cannot be opened.
+pub async fn open_rooms(data: &DataDir) -> anyhow::Result<(DataLock, Store)> {
+    let lock = data.lock()?;
+    data.sweep_uploads(&lock);
+    let store = Store::open(data.root()).await?;
+    Ok((lock, store))
+}
+
+/// The slots of this machine.
+///
+/// # Errors
+/// When a GPU is asked for that is not there.
+pub fn machine_slots(config: &WorkerConfig, cuda: &CudaStatus) -> anyhow::Result<Vec<Slot>> {
+    let gpus = match cuda {
+        CudaStatus::Ready(gpus) => u32::try_from(*gpus)?,
+        _ => 0,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    slots(&config.devices, gpus, u32::try_from(cores)?).map_err(anyhow::Error::msg)
+}
+
+impl Server {
+    /// Opens everything and listens.
+    ///
+    /// # Errors
+    /// When the configuration is refused, the data directory is in use, or the address is taken.
+    pub async fn start(config: ServeConfig, cuda: CudaStatus) -> anyhow::Result<Self> {
+        config.check()?;
+        let slots = machine_slots(&config.worker, &cuda)?;
+        let (lock, store) = open_rooms(&config.data_dir).await?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
+        let address = listener.local_addr()?;
+
+        let changes = Changes::default();
+        let supervisor =
+            Supervisor::start(store.clone(), config.data_dir.clone(), config.worker.clone(), slots, changes).await?;
+        let app: AppState = Arc::new(App {
+            predictor: Predictor::new(predictor_options(&config, &cuda)),
+            config,
+            store,
+            supervisor,
+            cuda: cuda.to_string(),
+            lifecycle: Lifecycle::default(),
+        });
+        announce(&app, address);
+
+        let stop = CancellationToken::new();
+        let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
+        });
+        Ok(Self { app, address, stop, serving, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The rooms behind it.
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// Stops in order and waits for all of it.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping: no new work, open requests are finished, running jobs go back to the queue");
+        self.app.lifecycle.stop();
+        let supervisor = self.app.supervisor.clone();
+        // Claims stop now; the children's grace runs while requests drain.
+        let children = tokio::spawn(async move { supervisor.shutdown().await });
+        self.stop.cancel();
+        if tokio::time::timeout(self.app.config.drain, &mut self.serving).await.is_err() {
+            tracing::warn!("some connections did not finish in time and are closed");
+            self.serving.abort();
+        }
+        if let Err(error) = children.await {
+            tracing::error!(%error, "stopping the children failed");
+        }
+        self.app.predictor.shutdown().await;
+        self.app.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+fn predictor_options(config: &ServeConfig, cuda: &CudaStatus) -> PredictorOptions {
+    let device = if matches!(cuda, CudaStatus::Ready(1..)) { "cuda:0" } else { "cpu" };
+    PredictorOptions {
+        device: device.to_owned(),
+        max_batch: config.predict.max_batch,
+        queue_images: config.predict.queue_images,
+        deadline: config.predict.deadline,
+        limits: config.limits.image,
+        ..PredictorOptions::default()
+    }
+}
+
+fn announce(app: &App, address: SocketAddr) {
+    let status = app.predictor.status();
+    tracing::info!(cuda = %app.cuda, "devices");
+    for slot in app.supervisor.slots() {
+        tracing::info!(slot = slot.index, device = %slot.device, threads = slot.threads, "slot for jobs");
+    }
+    tracing::info!(device = %status.device, precision = %status.precision, reason = %status.reason, "predictions");
+    tracing::info!(
+        data_dir = %app.config.data_dir.root().display(),
+        key = app.config.api_key.is_some(),
+        "listening on http://{address}, documentation on http://{address}/docs"
+    );
+}

@@ -1,0 +1,55 @@
+//! What handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServeConfig;
+use crate::serving::Predictor;
+use crate::store::Store;
+use crate::worker::Supervisor;
+
+/// The rooms behind the API, wired once at start.
+pub struct App {
+    /// Every setting.
+    pub config: ServeConfig,
+    /// Rows.
+    pub store: Store,
+    /// Jobs at work.
+    pub supervisor: Supervisor,
+    /// Models in memory.
+    pub predictor: Predictor,
+    /// What was found about CUDA at start, in words.
+    pub cuda: String,
+    /// Where the server stands between start and stop.
+    pub lifecycle: Lifecycle,
+}
+
+/// What every handler gets.
+pub type AppState = Arc<App>;
+
+/// Start, readiness, and the order to close.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    stopping: AtomicBool,
+    closing: CancellationToken,
+}
+
+impl Lifecycle {
+    /// Takes readiness away and ends open event streams. Repeating is harmless.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.closing.cancel();
+    }
+
+    /// True once the server has been asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Resolves when open streams must end.
+    pub async fn closed(&self) {
+        self.closing.cancelled().await;
+    }
+}

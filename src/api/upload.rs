@@ -1,0 +1,268 @@
+//! A multipart upload, streamed to files under the data directory: never into memory, never beyond the
+//! limit, and gone again when the request is over, however it ends.
+
+use std::path::{Path, PathBuf};
+
+use axum::extract::Multipart;
+use axum::extract::multipart::Field;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+
+use super::predict::form_problem;
+use super::problem::{Problem, ProblemItem};
+
+/// Text fields are names and words; longer ones are refused.
+const TEXT_BYTES: usize = 1024;
+
+/// The text fields of `POST /datasets`.
+const TEXT_FIELDS: [&str; 6] = ["name", "task", "image_column", "label_column", "group_column", "strict"];
+
+/// The file fields of `POST /datasets`.
+const FILE_FIELDS: [&str; 3] = ["images", "train", "test"];
+
+/// A complete upload. Its files vanish with it.
+#[derive(Debug)]
+pub struct Upload {
+    /// The data set's name.
+    pub name: String,
+    /// What the labels mean: `gender`, `mask`, any word.
+    pub task: String,
+    /// The ZIP of images.
+    pub images: PathBuf,
+    /// The training sheet.
+    pub train: PathBuf,
+    /// The test sheet.
+    pub test: Option<PathBuf>,
+    /// The column with the image's name, where it is not found by itself.
+    pub image_column: Option<String>,
+    /// The column with the label.
+    pub label_column: Option<String>,
+    /// The column that says what belongs together (a person).
+    pub group_column: Option<String>,
+    /// Refuse the whole data set if any row is bad.
+    pub strict: bool,
+    _directory: TempDir,
+}
+
+/// What has arrived so far.
+#[derive(Debug, Default)]
+struct Arrived {
+    text: std::collections::BTreeMap<&'static str, String>,
+    files: std::collections::BTreeMap<&'static str, PathBuf>,
+    errors: Vec<ProblemItem>,
+}
+
+/// Receives a form into a directory of its own under `uploads`.
+///
+/// # Errors
+/// 413 beyond `limit` bytes, 422 with every field that is missing, unknown or wrong, 507 on a full disk.
+pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<Upload, Problem> {
+    let directory = TempDir::new_in(uploads).map_err(disk_problem)?;
+    let mut arrived = Arrived::default();
+    let mut room = limit;
+    while let Some(field) = form.next_field().await.map_err(form_problem)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let text = TEXT_FIELDS.into_iter().find(|known| *known == name);
+        let file = FILE_FIELDS.into_iter().find(|known| *known == name);
+        if let Some(known) = text {
+            if let Some(value) = read_text(field, known, &mut arrived.errors).await? {
+                arrived.keep_text(known, value);
+            }
+        } else if let Some(known) = file {
+            let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
+            room -= save(field, &path, room, limit).await?;
+            if arrived.files.insert(known, path).is_some() {
+                arrived.errors.push(ProblemItem::new(format!("/{known}"), "repeated", format!("{known} is sent twice")));
+            }
+        } else {
+            let detail =
+                format!("no field {name:?}; there are {}", [&FILE_FIELDS[..], &TEXT_FIELDS[..]].concat().join(", "));
+            arrived.errors.push(ProblemItem::new(format!("/{name}"), "unknown_field", detail));
+            room -= skip(field, room, limit).await?;
+        }
+    }
+    arrived.complete(directory)
+}
+
+impl Arrived {
+    fn keep_text(&mut self, known: &'static str, value: String) {
+        if self.text.insert(known, value).is_some() {
+            self.errors.push(ProblemItem::new(format!("/{known}"), "repeated", format!("{known} is sent twice")));
+        }
+    }
+
+    fn complete(mut self, directory: TempDir) -> Result<Upload, Problem> {
+        let strict = match self.text.remove("strict").as_deref() {
+            None | Some("" | "false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(other) => {
+                let detail = format!("strict is {other:?}, allowed is true or false");
+                self.errors.push(ProblemItem::new("/strict", "invalid_value", detail));
+                false
+            }
+        };
+        let (name, task) = (self.word("name"), self.word("task"));
+        let images = self.file("images", "a ZIP file of images");
+        let train = self.file("train", "a CSV or XLSX sheet");
+        let test = self.files.remove("test");
+        let mut column = |known| self.text.remove(known).filter(|value| !value.is_empty());
+        let (image_column, label_column, group_column) =
+            (column("image_column"), column("label_column"), column("group_column"));
+        match (name, task, images, train) {
+            (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => Ok(Upload {
+                name,
+                task,
+                images,
+                train,
+                test,
+                image_column,
+                label_column,
+                group_column,
+                strict,
+                _directory: directory,
+            }),
+            _ => Err(Problem::invalid(format!("{} fields of the form are wrong", self.errors.len()))
+                .with_errors(self.errors)),
+        }
+    }
+
+    /// A name that can stand in a path, a query and an alias expression.
+    fn word(&mut self, known: &'static str) -> Option<String> {
+        let value = self.text.remove(known).unwrap_or_default();
+        if let Err(detail) = check_name(known, &value) {
+            let code = if value.is_empty() { "required" } else { "invalid_value" };
+            self.errors.push(ProblemItem::new(format!("/{known}"), code, detail));
+            return None;
+        }
+        Some(value)
+    }
+
+    fn file(&mut self, known: &'static str, what: &str) -> Option<PathBuf> {
+        let path = self.files.remove(known);
+        if path.is_none() {
+            self.errors.push(ProblemItem::new(
+                format!("/{known}"),
+                "required",
+                format!("{known} is missing: {what}, sent as a file"),
+            ));
+        }
+        path
+    }
+}
+
+/// Says whether `value` can name a data set or a task: it must be usable in a path and before `@` or `:`.
+///
+/// # Errors
+/// The sentence that says what is allowed.
+pub fn check_name(field: &str, value: &str) -> Result<(), String> {
+    if value.is_empty() {
+        return Err(format!("{field} is missing"));
+    }
+    let fits = value.len() <= 64
+        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let looks_like_id = uuid::Uuid::parse_str(value).is_ok();
+    if fits && !looks_like_id {
+        return Ok(());
+    }
+    Err(format!("{field} is {value:?}; allowed are 1 to 64 letters, digits, - _ . with a letter or digit first, and no UUID"))
+}
+
+async fn read_text(
+    mut field: Field<'_>,
+    known: &str,
+    errors: &mut Vec<ProblemItem>,
+) -> Result<Option<String>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+        if bytes.len() + chunk.len() > TEXT_BYTES {
+            // The rest must still be read, or the fields behind it cannot be.
+            while field.chunk().await.map_err(form_problem)?.is_some() {}
+            let detail = format!("{known} is longer than {TEXT_BYTES} bytes; is it a file?");
+            errors.push(ProblemItem::new(format!("/{known}"), "too_long", detail));
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(_) => {
+            errors.push(ProblemItem::new(format!("/{known}"), "not_text", format!("{known} is not UTF-8 text")));
+            Ok(None)
+        }
+    }
+}
+
+/// Writes a field to `path`; gives its length.
+async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Result<u64, Problem> {
+    let mut file = tokio::fs::File::create(path).await.map_err(disk_problem)?;
+    let mut written = 0;
+    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+        written += chunk.len() as u64;
+        if written > room {
+            return Err(too_large(limit));
+        }
+        file.write_all(&chunk).await.map_err(disk_problem)?;
+    }
+    file.flush().await.map_err(disk_problem)?;
+    Ok(written)
+}
+
+async fn skip(mut field: Field<'_>, room: u64, limit: u64) -> Result<u64, Problem> {
+    let mut skipped = 0;
+    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+        skipped += chunk.len() as u64;
+        if skipped > room {
+            return Err(too_large(limit));
+        }
+    }
+    Ok(skipped)
+}
+
+/// The problem of an upload beyond the limit.
+pub fn too_large(limit: u64) -> Problem {
+    let mebibytes = limit as f64 / f64::from(1 << 20);
+    Problem::too_large(format!("an upload may have {mebibytes:.1} MiB here; see --max-upload"))
+}
+
+/// `.xlsx` and the like, so that the importer knows the sheet's kind; anything unusual is left away.
+fn extension(file_name: Option<&str>) -> String {
+    let extension = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension {
+        Some(word) if (1..=5).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            format!(".{word}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn disk_problem(error: std::io::Error) -> Problem {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        tracing::error!(%error, "no room for an upload");
+        return Problem::insufficient_storage("there is no room for the upload on the server's disk");
+    }
+    Problem::bug("the upload could not be written to disk", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_in_paths_and_expressions() {
+        for good in ["faces", "mask-2", "A.b_c", "7"] {
+            assert_eq!(check_name("name", good), Ok(()), "{good}");
+        }
+        for bad in ["", "-x", "a/b", "a b", "a@b", "a:1", "..", "é", "0192f0a2-3c1e-7c4d-8f00-000000000001"] {
+            assert!(check_name("name", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_plain_extensions_are_kept() {
+        assert_eq!(extension(Some("Train.XLSX")), ".xlsx");
+        assert_eq!(extension(Some("a.csv")), ".csv");
+        assert_eq!(extension(Some("a./../b")), "");
+        assert_eq!(extension(None), "");
+    }
+}

@@ -1,0 +1,151 @@
+//! `mixmatch import`: the same import as `POST /datasets`, without a server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use uuid::Uuid;
+
+use super::DataArgs;
+use crate::data_dir::DataDir;
+use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, import};
+use crate::store::NewDataset;
+
+/// Rejected rows that are printed; `--json` prints all.
+const ROWS_PRINTED: usize = 20;
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The data set's name.
+    #[arg(long)]
+    name: String,
+    /// What the labels mean: gender, mask, any word. Also the name of the model that learns from it.
+    #[arg(long)]
+    task: String,
+    /// A ZIP of images.
+    #[arg(long)]
+    images: PathBuf,
+    /// The training sheet, CSV or XLSX; an empty label means unlabelled.
+    #[arg(long)]
+    train: PathBuf,
+    /// The test sheet.
+    #[arg(long)]
+    test: Option<PathBuf>,
+    /// The column with the image's name, where it is not found by itself.
+    #[arg(long)]
+    image_column: Option<String>,
+    /// The column with the label.
+    #[arg(long)]
+    label_column: Option<String>,
+    /// The column that says what belongs together, such as a person.
+    #[arg(long)]
+    group_column: Option<String>,
+    /// Refuse the whole data set if any row is bad.
+    #[arg(long)]
+    strict: bool,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Imports.
+pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
+    for (field, value) in [("name", &args.name), ("task", &args.task)] {
+        if let Err(detail) = crate::api::check_name(field, value) {
+            eprintln!("mixmatch: {detail}");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    let data = DataDir::new(args.data.data_dir);
+    let (_lock, store) = crate::api::open_rooms(&data).await?;
+    if store.dataset(&args.name).await.is_ok() {
+        anyhow::bail!("a data set named {:?} exists; choose another name", args.name);
+    }
+    let id = Uuid::now_v7();
+    let destination = data.datasets().join(id.to_string());
+    let request = ImportRequest {
+        task: args.task.clone(),
+        images: args.images,
+        train: args.train,
+        test: args.test,
+        image_column: args.image_column,
+        label_column: args.label_column,
+        group_column: args.group_column,
+        strict: args.strict,
+    };
+    let target = destination.clone();
+    let outcome = tokio::task::spawn_blocking(move || {
+        let bar = ProgressBar::new(0).with_style(
+            ProgressStyle::with_template("decoding {bar:32} {human_pos}/{human_len} images, {per_sec}, {eta} left")
+                .expect("the template is constant"),
+        );
+        let report = |progress: crate::dataset::ImportProgress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.done);
+        };
+        let outcome = import(&request, &ImportLimits::default(), &target, &report);
+        bar.finish_and_clear();
+        outcome
+    })
+    .await?;
+    let imported = match outcome {
+        Ok(imported) => imported,
+        Err(error) => {
+            if let ImportError::Rows { rejected, .. } = &error {
+                print_rejected(rejected);
+            }
+            return Err(error.into());
+        }
+    };
+    let new =
+        NewDataset { id, name: args.name.clone(), task: args.task, manifest: &imported.manifest, report: &imported.report };
+    if let Err(error) = store.insert_dataset(new).await {
+        let _ = std::fs::remove_dir_all(&destination);
+        return Err(error.into());
+    }
+    store.close().await;
+    if args.json {
+        println!("{}", as_json(id, &args.name, &imported));
+    } else {
+        print_report(id, &args.name, &imported);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(id: Uuid, name: &str, imported: &Imported) -> serde_json::Value {
+    serde_json::json!({
+        "id": id,
+        "name": name,
+        "task": imported.manifest.task,
+        "classes": imported.manifest.classes,
+        "counts": imported.manifest.counts(),
+        "report": imported.report,
+    })
+}
+
+fn print_report(id: Uuid, name: &str, imported: &Imported) {
+    let counts = imported.manifest.counts();
+    println!("imported {name} ({id})");
+    for class in &imported.manifest.classes {
+        let of = |split: &std::collections::BTreeMap<String, u64>| split.get(class).copied().unwrap_or(0);
+        println!("  {class}: {} train, {} test", of(&counts.train), of(&counts.test));
+    }
+    println!("  unlabelled: {}", counts.unlabelled);
+    print_rejected(&imported.report.rejected);
+    for warning in &imported.report.warnings {
+        eprintln!("warning ({}): {}", warning.code, warning.detail);
+    }
+}
+
+fn print_rejected(rejected: &[RejectedRow]) {
+    for row in rejected.iter().take(ROWS_PRINTED) {
+        eprintln!("left out: {} row {} {}: {}", row.sheet, row.row, row.image, row.detail);
+    }
+    if rejected.len() > ROWS_PRINTED {
+        eprintln!("left out: {} more rows", rejected.len() - ROWS_PRINTED);
+    }
+}

@@ -1,0 +1,97 @@
+//! `mixmatch predict`: classify files with a published model, without a server. It only reads the data
+//! directory, so it may run beside one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::DataArgs;
+use crate::data_dir::DataDir;
+use crate::serving::{ModelFiles, PredictOptions, Predictor, PredictorOptions};
+use crate::store::Store;
+
+/// Images in one call of the predictor.
+const BATCH: usize = 64;
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// gender (its champion), gender@alias, or gender:3.
+    #[arg(long)]
+    model: String,
+    /// Only the most probable classes.
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Abstain where the largest probability is below this.
+    #[arg(long)]
+    threshold: Option<f32>,
+    /// JPEG, PNG or WebP files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Prints one JSON object a file, in order. The exit code is 1 if any file could not be classified.
+pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
+    let data = DataDir::new(args.data.data_dir);
+    anyhow::ensure!(data.database().exists(), "{} holds no models: there is no {}", data.root().display(), data.database().display());
+    let store = Store::open(data.root()).await?;
+    let row = store.resolve_model(&args.model).await?;
+    let predictor = Predictor::new(PredictorOptions::default());
+    let key = format!("{}:{}", row.name, row.version);
+    let files =
+        ModelFiles { weights: store.artifact(&row.weights_sha256), manifest: store.artifact(&row.manifest_sha256) };
+    let options = PredictOptions { top_k: args.top_k, threshold: args.threshold };
+    let mut failed = false;
+    let outcome: anyhow::Result<()> = async {
+        predictor.load(&key, files).await?;
+        for paths in args.files.chunks(BATCH) {
+            failed |= predict(&predictor, &key, paths, options).await?;
+        }
+        Ok(())
+    }
+    .await;
+    // Its threads end before the process does: exiting while one is inside libtorch crashes.
+    predictor.shutdown().await;
+    store.close().await;
+    outcome?;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn predict(predictor: &Predictor, key: &str, paths: &[PathBuf], options: PredictOptions) -> anyhow::Result<bool> {
+    let mut images = Vec::new();
+    let mut unread = Vec::new();
+    for path in paths {
+        let read = tokio::fs::read(path).await;
+        unread.push(read.as_ref().err().map(ToString::to_string));
+        images.extend(read.ok());
+    }
+    let answer = predictor.predict(key, images, options).await?;
+    let mut results = answer.results.into_iter();
+    let mut failed = false;
+    for (path, unread) in paths.iter().zip(unread) {
+        let mut line = serde_json::json!({ "file": path.display().to_string(), "model": key });
+        let problem = match unread {
+            Some(reason) => Some(("unreadable", reason)),
+            None => match results.next() {
+                Some(Ok(classified)) => {
+                    let fields = serde_json::to_value(classified)?;
+                    if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
+                        line.extend(fields.clone());
+                    }
+                    None
+                }
+                Some(Err(error)) => Some((error.code(), error.to_string())),
+                None => Some(("no_answer", "the model gave no answer".to_owned())),
+            },
+        };
+        if let Some((code, detail)) = problem {
+            failed = true;
+            line["problem"] = serde_json::json!({ "code": code, "detail": detail });
+        }
+        println!("{line}");
+    }
+    Ok(failed)
+}

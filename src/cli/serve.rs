@@ -1,0 +1,179 @@
+//! `mixmatch serve` and `mixmatch demo`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{DataArgs, DeviceArgs};
+use crate::api::Server;
+use crate::config::{ApiKey, ConfigError, ServeConfig, parse_size};
+use crate::nn::device::CudaStatus;
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Where to listen. Anything but this machine itself needs an API key.
+    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    devices: DeviceArgs,
+    /// The key that callers must send as `Authorization: Bearer <key>`.
+    #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true, value_parser = parse_key)]
+    api_key: Option<ApiKey>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What a request may bring.
+#[derive(Debug, Args)]
+struct LimitArgs {
+    /// Most bytes of a data set's upload.
+    #[arg(long, env = "MIXMATCH_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_size)]
+    max_upload: u64,
+    /// Most bytes of a prediction's body.
+    #[arg(long, env = "MIXMATCH_MAX_PREDICT", default_value = "64MiB", value_parser = parse_size)]
+    max_predict: u64,
+    /// Most images of one prediction.
+    #[arg(long, env = "MIXMATCH_MAX_IMAGES", default_value_t = 64)]
+    max_images: usize,
+    /// Most pixels of one image.
+    #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = crate::imaging::DecodeLimits::default().max_pixels)]
+    max_pixels: u64,
+    /// Images that may wait for the model; more are answered with 503.
+    #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256)]
+    predict_queue: usize,
+    /// Seconds until a prediction is answered with 504.
+    #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10)]
+    predict_deadline: u64,
+    /// Minutes of silence after which a run is taken for hung.
+    #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15)]
+    run_silence: u64,
+}
+
+fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
+    ApiKey::new(text)
+}
+
+impl ServeArgs {
+    fn resolve(self) -> ServeConfig {
+        let mut config = ServeConfig::new(self.data.data_dir, self.listen);
+        config.api_key = self.api_key;
+        config.worker.devices = self.devices.devices;
+        config.worker.silence = Duration::from_secs(self.limits.run_silence.max(1) * 60);
+        config.limits.upload_bytes = self.limits.max_upload;
+        config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
+        config.limits.predict_images = self.limits.max_images.max(1);
+        config.limits.image.max_pixels = self.limits.max_pixels;
+        config.predict.queue_images = self.limits.predict_queue.max(1);
+        config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
+        config
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    // Before anything is started: a signal that comes during the start must not be lost.
+    let mut signals = Signals::new()?;
+    let config = args.resolve();
+    if let Err(error) = config.check() {
+        eprintln!("mixmatch: {error}");
+        return Ok(ExitCode::from(2));
+    }
+    let server = Server::start(config, cuda).await?;
+    signals.wait().await;
+    stop(server, signals).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stops; a second signal ends the process at once.
+async fn stop(server: Server, mut signals: Signals) {
+    tokio::select! {
+        () = server.stop() => {}
+        () = signals.wait() => {
+            tracing::warn!("a second signal: ending at once");
+            // Without destructors: a thread may be inside libtorch, and a regular exit would crash there.
+            // SAFETY: ends the process; nothing runs after it.
+            unsafe { libc::_exit(130) }
+        }
+    }
+}
+
+/// The two signals that ask for an orderly end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the demo's data is kept.
+    #[arg(long, env = "MIXMATCH_DATA_DIR", default_value = "demo-data")]
+    data_dir: PathBuf,
+    /// Where to listen.
+    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    devices: DeviceArgs,
+    /// End after the predictions instead of serving on.
+    #[arg(long, env = "DEMO_EXIT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+    exit: bool,
+}
+
+/// A server, and the demo as its first client.
+pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut config = ServeConfig::new(args.data_dir, args.listen);
+    config.worker.devices = args.devices.devices;
+    let server = Server::start(config, cuda).await?;
+    let base = format!("http://{}", server.address());
+    let outcome = tokio::select! {
+        outcome = crate::demo::run(&base, crate::demo::DemoOptions::default()) => Some(outcome),
+        () = signals.wait() => None,
+    };
+    if matches!(outcome, Some(Ok(_))) && !args.exit {
+        eprintln!("serving on at {base} (Ctrl-C ends it)");
+        signals.wait().await;
+    }
+    stop(server, signals).await;
+    match outcome {
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) => Ok(ExitCode::SUCCESS),
+        None => Ok(ExitCode::FAILURE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn arguments_become_the_configuration() {
+        let line = "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2";
+        let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
+        let config = args.resolve();
+        assert_eq!(config.limits.upload_bytes, 1 << 20);
+        assert_eq!(config.worker.devices.to_string(), "cpu,cpu");
+        assert_eq!(config.worker.silence.as_secs(), 120);
+    }
+}

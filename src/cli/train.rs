@@ -1,0 +1,173 @@
+//! `mixmatch train`: the same job as `POST /jobs`, through a supervisor in this process, with a progress
+//! bar. The run is a child process here too, so an abort inside libtorch is an error message.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{DataArgs, DeviceArgs};
+use crate::config::WorkerConfig;
+use crate::data_dir::DataDir;
+use crate::nn::device::CudaStatus;
+use crate::store::{JobRow, JobState, NewJob, Store};
+use crate::train::config::resolve;
+use crate::worker::{Changes, Supervisor};
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    devices: DeviceArgs,
+    /// The data set, by name or id.
+    #[arg(long)]
+    dataset: String,
+    /// mixmatch or supervised.
+    #[arg(long)]
+    algorithm: Option<String>,
+    /// The starting point: quick, paper, demo.
+    #[arg(long)]
+    preset: Option<String>,
+    /// Labels to train with; all of them if absent.
+    #[arg(long)]
+    labelled: Option<u32>,
+    /// Decides splits, initial weights, batches and augmentations.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Any other hyper-parameter: --set k=3 --set lambda_u=10.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, Value)>,
+    /// Print the finished job as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A value is JSON where it reads as JSON, else a string.
+fn parse_setting(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE"))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.trim().to_owned(), value))
+}
+
+impl TrainArgs {
+    fn request(&self) -> Map<String, Value> {
+        let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request.insert(name.to_owned(), value);
+            }
+        };
+        put("algorithm", self.algorithm.clone().map(Value::from));
+        put("preset", self.preset.clone().map(Value::from));
+        put("labelled", self.labelled.map(Value::from));
+        put("seed", self.seed.map(Value::from));
+        request
+    }
+}
+
+/// Trains until the job is finished.
+pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    let data = DataDir::new(args.data.data_dir.clone());
+    let (_lock, store) = crate::api::open_rooms(&data).await?;
+    let dataset = store.dataset(&args.dataset).await?;
+    let config = match resolve(&args.request(), &dataset.facts()) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail);
+            }
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let worker = WorkerConfig { devices: args.devices.devices.clone(), ..WorkerConfig::default() };
+    let slots = crate::api::machine_slots(&worker, &cuda)?;
+    let id = Uuid::now_v7();
+    store.insert_job(NewJob { id, dataset_id: dataset.id, config }).await?;
+    let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
+    let job = tokio::select! {
+        job = follow(&store, &supervisor, id) => job?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("stopping the run …");
+            store.cancel_job(id).await?;
+            supervisor.nudge(id);
+            follow(&store, &supervisor, id).await?
+        }
+    };
+    supervisor.shutdown().await;
+    store.close().await;
+    report(job, args.json)
+}
+
+async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Result<JobRow> {
+    let style = ProgressStyle::with_template("{prefix:10} {bar:32} {pos}/{len} steps, {elapsed} gone {msg}")
+        .expect("the template is constant");
+    let bar = ProgressBar::new(1).with_style(style);
+    let mut watch = supervisor.changes().watch(id);
+    let mut epoch = 0;
+    loop {
+        let job = store.job(id).await?;
+        bar.set_length(job.config.steps());
+        bar.set_prefix(job.phase.clone().unwrap_or_else(|| job.state.as_str().to_owned()));
+        if let Some(progress) = &job.progress {
+            bar.set_position(progress.step);
+            bar.set_message(format!(
+                "· {:.0} images/s · {:.0} s left · loss {:.3}",
+                progress.images_per_second, progress.eta_seconds, progress.loss
+            ));
+        }
+        if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
+            epoch = last.epoch;
+            bar.println(format!(
+                "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 {:.4}",
+                last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1
+            ));
+        }
+        if job.state.is_final() {
+            bar.finish_and_clear();
+            return Ok(job);
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+}
+
+fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
+    let succeeded = job.state == JobState::Succeeded;
+    if json {
+        println!("{}", serde_json::to_string(&crate::api::Job::from(job))?);
+    } else if let Some((name, version)) = &job.model {
+        println!("model {name}:{version}");
+        if let Some(best) = &job.best {
+            println!("  validation accuracy {:.4}, F1 {:.4} (epoch {})", best.validation_accuracy, best.validation_f1, best.epoch);
+        }
+        if let Some(test) = &job.test {
+            let [low, high] = test.accuracy_interval;
+            println!("  test accuracy {:.4} ({low:.4} to {high:.4}), F1 {:.4}, {} images", test.accuracy, test.f1, test.images);
+        }
+    } else if let Some((code, detail)) = &job.error {
+        eprintln!("mixmatch: the run failed ({code}): {detail}");
+    } else {
+        eprintln!("mixmatch: the run was {}", job.state.as_str());
+    }
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_json_where_they_read_as_json() {
+        assert_eq!(parse_setting("k=3"), Ok(("k".to_owned(), Value::from(3))));
+        assert_eq!(parse_setting("network=wrn-10-1"), Ok(("network".to_owned(), Value::from("wrn-10-1"))));
+        assert_eq!(parse_setting("mixup=false"), Ok(("mixup".to_owned(), Value::from(false))));
+        assert!(parse_setting("k").is_err());
+    }
+}
