@@ -103,7 +103,7 @@ mod tests {
             aligned = alignment.apply(&lopsided).unwrap();
         }
         let shares: Vec<f32> = aligned.mean_dim([0i64].as_slice(), false, Kind::Float).try_into().unwrap();
-        assert!((shares[0] - 0.5).abs() < 0.03, "{shares:?}");
+        assert!((shares[0] - 0.5).abs() < 0.05, "{shares:?}");
         let sums: Vec<f32> = aligned.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).try_into().unwrap();
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
     }

@@ -12,7 +12,7 @@ mod export;
 mod learner;
 mod limits;
 mod metrics;
-mod optimizer;
+pub mod optimizer;
 pub mod preset;
 mod progress;
 mod run;

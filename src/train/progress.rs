@@ -108,10 +108,12 @@ fn accumulate(sum: &mut Option<Tensor>, value: Tensor) -> Result<(), NnError> {
 pub struct Pace {
     epochs: u32,
     steps: u64,
+    steps_per_epoch: u64,
     batch: f64,
     last: Instant,
-    /// Time spent in steps (not in evaluations), and how many they were.
+    /// Time spent in steps (not in evaluations) since the last report, and how many they were.
     training: Duration,
+    recent: u64,
     done: u64,
 }
 
@@ -121,9 +123,11 @@ impl Pace {
         Self {
             epochs: config.epochs,
             steps: config.steps(),
+            steps_per_epoch: u64::from(config.steps_per_epoch.max(1)),
             batch: f64::from(config.batch),
             last: Instant::now(),
             training: Duration::ZERO,
+            recent: 0,
             done: 0,
         }
     }
@@ -139,13 +143,17 @@ impl Pace {
         sums: &EpochSums,
     ) -> Result<Option<StepProgress>, TrainError> {
         self.training += spent;
+        self.recent += 1;
         self.done += 1;
-        if self.last.elapsed() < REPORT_EVERY {
+        // An epoch's last step is always told: whoever reads the job between two epochs sees where it stands.
+        let ends_epoch = self.done.is_multiple_of(self.steps_per_epoch);
+        if self.last.elapsed() < REPORT_EVERY && !ends_epoch {
             return Ok(None);
         }
-        self.last = Instant::now();
         let loss = finite(sums.loss()?, self.done)?;
-        let rate = self.done as f64 / self.training.as_secs_f64().max(1e-9);
+        // Since the last report alone: steps of the warm-up are several times cheaper than those after it.
+        let rate = self.recent as f64 / self.training.as_secs_f64().max(1e-9);
+        (self.last, self.training, self.recent) = (Instant::now(), Duration::ZERO, 0);
         Ok(Some(StepProgress {
             epoch,
             epochs: self.epochs,

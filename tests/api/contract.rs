@@ -1,0 +1,129 @@
+//! What holds for every route: the description, the key, the errors.
+
+use serde_json::json;
+
+use super::app::{TestApp, expect, pointers, problem};
+
+#[test]
+fn the_committed_description_is_that_of_the_routes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(
+        committed == mixmatch::api::openapi_json(),
+        "openapi/openapi.json is not what the routes say; `make openapi` writes it"
+    );
+}
+
+#[tokio::test]
+async fn the_description_and_its_pages_are_served_offline() {
+    let app = TestApp::start().await;
+    let description = app.json("/openapi.json").await;
+    assert!(description["paths"]["/predict"]["post"].is_object());
+    for path in ["/docs/", "/"] {
+        let page = app.get(path).send().await.unwrap();
+        assert_eq!(page.status(), 200, "{path}");
+        let text = page.text().await.unwrap();
+        assert!(text.contains("<html"), "{path}: {text}");
+        assert!(!text.contains("https://"), "{path} fetches from elsewhere: {text}");
+    }
+}
+
+#[tokio::test]
+async fn health_says_what_it_computes_on_and_why() {
+    let app = TestApp::start().await;
+    assert_eq!(app.json("/livez").await["status"], "ok");
+    let ready = app.json("/readyz").await;
+    assert_eq!(ready["predict"]["device"], "cpu");
+    assert!(["float32", "bf16"].contains(&ready["predict"]["precision"].as_str().unwrap()), "{ready}");
+    assert!(!ready["predict"]["reason"].as_str().unwrap().is_empty());
+    assert_eq!(ready["slots"][0]["device"], "cpu");
+    let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("# TYPE"), "{metrics}");
+}
+
+#[tokio::test]
+async fn with_a_key_only_health_and_pages_are_open() {
+    let key = "correct-horse-battery";
+    let app = TestApp::with(|config| {
+        config.api_key = Some(mixmatch::config::ApiKey::new(key).unwrap());
+    })
+    .await;
+    for path in ["/livez", "/readyz", "/docs/", "/openapi.json", "/"] {
+        assert_eq!(app.get(path).send().await.unwrap().status(), 200, "{path}");
+    }
+    for path in ["/jobs", "/datasets", "/models", "/metrics"] {
+        problem(app.get(path).send().await.unwrap(), 401).await;
+        let wrong = app.get(path).bearer_auth("wrong-horse-battery").send().await.unwrap();
+        assert!(wrong.headers().contains_key("www-authenticate"), "{path}");
+        problem(wrong, 401).await;
+        assert_eq!(app.get(path).bearer_auth(key).send().await.unwrap().status(), 200, "{path}");
+    }
+    problem(app.post("/predict").body("x").send().await.unwrap(), 401).await;
+    problem(app.post("/jobs").json(&json!({})).send().await.unwrap(), 401).await;
+}
+
+#[tokio::test]
+async fn errors_have_one_shape() {
+    let app = TestApp::start().await;
+    problem(app.get("/nowhere").send().await.unwrap(), 404).await;
+    problem(app.get("/jobs/not-an-id").send().await.unwrap(), 404).await;
+    problem(app.get("/datasets/none").send().await.unwrap(), 404).await;
+    problem(app.get("/models/none/versions/1").send().await.unwrap(), 404).await;
+    problem(app.delete("/livez").send().await.unwrap(), 405).await;
+    problem(app.post("/jobs").body("{}").send().await.unwrap(), 415).await;
+    let broken = app.post("/jobs").header("content-type", "application/json").body("{\"dataset\": ");
+    problem(broken.send().await.unwrap(), 400).await;
+    let long = app.post("/jobs").header("content-type", "application/json").body(vec![b' '; 2 << 20]);
+    problem(long.send().await.unwrap(), 413).await;
+    let page = problem(app.get("/jobs?limit=0").send().await.unwrap(), 422).await;
+    assert_eq!(pointers(&page), ["?limit"]);
+    let page = problem(app.get("/jobs?state=lost").send().await.unwrap(), 422).await;
+    assert!(page["errors"][0]["detail"].as_str().unwrap().contains("queued"), "{page}");
+    problem(app.get("/jobs?cursor=%00").send().await.unwrap(), 422).await;
+    problem(app.get("/jobs?colour=red").send().await.unwrap(), 422).await;
+}
+
+#[tokio::test]
+async fn every_answer_carries_a_request_id_and_a_sane_one_is_kept() {
+    let app = TestApp::start().await;
+    let given = app.get("/livez").header("x-request-id", "abc-123").send().await.unwrap();
+    assert_eq!(given.headers()["x-request-id"], "abc-123");
+    let made = app.get("/livez").send().await.unwrap();
+    assert!(made.headers()["x-request-id"].len() > 8);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directory_is_refused() {
+    let app = TestApp::start().await;
+    let mut config = mixmatch::config::ServeConfig::new(app.directory.path().join("data"), "127.0.0.1:0".parse().unwrap());
+    config.worker.devices = "cpu".parse().unwrap();
+    let refused = mixmatch::api::Server::start(config, mixmatch::nn::device::CudaStatus::NoDriver).await;
+    let message = format!("{:#}", refused.err().expect("two servers on one directory"));
+    assert!(message.contains("in use") || message.contains("lock"), "{message}");
+}
+
+#[tokio::test]
+async fn lists_are_walked_with_cursors() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let mut queued = Vec::new();
+    for _ in 0..5 {
+        queued.push(app.queue(&super::app::tiny_job("shapes")).await);
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = app.json(&format!("/jobs?limit=2{cursor}")).await;
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().map(|job| job["id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    queued.reverse();
+    assert_eq!(seen, queued, "newest first, each once");
+    expect(app.post(&format!("/jobs/{}/cancel", seen[0])).send().await.unwrap(), 202).await;
+    assert_eq!(app.json("/jobs?state=canceled").await["items"].as_array().unwrap().len(), 1);
+    app.stop().await;
+}

@@ -1,0 +1,85 @@
+//! `/datasets` over HTTP. What the importer itself refuses stands in `tests/import.rs`.
+
+use reqwest::multipart::{Form, Part};
+
+use super::app::{TestApp, expect, form, pointers, problem};
+use super::pictures::{Drawn, data_set};
+
+#[tokio::test]
+async fn an_import_answers_with_counts_and_can_be_named_by_id_or_name() {
+    let app = TestApp::start().await;
+    let created = app.import("shapes", &data_set(20, 6)).await;
+    assert_eq!(created["classes"], serde_json::json!(["disc", "stripes"]));
+    assert_eq!(created["counts"]["train"]["disc"], 10);
+    assert_eq!(created["counts"]["test"]["stripes"], 3);
+    let by_id = app.json(&format!("/datasets/{}", created["id"].as_str().unwrap())).await;
+    assert_eq!(by_id, app.json("/datasets/shapes").await);
+    assert_eq!(app.json("/datasets").await["items"][0]["name"], "shapes");
+    assert!(app.json("/datasets/shapes/report").await["rejected"].as_array().unwrap().is_empty());
+
+    let taken = app.post("/datasets").multipart(form("shapes", &data_set(20, 6))).send().await.unwrap();
+    assert_eq!(pointers(&problem(taken, 409).await), ["/name"]);
+    expect(app.delete("/datasets/shapes").send().await.unwrap(), 204).await;
+    problem(app.get("/datasets/shapes").send().await.unwrap(), 404).await;
+    let left = std::fs::read_dir(app.directory.path().join("data/datasets")).unwrap().count();
+    assert_eq!(left, 0, "a deleted data set's files are gone");
+}
+
+#[tokio::test]
+async fn bad_rows_are_listed_with_their_reasons() {
+    let app = TestApp::start().await;
+    let Drawn { images, mut train, test } = data_set(20, 6);
+    train.push_str("missing.png,disc,0\n");
+    let created = app.import("shapes", &Drawn { images, train, test }).await;
+    assert_eq!(created["report"]["rejected_rows"], 1);
+    let rejected = &created["report"]["rejected"][0];
+    assert_eq!((rejected["sheet"].as_str(), rejected["row"].as_u64()), (Some("train"), Some(22)), "{rejected}");
+    assert!(rejected["detail"].as_str().unwrap().len() > 10, "{rejected}");
+}
+
+#[tokio::test]
+async fn a_wrong_form_names_every_field() {
+    let app = TestApp::start().await;
+    let wrong = Form::new().text("name", "../etc").text("tusk", "shape").text("strict", "maybe");
+    let answer = problem(app.post("/datasets").multipart(wrong).send().await.unwrap(), 422).await;
+    assert_eq!(pointers(&answer), ["/images", "/name", "/strict", "/task", "/train", "/tusk"]);
+    problem(app.post("/datasets").json(&1).send().await.unwrap(), 415).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    let app = TestApp::start().await;
+    let drawn = data_set(20, 6);
+    let no_zip = Drawn { images: b"this is no archive".to_vec(), train: drawn.train.clone(), test: drawn.test.clone() };
+    problem(app.post("/datasets").multipart(form("a", &no_zip)).send().await.unwrap(), 422).await;
+    let one_class = Drawn { train: drawn.train.replace("stripes", "disc"), ..drawn };
+    problem(app.post("/datasets").multipart(form("b", &one_class)).send().await.unwrap(), 422).await;
+    for place in ["datasets", "uploads"] {
+        let path = app.directory.path().join("data").join(place);
+        let left: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{place}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_beyond_the_limit_is_413() {
+    let app = TestApp::with(|config| config.limits.upload_bytes = 10_000).await;
+    let big = Form::new()
+        .text("name", "big")
+        .text("task", "shape")
+        .part("images", Part::bytes(vec![0; 200_000]).file_name("images.zip"));
+    let answer = problem(app.post("/datasets").multipart(big).send().await.unwrap(), 413).await;
+    assert!(answer["detail"].as_str().unwrap().contains("--max-upload"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_data_set_that_a_job_needs_stays() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let job = app.queue(&super::app::tiny_job("shapes")).await;
+    problem(app.delete("/datasets/shapes").send().await.unwrap(), 409).await;
+    expect(app.post(&format!("/jobs/{job}/cancel")).send().await.unwrap(), 202).await;
+    app.until(&job, &["canceled"]).await;
+    expect(app.delete("/datasets/shapes").send().await.unwrap(), 204).await;
+    app.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The service as its users meet it: the real server on a free port, a real SQLite file, real child
+//! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
+
+mod app;
+mod contract;
+mod crashes;
+mod datasets;
+mod jobs;
+mod pictures;
+mod whole_way;
