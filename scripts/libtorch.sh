@@ -49,7 +49,7 @@ PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip insta
   --platform manylinux1_x86_64 --platform manylinux_2_5_x86_64 --platform any \
   --target "$tmp" "${args[@]}"
 # Python's own half is never used.
-rm -rf "$tmp/torchgen" "$tmp/functorch" "$tmp/bin" "$tmp/torch/bin" "$tmp/torch/test"
+rm -rf "$tmp/torchgen" "$tmp/functorch" "${tmp:?}/bin" "$tmp/torch/bin" "$tmp/torch/test"
 find "$tmp/torch" -name '*.py' -delete
 rm -f "$tmp/torch/lib/libtorch_python.so"
 if [ "$kind" = cpu ]; then

@@ -81,11 +81,7 @@ pub struct PredictConfig {
 
 impl Default for PredictConfig {
     fn default() -> Self {
-        Self {
-            queue_images: 256,
-            deadline: Duration::from_secs(10),
-            max_batch: 32,
-        }
+        Self { queue_images: 256, deadline: Duration::from_secs(10), max_batch: 32 }
     }
 }
 

@@ -115,9 +115,8 @@ fn a_damaged_packed_file_is_made_anew() {
     let upload = Upload::new(&six(), SIX, None);
     let imported = upload.import().unwrap();
     let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
-    let open = || {
-        PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap()
-    };
+    let open =
+        || PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap();
     let before = open().bytes().to_vec();
     let file = upload.path("sets/one/packed/32-stretch.pack");
     std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();
@@ -178,10 +177,7 @@ fn the_references_sheets_work_as_they_are() {
         }
         book.save(upload.path("train.xlsx")).unwrap();
         let request = ImportRequest { train: upload.path("train.xlsx"), task: "anything".into(), ..upload.request() };
-        let request = ImportRequest {
-            label_column: (label == "Gender").then(|| "gender".to_owned()),
-            ..request
-        };
+        let request = ImportRequest { label_column: (label == "Gender").then(|| "gender".to_owned()), ..request };
         let imported = upload.import_as(&request).unwrap();
         assert_eq!(imported.manifest.classes, ["0", "1"]);
         assert_eq!(imported.manifest.samples[0].attributes["Age"], "31");
@@ -263,4 +259,10 @@ fn the_real_mask_data_is_imported_with_its_confounding_named() {
     assert_eq!((counts.train["mask"], counts.train["no_mask"]), (3041, 2262));
     assert_eq!(counts.test.values().sum::<u64>(), 1489);
     assert!(imported.report.rejected.is_empty(), "{:?}", imported.report.rejected.first());
+    // The data set's README: in rmfd and fm12k the crop style alone predicts the class.
+    let told: Vec<&str> = imported.report.warnings.iter().map(|warning| warning.detail.as_str()).collect();
+    for source in ["rmfd", "fm12k"] {
+        let named = |detail: &&str| detail.contains(source) && detail.contains("AUC");
+        assert!(told.iter().any(named), "no warning about crops in {source}: {told:#?}");
+    }
 }

@@ -9,9 +9,9 @@ use super::state::AppState;
 
 /// One route for each of the dashboard's files.
 pub fn routes() -> Router<AppState> {
-    crate::web::assets().iter().fold(Router::new(), |router, asset| {
-        router.route(asset.path, get(async move || serve(asset)))
-    })
+    crate::web::assets()
+        .iter()
+        .fold(Router::new(), |router, asset| router.route(asset.path, get(async move || serve(asset))))
 }
 
 fn serve(asset: &'static crate::web::Asset) -> impl IntoResponse {
@@ -22,7 +22,9 @@ fn serve(asset: &'static crate::web::Asset) -> impl IntoResponse {
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'"),
+            HeaderValue::from_static(
+                "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'",
+            ),
         ),
     ];
     (headers, asset.body)

@@ -11,8 +11,9 @@ use super::state::AppState;
 /// The routes of the documentation. They describe the API and are no part of it.
 pub fn routes(openapi: String) -> Router<AppState> {
     let openapi: axum::body::Bytes = openapi.into();
-    let ui: Router<AppState> =
-        SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true)).into();
+    let ui: Router<AppState> = SwaggerUi::new("/docs")
+        .config(Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true))
+        .into();
     ui.route("/openapi.json", get(async move || json(openapi.clone())))
 }
 

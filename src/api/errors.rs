@@ -44,7 +44,8 @@ impl From<ImportError> for Problem {
             ImportError::Rows { detail, rejected, .. } => {
                 let items = rejected.into_iter().take(MOST as usize).map(|row| {
                     let pointer = format!("/{}/{}", row.sheet, row.row);
-                    let detail = if row.image.is_empty() { row.detail } else { format!("{}: {}", row.image, row.detail) };
+                    let detail =
+                        if row.image.is_empty() { row.detail } else { format!("{}: {}", row.image, row.detail) };
                     ProblemItem::new(pointer, row.code, detail)
                 });
                 Problem::invalid(detail).with_errors(items.collect())

@@ -36,8 +36,11 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Category::Syntax | Category::Eof | Category::Io => {
                 Problem::bad_request(format!("the body is not valid JSON: {error}"))
             }
-            Category::Data => Problem::invalid(format!("the body does not fit: {error}"))
-                .with_error(&pointer_in(&error.to_string()), "wrong_shape", error.to_string()),
+            Category::Data => Problem::invalid(format!("the body does not fit: {error}")).with_error(
+                &pointer_in(&error.to_string()),
+                "wrong_shape",
+                error.to_string(),
+            ),
         }
     })
 }
@@ -54,8 +57,7 @@ fn pointer_in(message: &str) -> String {
 /// True for `application/json` and `application/*+json`.
 pub fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media| {
-        media == "application/json"
-            || (media.starts_with("application/") && media.ends_with("+json"))
+        media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
     })
 }
 
@@ -97,8 +99,7 @@ fn query_problem(rejection: QueryRejection) -> Problem {
         Some((key, _)) if !key.contains(' ') => format!("?{key}"),
         _ => format!("?{}", pointer_in(reason).trim_start_matches('/')),
     };
-    Problem::invalid(format!("the query string does not fit: {reason}"))
-        .with_error(&pointer, "bad_query", reason)
+    Problem::invalid(format!("the query string does not fit: {reason}")).with_error(&pointer, "bad_query", reason)
 }
 
 /// Path parameters.

@@ -46,7 +46,8 @@ pub async fn events(
     let id = job_id(&id)?;
     let after = last_event_id(&headers)?;
     app.store.job(id).await?;
-    let follower = Follower { watch: app.supervisor.changes().watch(id), app, job: id, after, ready: Vec::new(), done: false };
+    let follower =
+        Follower { watch: app.supervisor.changes().watch(id), app, job: id, after, ready: Vec::new(), done: false };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok(event), follower))
@@ -58,8 +59,11 @@ pub async fn events(
 fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
     let Some(value) = headers.get("last-event-id") else { return Ok(0) };
     value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
-        Problem::invalid("Last-Event-ID is not one of this stream's ids")
-            .with_error("Last-Event-ID", "bad_event_id", "send the id of an event that was received, a number")
+        Problem::invalid("Last-Event-ID is not one of this stream's ids").with_error(
+            "Last-Event-ID",
+            "bad_event_id",
+            "send the id of an event that was received, a number",
+        )
     })
 }
 

@@ -62,9 +62,10 @@ fn negotiate(headers: &HeaderMap) -> Result<Format, Problem> {
         })
         .collect();
     wanted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    wanted.first().map(|(_, format)| *format).ok_or_else(|| {
-        Problem::not_acceptable("metrics come as application/json, text/csv or application/x-ndjson")
-    })
+    wanted
+        .first()
+        .map(|(_, format)| *format)
+        .ok_or_else(|| Problem::not_acceptable("metrics come as application/json, text/csv or application/x-ndjson"))
 }
 
 /// Columns are the fields of a row; a list becomes one cell with its values between spaces.

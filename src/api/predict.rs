@@ -183,7 +183,8 @@ fn count(model: &str, results: &[PredictResult], timings: &Timings) {
     let name = model.to_owned();
     metrics::counter!(telemetry::PREDICT_IMAGES, "model" => name.clone(), "outcome" => "classified")
         .increment((results.len() - bad) as u64);
-    metrics::counter!(telemetry::PREDICT_IMAGES, "model" => name.clone(), "outcome" => "rejected").increment(bad as u64);
+    metrics::counter!(telemetry::PREDICT_IMAGES, "model" => name.clone(), "outcome" => "rejected")
+        .increment(bad as u64);
     if bad < results.len() {
         metrics::histogram!(telemetry::PREDICT_BATCH, "model" => name.clone()).record(timings.batch_size as f64);
         metrics::histogram!(telemetry::PREDICT_SECONDS, "model" => name).record(timings.total_ms / 1e3);
@@ -256,9 +257,9 @@ fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
             Some((head, rest)) if head.starts_with("data:") => rest,
             _ => image.base64.as_str(),
         };
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map_err(|error| {
-            ProblemItem::new(pointer(place), "bad_base64", format!("this is not base64: {error}"))
-        });
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .map_err(|error| ProblemItem::new(pointer(place), "bad_base64", format!("this is not base64: {error}")));
         Incoming { id: image.id, bytes }
     });
     Ok(images.collect())

@@ -26,11 +26,7 @@ pub struct ProblemItem {
 
 impl ProblemItem {
     /// An item from its three parts.
-    pub fn new(
-        pointer: impl Into<String>,
-        code: impl Into<String>,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn new(pointer: impl Into<String>, code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), code: code.into(), detail: detail.into() }
     }
 }
@@ -110,12 +106,7 @@ kinds! {
 }
 
 impl Problem {
-    fn of(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    fn of(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
     }
 
@@ -189,9 +180,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = self.body();
         let mut response = (self.status, encode(&body)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         for (name, value) in self.headers {
             response.headers_mut().insert(name, value);
         }
@@ -231,8 +220,7 @@ pub async fn finish(request: axum::extract::Request, next: axum::middleware::Nex
     if let Some(Pending(mut body)) = response.extensions_mut().remove::<Pending>() {
         body.instance = path;
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        *response.body_mut() =
-            if head { axum::body::Body::empty() } else { axum::body::Body::from(encode(&body)) };
+        *response.body_mut() = if head { axum::body::Body::empty() } else { axum::body::Body::from(encode(&body)) };
     }
     response
 }
@@ -241,13 +229,11 @@ pub async fn finish(request: axum::extract::Request, next: axum::middleware::Nex
 fn foreign(status: StatusCode) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::not_found("there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(
-            "this path does not answer that method; the Allow header lists those it does",
-        ),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is larger than allowed here"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Problem::unsupported_media_type("this media type is not read here")
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::method_not_allowed("this path does not answer that method; the Allow header lists those it does")
         }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is larger than allowed here"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::unsupported_media_type("this media type is not read here"),
         StatusCode::REQUEST_TIMEOUT => Problem::request_timeout("the request took too long"),
         StatusCode::UNPROCESSABLE_ENTITY => Problem::invalid("the request is not valid"),
         StatusCode::SERVICE_UNAVAILABLE => Problem::unavailable("try again later"),
@@ -265,8 +251,7 @@ pub fn from_panic(payload: Box<dyn std::any::Any + Send + 'static>) -> Response 
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without a message");
     tracing::error!(panic = message, "a handler panicked");
-    Problem::internal("the handler failed unexpectedly; the cause is in the server's log")
-        .into_response()
+    Problem::internal("the handler failed unexpectedly; the cause is in the server's log").into_response()
 }
 
 #[cfg(test)]

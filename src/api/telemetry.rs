@@ -99,11 +99,8 @@ pub async fn observe(request: Request, next: Next) -> Response {
 
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route.clone()),
-        ("status", status.as_u16().to_string()),
-    ];
+    let labels =
+        [("method", method.as_str().to_owned()), ("route", route.clone()), ("status", status.as_u16().to_string())];
     metrics::counter!(HTTP_REQUESTS, &labels).increment(1);
     metrics::histogram!(HTTP_SECONDS, "route" => route).record(seconds);
     span.in_scope(|| {

@@ -72,7 +72,11 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
             let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
             room -= save(field, &path, room, limit).await?;
             if arrived.files.insert(known, path).is_some() {
-                arrived.errors.push(ProblemItem::new(format!("/{known}"), "repeated", format!("{known} is sent twice")));
+                arrived.errors.push(ProblemItem::new(
+                    format!("/{known}"),
+                    "repeated",
+                    format!("{known} is sent twice"),
+                ));
             }
         } else {
             let detail =
@@ -165,7 +169,9 @@ pub fn check_name(field: &str, value: &str) -> Result<(), String> {
     if fits && !looks_like_id {
         return Ok(());
     }
-    Err(format!("{field} is {value:?}; allowed are 1 to 64 letters, digits, - _ . with a letter or digit first, and no UUID"))
+    Err(format!(
+        "{field} is {value:?}; allowed are 1 to 64 letters, digits, - _ . with a letter or digit first, and no UUID"
+    ))
 }
 
 async fn read_text(
@@ -227,7 +233,8 @@ pub fn too_large(limit: u64) -> Problem {
 
 /// `.xlsx` and the like, so that the importer knows the sheet's kind; anything unusual is left away.
 fn extension(file_name: Option<&str>) -> String {
-    let extension = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension.to_ascii_lowercase());
+    let extension =
+        file_name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension.to_ascii_lowercase());
     match extension {
         Some(word) if (1..=5).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             format!(".{word}")

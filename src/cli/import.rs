@@ -101,8 +101,13 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             return Err(error.into());
         }
     };
-    let new =
-        NewDataset { id, name: args.name.clone(), task: args.task, manifest: &imported.manifest, report: &imported.report };
+    let new = NewDataset {
+        id,
+        name: args.name.clone(),
+        task: args.task,
+        manifest: &imported.manifest,
+        report: &imported.report,
+    };
     if let Err(error) = store.insert_dataset(new).await {
         let _ = std::fs::remove_dir_all(&destination);
         return Err(error.into());

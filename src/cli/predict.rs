@@ -36,7 +36,12 @@ pub struct PredictArgs {
 /// Prints one JSON object a file, in order. The exit code is 1 if any file could not be classified.
 pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
-    anyhow::ensure!(data.database().exists(), "{} holds no models: there is no {}", data.root().display(), data.database().display());
+    anyhow::ensure!(
+        data.database().exists(),
+        "{} holds no models: there is no {}",
+        data.root().display(),
+        data.database().display()
+    );
     let store = Store::open(data.root()).await?;
     let row = store.resolve_model(&args.model).await?;
     let predictor = Predictor::new(PredictorOptions::default());

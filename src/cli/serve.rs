@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn arguments_become_the_configuration() {
-        let line = "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2";
+        let line =
+            "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
         let config = args.resolve();
         assert_eq!(config.limits.upload_bytes, 1 << 20);

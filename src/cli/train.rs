@@ -145,11 +145,17 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     } else if let Some((name, version)) = &job.model {
         println!("model {name}:{version}");
         if let Some(best) = &job.best {
-            println!("  validation accuracy {:.4}, F1 {:.4} (epoch {})", best.validation_accuracy, best.validation_f1, best.epoch);
+            println!(
+                "  validation accuracy {:.4}, F1 {:.4} (epoch {})",
+                best.validation_accuracy, best.validation_f1, best.epoch
+            );
         }
         if let Some(test) = &job.test {
             let [low, high] = test.accuracy_interval;
-            println!("  test accuracy {:.4} ({low:.4} to {high:.4}), F1 {:.4}, {} images", test.accuracy, test.f1, test.images);
+            println!(
+                "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 {:.4}, {} images",
+                test.accuracy, test.f1, test.images
+            );
         }
     } else if let Some((code, detail)) = &job.error {
         eprintln!("mixmatch: the run failed ({code}): {detail}");

@@ -11,11 +11,7 @@ use super::rows::Candidate;
 ///
 /// A training row whose picture is also in the test sheet goes, so that test figures stay honest. Rows that
 /// contradict each other all go. Of the rest the first with a label stays.
-pub(super) fn keep(
-    candidates: &[Candidate],
-    digests: &[Option<[u8; 32]>],
-    out: &mut Vec<RejectedRow>,
-) -> Vec<bool> {
+pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: &mut Vec<RejectedRow>) -> Vec<bool> {
     let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
     for (index, digest) in digests.iter().enumerate() {
         if let Some(digest) = digest {
@@ -30,9 +26,9 @@ pub(super) fn keep(
             within(candidates, &train)
         } else {
             let named = &candidates[test[0]].image;
-            let leaked = train
-                .iter()
-                .map(|&index| (index, "in_test_too", format!("the same picture is test image {named:?}; not trained on")));
+            let leaked = train.iter().map(|&index| {
+                (index, "in_test_too", format!("the same picture is test image {named:?}; not trained on"))
+            });
             leaked.chain(within(candidates, &test)).collect()
         };
         for (index, code, detail) in dropped {

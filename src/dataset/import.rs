@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, Images, Index};
+use super::crop_style::{self, Size};
 use super::error::{DatasetError, ImportError};
 use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
 use super::report::{ImportReport, RejectedRow, Warning};
@@ -137,7 +138,7 @@ fn import_into(
     refuse_too_many(&rejected, rows_read, request.strict)?;
 
     let pixels_path = staging.join("pixels.tmp");
-    let digests = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
+    let (digests, sizes) = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
     let (manifest, kept) = assemble(&request.task, &candidates, &keep, &digests, &mut rejected)?;
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
@@ -146,7 +147,8 @@ fn import_into(
     manifest.write(staging)?;
     pack_kept(staging, &pixels_path, &manifest, &kept)?;
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
-    let warnings = all_warnings(&manifest, request, &index, &candidates);
+    let sizes: Vec<Size> = kept.iter().map(|&index| sizes[index]).collect();
+    let warnings = all_warnings(&manifest, &sizes, request, &index, &candidates);
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
 }
 
@@ -163,8 +165,10 @@ fn refuse_too_many(rejected: &[RejectedRow], rows: usize, strict: bool) -> Resul
     Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() })
 }
 
-/// Decodes every candidate's image on all cores; pixels go to `path` in order (zeros where decoding failed),
-/// their hashes are given back.
+/// Hashes of the decoded pixels, absent where decoding failed, and the sizes before resizing (zero there).
+type Decoded = (Vec<Option<[u8; 32]>>, Vec<Size>);
+
+/// Decodes every candidate's image on all cores; pixels go to `path` in order (zeros where decoding failed).
 fn decode_all(
     images: &Images,
     candidates: &[Candidate],
@@ -172,32 +176,34 @@ fn decode_all(
     path: &Path,
     rejected: &mut Vec<RejectedRow>,
     progress: &(dyn Fn(ImportProgress) + Sync),
-) -> Result<Vec<Option<[u8; 32]>>, ImportError> {
+) -> Result<Decoded, ImportError> {
     let storage = |error: std::io::Error| ImportError::storage(path, error);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(storage)?);
     let (done, total) = (AtomicU64::new(0), candidates.len() as u64);
     let blank = vec![0; (CHECKED_AT.size * CHECKED_AT.size * 3) as usize];
-    let mut digests = Vec::with_capacity(candidates.len());
+    let (mut digests, mut sizes) = (Vec::with_capacity(candidates.len()), Vec::with_capacity(candidates.len()));
     for chunk in candidates.chunks(CHUNK) {
-        let decoded: Vec<Result<Vec<u8>, RejectedRow>> = chunk
+        let decoded: Vec<Result<(Vec<u8>, Size), RejectedRow>> = chunk
             .par_iter()
             .map_init(
                 || images.clone(),
                 |images, candidate| {
-                    let pixels = decode_one(images, candidate, &limits.image);
+                    let decoded = decode_one(images, candidate, &limits.image);
                     progress(ImportProgress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
-                    pixels
+                    decoded
                 },
             )
             .collect();
-        for pixels in decoded {
-            match pixels {
-                Ok(pixels) => {
+        for image in decoded {
+            match image {
+                Ok((pixels, size)) => {
                     digests.push(Some(Sha256::digest(&pixels).into()));
+                    sizes.push(size);
                     out.write_all(&pixels).map_err(storage)?;
                 }
                 Err(row) => {
                     digests.push(None);
+                    sizes.push((0, 0));
                     rejected.push(row);
                     out.write_all(&blank).map_err(storage)?;
                 }
@@ -205,13 +211,20 @@ fn decode_all(
         }
     }
     out.into_inner().map_err(|error| storage(error.into_error()))?;
-    Ok(digests)
+    Ok((digests, sizes))
 }
 
-fn decode_one(images: &mut Images, candidate: &Candidate, limits: &DecodeLimits) -> Result<Vec<u8>, RejectedRow> {
+fn decode_one(
+    images: &mut Images,
+    candidate: &Candidate,
+    limits: &DecodeLimits,
+) -> Result<(Vec<u8>, Size), RejectedRow> {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
         .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
-    imaging::prepare(&bytes, limits, &CHECKED_AT).map_err(|error| candidate.rejected(error.code(), error.to_string()))
+    // The two halves of `imaging::prepare`, because the size in between tells something too.
+    let decoded = imaging::decode(&bytes, limits)
+        .and_then(|image| imaging::resize(&image, &CHECKED_AT).map(|pixels| (pixels, image.dimensions())));
+    decoded.map_err(|error| candidate.rejected(error.code(), error.to_string()))
 }
 
 /// Classes, samples and content hash of the rows that stay; gives their indices among the candidates too.
@@ -270,11 +283,13 @@ fn pack_kept(staging: &Path, pixels: &Path, manifest: &Manifest, kept: &[usize])
 
 fn all_warnings(
     manifest: &Manifest,
+    sizes: &[Size],
     request: &ImportRequest,
     index: &Index,
     candidates: &[Candidate],
 ) -> Vec<Warning> {
     let mut warnings = confounding::warnings(manifest, request.group_column.as_deref());
+    warnings.extend(crop_style::warnings(manifest, sizes));
     let named: BTreeSet<u32> = candidates.iter().map(|candidate| candidate.entry).collect();
     let unnamed = index.names.keys().filter(|entry| !named.contains(entry)).count();
     if unnamed > 0 {

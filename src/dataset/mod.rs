@@ -7,6 +7,7 @@
 
 mod archive;
 mod confounding;
+mod crop_style;
 mod duplicates;
 mod error;
 mod import;

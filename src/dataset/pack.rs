@@ -134,8 +134,9 @@ fn build(
                 |images, sample| {
                     let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
                     let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
-                    let pixels = imaging::prepare(&bytes, &limits, preprocess)
-                        .map_err(|error| DatasetError::Image { image: sample.image.clone(), reason: error.to_string() })?;
+                    let pixels = imaging::prepare(&bytes, &limits, preprocess).map_err(|error| {
+                        DatasetError::Image { image: sample.image.clone(), reason: error.to_string() }
+                    })?;
                     progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                     Ok(pixels)
                 },
@@ -168,4 +169,3 @@ pub(super) fn write<R: AsRef<[u8]>>(
     temporary.persist(path).map_err(|error| fail(error.error))?;
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
 }
-

@@ -77,8 +77,8 @@ fn csv_text(bytes: &[u8], name: &str) -> Result<Vec<Vec<String>>, ImportError> {
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter(bytes)).from_reader(bytes);
     let mut table = Vec::new();
     for record in reader.byte_records() {
-        let record = record
-            .map_err(|e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}")))?;
+        let record =
+            record.map_err(|e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}")))?;
         table.push(record.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect());
     }
     Ok(table)

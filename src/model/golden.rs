@@ -38,7 +38,9 @@ impl Golden {
             return f64::INFINITY;
         }
         let pairs = self.logits.iter().flatten().zip(logits.iter().flatten());
-        pairs.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) })
+        pairs
+            .map(|(a, b)| f64::from((a - b).abs()))
+            .fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) })
     }
 
     /// What difference is allowed: float32 may differ by the order of its sums, bf16 by its 8 bits.

@@ -56,7 +56,8 @@ pub fn preload_cuda() -> CudaStatus {
 /// Where the libtorch of this process was loaded from.
 fn libtorch_directory() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let path = maps.lines().find_map(|line| line.split_whitespace().nth(5).filter(|p| p.ends_with("libtorch_cpu.so")))?;
+    let path =
+        maps.lines().find_map(|line| line.split_whitespace().nth(5).filter(|p| p.ends_with("libtorch_cpu.so")))?;
     PathBuf::from(path).parent().map(PathBuf::from)
 }
 

@@ -1,7 +1,10 @@
 //! A model in memory, checked and warm.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::ServingError;
@@ -14,10 +17,28 @@ use crate::nn::{Mode, Network, NnError, Weights, file};
 /// Where a published model's files lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelFiles {
-    /// `weights.safetensors`, under its content's name.
+    /// `weights.safetensors`; the file's name is the SHA-256 of its content.
     pub weights: PathBuf,
-    /// `model.json`, under its content's name.
+    /// `model.json`, named in the same way.
     pub manifest: PathBuf,
+}
+
+/// A file that rotted on the disk must not serve, even where the golden check would not feel it.
+fn check_content(path: &Path) -> Result<(), ServingError> {
+    let fail = |reason: String| ServingError::ModelFile { path: path.to_owned(), reason };
+    let mut file = File::open(path).map_err(|error| fail(error.to_string()))?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(|error| fail(error.to_string()))? {
+            0 => break,
+            read => hash.update(&buffer[..read]),
+        }
+    }
+    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if path.file_name().is_some_and(|name| name == sha256.as_str()) {
+        return Ok(());
+    }
+    Err(fail("its content has changed since it was published; restore it from a backup".to_owned()))
 }
 
 /// A network with its weights on a device.
@@ -34,9 +55,12 @@ impl Loaded {
     /// # Errors
     /// When a file cannot be read, does not fit, or the golden check fails.
     pub fn open(name: &str, files: &ModelFiles, device: Device) -> Result<(Self, ModelManifest), ServingError> {
+        check_content(&files.manifest)?;
+        check_content(&files.weights)?;
         let manifest = ModelManifest::read(&files.manifest)
             .map_err(|error| ServingError::ModelFile { path: error.path, reason: error.reason })?;
-        let unusable = |error: NnError| ServingError::ModelFile { path: files.weights.clone(), reason: error.to_string() };
+        let unusable =
+            |error: NnError| ServingError::ModelFile { path: files.weights.clone(), reason: error.to_string() };
         let precision = device::precision(PrecisionWish::Auto, device);
         let shape = manifest.network.parse::<WrnShape>().map_err(unusable)?;
         let network = Box::new(Wrn::new(shape, manifest.classes.len() as i64, precision.kind));

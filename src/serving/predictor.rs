@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
+use super::ServingError;
 use super::engine::{Command, Engine, Request};
 use super::loaded::{Loaded, ModelFiles};
 use super::result::{Classified, PredictOptions, Prediction, Timings};
-use super::ServingError;
 use crate::imaging::{self, DecodeLimits, ImagingError};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
@@ -83,7 +83,12 @@ struct Running {
 impl Predictor {
     /// A predictor without models or threads.
     pub fn new(options: PredictorOptions) -> Self {
-        Self { options, running: Mutex::new(None), loading: tokio::sync::Mutex::new(()), closing: AtomicBool::new(false) }
+        Self {
+            options,
+            running: Mutex::new(None),
+            loading: tokio::sync::Mutex::new(()),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// Puts a model into memory under `key`, checked and warm; does nothing when it is there.

@@ -48,7 +48,8 @@ impl Algorithm for MixMatch {
 
     fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
         let StepContext { augment, progress, .. } = context;
-        let unlabelled = batch.unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
+        let unlabelled =
+            batch.unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
         let (labelled, views) = (batch.labelled.size()[0], unlabelled.size()[0] * self.k as i64);
 
         // X̂ and Û: every image anew, the labelled ones too.

@@ -139,12 +139,11 @@ impl Store {
     /// [`StoreError::InUse`], [`StoreError::NotFound`].
     pub async fn delete_dataset(&self, id: Uuid) -> Result<()> {
         let mut tx = self.write().await?;
-        let needed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running')",
-        )
-        .bind(id.to_string())
-        .fetch_one(&mut *tx)
-        .await?;
+        let needed: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running')")
+                .bind(id.to_string())
+                .fetch_one(&mut *tx)
+                .await?;
         if needed > 0 {
             let detail = format!("{needed} queued or running job(s) need this data set; cancel them first");
             return Err(StoreError::InUse { detail });

@@ -131,9 +131,8 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn models(&self) -> Result<Vec<ModelRow>> {
-        let versions: Vec<Raw> = sqlx::query_as("SELECT * FROM model_versions ORDER BY name, version DESC")
-            .fetch_all(&self.reader)
-            .await?;
+        let versions: Vec<Raw> =
+            sqlx::query_as("SELECT * FROM model_versions ORDER BY name, version DESC").fetch_all(&self.reader).await?;
         let aliases: Vec<(String, String, u32)> =
             sqlx::query_as("SELECT name, alias, version FROM model_aliases").fetch_all(&self.reader).await?;
         let mut models: Vec<ModelRow> = Vec::new();
@@ -141,11 +140,7 @@ impl Store {
             let row = row.parse()?;
             match models.last_mut().filter(|model| model.name == row.name) {
                 Some(model) => model.versions.push(row),
-                None => models.push(ModelRow {
-                    name: row.name.clone(),
-                    aliases: BTreeMap::new(),
-                    versions: vec![row],
-                }),
+                None => models.push(ModelRow { name: row.name.clone(), aliases: BTreeMap::new(), versions: vec![row] }),
             }
         }
         for (name, alias, version) in aliases {

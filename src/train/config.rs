@@ -201,14 +201,12 @@ fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<Train
     let classes = facts.classes.len();
     match request.get("preset") {
         None | Some(Value::Null) => Ok(preset::for_classes(preset::quick(), classes)),
-        Some(value) => value
-            .as_str()
-            .and_then(preset::by_name)
-            .map(|base| preset::for_classes(base, classes))
-            .ok_or_else(|| {
+        Some(value) => {
+            value.as_str().and_then(preset::by_name).map(|base| preset::for_classes(base, classes)).ok_or_else(|| {
                 let names = preset::NAMES.join(", ");
                 FieldProblem::new("preset", "unknown_preset", format!("no preset {value}; there are {names}"))
-            }),
+            })
+        }
     }
 }
 

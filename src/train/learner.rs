@@ -145,9 +145,7 @@ fn progress(config: &TrainConfig, done: u64) -> f64 {
 pub fn learning_rate(config: &TrainConfig, done: u64) -> f64 {
     match config.schedule {
         Schedule::Constant => config.learning_rate,
-        Schedule::Cosine => {
-            config.learning_rate * 0.5 * (1.0 + (progress(config, done) * std::f64::consts::PI).cos())
-        }
+        Schedule::Cosine => config.learning_rate * 0.5 * (1.0 + (progress(config, done) * std::f64::consts::PI).cos()),
     }
 }
 

@@ -79,12 +79,7 @@ pub fn paper() -> TrainConfig {
 
 /// A minute or two on two CPU cores: what `make demo` runs on drawn faces.
 pub fn demo() -> TrainConfig {
-    TrainConfig {
-        preset: "demo".to_owned(),
-        epochs: 10,
-        steps_per_epoch: 60,
-        ..quick()
-    }
+    TrainConfig { preset: "demo".to_owned(), epochs: 10, steps_per_epoch: 60, ..quick() }
 }
 
 /// Scales λ_U of a preset written for ten classes to `classes`.

@@ -136,12 +136,7 @@ impl Pace {
     ///
     /// # Errors
     /// [`TrainError::Diverged`] when the loss is no number any more.
-    pub fn step(
-        &mut self,
-        spent: Duration,
-        epoch: u32,
-        sums: &EpochSums,
-    ) -> Result<Option<StepProgress>, TrainError> {
+    pub fn step(&mut self, spent: Duration, epoch: u32, sums: &EpochSums) -> Result<Option<StepProgress>, TrainError> {
         self.training += spent;
         self.recent += 1;
         self.done += 1;

@@ -4,8 +4,8 @@
 //! its events, renews the lease and writes to the store. The child is this binary with `work`: it trains
 //! and talks NDJSON on standard output, and it never opens the database. Nothing here knows HTTP.
 
-pub mod child;
 mod changes;
+pub mod child;
 mod events;
 mod lines;
 mod process;

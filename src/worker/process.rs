@@ -298,10 +298,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_reads_its_specification_and_sees_only_its_slot() {
-        let (lines, status, stderr) = run(
-            "cat; echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $OMP_WAIT_POLICY; nice; echo why >&2",
-        )
-        .await;
+        let (lines, status, stderr) =
+            run("cat; echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $OMP_WAIT_POLICY; nice; echo why >&2").await;
         assert_eq!(lines[..2], ["{\"hello\":1}", "-1 3 PASSIVE"]);
         assert!(lines[2].parse::<i32>().unwrap() >= 10, "runs at a lower priority: {}", lines[2]);
         assert!(status.success());

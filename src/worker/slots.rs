@@ -132,10 +132,7 @@ mod tests {
     fn what_devices_understands() {
         assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
         assert_eq!("cpu,cpu".parse(), Ok(DeviceChoice::List(vec![Device::Cpu; 2])));
-        assert_eq!(
-            "cuda:0, cuda:1".parse(),
-            Ok(DeviceChoice::List(vec![Device::Cuda(0), Device::Cuda(1)]))
-        );
+        assert_eq!("cuda:0, cuda:1".parse(), Ok(DeviceChoice::List(vec![Device::Cuda(0), Device::Cuda(1)])));
         assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("cuda:0"));
         assert!("cuda:0,cuda:0".parse::<DeviceChoice>().unwrap_err().contains("twice"));
         assert!("cuda:x".parse::<DeviceChoice>().is_err());

@@ -104,10 +104,7 @@ impl Supervisor {
             boot,
             tasks: Mutex::default(),
         }));
-        let tasks = slots
-            .into_iter()
-            .map(|slot| tokio::spawn(work(Arc::clone(&supervisor.0), slot)))
-            .collect();
+        let tasks = slots.into_iter().map(|slot| tokio::spawn(work(Arc::clone(&supervisor.0), slot))).collect();
         *supervisor.0.tasks.lock().expect("no panic while held") = tasks;
         Ok(supervisor)
     }

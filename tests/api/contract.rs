@@ -95,7 +95,8 @@ async fn every_answer_carries_a_request_id_and_a_sane_one_is_kept() {
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused() {
     let app = TestApp::start().await;
-    let mut config = mixmatch::config::ServeConfig::new(app.directory.path().join("data"), "127.0.0.1:0".parse().unwrap());
+    let mut config =
+        mixmatch::config::ServeConfig::new(app.directory.path().join("data"), "127.0.0.1:0".parse().unwrap());
     config.worker.devices = "cpu".parse().unwrap();
     let refused = mixmatch::api::Server::start(config, mixmatch::nn::device::CudaStatus::NoDriver).await;
     let message = format!("{:#}", refused.err().expect("two servers on one directory"));

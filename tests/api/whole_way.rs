@@ -37,7 +37,7 @@ async fn from_an_archive_to_answers() {
     assert_eq!(second["model"]["version"], 2, "{second:#}");
     assert!(second["last"]["lambda_u"].is_null(), "supervised has no λ_U: {second:#}");
     check_aliases(&app).await;
-    app.stop().await;
+    check_rot(app).await;
 }
 
 async fn check_metrics(app: &TestApp, id: &str) {
@@ -69,7 +69,10 @@ async fn check_model(app: &TestApp) {
     assert_eq!(version["classes"], json!(["disc", "stripes"]));
     assert_eq!(version["manifest"]["preprocess"]["size"], 32, "{version:#}");
     let weights = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
-    let hash = { use sha2::Digest; sha2::Sha256::digest(&weights) };
+    let hash = {
+        use sha2::Digest;
+        sha2::Sha256::digest(&weights)
+    };
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(version["weights_sha256"], hash);
     assert!(safetensors::SafeTensors::deserialize(&weights).unwrap().len() > 20);
@@ -103,13 +106,15 @@ async fn check_predictions(app: &TestApp) {
     assert_eq!(results[3]["id"], "bad");
     assert_eq!(results[3]["problem"]["code"], "unsupported_image_format", "{}", results[3]);
     let right = results.iter().filter(|result| {
-        let truth = result["id"].as_str().and_then(|id| id.strip_suffix(".png")).and_then(|id| id.parse::<usize>().ok());
+        let truth =
+            result["id"].as_str().and_then(|id| id.strip_suffix(".png")).and_then(|id| id.parse::<usize>().ok());
         truth.is_some_and(|at| result["label"] == if fresh[at].0 { "disc" } else { "stripes" })
     });
     assert!(right.count() >= 7, "{several:#}");
     let alone = raw["results"][0]["probability"].as_f64().unwrap();
     let beside = results[0]["probability"].as_f64().unwrap();
-    assert!((alone - beside).abs() < 1e-5, "the same image alone and in a batch: {alone} {beside}");
+    // Batches of another size may sum in another order; in bf16 that shows in the third digit.
+    assert!((alone - beside).abs() < 0.02, "the same image alone and in a batch: {alone} {beside}");
 
     // JSON with base64, top-k and a threshold nobody reaches.
     let base64 = base64::engine::general_purpose::STANDARD.encode(disc);
@@ -146,9 +151,25 @@ async fn check_aliases(app: &TestApp) {
     expect(app.put(path).json(&json!({"version": 2})).send().await.unwrap(), 200).await;
     let raw = app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 9000));
     assert_eq!(expect(raw.send().await.unwrap(), 200).await["model"]["version"], 2);
+}
 
-    // A version whose weights rotted on the disk is not let in, and the old one goes on.
-    expect(app.put("/models/shape/aliases/old").json(&json!({"version": 2})).send().await.unwrap(), 200).await;
+/// A version whose weights rotted on the disk is not let in, and the one that serves goes on.
+async fn check_rot(app: TestApp) {
+    let sha256 = app.json("/models/shape/versions/1").await["weights_sha256"].as_str().unwrap().to_owned();
+    let directory = app.stop().await;
+    let path = directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(&sha256);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let app = TestApp::at(directory, |_| {}).await;
+    let path = "/models/shape/aliases/champion";
+    let refused = problem(app.put(path).json(&json!({"version": 1})).send().await.unwrap(), 409).await;
+    assert!(refused["detail"].as_str().unwrap().contains("changed"), "{refused}");
+    assert_eq!(app.json("/models").await["items"][0]["aliases"]["champion"], 2);
+    let raw = app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 9000));
+    assert_eq!(expect(raw.send().await.unwrap(), 200).await["results"][0]["label"], "disc");
+    app.stop().await;
 }
 
 #[tokio::test]

@@ -77,11 +77,13 @@ impl Store {
         let (state, attempt) = state_of(&mut tx, id).await?;
         match state {
             JobState::Queued => {
-                sqlx::query("UPDATE jobs SET state = 'canceled', cancel_requested_at = ?1, finished_at = ?1 WHERE id = ?2")
-                    .bind(now())
-                    .bind(id.to_string())
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(
+                    "UPDATE jobs SET state = 'canceled', cancel_requested_at = ?1, finished_at = ?1 WHERE id = ?2",
+                )
+                .bind(now())
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
                 state_event(&mut tx, id, attempt, JobState::Canceled).await?;
             }
             JobState::Running => {
@@ -165,7 +167,8 @@ impl Store {
                 (false, false) => JobState::Queued,
             };
             let failed = next == JobState::Failed;
-            let detail = format!("the server ended {crashes} times while this job ran; it is not tried again by itself");
+            let detail =
+                format!("the server ended {crashes} times while this job ran; it is not tried again by itself");
             sqlx::query(
                 "UPDATE jobs SET state = ?1, crashes = ?2, owner = NULL, lease_expires_at = NULL,
                    finished_at = CASE WHEN ?1 = 'queued' THEN NULL ELSE ?3 END, error_code = ?4, error_detail = ?5

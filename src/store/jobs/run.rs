@@ -50,9 +50,10 @@ impl Store {
     /// [`StoreError::Fenced`], or when the files cannot be read or kept.
     pub async fn finish_succeeded(&self, id: Uuid, attempt: u32, model_dir: &Path) -> Result<VersionRow> {
         let (root, directory) = (self.artifacts.clone(), model_dir.to_owned());
-        let new = tokio::task::spawn_blocking(move || NewVersion::from_files(&directory, |file| artifacts::put(&root, file)))
-            .await
-            .map_err(|e| StoreError::Artifact { path: model_dir.to_owned(), reason: e.to_string() })??;
+        let new =
+            tokio::task::spawn_blocking(move || NewVersion::from_files(&directory, |file| artifacts::put(&root, file)))
+                .await
+                .map_err(|e| StoreError::Artifact { path: model_dir.to_owned(), reason: e.to_string() })??;
         let mut tx = self.fenced(id, attempt).await?;
         let name: String = sqlx::query_scalar("SELECT model_name FROM jobs WHERE id = ?")
             .bind(id.to_string())

@@ -1,0 +1,57 @@
+# The project's words; `make` alone lists them. GPU=1 before any of them fetches libtorch's CUDA half too.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test build serve openapi lint docker-check libtorch
+
+# What `cargo deny` looks at. `advisories` fetches its database; without a way to it, leave that out.
+DENY ?= advisories bans licenses sources
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-13s %s\n", $$1, $$2 }'
+
+demo: build ## draw faces, train twice on 40 labels, predict, serve on; DEMO_EXIT=1 ends after the predictions
+	target/release/mixmatch demo $(ARGS)
+
+test: libtorch ## all tests
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --locked $(ARGS); \
+	else \
+	  echo "make test: cargo-nextest is not installed; \`cargo test\` runs the same tests" >&2; \
+	  cargo test --locked $(ARGS); \
+	fi
+
+build: libtorch ## the release binary, target/release/mixmatch
+	cargo build --release --locked
+
+serve: build ## the service; ARGS="--data-dir DIR --listen ADDR"
+	target/release/mixmatch serve $(ARGS)
+
+openapi: libtorch ## write openapi/openapi.json from the routes
+	mkdir -p openapi
+	cargo run --quiet --locked -- openapi >openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
+
+lint: libtorch ## formatting, clippy, documentation, licences and sources, unused dependencies
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  echo "cargo deny --locked check $(DENY)"; \
+	  cargo deny --log-level error --locked check $(DENY); \
+	else \
+	  echo "make lint: SKIPPED: cargo-deny is not installed here (cargo install cargo-deny --locked); CI runs it" >&2; \
+	fi
+	@if cargo machete --version >/dev/null 2>&1; then \
+	  echo "cargo machete"; \
+	  cargo machete; \
+	else \
+	  echo "make lint: SKIPPED: cargo-machete is not installed here (cargo install cargo-machete --locked); CI runs it" >&2; \
+	fi
+
+docker-check: build ## check docker/ as far as that goes without a Docker engine
+	docker/check.sh
+
+libtorch:
+	@scripts/libtorch.sh

@@ -1,0 +1,140 @@
+//! Does an image's size alone tell its class? Where two classes were cropped by different hands, a network
+//! learns the crop, and test figures from the same hands praise it for that.
+
+use std::collections::BTreeMap;
+
+use super::manifest::{Manifest, Sample};
+use super::report::Warning;
+
+/// Area under the ROC curve from which a size is said to tell the class (½ is chance).
+const TELLING: f64 = 0.7;
+
+/// Fewer images than this, of the class or of the others, say nothing.
+const FEWEST: usize = 20;
+
+/// Width and height of an image, pixels.
+pub(super) type Size = (u32, u32);
+
+/// What is measured of a size.
+const MEASURES: [(&str, fn(Size) -> f64); 3] = [
+    ("width", |(width, _)| f64::from(width)),
+    ("height", |(_, height)| f64::from(height)),
+    ("aspect ratio", |(width, height)| f64::from(width) / f64::from(height.max(1))),
+];
+
+/// Looks at all labelled samples, and within each value of every column with 2 to 50 values; `sizes[i]` is
+/// the size of `manifest.samples[i]`.
+pub(super) fn warnings(manifest: &Manifest, sizes: &[Size]) -> Vec<Warning> {
+    let labelled: Vec<(&Sample, Size)> =
+        manifest.samples.iter().zip(sizes.iter().copied()).filter(|(sample, _)| sample.label.is_some()).collect();
+    let mut warnings = Vec::new();
+    warnings.extend(telling(manifest, &labelled, "over the whole data set"));
+    let mut columns: BTreeMap<&str, BTreeMap<&str, Vec<(&Sample, Size)>>> = BTreeMap::new();
+    for &(sample, size) in &labelled {
+        for (column, value) in &sample.attributes {
+            columns.entry(column).or_default().entry(value).or_default().push((sample, size));
+        }
+    }
+    columns.retain(|_, values| (2..=50).contains(&values.len()));
+    for (column, values) in columns {
+        for (value, rows) in values {
+            warnings.extend(telling(manifest, &rows, &format!("where {column} is {value:?}")));
+        }
+    }
+    warnings
+}
+
+/// The most telling measure of these rows, if it tells enough.
+fn telling(manifest: &Manifest, rows: &[(&Sample, Size)], place: &str) -> Option<Warning> {
+    let mut most: Option<(f64, &str, &str)> = None;
+    for (index, class) in manifest.classes.iter().enumerate() {
+        for (name, measure) in MEASURES {
+            let values = rows.iter().map(|&(sample, size)| (measure(size), sample.label == Some(index as u32)));
+            let Some(auc) = auc(values.collect()) else { continue };
+            let auc = auc.max(1.0 - auc);
+            if most.is_none_or(|(best, ..)| auc > best) {
+                most = Some((auc, name, class));
+            }
+        }
+    }
+    let (auc, measure, class) = most.filter(|(auc, ..)| *auc >= TELLING)?;
+    let detail = format!(
+        "{place} the {measure} of an image alone tells {class:?} from the rest (AUC {auc:.2}): a network may learn how the \
+         images were cropped; crop all classes alike, or judge it on images of another origin"
+    );
+    Some(Warning::new("crop_tells_label", detail))
+}
+
+/// The chance that a random positive has a larger value than a random negative, ties counted half
+/// (Mann-Whitney U); none where either side is too small.
+fn auc(mut values: Vec<(f64, bool)>) -> Option<f64> {
+    let positives = values.iter().filter(|(_, positive)| *positive).count();
+    let negatives = values.len() - positives;
+    if positives < FEWEST || negatives < FEWEST {
+        return None;
+    }
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut rank_sum, mut at) = (0.0, 0);
+    while at < values.len() {
+        let end = at + values[at..].iter().take_while(|(value, _)| *value == values[at].0).count();
+        // Ranks count from 1; equal values share their mean rank.
+        let rank = (at + 1 + end) as f64 / 2.0;
+        rank_sum += rank * values[at..end].iter().filter(|(_, positive)| *positive).count() as f64;
+        at = end;
+    }
+    let positives = positives as f64;
+    Some((rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Role;
+
+    fn manifest(rows: &[(u32, &str)]) -> Manifest {
+        let sample = |&(label, source): &(u32, &str)| Sample {
+            image: "a.jpg".into(),
+            entry: 0,
+            label: Some(label),
+            split: Role::Train,
+            attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
+        };
+        Manifest {
+            format_version: 1,
+            task: "mask".into(),
+            classes: vec!["mask".into(), "no_mask".into()],
+            samples: rows.iter().map(sample).collect(),
+            content_hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_area_counts_pairs_and_halves_ties() {
+        let values = |high: f64| (0..40).map(|i| (if i < 20 { high } else { 1.0 }, i < 20)).collect::<Vec<_>>();
+        assert_eq!(auc(values(2.0)), Some(1.0));
+        assert_eq!(auc(values(1.0)), Some(0.5));
+        assert_eq!(auc(values(0.0)), Some(0.0));
+        assert_eq!(auc(values(2.0)[..30].to_vec()), None, "ten on one side are too few");
+    }
+
+    #[test]
+    fn a_crop_that_tells_the_class_within_one_source_is_named_there() {
+        let rows: Vec<_> = (0..1000).map(|i| (i % 2, if i < 60 { "web" } else { "studio" })).collect();
+        // In "web" masks are wide; in "studio" sizes say nothing.
+        let sizes: Vec<Size> =
+            rows.iter()
+                .enumerate()
+                .map(|(i, (label, source))| {
+                    if *source == "web" {
+                        (if *label == 0 { 90 } else { 60 }, 96)
+                    } else {
+                        (64 + i as u32 / 2 % 16, 96)
+                    }
+                })
+                .collect();
+        let found = warnings(&manifest(&rows), &sizes);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].code, "crop_tells_label");
+        assert!(found[0].detail.contains("web") && found[0].detail.contains("AUC 1.00"), "{}", found[0].detail);
+    }
+}

@@ -1,0 +1,253 @@
+//! `mixmatch demo`: the first client of the service. It draws faces with and without masks, imports them,
+//! trains on a few labels with and without the unlabelled rest, compares, and predicts. All of it goes
+//! through the HTTP interface, as any other client would.
+
+mod client;
+mod dataset;
+mod draw;
+mod follow;
+mod report;
+mod sse;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use base64::Engine;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+use client::{ApiError, Client, Dataset, Job, ModelName, Prediction, PredictionResult, Test};
+use dataset::Drawn;
+use report::Guess;
+
+/// The data set's name; a second run on the same data directory finds it again.
+const DATASET: &str = "drawn-masks";
+
+/// What its labels mean, and so the name of the model.
+const TASK: &str = "mask";
+
+/// Images that are drawn for the predictions.
+const FRESH: usize = 6;
+
+/// How large the demo is.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// Training images to draw.
+    pub images: usize,
+    /// Test images to draw.
+    pub test: usize,
+    /// Labels that both runs may use; to MixMatch the other training images are unlabelled.
+    pub labelled: u32,
+    /// Decides the drawings, and the runs' splits, weights and batches.
+    pub seed: u64,
+    /// The preset that both runs start from.
+    pub preset: String,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self { images: 3000, test: 800, labelled: 40, seed: 1, preset: "demo".to_owned() }
+    }
+}
+
+/// What the demo reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DemoOutcome {
+    /// Test accuracy of the labelled images alone, 0 to 1.
+    pub supervised: f64,
+    /// Test accuracy of MixMatch, 0 to 1.
+    pub mixmatch: f64,
+    /// Share of right predictions on freshly drawn images, 0 to 1.
+    pub predictions: f64,
+}
+
+/// Draws a data set, trains on it twice, predicts. Progress goes to standard error, results to standard
+/// output.
+///
+/// # Errors
+/// Whatever a step answered, with the service's own words.
+pub async fn run(base: &str, options: DemoOptions) -> anyhow::Result<DemoOutcome> {
+    let client = Client::new(base)?;
+    let begun = Instant::now();
+    import(&client, &options).await?;
+    let (supervised, mixmatch) = train(&client, &options).await?;
+    let (supervised_test, mixmatch_test) = (tested(&supervised)?, tested(&mixmatch)?);
+    println!("\n{}", report::table(&[&supervised, &mixmatch], options.labelled));
+    println!("{}", report::verdict(supervised_test, mixmatch_test, options.labelled));
+    println!("Validation images chose each run's best epoch; the test images were looked at once, afterwards.\n");
+
+    let best = if validation(&mixmatch) >= validation(&supervised) { &mixmatch } else { &supervised };
+    let model = best.model.as_ref().context("the finished job names no model")?;
+    eprintln!("Predicting {FRESH} new drawings with {model} ({}) …", best.algorithm);
+    let guesses = predict(&client, model, &options).await?;
+    println!("{}", report::guesses(&guesses));
+
+    let base = base.trim_end_matches('/');
+    eprintln!("All done in {}.", seconds(begun.elapsed()));
+    println!("dashboard   {base}/");
+    println!("API         {base}/docs");
+    println!("your photo  curl --data-binary @photo.jpg -H 'content-type: image/jpeg' '{base}/predict?model={model}'");
+    Ok(DemoOutcome {
+        supervised: supervised_test.accuracy,
+        mixmatch: mixmatch_test.accuracy,
+        predictions: report::accuracy(&guesses),
+    })
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn tested(job: &Job) -> anyhow::Result<&Test> {
+    job.test.as_ref().with_context(|| format!("the {} job {} was never tested", job.algorithm, job.id))
+}
+
+fn validation(job: &Job) -> f64 {
+    job.best.as_ref().map_or(0.0, |best| best.validation_accuracy)
+}
+
+/// Sees to it that the data set exists.
+async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
+    let path = format!("/datasets/{DATASET}");
+    match client.get::<Dataset>(&path).await {
+        Ok(found) => return reuse(&found),
+        Err(error) if status(&error) == Some(404) => {}
+        Err(error) => return Err(error),
+    }
+    let begun = Instant::now();
+    eprintln!("Drawing {} training and {} test faces, half of them masked …", options.images, options.test);
+    let (images, test, seed) = (options.images, options.test, options.seed);
+    let upload = tokio::task::spawn_blocking(move || {
+        let train = dataset::draw(images, seed, "train")?;
+        dataset::pack(&train, &dataset::draw(test, other_seed(seed, 1), "test")?)
+    })
+    .await
+    .context("the drawing stopped")??;
+    let megabytes = upload.images.len() as f64 / 1e6;
+    eprintln!("  drawn in {}, a ZIP of {megabytes:.1} MB", seconds(begun.elapsed()));
+
+    let begun = Instant::now();
+    eprintln!("Importing it as {DATASET:?} …");
+    let file = |bytes: Vec<u8>, name: &'static str, media: &str| Part::bytes(bytes).file_name(name).mime_str(media);
+    let form = Form::new()
+        .text("name", DATASET)
+        .text("task", TASK)
+        .part("images", file(upload.images, "images.zip", "application/zip")?)
+        .part("train", file(upload.train, "train.csv", "text/csv")?)
+        .part("test", file(upload.test, "test.csv", "text/csv")?);
+    match client.post_form::<Dataset>("/datasets", form).await {
+        Ok(made) => {
+            eprintln!("  imported in {}: {}", seconds(begun.elapsed()), describe(&made));
+            Ok(())
+        }
+        // Somebody was faster.
+        Err(error) if status(&error) == Some(409) => reuse(&client.get(&path).await?),
+        Err(error) => Err(error),
+    }
+}
+
+fn reuse(found: &Dataset) -> anyhow::Result<()> {
+    eprintln!("The data set {:?} is here already and is used again: {}", found.name, describe(found));
+    Ok(())
+}
+
+fn describe(dataset: &Dataset) -> String {
+    let list = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts.iter().map(|(class, count)| format!("{count} {class}")).collect::<Vec<_>>().join(" + ")
+    };
+    let mut text = format!("{} to train, {} to test", list(&dataset.counts.train), list(&dataset.counts.test));
+    if dataset.report.rejected_rows > 0 {
+        text.push_str(&format!(", {} rows left out", dataset.report.rejected_rows));
+    }
+    if !dataset.report.warnings.is_empty() {
+        text.push_str(&format!(", {} warnings in its report", dataset.report.warnings.len()));
+    }
+    text
+}
+
+fn status(error: &anyhow::Error) -> Option<u16> {
+    error.downcast_ref::<ApiError>().map(|error| error.status)
+}
+
+/// A seed whose drawings have nothing in common with those of `seed`.
+fn other_seed(seed: u64, purpose: u64) -> u64 {
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ purpose.wrapping_mul(0xD1B5_4A32_D192_ED03)
+}
+
+/// Queues both runs and follows them to their ends, side by side where the service has the slots.
+async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, Job)> {
+    let begun = Instant::now();
+    eprintln!("Training twice with the same {} labels …", options.labelled);
+    let supervised = queue(client, options, "supervised").await?;
+    let mixmatch = queue(client, options, "mixmatch").await?;
+    let board = follow::Board::default();
+    let rows = (board.row("supervised"), board.row("mixmatch"));
+    let jobs = tokio::try_join!(
+        follow::follow(client, &supervised.id, rows.0),
+        follow::follow(client, &mixmatch.id, rows.1),
+    )?;
+    eprintln!("  both trained in {}", seconds(begun.elapsed()));
+    Ok(jobs)
+}
+
+async fn queue(client: &Client, options: &DemoOptions, algorithm: &str) -> anyhow::Result<Job> {
+    let body = json!({
+        "dataset": DATASET,
+        "algorithm": algorithm,
+        "preset": options.preset,
+        "labelled": options.labelled,
+        "seed": options.seed,
+    });
+    client.post_json("/jobs", &body).await
+}
+
+/// Draws images that were never imported and asks the model about them, in each of the three ways.
+async fn predict(client: &Client, model: &ModelName, options: &DemoOptions) -> anyhow::Result<Vec<Guess>> {
+    let seed = other_seed(options.seed, 2);
+    let drawn = tokio::task::spawn_blocking(move || dataset::draw(FRESH, seed, "fresh"))
+        .await
+        .context("the drawing stopped")??;
+    let path = format!("/predict?model={model}");
+    let third = drawn.len().div_ceil(3);
+    let mut guesses = Vec::new();
+    for (image, way) in drawn.chunks(third).zip(["raw body", "multipart", "JSON, base64"]) {
+        let results = match way {
+            "raw body" => {
+                let mut results = Vec::new();
+                for one in image {
+                    let answer: Prediction = client.post_bytes(&path, "image/jpeg", one.bytes.clone()).await?;
+                    results.extend(answer.results);
+                }
+                results
+            }
+            "multipart" => client.post_form::<Prediction>(&path, form(image)?).await?.results,
+            _ => client.post_json::<Prediction>(&path, &encoded(image)).await?.results,
+        };
+        anyhow::ensure!(results.len() == image.len(), "{} images sent, {} results came", image.len(), results.len());
+        guesses.extend(image.iter().zip(results).map(|(one, result)| guess(way, one, result)));
+    }
+    Ok(guesses)
+}
+
+fn form(images: &[Drawn]) -> anyhow::Result<Form> {
+    images.iter().try_fold(Form::new(), |form, image| {
+        let part = Part::bytes(image.bytes.clone()).file_name(image.name.clone()).mime_str("image/jpeg")?;
+        Ok(form.part("image", part))
+    })
+}
+
+fn encoded(images: &[Drawn]) -> Value {
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let images: Vec<Value> =
+        images.iter().map(|image| json!({ "id": image.name, "base64": encode(&image.bytes) })).collect();
+    json!({ "images": images })
+}
+
+fn guess(form: &'static str, drawn: &Drawn, result: PredictionResult) -> Guess {
+    let predicted = match (result.label, result.probability, result.problem) {
+        (Some(label), Some(probability), None) => Ok((label, probability)),
+        (.., Some(problem)) => Err(problem["detail"].as_str().unwrap_or("refused").to_owned()),
+        _ => Err("no answer".to_owned()),
+    };
+    Guess { form, drawn: drawn.label, predicted }
+}

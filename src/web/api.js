@@ -1,0 +1,114 @@
+// Speaks to the service: JSON in and out, errors as problem+json, the key where one is set.
+
+import { authorization, askForKey } from './key.js';
+
+/// An error answer (RFC 9457), or a network that does not answer (status 0).
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body?.detail ?? body?.title ?? `The server answered ${status}`);
+    this.status = status;
+    this.title = body?.title ?? (status === 0 ? 'No answer' : `Status ${status}`);
+    this.errors = Array.isArray(body?.errors) ? body.errors : [];
+  }
+}
+
+/// The raw response; a 401 asks for the key and tries again.
+export async function send(method, path, { json, body, headers, signal } = {}) {
+  for (;;) {
+    const response = await attempt(method, path, { json, body, headers, signal });
+    if (response.ok) return response;
+    const problem = new Problem(response.status, await readJson(response));
+    if (response.status !== 401 || !(await askForKey(problem))) throw problem;
+  }
+}
+
+async function attempt(method, path, { json, body, headers, signal }) {
+  const all = { accept: 'application/json', ...authorization(), ...headers };
+  if (json !== undefined) {
+    all['content-type'] = 'application/json';
+    body = JSON.stringify(json);
+  }
+  try {
+    const response = await fetch(path, { method, headers: all, body, signal });
+    showOffline(false);
+    return response;
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    showOffline(true);
+    throw new Problem(0, { title: 'No answer', detail: 'The server does not answer. Is it still running?' });
+  }
+}
+
+function showOffline(is) {
+  document.getElementById('offline').hidden = !is;
+}
+
+async function readJson(response) {
+  try {
+    return await response.json();
+  } catch {
+    return null;
+  }
+}
+
+async function call(method, path, options) {
+  const response = await send(method, path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+export const get = (path, signal) => call('GET', path, { signal });
+export const post = (path, json) => call('POST', path, { json });
+export const putJson = (path, json) => call('PUT', path, { json });
+export const remove = (path) => call('DELETE', path, {});
+
+/// One segment of a path.
+export const seg = encodeURIComponent;
+
+/// All items of a list, up to `most`.
+export async function all(path, signal, most = 5000) {
+  const items = [];
+  const joint = path.includes('?') ? '&' : '?';
+  let cursor = null;
+  do {
+    const next = cursor ? `${joint}cursor=${seg(cursor)}` : '';
+    const page = await get(path + next, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < most);
+  return items;
+}
+
+/// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can.
+export async function upload(path, form, onprogress, signal) {
+  for (;;) {
+    const { status, body } = await transfer(path, form, onprogress, signal);
+    if (status >= 200 && status < 300) return body;
+    const problem = new Problem(status, body ?? { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' });
+    if (status !== 401 || !(await askForKey(problem))) throw problem;
+  }
+}
+
+function transfer(path, form, onprogress, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', path);
+    for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+    request.responseType = 'json';
+    request.upload.onprogress = (event) => onprogress(event.loaded, event.total);
+    request.upload.onload = () => onprogress(1, 1);
+    request.onloadend = () => resolve({ status: request.status, body: request.response });
+    request.onabort = () => reject(new DOMException('canceled', 'AbortError'));
+    signal?.addEventListener('abort', () => request.abort());
+    request.send(form);
+  });
+}
+
+/// Saves an answer as a file. A link could not bring the key along.
+export async function download(path, name, headers) {
+  const response = await send('GET', path, { headers });
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

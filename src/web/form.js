@@ -1,0 +1,43 @@
+// Labelled form fields whose problems stand beside them.
+
+import { h, put, freshId } from './dom.js';
+import { problemBox } from './problem.js';
+
+/// A field: `{ node, input, hint, error(text) }`. `input` is any form control.
+export function field(label, input, hint) {
+  const id = freshId('field');
+  const wrong = h('p', { class: 'field-error', id: `${id}-error` });
+  input.id = id;
+  input.setAttribute('aria-describedby', `${hint ? `${id}-hint ` : ''}${id}-error`);
+  const below = hint && h('p', { class: 'hint', id: `${id}-hint` }, hint);
+  const node = h('div', { class: 'field' }, h('label', { for: id }, label), input, below, wrong);
+  const error = (text) => {
+    put(wrong, text ?? '');
+    if (text) input.setAttribute('aria-invalid', 'true');
+    else input.removeAttribute('aria-invalid');
+  };
+  return { node, input, hint: below, error };
+}
+
+export const textInput = (props) => h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off', ...props });
+
+export function select(options, chosen) {
+  return h('select', null, options.map(([value, text]) => h('option', { value, selected: value === chosen }, text)));
+}
+
+/// Puts each of a problem's errors beside the field that its pointer names; the rest goes to `place`.
+export function showProblem(error, fields, place) {
+  for (const one of Object.values(fields)) one.error(null);
+  put(place);
+  const found = new Map();
+  const rest = [];
+  for (const item of error.errors ?? []) {
+    const name = item.pointer.replace(/^\//, '').replace(/~1/g, '/').replace(/~0/g, '~');
+    if (fields[name]) found.set(name, [...(found.get(name) ?? []), item.detail]);
+    else rest.push(item);
+  }
+  for (const [name, details] of found) fields[name].error(details.join(' '));
+  if (rest.length || !found.size) put(place, problemBox({ title: error.title, message: error.message, errors: rest }));
+  const first = Object.keys(fields).find((name) => found.has(name));
+  if (first) fields[first].input.focus();
+}

@@ -1,0 +1,56 @@
+// The charts of one job: what was measured, in the order in which one asks.
+
+import { h, put } from './dom.js';
+import { lineChart, Crosshairs } from './chart.js';
+import { number, percent, score } from './format.js';
+
+const share = (value, axis) => percent(value, axis ? 0 : 1);
+const BOUNDS = [0, 1];
+
+const CHARTS = [
+  { title: 'Accuracy', format: share, bounds: BOUNDS, lines: [['validation', 'validation_accuracy'], ['training', 'train_accuracy', { dash: true }]] },
+  { title: 'Loss', format: number, zero: true, lines: [['total', 'loss'], ['labelled L_X', 'loss_labelled'], ['validation', 'validation_loss', { dash: true }]] },
+  { title: 'F1 on validation', format: (value, axis) => (axis ? number(value) : score(value)), bounds: BOUNDS, lines: [['positive class', 'validation_f1'], ['macro', 'validation_f1_macro', { dash: true }]] },
+  { title: 'Unlabelled loss L_U', format: number, zero: true, lines: [['unlabelled L_U', 'loss_unlabelled', { colour: 2 }]] },
+  { title: 'λ_U', format: number, zero: true, lines: [['λ_U', 'lambda_u', { colour: 3 }]] },
+  { title: 'Learning rate', format: number, zero: true, lines: [['learning rate', 'learning_rate', { colour: 4 }]] },
+  { title: 'Guessed labels', format: share, bounds: BOUNDS, zero: true, lines: [['confidence', 'guess_confidence', { colour: 5 }]], guesses: true },
+];
+
+/// `update(rows, { over, epochs, best, classes })`; charts of what a job does not measure stay away.
+export function jobCharts() {
+  const group = new Crosshairs();
+  const charts = CHARTS.map((kind) => ({ kind, chart: lineChart({ ...kind, group }) }));
+  const empty = h('p', { class: 'muted' });
+  const grid = h('div', { class: 'charts' }, charts.map(({ chart }) => chart.node));
+
+  function update(rows, { over, epochs, best, classes }) {
+    empty.hidden = rows.length > 0;
+    put(empty, over ? 'No epoch was finished.' : 'The first epoch is not over yet.');
+    for (const { kind, chart } of charts) {
+      const lines = linesOf(kind, rows, classes);
+      chart.node.hidden = lines.length === 0;
+      if (lines.length) chart.update(lines, { xMax: epochs, best });
+    }
+  }
+  return { node: h('div', null, empty, grid), update };
+}
+
+function linesOf(kind, rows, classes) {
+  const lines = kind.lines.map(([label, field, style]) => ({ label, ...style, points: rows.map((row) => [row.epoch, row[field]]).filter(([, y]) => y != null) }));
+  if (kind.guesses && rows.some((row) => row.guess_classes?.length)) {
+    classes.forEach((name, i) => lines.push({ label: `share ${name}`, colour: i, dash: true, points: rows.filter((row) => row.guess_classes?.length).map((row) => [row.epoch, row.guess_classes[i]]) }));
+  }
+  return lines.filter((line) => line.points.length > 0);
+}
+
+/// As the server chooses: highest validation accuracy, ties by lower validation loss, then the earlier.
+export function bestEpoch(rows) {
+  let best = null;
+  for (const row of rows) {
+    const ahead = best === null || row.validation_accuracy > best.validation_accuracy
+      || (row.validation_accuracy === best.validation_accuracy && row.validation_loss < best.validation_loss);
+    if (ahead) best = row;
+  }
+  return best;
+}

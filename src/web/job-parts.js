@@ -1,0 +1,85 @@
+// What several pages show of a job: its state, its progress, its best figures.
+
+import { h, put, announce } from './dom.js';
+import { algorithm, labels, jobTitle, percent, rate, duration, count } from './format.js';
+
+const PHASES = ['importing', 'training', 'evaluating', 'exporting'];
+
+const FINAL = new Set(['succeeded', 'failed', 'canceled']);
+
+export const finished = (job) => FINAL.has(job.state);
+
+export function badge(job) {
+  const word = job.state === 'running' && job.cancel_requested ? 'canceling' : job.state;
+  return h('span', { class: `badge ${job.state}` }, word);
+}
+
+export function jobLink(job) {
+  return h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} · ${labels(job)}`);
+}
+
+export function testAccuracy(test) {
+  if (!test) return '–';
+  const [low, high] = test.accuracy_interval;
+  return h('span', { title: `${percent(low)} to ${percent(high)} at 95 % (Wilson), ${count(test.images)} images` }, percent(test.accuracy));
+}
+
+/// A bar and a line of text that follow a job; `update(job)` moves them.
+export function progress(job) {
+  const bar = h('progress', { max: 1, 'aria-label': `Progress of ${jobTitle(job)}` });
+  const text = h('p', { class: 'progress-text' });
+  let spoken = null;
+
+  function update(next) {
+    const share = next.steps ? next.step / next.steps : 0;
+    if (next.state === 'running' && next.phase === 'importing') bar.removeAttribute('value');
+    else bar.value = share;
+    put(text, describe(next, share).filter(Boolean).flatMap((part, i) => (i ? [h('span', { class: 'dot' }, ' · '), part] : [part])));
+    // Each tenth is news; each second is noise.
+    const news = `${next.state} ${next.phase ?? ''} ${Math.floor(share * 10) * 10} percent`;
+    if (spoken !== null && spoken !== news) announce(`${jobTitle(next)}: ${news}`);
+    spoken = news;
+  }
+
+  update(job);
+  return { node: h('div', { class: 'progress' }, bar, text), update };
+}
+
+function describe(job, share) {
+  if (job.state === 'queued') return [job.queue_position ? `number ${job.queue_position} in the queue` : 'in the queue'];
+  if (job.state !== 'running') return [job.state];
+  if (job.phase !== 'training') return [job.phase ?? 'starting'];
+  return [
+    percent(share, 0),
+    `epoch ${count(job.epoch)} of ${count(job.epochs)}`,
+    `step ${count(job.step)} of ${count(job.steps)}`,
+    job.images_per_second != null && rate(job.images_per_second),
+    job.eta_seconds != null && `${duration(job.eta_seconds)} left`,
+  ];
+}
+
+/// Where a run stands among its phases.
+export function phases(job) {
+  const done = job.state === 'succeeded' ? PHASES.length : PHASES.indexOf(job.phase);
+  return h('ol', { class: 'phases' }, PHASES.map((phase, i) => {
+    const now = i === done && job.state === 'running';
+    return h('li', { class: i < done ? 'done' : now ? 'now' : null, 'aria-current': now ? 'step' : null }, phase);
+  }));
+}
+
+/// A job in a list of those that run or wait; `update(job)` moves it.
+export function jobCard(job) {
+  const state = h('span');
+  const bar = progress(job);
+  const best = h('span', { class: 'muted' });
+  const node = h('li', { class: 'job-card' },
+    h('div', { class: 'job-head' }, state, h('a', { href: `#/jobs/${job.id}` }, jobTitle(job)), h('span', { class: 'muted' }, `${labels(job)}, seed ${job.config.seed}`), best),
+    bar.node);
+  const update = (next) => {
+    put(state, badge(next));
+    put(best, next.best ? `best validation ${percent(next.best.validation_accuracy)}` : '');
+    bar.update(next);
+  };
+  update(job);
+  return { node, update };
+}

@@ -1,0 +1,37 @@
+// Models as a table, shared by the overview and the models' page.
+
+import { h } from './dom.js';
+import { table } from './table.js';
+import { testAccuracy } from './job-parts.js';
+import { percent, score, when } from './format.js';
+
+export const CHAMPION = 'champion';
+
+/// The version that answers when only the model's name is given.
+export function champion(model) {
+  return model.versions.find((version) => version.version === model.aliases[CHAMPION]);
+}
+
+export function modelTable(models) {
+  const rows = models.map((model) => ({ model, version: champion(model) ?? model.versions[0] }));
+  return table([
+    { head: 'Model', cell: ({ model }) => h('a', { href: '#/models' }, model.name) },
+    { head: 'Champion', cell: ({ model, version }) => (champion(model) ? `version ${version.version}` : 'none') },
+    { head: 'Classes', cell: ({ version }) => version.classes.join(', ') },
+    { head: 'Validation accuracy', number: true, cell: ({ version }) => percent(version.metrics.validation?.validation_accuracy) },
+    { head: 'Test accuracy', number: true, cell: ({ version }) => testAccuracy(version.metrics.test) },
+    { head: 'Test F1', number: true, cell: ({ version }) => score(version.metrics.test?.f1) },
+    { head: 'Versions', number: true, cell: ({ model }) => String(model.versions.length) },
+    { head: 'Published', number: true, cell: ({ version }) => when(version.created_at) },
+  ], rows, { caption: 'Models and their champions' });
+}
+
+/// Gender models answer with what an annotator saw, and the page says so.
+export function isGender(name, classes = []) {
+  const words = new Set(classes.map((word) => word.toLowerCase()));
+  return /gender|sex/i.test(name) || (words.has('female') && words.has('male'));
+}
+
+export function genderNote() {
+  return h('p', { class: 'hint' }, 'perceived gender, binary, as annotated in the data set');
+}

@@ -1,0 +1,52 @@
+// One image and what was said of it.
+
+import { h, put } from './dom.js';
+import { percent } from './format.js';
+
+export function resultCard(file, signal) {
+  const address = URL.createObjectURL(file);
+  const free = () => URL.revokeObjectURL(address);
+  signal.addEventListener('abort', free, { once: true });
+  const picture = h('img', { src: address, alt: '', onerror: () => picture.classList.add('unseen') });
+  const answer = h('div', { class: 'answer', 'aria-busy': 'true' });
+  const node = h('li', { class: 'result' }, h('div', { class: 'thumb' }, picture), h('div', { class: 'said' }, h('p', { class: 'file' }, file.name || 'pasted image'), answer));
+  let result = null;
+
+  function show(next, threshold) {
+    result = next;
+    answer.removeAttribute('aria-busy');
+    if (result.problem) {
+      node.classList.add('bad');
+      put(answer, h('p', { class: 'field-error' }, result.problem.detail));
+      return;
+    }
+    settle(threshold);
+  }
+
+  /// The slider decides again without asking again: the probabilities are here.
+  function settle(threshold) {
+    if (!result || result.problem) return;
+    const abstained = result.probability < threshold;
+    node.classList.toggle('abstained', abstained);
+    const ranked = Object.entries(result.probabilities).sort((a, b) => b[1] - a[1]);
+    put(answer,
+      h('p', { class: 'label' }, abstained ? 'undecided' : result.label, h('span', { class: 'muted tabular' }, ` ${percent(result.probability)}`)),
+      h('ul', { class: 'probabilities' }, ranked.map(([name, share]) => h('li', null,
+        h('span', null, name), h('span', { class: 'track' }, h('span', { class: 'bar-fill', style: `width:${(100 * share).toFixed(1)}%` })), h('span', { class: 'tabular' }, percent(share))))));
+  }
+
+  function wait() {
+    result = null;
+    node.classList.remove('bad', 'abstained');
+    answer.setAttribute('aria-busy', 'true');
+    put(answer, h('p', { class: 'muted' }, '…'));
+  }
+
+  function stop() {
+    if (result) return;
+    answer.removeAttribute('aria-busy');
+    put(answer, h('p', { class: 'muted' }, 'no answer'));
+  }
+
+  return { file, node, show, settle, wait, stop, free };
+}

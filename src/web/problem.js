@@ -1,0 +1,58 @@
+// Shows the server's problem+json, every line of it.
+
+import { h, put } from './dom.js';
+
+const SHOWN = 200;
+
+export function problemBox(error) {
+  const problems = error.errors ?? [];
+  const alone = problems.length === 1 && error.message.includes(problems[0].detail);
+  return h('div', { class: 'notice bad', role: 'alert' },
+    h('p', null, h('strong', null, error.title ?? 'Something went wrong'), ' – ', error.message),
+    problems.length > 0 && !alone && problemList(problems));
+}
+
+function problemList(problems) {
+  return [
+    h('ul', { class: 'problems' }, problems.slice(0, SHOWN).map((item) => h('li', null,
+      item.pointer && h('code', null, place(item.pointer)), ' ', item.detail))),
+    problems.length > SHOWN && h('p', null, `and ${problems.length - SHOWN} more`),
+  ];
+}
+
+/// `/train/17` points at a row of a sheet; other pointers are fields.
+function place(pointer) {
+  const row = /^\/(train|test)\/(\d+)$/.exec(pointer);
+  return row ? `${row[1]} sheet, row ${row[2]}` : pointer.replace(/^\//, '');
+}
+
+/// Runs an action behind a button: disabled meanwhile, its problem shown in `place`.
+export function action(label, work, { place: where, kind, confirm } = {}) {
+  let armed = false;
+  const button = h('button', { type: 'button', class: kind }, label);
+  const disarm = () => {
+    armed = false;
+    put(button, label);
+  };
+  button.addEventListener('click', async () => {
+    // The second click is the confirmation: no dialogue that people learn to dismiss unread.
+    if (confirm && !armed) {
+      armed = true;
+      put(button, confirm);
+      return;
+    }
+    button.disabled = true;
+    put(where);
+    try {
+      await work();
+    } catch (error) {
+      if (error.status === undefined) console.error(error);
+      put(where, problemBox(error));
+    } finally {
+      button.disabled = false;
+      disarm();
+    }
+  });
+  if (confirm) button.addEventListener('blur', disarm);
+  return button;
+}

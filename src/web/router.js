@@ -1,0 +1,99 @@
+// Hash routes: `#/jobs/{id}?x=y`. A view is an async function that gives its element; leaving aborts its signal.
+
+import { h, put } from './dom.js';
+import { problemBox } from './problem.js';
+
+const routes = [];
+let current = null;
+
+export function route(pattern, title, view) {
+  const names = [];
+  const source = pattern.replace(/\{(\w+)\}/g, (_, name) => {
+    names.push(name);
+    return '([^/]+)';
+  });
+  routes.push({ expression: new RegExp(`^${source}$`), names, title, view });
+}
+
+function parse() {
+  const [path, query = ''] = location.hash.replace(/^#/, '').split('?');
+  return { path: path || '/', query: new URLSearchParams(query) };
+}
+
+/// Shows what the address names; again, if it is shown already.
+export async function show() {
+  const { path, query } = parse();
+  current?.abort();
+  const leaving = new AbortController();
+  current = leaving;
+  const main = document.getElementById('main');
+  const slow = setTimeout(() => put(main, h('p', { class: 'muted' }, 'Loading…')), 300);
+  markNavigation(path);
+  let title = 'Nothing here';
+  let shown;
+  try {
+    const found = find(path);
+    title = found?.title ?? title;
+    shown = found ? await found.view({ params: found.params, query, signal: leaving.signal, title: setTitle }) : nothing(path);
+  } catch (error) {
+    if (leaving.signal.aborted) return;
+    if (!error.status && error.status !== 0) console.error(error);
+    title = 'Problem';
+    shown = h('div', null, h('h1', null, 'This could not be shown'), problemBox(error),
+      h('p', null, h('button', { type: 'button', onclick: show }, 'Try again')));
+  } finally {
+    clearTimeout(slow);
+  }
+  if (leaving.signal.aborted) return;
+  if (title) setTitle(title);
+  put(main, shown);
+}
+
+function find(path) {
+  for (const { expression, names, title, view } of routes) {
+    const match = expression.exec(path);
+    if (!match) continue;
+    const params = Object.fromEntries(names.map((name, at) => [name, decodeURIComponent(match[at + 1])]));
+    return { title, view, params };
+  }
+  return null;
+}
+
+function nothing(path) {
+  return h('div', null, h('h1', null, 'Nothing here'), h('p', null, `There is no page ${path}. `, h('a', { href: '#/' }, 'Back to the overview')));
+}
+
+export function setTitle(text) {
+  document.title = `${text} · mixmatch`;
+}
+
+export function go(hash) {
+  if (location.hash === hash) show();
+  else location.hash = hash;
+}
+
+function markNavigation(path) {
+  const section = path === '/compare' ? '/jobs' : `/${path.split('/')[1]}`;
+  for (const link of document.querySelectorAll('#nav a')) {
+    if (link.getAttribute('href') === `#${section}`) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+}
+
+/// Calls `work` now and then while the view is shown and the tab is looked at.
+export async function every(ms, signal, work) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
+    });
+    if (signal.aborted) return;
+    if (document.hidden) continue;
+    try {
+      await work();
+    } catch (error) {
+      // A poll that fails is not worth an alarm; the next one may succeed.
+      if (!signal.aborted && error.status === undefined) console.error(error);
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// Commands to copy, written for this server's own address.
+
+import { h, put } from './dom.js';
+import { key } from './key.js';
+
+const KEY = '-H "Authorization: Bearer $MIXMATCH_API_KEY"';
+
+/// A curl command; each argument on a line of its own.
+export function curl(path, ...parts) {
+  const address = `'${location.origin}${path}'`;
+  return ['curl', ...(key() ? [KEY] : []), ...parts, address].join(' \\\n  ');
+}
+
+export const curlImport = () => curl('/datasets', '-F name=faces -F task=gender', '-F images=@images.zip', '-F train=@train.csv -F test=@test.csv');
+
+export const curlTrain = (dataset = 'faces') => curl('/jobs', "-H 'content-type: application/json'",
+  `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: 250, seed: 1 })}'`);
+
+export const curlPredict = (model = 'gender') => curl(`/predict?model=${model}`, "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
+
+export function command(text) {
+  const button = h('button', { type: 'button', class: 'small', onclick: copy }, 'Copy');
+  async function copy() {
+    await navigator.clipboard.writeText(text);
+    put(button, 'Copied');
+    setTimeout(() => put(button, 'Copy'), 2000);
+  }
+  // Browsers offer the clipboard to secure origins only, and localhost counts as one.
+  return h('div', { class: 'command' }, h('pre', { tabindex: '0' }, h('code', null, text)), navigator.clipboard && button);
+}

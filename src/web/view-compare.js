@@ -1,0 +1,108 @@
+// Several jobs over one another, and what sets them apart.
+
+import { get, seg } from './api.js';
+import { h, put, changing } from './dom.js';
+import { every, go } from './router.js';
+import { lineChart } from './chart.js';
+import { field, select } from './form.js';
+import { problemBox } from './problem.js';
+import { table } from './table.js';
+import { finished, badge } from './job-parts.js';
+import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId } from './format.js';
+
+const METRICS = {
+  validation_accuracy: ['Validation accuracy', (value, axis) => percent(value, axis ? 0 : 1), [0, 1]],
+  validation_f1: ['Validation F1', (value, axis) => (axis ? number(value) : score(value)), [0, 1]],
+  validation_f1_macro: ['Validation F1 macro', (value, axis) => (axis ? number(value) : score(value)), [0, 1]],
+  validation_loss: ['Validation loss', number],
+  train_accuracy: ['Training accuracy', (value, axis) => percent(value, axis ? 0 : 1), [0, 1]],
+  loss: ['Loss', number],
+};
+
+export async function compare({ query, signal }) {
+  const ids = [...new Set((query.get('ids') ?? '').split(',').filter(Boolean))].slice(0, 12);
+  if (ids.length === 0) {
+    return h('div', null, h('h1', null, 'Compare'), h('p', null, 'Mark two or more in the ', h('a', { href: '#/jobs' }, 'list of jobs'), '.'));
+  }
+  let runs = [];
+  const missing = h('div');
+  const place = h('div');
+  const tablePlace = h('div');
+  const drawTables = changing(tablePlace);
+  const metric = field('Figure', select(Object.entries(METRICS).map(([name, [title]]) => [name, title]), 'validation_accuracy'));
+  const axis = field('Across', select([['epoch', 'epoch'], ['step', 'step']], 'epoch'));
+  let chart;
+
+  async function load() {
+    const gone = [];
+    const loaded = await Promise.all(ids.map(async (id) => {
+      const before = runs.find((run) => run.job.id === id);
+      if (before && finished(before.job)) return before;
+      try {
+        const job = await get(`/jobs/${seg(id)}`, signal);
+        const { items } = await get(`/jobs/${seg(id)}/metrics`, signal);
+        return { job, rows: items };
+      } catch (error) {
+        if (error.status !== 404) throw error;
+        gone.push(error);
+        return null;
+      }
+    }));
+    runs = loaded.filter(Boolean);
+    put(missing, gone.map(problemBox));
+    if (chart) draw();
+  }
+
+  const name = ({ job }) => `${algorithm(job)}, ${labels(job)}, seed ${job.config.seed} (${shortId(job.id)})`;
+
+  function rebuild() {
+    const [title, format, bounds] = METRICS[metric.input.value];
+    chart = lineChart({ title, format, bounds, unit: axis.input.value });
+    put(place, chart.node);
+    draw();
+  }
+
+  function draw() {
+    const across = axis.input.value;
+    const lines = runs.map((run, i) => ({ label: name(run), colour: i, dash: run.job.algorithm === 'supervised', points: run.rows.map((row) => [row[across], row[metric.input.value]]).filter(([, y]) => y != null) }));
+    chart.update(lines, { xMax: Math.max(1, ...runs.map(({ job }) => (across === 'step' ? job.steps : job.epochs))) });
+    drawTables(runs.map(({ job, rows }) => [job, rows.length]), () => [results(runs, ids), differences(runs)]);
+  }
+
+  metric.input.addEventListener('change', rebuild);
+  axis.input.addEventListener('change', rebuild);
+  await load();
+  rebuild();
+  every(3000, signal, async () => {
+    if (runs.some(({ job }) => !finished(job))) await load();
+  });
+  return h('div', null,
+    h('h1', null, 'Compare'), missing,
+    h('div', { class: 'inline-fields' }, metric.node, axis.node), place, tablePlace);
+}
+
+function results(runs, ids) {
+  return h('section', null, h('h2', null, 'Results'), table([
+    { head: 'Job', cell: ({ job }) => h('div', null, h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} (${shortId(job.id)})`), h('div', { class: 'hint nowrap' }, `${labels(job)}, seed ${job.config.seed}`)) },
+    { head: 'Data set', cell: ({ job }) => h('span', { class: 'nowrap' }, job.dataset.name) },
+    { head: 'State', cell: ({ job }) => badge(job) },
+    { head: 'Best validation', number: true, cell: ({ job }) => (job.best ? h('div', null, percent(job.best.validation_accuracy), h('div', { class: 'hint' }, `epoch ${job.best.epoch}`)) : '–') },
+    { head: 'Test accuracy (95\u202f% interval)', number: true, cell: ({ job }) => (job.test ? h('div', null, percent(job.test.accuracy), h('div', { class: 'hint' }, job.test.accuracy_interval.map((share) => percent(share)).join(' to '))) : '–') },
+    { head: 'Test F1', number: true, cell: ({ job }) => score(job.test?.f1) },
+    { head: 'F1 macro', number: true, cell: ({ job }) => score(job.test?.f1_macro) },
+    { head: 'Rate', number: true, cell: ({ job }) => rate(job.last?.images_per_second ?? job.images_per_second) },
+    { head: 'Took', number: true, cell: ({ job }) => duration(elapsed(job)) },
+    { head: h('span', { class: 'visually-hidden' }, 'Leave out'), cell: ({ job }) => h('button', { type: 'button', class: 'small', onclick: () => go(`#/compare?ids=${ids.filter((id) => id !== job.id).join(',')}`) }, 'Leave out') },
+  ], runs, { caption: 'Results' }));
+}
+
+/// Only the hyper-parameters that are not the same everywhere.
+function differences(runs) {
+  if (runs.length < 2) return null;
+  const names = Object.keys(runs[0].job.config).filter((name) => new Set(runs.map(({ job }) => JSON.stringify(job.config[name]))).size > 1);
+  if (!names.length) return h('p', { class: 'muted' }, 'Their configurations are the same.');
+  return h('section', null, h('h2', null, 'What differs'), table([
+    { head: 'Hyper-parameter', cell: (name) => h('code', null, name) },
+    ...runs.map(({ job }) => ({ head: `${algorithm(job)} (${shortId(job.id)})`, number: true, cell: (name) => String(job.config[name] ?? 'all') })),
+  ], names, { caption: 'Hyper-parameters that differ' }));
+}

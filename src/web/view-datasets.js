@@ -1,0 +1,84 @@
+// The list of data sets, and the form that imports one.
+
+import { all, upload } from './api.js';
+import { h, put, announce } from './dom.js';
+import { go } from './router.js';
+import { datasetTable } from './dataset-parts.js';
+import { field, textInput, showProblem } from './form.js';
+import { bytes } from './format.js';
+import { curlImport, command } from './shell.js';
+
+export async function datasets({ signal }) {
+  const sets = await all('/datasets', signal);
+  return h('div', null,
+    h('h1', null, 'Data sets'),
+    sets.length ? datasetTable(sets) : h('p', { class: 'muted' }, 'None yet. Import one below.'),
+    h('section', null, h('h2', null, 'Import a data set'), importForm(signal)));
+}
+
+function importForm(signal) {
+  const sheet = '.csv,.xlsx';
+  const fields = {
+    name: field('Name', textInput({ name: 'name', required: true, maxlength: 64 }), 'Letters, digits, - _ and . such as faces-2026'),
+    task: field('Task', textInput({ name: 'task', required: true, maxlength: 64, list: 'tasks' }), 'What the labels mean; also the name of the models that learn from it'),
+    images: field('Images', h('input', { type: 'file', name: 'images', required: true, accept: '.zip' }), 'A ZIP of JPEG, PNG or WebP files'),
+    train: field('Training sheet', h('input', { type: 'file', name: 'train', required: true, accept: sheet }), 'CSV or XLSX; an empty label means unlabelled'),
+    test: field('Test sheet (optional)', h('input', { type: 'file', name: 'test', accept: sheet }), 'Evaluated once, at the end of a job'),
+    image_column: field('Image column (optional)', textInput({ name: 'image_column' }), 'Found by itself where it has a usual name'),
+    label_column: field('Label column (optional)', textInput({ name: 'label_column' })),
+    group_column: field('Group column (optional)', textInput({ name: 'group_column' }), 'What belongs together, such as a person'),
+    strict: field('Bad rows', h('select', { name: 'strict' }, h('option', { value: 'false' }, 'leave them out, and list them'), h('option', { value: 'true' }, 'refuse the whole data set'))),
+  };
+  const problems = h('div');
+  const progress = uploadProgress();
+  const button = h('button', { type: 'submit', class: 'primary' }, 'Import');
+  const form = h('form', { class: 'panel', onsubmit: submit },
+    h('datalist', { id: 'tasks' }, h('option', { value: 'gender' }), h('option', { value: 'mask' })),
+    h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
+    problems, progress.node,
+    h('div', { class: 'actions' }, button),
+    h('details', null, h('summary', null, 'The same with curl'), command(curlImport())));
+
+  async function submit(event) {
+    event.preventDefault();
+    put(problems);
+    for (const one of Object.values(fields)) one.error(null);
+    const body = new FormData();
+    for (const [name, { input }] of Object.entries(fields)) {
+      if (input.type === 'file') [...input.files].forEach((file) => body.append(name, file));
+      else if (input.value.trim()) body.append(name, input.value.trim());
+    }
+    button.disabled = true;
+    try {
+      const set = await upload('/datasets', body, progress.update, signal);
+      announce(`Data set ${set.name} is imported`);
+      go(`#/datasets/${set.id}`);
+    } catch (error) {
+      if (error.name === 'AbortError') return;
+      showProblem(error, fields, problems);
+    } finally {
+      button.disabled = false;
+      progress.hide();
+    }
+  }
+  return form;
+}
+
+/// Two phases: the bytes go out, which can be counted; then the server checks every image, which cannot.
+function uploadProgress() {
+  const bar = h('progress', { max: 1, 'aria-label': 'Upload' });
+  const text = h('p', { class: 'progress-text' });
+  const node = h('div', { class: 'progress', hidden: true }, bar, text);
+  function update(loaded, whole) {
+    node.hidden = false;
+    if (loaded >= whole) {
+      bar.removeAttribute('value');
+      put(text, 'Uploaded. The server checks every image and looks for duplicates…');
+      announce('Uploaded, the server is checking');
+    } else {
+      bar.value = loaded / whole;
+      put(text, `${bytes(loaded)} of ${bytes(whole)} uploaded`);
+    }
+  }
+  return { node, update, hide: () => { node.hidden = true; } };
+}

@@ -1,0 +1,122 @@
+// The form that queues a job. Its rules live on the server: a 422 says beside each field what is allowed.
+
+import { all, get, post, seg } from './api.js';
+import { h, put } from './dom.js';
+import { go } from './router.js';
+import { field, select, showProblem } from './form.js';
+import { facts } from './table.js';
+import { total } from './dataset-parts.js';
+import { count } from './format.js';
+
+const PRESETS = [
+  ['quick', 'quick – minutes on two CPU cores'],
+  ['paper', 'paper – 16,384 steps, for a GPU'],
+  ['demo', 'demo – a minute or two'],
+];
+
+export async function newJob({ query, signal }) {
+  const [sets, model] = await Promise.all([all('/datasets', signal), query.has('from') ? get(`/jobs/${seg(query.get('from'))}`, signal) : null]);
+  if (!sets.length) {
+    return h('div', null, h('h1', null, 'New job'), h('p', null, 'A job learns from a data set, and there is none yet. ', h('a', { href: '#/datasets' }, 'Import one'), ' first.'));
+  }
+  const template = model?.config ?? {};
+  const wanted = model?.dataset.id ?? query.get('dataset');
+  const chosen = sets.find((set) => set.id === wanted || set.name === wanted) ?? sets[0];
+  const presets = PRESETS.some(([name]) => name === (template.preset ?? 'quick')) ? PRESETS : [...PRESETS, [template.preset, template.preset]];
+
+  const fields = {
+    dataset: field('Data set', select(sets.map((set) => [set.id, `${set.name} (${set.task})`]), chosen.id)),
+    algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – labelled images alone']], template.algorithm ?? 'mixmatch')),
+    preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
+    labelled: field('Labels', h('input', { type: 'number', min: 1, step: 1, inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
+    seed: field('Seed', h('input', { type: 'number', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, inputmode: 'numeric', value: template.seed ?? 1 }), 'The same seed draws the same labels, so runs can be compared'),
+    more: field('More hyper-parameters', h('textarea', { rows: 6, spellcheck: 'false', placeholder: '{"epochs": 40, "lambda_u": 5}', value: others(template) }), 'A JSON object; any of those below'),
+  };
+  const describeLabels = () => {
+    const set = sets.find((one) => one.id === fields.dataset.input.value);
+    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; empty takes all of them. Those left over are used without their label.`);
+  };
+  fields.dataset.input.addEventListener('change', describeLabels);
+  describeLabels();
+
+  const problems = h('div');
+  const button = h('button', { type: 'submit', class: 'primary' }, 'Queue the job');
+  return h('div', null,
+    h('h1', null, 'New job'),
+    model && h('p', { class: 'muted' }, 'With the settings of ', h('a', { href: `#/jobs/${model.id}` }, 'an earlier job'), '.'),
+    // The server says more about a wrong value than a browser does, so it is asked about all of them.
+    h('form', { class: 'panel', novalidate: true, onsubmit: submit },
+      h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
+      problems, h('div', { class: 'actions' }, button)),
+    hyperParameters(signal));
+
+  async function submit(event) {
+    event.preventDefault();
+    for (const one of Object.values(fields)) one.error(null);
+    put(problems);
+    let body;
+    try {
+      body = request(fields);
+    } catch (error) {
+      fields.more.error(error.message);
+      fields.more.input.focus();
+      return;
+    }
+    button.disabled = true;
+    try {
+      const job = await post('/jobs', body);
+      go(`#/jobs/${job.id}`);
+    } catch (error) {
+      // What was written into the free field is complained of there.
+      const inMore = Object.fromEntries(Object.keys(moreOf(fields)).map((name) => [name, fields.more]));
+      showProblem(error.status === 404 ? { ...error, message: error.message, errors: [{ pointer: '/dataset', detail: error.message }] } : error, { ...fields, ...inMore }, problems);
+    } finally {
+      button.disabled = false;
+    }
+  }
+}
+
+function request(fields) {
+  const body = { dataset: fields.dataset.input.value, algorithm: fields.algorithm.input.value, preset: fields.preset.input.value };
+  for (const name of ['labelled', 'seed']) {
+    const text = fields[name].input.value.trim();
+    // As it is written: 1.5 labels are the server's to refuse, with its own words.
+    if (text !== '') body[name] = Number(text);
+  }
+  return { ...body, ...moreOf(fields) };
+}
+
+function moreOf(fields) {
+  const text = fields.more.input.value.trim();
+  if (text === '') return {};
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`This is not JSON: ${error.message}`);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new Error('A JSON object is needed: {"name": value, …}');
+  return value;
+}
+
+/// A resolved configuration, less what has a field of its own.
+function others(config) {
+  const { preset, algorithm, labelled, seed, ...rest } = config;
+  return Object.keys(rest).length ? JSON.stringify(rest, null, 1) : '';
+}
+
+/// Names and meanings come from the server's own description, so that none is missing here.
+function hyperParameters(signal) {
+  const place = h('div', null, h('p', { class: 'muted' }, 'Loading…'));
+  const load = async () => {
+    try {
+      const { components } = await get('/openapi.json', signal);
+      const own = new Set(['preset', 'algorithm', 'labelled', 'seed']);
+      const properties = Object.entries(components.schemas.TrainConfig.properties).filter(([name]) => !own.has(name));
+      put(place, facts(properties.map(([name, schema]) => [h('code', null, name), schema.description ?? schema.oneOf?.find((one) => one.description)?.description ?? ''])));
+    } catch {
+      put(place, h('p', null, 'They are described in the ', h('a', { href: '/docs/' }, 'API documentation'), '.'));
+    }
+  };
+  return h('details', { ontoggle: (event) => event.target.open && load() }, h('summary', null, 'All hyper-parameters'), place);
+}

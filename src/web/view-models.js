@@ -1,0 +1,87 @@
+// Published models: versions, figures, and which one is the champion.
+
+import { get, putJson, download, seg } from './api.js';
+import { h, put } from './dom.js';
+import { show } from './router.js';
+import { action, problemBox } from './problem.js';
+import { table, facts } from './table.js';
+import { testAccuracy } from './job-parts.js';
+import { CHAMPION, isGender, genderNote } from './model-parts.js';
+import { percent, score, when, count } from './format.js';
+import { curlPredict, command } from './shell.js';
+
+export async function models({ signal }) {
+  const { items } = await get('/models', signal);
+  return h('div', null,
+    h('h1', null, 'Models'),
+    items.length
+      ? items.map((model) => modelSection(model, signal))
+      : h('p', { class: 'muted' }, 'None yet: a job that succeeds publishes one under its data set’s task.'));
+}
+
+function modelSection(model, signal) {
+  const place = h('div');
+  const classes = model.versions[0]?.classes ?? [];
+  return h('section', null,
+    h('div', { class: 'section-head' }, h('h2', null, model.name), h('a', { href: `#/predict?model=${seg(model.name)}` }, 'Predict')),
+    h('p', { class: 'muted' }, `Classes: ${classes.join(', ')}`),
+    isGender(model.name, classes) && genderNote(),
+    place,
+    versions(model, place),
+    h('details', { ontoggle: (event) => event.target.open && details(event.target.lastElementChild, model, signal) }, h('summary', null, 'Network, split and preprocessing'), h('div')),
+    h('details', null, h('summary', null, 'Predict with curl'), command(curlPredict(model.name))));
+}
+
+function versions(model, place) {
+  const named = (version) => Object.entries(model.aliases).filter(([, number]) => number === version.version).map(([alias]) => alias);
+  return table([
+    { head: 'Version', cell: (version) => [`version ${version.version}`, named(version).map((alias) => [' ', h('span', { class: 'badge succeeded' }, alias)])] },
+    { head: 'Validation accuracy', number: true, cell: ({ metrics }) => percent(metrics.validation?.validation_accuracy) },
+    { head: 'Validation F1', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1) },
+    { head: 'Test accuracy', number: true, cell: ({ metrics }) => testAccuracy(metrics.test) },
+    { head: 'Test F1', number: true, cell: ({ metrics }) => score(metrics.test?.f1) },
+    { head: 'Published', number: true, cell: (version) => when(version.created_at) },
+    { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
+    { head: '', cell: (version) => h('div', { class: 'actions tight' },
+      model.aliases[CHAMPION] !== version.version && action('Make champion', () => crown(model, version), { place, kind: 'small' }),
+      action('Weights', () => weights(model, version), { place, kind: 'small' })) },
+  ], model.versions, { caption: `Versions of ${model.name}` });
+}
+
+/// The server loads and checks the version before the alias moves; a 409 says why it did not.
+async function crown(model, version) {
+  await putJson(`/models/${seg(model.name)}/aliases/${CHAMPION}`, { version: version.version });
+  await show();
+}
+
+function weights(model, { version }) {
+  return download(`/models/${seg(model.name)}/versions/${version}/weights`, `${model.name}-${version}.safetensors`, { accept: '*/*' });
+}
+
+async function details(place, model, signal) {
+  if (place.childElementCount) return;
+  try {
+    put(place, facts(await describe(model, signal)));
+  } catch (error) {
+    if (!signal.aborted) put(place, problemBox(error));
+  }
+}
+
+async function describe(model, signal) {
+  const version = model.aliases[CHAMPION] ?? model.versions[0].version;
+  const { manifest, weights_sha256: sha } = await get(`/models/${seg(model.name)}/versions/${version}`, signal);
+  const { split, preprocess } = manifest;
+  return [
+    ['Version', String(version)],
+    ['Network', manifest.network],
+    ['Input', `${preprocess.size} × ${preprocess.size}, ${preprocess.fit}`],
+    ['Labels trained with', count(split.labelled)],
+    ['Images used without label', count(split.unlabelled)],
+    ['Validation images', count(split.validation)],
+    ['Test images', count(split.test)],
+    ['Algorithm', manifest.config.algorithm],
+    ['Seed', String(manifest.config.seed)],
+    ['Data set’s hash', h('code', { class: 'break' }, manifest.dataset_hash)],
+    ['SHA-256 of the weights', h('code', { class: 'break' }, sha)],
+  ];
+}

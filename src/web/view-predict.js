@@ -1,0 +1,168 @@
+// Drop images, see what a model says of them.
+
+import { get, send, seg } from './api.js';
+import { h, put, announce } from './dom.js';
+import { field, select } from './form.js';
+import { problemBox } from './problem.js';
+import { isGender, genderNote } from './model-parts.js';
+import { resultCard } from './predict-card.js';
+import { percent, milliseconds, plural, count } from './format.js';
+import { curlPredict, command } from './shell.js';
+
+// Well inside the server's default limits of 64 images and 64 MiB a request.
+const BATCH_IMAGES = 16;
+const BATCH_BYTES = 32 * 1024 * 1024;
+
+export async function predict({ query, signal }) {
+  const { items } = await get('/models', signal);
+  if (!items.length) {
+    return h('div', null, h('h1', null, 'Predict'), h('p', null, 'No model is published yet. A ', h('a', { href: '#/jobs/new' }, 'job'), ' that succeeds publishes one.'));
+  }
+  const options = choices(items);
+  const model = field('Model', select(options.map(({ value, text }) => [value, text]), wanted(options, query.get('model'))));
+  const slider = h('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0.5 });
+  const sliderValue = h('output', null);
+  const threshold = field(['Abstain below ', sliderValue], slider, 'Where the largest probability is smaller, take the answer for undecided');
+  const note = h('div');
+  const trouble = h('div');
+  const status = h('p', { class: 'muted', role: 'status' });
+  const grid = h('ul', { class: 'results' });
+  const curlPlace = h('div');
+  const cards = [];
+
+  const settle = () => {
+    put(sliderValue, percent(Number(slider.value), 0));
+    cards.forEach((card) => card.settle(Number(slider.value)));
+  };
+  slider.addEventListener('input', settle);
+
+  const describe = () => {
+    const { name, classes } = options.find((option) => option.value === model.input.value);
+    put(note, isGender(name, classes) && genderNote());
+    put(curlPlace, command(curlPredict(model.input.value)));
+  };
+  // What the model before still answers is of no interest once another is chosen.
+  let chosen = new AbortController();
+  model.input.addEventListener('change', () => {
+    describe();
+    chosen.abort();
+    chosen = new AbortController();
+    if (cards.length) ask([...cards]);
+  });
+
+  function add(files) {
+    const fresh = [...files].map((file) => resultCard(file, signal));
+    if (!fresh.length) return;
+    cards.unshift(...fresh);
+    grid.prepend(...fresh.map((card) => card.node));
+    clear.hidden = false;
+    ask(fresh);
+  }
+
+  let asking = 0;
+  async function ask(asked) {
+    asking += 1;
+    const mine = asking;
+    const still = AbortSignal.any([signal, chosen.signal]);
+    put(trouble);
+    asked.forEach((card) => card.wait());
+    const sum = { total_ms: 0, decode_ms: 0, queue_ms: 0, inference_ms: 0 };
+    try {
+      let answered;
+      for (const batch of batches(asked)) {
+        put(status, `Asking about ${plural(asked.length, 'image')}…`);
+        answered = await classify(model.input.value, batch, Number(slider.value), still);
+        batch.forEach((card, i) => card.show(answered.results[i], Number(slider.value)));
+        for (const name of Object.keys(sum)) sum[name] += answered.timings[name] ?? 0;
+      }
+      if (mine === asking) put(status, timings(asked.length, answered, sum));
+      announce(`${plural(asked.length, 'image')} classified`);
+    } catch (error) {
+      if (still.aborted) return;
+      put(status);
+      put(trouble, problemBox(error));
+      asked.forEach((card) => card.stop());
+    }
+  }
+
+  const clear = h('button', { type: 'button', hidden: true, onclick: () => {
+    cards.splice(0).forEach((card) => card.free());
+    put(grid);
+    put(status);
+    put(trouble);
+    clear.hidden = true;
+  } }, 'Clear');
+
+  describe();
+  settle();
+  addEventListener('paste', (event) => add(event.clipboardData?.files ?? []), { signal });
+  return h('div', null,
+    h('h1', null, 'Predict'),
+    h('div', { class: 'inline-fields' }, model.node, threshold.node),
+    note, dropZone(add), trouble,
+    h('div', { class: 'section-head' }, status, clear),
+    grid,
+    h('details', null, h('summary', null, 'The same with curl'), curlPlace));
+}
+
+/// Aliases first, the champion before all; then every version.
+function choices(models) {
+  return models.flatMap((model) => {
+    const { name, aliases } = model;
+    const option = (value, text, number) => ({ value, text, name, classes: model.versions.find(({ version }) => version === number)?.classes });
+    const others = Object.entries(aliases).filter(([alias]) => alias !== 'champion');
+    return [
+      ...('champion' in aliases ? [option(name, `${name} – champion (version ${aliases.champion})`, aliases.champion)] : []),
+      ...others.map(([alias, number]) => option(`${name}@${alias}`, `${name}@${alias} (version ${number})`, number)),
+      ...model.versions.map(({ version }) => option(`${name}:${version}`, `${name}:${version}`, version)),
+    ];
+  });
+}
+
+const wanted = (options, text) => (options.some(({ value }) => value === text) ? text : options[0].value);
+
+function batches(cards) {
+  const list = [];
+  let size = Infinity;
+  for (const card of cards) {
+    if (size + card.file.size > BATCH_BYTES || list.at(-1).length >= BATCH_IMAGES) {
+      list.push([]);
+      size = 0;
+    }
+    list.at(-1).push(card);
+    size += card.file.size;
+  }
+  return list;
+}
+
+async function classify(model, cards, threshold, signal) {
+  const body = new FormData();
+  for (const { file } of cards) body.append('image', file, file.name || 'pasted');
+  const response = await send('POST', `/predict?model=${seg(model)}&threshold=${threshold}`, { body, signal });
+  return response.json();
+}
+
+function timings(images, { model }, sum) {
+  return `${plural(images, 'image')} by ${model.name}:${model.version} in ${milliseconds(sum.total_ms)}`
+    + ` (decoding ${milliseconds(sum.decode_ms)}, waiting ${milliseconds(sum.queue_ms)}, network ${milliseconds(sum.inference_ms)}), ${count(Math.round((images * 1000) / Math.max(sum.total_ms, 0.001)))} images/s`;
+}
+
+function dropZone(add) {
+  const input = h('input', { type: 'file', multiple: true, accept: 'image/jpeg,image/png,image/webp', class: 'visually-hidden', onchange: () => {
+    add(input.files);
+    // The same file may be chosen again.
+    input.value = '';
+  } });
+  const zone = h('label', { class: 'drop' }, input, h('strong', null, 'Choose images'), ' or drop them here, or paste one', h('span', { class: 'hint' }, 'JPEG, PNG or WebP. They are classified and not kept.'));
+  const over = (on) => (event) => {
+    event.preventDefault();
+    zone.classList.toggle('over', on);
+  };
+  zone.addEventListener('dragover', over(true));
+  zone.addEventListener('dragleave', over(false));
+  zone.addEventListener('drop', (event) => {
+    over(false)(event);
+    add(event.dataTransfer.files);
+  });
+  return zone;
+}
