@@ -30,9 +30,10 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct LogArgs {
-    /// Which log lines are written, for example `debug` or `mixmatch=debug,warn`.
-    #[arg(long, global = true, env = "MIXMATCH_LOG", default_value = "mixmatch=info,warn", hide_env_values = true)]
-    log: String,
+    /// Which log lines are written, for example `debug` or `mixmatch=debug,warn`. [default: mixmatch=info,warn;
+    /// for demo: warn, as it tells its own story]
+    #[arg(long, global = true, env = "MIXMATCH_LOG", hide_env_values = true)]
+    log: Option<String>,
     /// How log lines are written.
     #[arg(long, global = true, env = "MIXMATCH_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -98,7 +99,8 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     if let Command::Work = cli.command {
         return crate::worker::child::main();
     }
-    if let Err(error) = start_log(&cli.log) {
+    let usual = if matches!(cli.command, Command::Demo(_)) { "warn" } else { "mixmatch=info,warn" };
+    if let Err(error) = start_log(&cli.log, usual) {
         eprintln!("mixmatch: {error}");
         return ExitCode::from(2);
     }
@@ -134,9 +136,10 @@ fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     result
 }
 
-fn start_log(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| anyhow::anyhow!("--log {:?} cannot be understood: {error}", args.log))?;
+fn start_log(args: &LogArgs, usual: &str) -> anyhow::Result<()> {
+    let wanted = args.log.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::try_new(wanted)
+        .map_err(|error| anyhow::anyhow!("--log {wanted:?} cannot be understood: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

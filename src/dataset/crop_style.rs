@@ -15,8 +15,14 @@ const FEWEST: usize = 20;
 /// Width and height of an image, pixels.
 pub(super) type Size = (u32, u32);
 
-/// What is measured of a size.
-const MEASURES: [(&str, fn(Size) -> f64); 3] = [
+/// Something measured of a size, and its name.
+type Measure = (&'static str, fn(Size) -> f64);
+
+/// A labelled sample and its size.
+type Row<'a> = (&'a Sample, Size);
+
+/// What is measured.
+const MEASURES: [Measure; 3] = [
     ("width", |(width, _)| f64::from(width)),
     ("height", |(_, height)| f64::from(height)),
     ("aspect ratio", |(width, height)| f64::from(width) / f64::from(height.max(1))),
@@ -25,11 +31,11 @@ const MEASURES: [(&str, fn(Size) -> f64); 3] = [
 /// Looks at all labelled samples, and within each value of every column with 2 to 50 values; `sizes[i]` is
 /// the size of `manifest.samples[i]`.
 pub(super) fn warnings(manifest: &Manifest, sizes: &[Size]) -> Vec<Warning> {
-    let labelled: Vec<(&Sample, Size)> =
+    let labelled: Vec<Row<'_>> =
         manifest.samples.iter().zip(sizes.iter().copied()).filter(|(sample, _)| sample.label.is_some()).collect();
     let mut warnings = Vec::new();
     warnings.extend(telling(manifest, &labelled, "over the whole data set"));
-    let mut columns: BTreeMap<&str, BTreeMap<&str, Vec<(&Sample, Size)>>> = BTreeMap::new();
+    let mut columns: BTreeMap<&str, BTreeMap<&str, Vec<Row<'_>>>> = BTreeMap::new();
     for &(sample, size) in &labelled {
         for (column, value) in &sample.attributes {
             columns.entry(column).or_default().entry(value).or_default().push((sample, size));
@@ -45,7 +51,7 @@ pub(super) fn warnings(manifest: &Manifest, sizes: &[Size]) -> Vec<Warning> {
 }
 
 /// The most telling measure of these rows, if it tells enough.
-fn telling(manifest: &Manifest, rows: &[(&Sample, Size)], place: &str) -> Option<Warning> {
+fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning> {
     let mut most: Option<(f64, &str, &str)> = None;
     for (index, class) in manifest.classes.iter().enumerate() {
         for (name, measure) in MEASURES {

@@ -102,6 +102,7 @@ fn sheet(images: &[Drawn]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imaging::{self, DecodeLimits};
     use std::collections::BTreeMap;
     use std::io::Read;
 
@@ -140,7 +141,7 @@ mod tests {
             let mut bytes = Vec::new();
             archive.by_name(&drawn.name).unwrap().read_to_end(&mut bytes).unwrap();
             assert_eq!(bytes, drawn.bytes);
-            assert_eq!(image::load_from_memory(&bytes).unwrap().width(), SIDE);
+            assert_eq!(imaging::decode(&bytes, &DecodeLimits::default()).unwrap().width(), SIDE);
         }
         let (train_rows, test_rows) = (rows(&upload.train), rows(&upload.test));
         assert_eq!((train_rows.len(), test_rows.len()), (8, 4));

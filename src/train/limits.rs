@@ -8,7 +8,7 @@ pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) 
     let mut problems = ranges(config);
     if let Err(error) = config.network.parse::<WrnShape>() {
         problems.push(FieldProblem::new("network", "unknown_network", error.to_string()));
-    } else if config.size % 4 != 0 {
+    } else if !config.size.is_multiple_of(4) {
         // Two stride-2 groups: another size would work, but lose a row and a column on the way.
         problems.push(FieldProblem::new("size", "invalid_value", "size must be a multiple of 4"));
     }

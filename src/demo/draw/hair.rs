@@ -81,7 +81,6 @@ impl Painter<'_> {
             Hair::Bald => {
                 let shine = Shape::ellipse([shift + person.light[0] * 0.3, -0.78], [0.22, 0.1]);
                 self.flat(&shine, mix(person.skin, [1.0; 3], 0.6), 0.4, 4.0);
-                return;
             }
             Hair::Cropped => {
                 let line = -0.62;
@@ -109,7 +108,7 @@ impl Painter<'_> {
                 self.hair(&cap);
             }
             Hair::Parted | Hair::Long => {
-                let side = if person.grain % 2 == 0 { 1.0 } else { -1.0 };
+                let side = if person.grain.is_multiple_of(2) { 1.0 } else { -1.0 };
                 let part = side * 0.3 * w + shift;
                 let fall = if person.hair == Hair::Long { 0.55 } else { 0.05 };
                 let mut inner = vec![

@@ -166,7 +166,7 @@ impl Painter<'_> {
             self.within(&rim, &shape, CRISP, |p| (person.lit(pale, p), 0.8));
         }
         if let Some(height) = mask.valve {
-            let side = if person.grain % 3 == 0 { 0.0 } else { 0.24 };
+            let side = if person.grain.is_multiple_of(3) { 0.0 } else { 0.24 };
             let middle = [tip[0] + side, height];
             self.flat(&Shape::ellipse(middle, [0.15, 0.13]), times([0.85, 0.86, 0.88], 0.95), 1.0, CRISP);
             self.flat(&Shape::ellipse(middle, [0.1, 0.08]), times([0.85, 0.86, 0.88], 0.62), 1.0, CRISP);
