@@ -14,7 +14,7 @@ use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{Upload, receive, too_large};
-use crate::dataset::{Counts, ImportLimits, ImportReport, ImportRequest, RejectedRow, Warning, import};
+use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
 use crate::store::{DatasetRow, NewDataset};
 
 /// Rejected rows that stand in an answer; `GET /datasets/{id}/report` has all of them.
@@ -146,10 +146,11 @@ async fn keep(app: &App, id: Uuid, upload: Upload) -> Result<(), Problem> {
     let limits = ImportLimits { image: app.config.limits.image, ..ImportLimits::default() };
     let (name, target) = (upload.name.clone(), destination.clone());
     let started = std::time::Instant::now();
-    let (imported, task) = tokio::task::spawn_blocking(move || {
-        let request = upload.request();
-        // The upload's files live until here.
-        import(&request, &limits, &target, &|_| {}).map(|imported| (imported, upload.task.clone()))
+    let task = upload.request.task.clone();
+    let imported = tokio::task::spawn_blocking(move || {
+        // All of it is moved in here: its files live until the import is done with them.
+        let upload = upload;
+        import(&upload.request, &limits, &target, &|_| {})
     })
     .await
     .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
@@ -170,21 +171,6 @@ async fn remove(directory: PathBuf) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(path = %directory.display(), %error, "a data set's directory could not be removed");
-    }
-}
-
-impl Upload {
-    fn request(&self) -> ImportRequest {
-        ImportRequest {
-            task: self.task.clone(),
-            images: self.images.clone(),
-            train: self.train.clone(),
-            test: self.test.clone(),
-            image_column: self.image_column.clone(),
-            label_column: self.label_column.clone(),
-            group_column: self.group_column.clone(),
-            strict: self.strict,
-        }
     }
 }
 

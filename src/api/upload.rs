@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::predict::form_problem;
 use super::problem::{Problem, ProblemItem};
+use crate::dataset::ImportRequest;
 
 /// Text fields are names and words; longer ones are refused.
 const TEXT_BYTES: usize = 1024;
@@ -25,22 +26,8 @@ const FILE_FIELDS: [&str; 3] = ["images", "train", "test"];
 pub struct Upload {
     /// The data set's name.
     pub name: String,
-    /// What the labels mean: `gender`, `mask`, any word.
-    pub task: String,
-    /// The ZIP of images.
-    pub images: PathBuf,
-    /// The training sheet.
-    pub train: PathBuf,
-    /// The test sheet.
-    pub test: Option<PathBuf>,
-    /// The column with the image's name, where it is not found by itself.
-    pub image_column: Option<String>,
-    /// The column with the label.
-    pub label_column: Option<String>,
-    /// The column that says what belongs together (a person).
-    pub group_column: Option<String>,
-    /// Refuse the whole data set if any row is bad.
-    pub strict: bool,
+    /// What to import.
+    pub request: ImportRequest,
     _directory: TempDir,
 }
 
@@ -113,18 +100,11 @@ impl Arrived {
         let (image_column, label_column, group_column) =
             (column("image_column"), column("label_column"), column("group_column"));
         match (name, task, images, train) {
-            (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => Ok(Upload {
-                name,
-                task,
-                images,
-                train,
-                test,
-                image_column,
-                label_column,
-                group_column,
-                strict,
-                _directory: directory,
-            }),
+            (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => {
+                let request =
+                    ImportRequest { task, images, train, test, image_column, label_column, group_column, strict };
+                Ok(Upload { name, request, _directory: directory })
+            }
             _ => Err(Problem::invalid(format!("{} fields of the form are wrong", self.errors.len()))
                 .with_errors(self.errors)),
         }

@@ -1,7 +1,7 @@
 //! Serving: models in memory, decoding and batching of requests, answers.
 //!
 //! Threads: callers are async; images are decoded on a rayon pool of the room's own; one compute thread,
-//! the [`engine`], owns every loaded model and is the only one that runs them (each thread that enters
+//! the `engine`, owns every loaded model and is the only one that runs them (each thread that enters
 //! libtorch gets an OpenMP pool of its own, and those would fight). Loading happens on a thread that lives
 //! only as long. Nothing here blocks the async executor, reads the database or knows HTTP.
 

@@ -39,7 +39,7 @@ impl Mixup {
 }
 
 impl Pairing {
-    /// λ'·x + (1 − λ')·x[partner] along the first dimension; any shape `[N, …]`.
+    /// λ'·x + (1 − λ')·x\[partner\] along the first dimension; any shape `[N, …]`.
     ///
     /// # Errors
     /// libtorch's.
