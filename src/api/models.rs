@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio_util::io::ReaderStream;
@@ -15,6 +15,7 @@ use super::extract::{Json, Path};
 use super::page::Page;
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
+use crate::report::Card;
 use crate::serving::ModelFiles;
 use crate::store::{ModelRow, VersionRow};
 
@@ -101,12 +102,40 @@ pub async fn version(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<VersionDetail>, Problem> {
     let row = app.store.version(&name, number(&version)?).await?;
-    let path = app.store.artifact(&row.manifest_sha256);
-    let text = tokio::fs::read(&path).await.map_err(|error| Problem::bug("the model's description is gone", &error))?;
-    let manifest = serde_json::from_slice(&text)
-        .map_err(|error| Problem::bug("the model's description cannot be read", &error))?;
+    let manifest = manifest(&app, &row).await?;
     let weights_sha256 = row.weights_sha256.clone();
     Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256 }))
+}
+
+/// `model.json` of a version, as whatever can be read from it.
+async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -> Result<T, Problem> {
+    let path = app.store.artifact(&row.manifest_sha256);
+    let text = tokio::fs::read(&path).await.map_err(|error| Problem::bug("the model's description is gone", &error))?;
+    serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
+}
+
+/// The model card: intended and out-of-scope use, data, figures with intervals, per group.
+///
+/// Markdown, or JSON where `Accept` asks for `application/json`.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses(
+        (status = 200, description = "The card", content((String = "text/markdown"), (Card = "application/json"))),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn card(
+    State(app): State<AppState>,
+    Path((name, version)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = app.store.version(&name, number(&version)?).await?;
+    let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    Ok(if accept.contains("application/json") {
+        axum::Json(card).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+    })
 }
 
 /// The weights of a version, as safetensors.

@@ -40,6 +40,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
         .routes(routes!(models::version))
+        .routes(routes!(models::card))
         .routes(routes!(health::metrics))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.request_timeout))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Golden;
 use crate::imaging::Preprocess;
@@ -22,6 +23,9 @@ pub struct ModelManifest {
     pub classes: Vec<String>,
     /// How an image becomes the network's input.
     pub preprocess: Preprocess,
+    /// T of softmax(logits / T), fitted on the validation split (Guo et al. 2017, arXiv 1706.04599).
+    #[serde(default = "uncalibrated")]
+    pub temperature: f64,
     /// The fully resolved configuration of the run.
     pub config: serde_json::Value,
     /// Content hash of the data set that it learned from.
@@ -38,8 +42,12 @@ pub struct ModelManifest {
     pub golden: Golden,
 }
 
+fn uncalibrated() -> f64 {
+    1.0
+}
+
 /// Images in each part of a run's split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SplitSizes {
     /// Labels trained with.
     pub labelled: usize,
@@ -74,6 +82,9 @@ impl ModelManifest {
             let found = manifest.format_version;
             return Err(fail(format!("format version {found}, this build reads {FORMAT_VERSION}")));
         }
+        if !(manifest.temperature.is_finite() && manifest.temperature > 0.0) {
+            return Err(fail(format!("temperature {}, a positive number is needed", manifest.temperature)));
+        }
         if manifest.classes.len() < 2 {
             return Err(fail(format!("{} classes, at least 2 are needed", manifest.classes.len())));
         }
@@ -104,6 +115,7 @@ mod tests {
             network: "wrn-10-1".into(),
             classes: vec!["a".into(), "b".into()],
             preprocess: Preprocess { size: 32, fit: Fit::Stretch },
+            temperature: 1.5,
             config: serde_json::json!({"seed": 1}),
             dataset_hash: "h".into(),
             split: SplitSizes::default(),

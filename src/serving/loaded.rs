@@ -47,6 +47,7 @@ pub(super) struct Loaded {
     weights: Weights,
     device: Device,
     size: i64,
+    temperature: f64,
 }
 
 impl Loaded {
@@ -65,7 +66,13 @@ impl Loaded {
         let shape = manifest.network.parse::<WrnShape>().map_err(unusable)?;
         let network = Box::new(Wrn::new(shape, manifest.classes.len() as i64, precision.kind));
         let weights = file::load(network.as_ref(), &files.weights, device).map_err(unusable)?;
-        let loaded = Self { network, weights, device, size: i64::from(manifest.preprocess.size) };
+        let loaded = Self {
+            network,
+            weights,
+            device,
+            size: i64::from(manifest.preprocess.size),
+            temperature: manifest.temperature,
+        };
         loaded.check(name, &manifest, precision.kind == Kind::BFloat16)?;
         Ok((loaded, manifest))
     }
@@ -100,9 +107,35 @@ impl Loaded {
     pub fn probabilities(&self, pixels: &[u8], count: usize) -> Result<Vec<Vec<f32>>, ServingError> {
         let _no_grad = tch::no_grad_guard();
         let run = || -> Result<Vec<Vec<f32>>, NnError> {
-            let probabilities = self.forward(pixels, count)?.f_softmax(-1, Kind::Float)?;
+            let logits = self.forward(pixels, count)?.f_div_scalar(self.temperature)?;
+            let probabilities = logits.f_softmax(-1, Kind::Float)?;
             Ok(Vec::<Vec<f32>>::try_from(probabilities)?)
         };
         run().map_err(|e| ServingError::Inference(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn the_temperature_divides_the_logits() {
+        let with = |temperature: f64| {
+            let network = Box::new(Wrn::new("wrn-10-1".parse().unwrap(), 2, Kind::Float));
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
+            let loaded = Loaded { network, weights, device: Device::Cpu, size: 16, temperature };
+            let (pixels, count) = Golden::images(1, 16);
+            let rows = loaded.probabilities(&pixels, count).unwrap();
+            rows.iter().map(|row| (row[0] / row[1]).ln()).collect::<Vec<_>>()
+        };
+        let (plain, halved) = (with(1.0), with(2.0));
+        assert!(plain.iter().any(|odds| odds.abs() > 1e-3), "the network says nothing: {plain:?}");
+        for (plain, halved) in plain.iter().zip(&halved) {
+            assert!((plain - 2.0 * halved).abs() < 1e-3 * plain.abs().max(0.1), "{plain} {halved}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a set of weights answers to a list of images.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::data::Images;
 use super::error::TrainError;
@@ -14,6 +14,8 @@ const BATCH: usize = 256;
 /// Answers to labelled images.
 #[derive(Debug)]
 pub struct Evaluation {
+    /// Logits of each image.
+    pub logits: Vec<Vec<f32>>,
     /// Answered class of each image.
     pub answers: Vec<usize>,
     /// True and answered classes, counted.
@@ -35,7 +37,7 @@ pub fn evaluate(
     classes: usize,
 ) -> Result<Evaluation, TrainError> {
     let _no_grad = tch::no_grad_guard();
-    let mut answers = Vec::with_capacity(indices.len());
+    let (mut all_logits, mut answers) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
     let mut loss = 0.0;
     for (rows, truth) in indices.chunks(BATCH).zip(labels.chunks(BATCH)) {
         let logits = network.forward(weights, &network_input(&images.gather(rows)?)?, Mode::Eval)?;
@@ -44,8 +46,9 @@ pub fn evaluate(
         let truth = Tensor::from_slice(&truth).f_to_device(logits.device())?.f_view([-1, 1])?;
         loss -= log_probabilities.f_gather(1, &truth, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
         let most = Vec::<i64>::try_from(log_probabilities.f_argmax(1, false)?)?;
+        all_logits.extend(Vec::<Vec<f32>>::try_from(logits.f_to_device(Device::Cpu)?)?);
         answers.extend(most.into_iter().map(|class| class as usize));
     }
     let confusion = Confusion::new(classes, labels, &answers);
-    Ok(Evaluation { answers, confusion, loss: loss / indices.len().max(1) as f64 })
+    Ok(Evaluation { logits: all_logits, answers, confusion, loss: loss / indices.len().max(1) as f64 })
 }

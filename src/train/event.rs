@@ -169,7 +169,29 @@ pub struct TestMetrics {
     pub f1: f64,
     /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
-    /// The class that `f1` speaks of.
+    /// How many answers of the positive class are right.
+    #[serde(default)]
+    pub precision: f64,
+    /// How many images of the positive class are found.
+    #[serde(default)]
+    pub recall: f64,
+    /// Area under the ROC curve of the positive class against the rest; absent where one side is empty.
+    #[serde(default)]
+    pub roc_auc: Option<f64>,
+    /// T of softmax(logits / T), fitted on the validation split (arXiv 1706.04599); predictions use it. 1 where
+    /// that split is smaller than 50 images.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// Expected calibration error over 15 bins, with that temperature.
+    #[serde(default)]
+    pub calibration_error: f64,
+    /// The same without it, T = 1.
+    #[serde(default)]
+    pub calibration_error_raw: f64,
+    /// What a `threshold` at predict would cost and gain on these images.
+    #[serde(default)]
+    pub abstention: Vec<Abstention>,
+    /// The class that `f1`, `precision`, `recall` and `roc_auc` speak of.
     pub positive_class: String,
     /// Mean cross-entropy (nats).
     pub loss: f64,
@@ -177,6 +199,21 @@ pub struct TestMetrics {
     pub confusion: Vec<Vec<u64>>,
     /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %.
     pub groups: Vec<GroupAccuracy>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What withholding the answers below a threshold does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Abstention {
+    /// The least largest probability of an answer that is given.
+    pub threshold: f64,
+    /// Share of the images that are still answered.
+    pub coverage: f64,
+    /// Share of right answers among them; absent where none is left.
+    pub accuracy: Option<f64>,
 }
 
 /// Accuracy on the test images that share one value of an attribute.

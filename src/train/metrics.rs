@@ -52,6 +52,16 @@ impl Confusion {
         ratio(2 * true_positive, self.true_counts()[class] + self.answer_counts()[class])
     }
 
+    /// TP / (TP + FP) of `class`: how many of its answers are right; 0 without such answers.
+    pub fn precision(&self, class: usize) -> f64 {
+        ratio(self.counts[class][class], self.answer_counts()[class])
+    }
+
+    /// TP / (TP + FN) of `class`: how many of its images are found; 0 without such images.
+    pub fn recall(&self, class: usize) -> f64 {
+        ratio(self.counts[class][class], self.true_counts()[class])
+    }
+
     /// Unweighted mean of the classes' F1.
     pub fn f1_macro(&self) -> f64 {
         let classes = self.counts.len();
@@ -85,18 +95,6 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Wilson's score interval of `right` out of `total` at 95 % (Wilson 1927); `[0, 1]` without images.
-pub fn wilson(right: u64, total: u64) -> [f64; 2] {
-    if total == 0 {
-        return [0.0, 1.0];
-    }
-    let (z, n, p) = (1.959_963_985_f64, total as f64, right as f64 / total as f64);
-    let centre = p + z * z / (2.0 * n);
-    let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + z * z / n;
-    [((centre - spread) / scale).max(0.0), ((centre + spread) / scale).min(1.0)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +108,7 @@ mod tests {
         assert_eq!(confusion.counts(), [vec![3, 1], vec![2, 4]]);
         assert!((confusion.accuracy() - 0.7).abs() < 1e-12);
         assert!((confusion.f1(0) - 6.0 / 9.0).abs() < 1e-12);
+        assert!((confusion.precision(0) - 0.6).abs() < 1e-12 && (confusion.recall(0) - 0.75).abs() < 1e-12);
         assert!((confusion.f1_macro() - (6.0 / 9.0 + 8.0 / 11.0) / 2.0).abs() < 1e-12);
         assert!((confusion.balanced_accuracy() - (0.75 + 4.0 / 6.0) / 2.0).abs() < 1e-12);
         assert_eq!(confusion.collapse(), None);
@@ -122,14 +121,5 @@ mod tests {
         assert_eq!((class, answered, share), (1, 1.0, 0.5));
         let rare: Vec<usize> = (0..100).map(|i| usize::from(i >= 3)).collect();
         assert_eq!(Confusion::new(2, &rare, &[1; 100]).collapse(), None);
-    }
-
-    #[test]
-    fn wilson_intervals_match_the_textbook() {
-        // 8 of 10: .490 to .943 (Agresti & Coull 1998, score interval).
-        let [low, high] = wilson(8, 10);
-        assert!((low - 0.4902).abs() < 5e-4 && (high - 0.9433).abs() < 5e-4, "{low} {high}");
-        assert_eq!(wilson(0, 0), [0.0, 1.0]);
-        assert!(wilson(10, 10)[1] <= 1.0);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tch::Device;
 
+use super::calibration;
 use super::config::TrainConfig;
 use super::data::Images;
 use super::error::TrainError;
@@ -12,11 +13,11 @@ use super::evaluate::{Evaluation, evaluate};
 use super::event::{EpochMetrics, Event, GroupAccuracy, LogLevel, Phase, TestMetrics};
 use super::export::export;
 use super::learner::{Learner, learning_rate};
-use super::metrics::wilson;
 use super::progress::{EpochSums, Pace, finite};
 use crate::dataset::{Manifest, PackedImages, Split, SplitSpec, split};
 use crate::model::{FORMAT_VERSION, ModelManifest, SplitSizes};
 use crate::nn::{Weights, device};
+use crate::statistics::{auc, wilson};
 
 /// Labelled training images that are evaluated each epoch.
 const TRAIN_SAMPLE: usize = 1000;
@@ -60,13 +61,15 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     emit(Event::Phase { phase: Phase::Training });
     let best = train(&setting, stop, emit)?;
     refuse_collapse(&setting, &best)?;
+    let truth = setting.truth(&setting.split.validation);
+    let temperature = calibration::fit_temperature(&best.validation.logits, &truth);
 
     let test = if setting.split.test.is_empty() {
         info(emit, "the data set has no test sheet: no test figures".to_owned());
         None
     } else {
         emit(Event::Phase { phase: Phase::Evaluating });
-        let test = test_metrics(&setting, &best)?;
+        let test = test_metrics(&setting, &best, temperature)?;
         emit(Event::Test(test.clone()));
         Some(test)
     };
@@ -79,6 +82,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         network: config.network.clone(),
         classes: manifest.classes.clone(),
         preprocess: config.preprocess(),
+        temperature,
         config: serde_json::to_value(config).unwrap_or_default(),
         dataset_hash: manifest.content_hash.clone(),
         split: sizes(&setting.split),
@@ -223,7 +227,7 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
 }
 
 /// The test split, once, with the chosen weights.
-fn test_metrics(setting: &Setting<'_>, best: &Best) -> Result<TestMetrics, TrainError> {
+fn test_metrics(setting: &Setting<'_>, best: &Best, temperature: f64) -> Result<TestMetrics, TrainError> {
     let (config, classes) = (setting.input.config, &setting.manifest.classes);
     let precision = device::precision(config.precision, setting.input.device);
     let network = super::learner::build_network(&config.network, classes.len(), precision.kind)?;
@@ -232,6 +236,12 @@ fn test_metrics(setting: &Setting<'_>, best: &Best) -> Result<TestMetrics, Train
     let evaluation = evaluate(network.as_ref(), &best.weights, &setting.images, rows, &truth, classes.len())?;
     let confusion = &evaluation.confusion;
     let positive = config.positive_index(classes);
+    let logits = &evaluation.logits;
+    let scores: Vec<(f64, bool)> = logits
+        .iter()
+        .zip(&truth)
+        .map(|(row, &class)| (calibration::probabilities(row, temperature)[positive], class == positive))
+        .collect();
     Ok(TestMetrics {
         images: confusion.total(),
         best_epoch: best.metrics.epoch,
@@ -240,6 +250,13 @@ fn test_metrics(setting: &Setting<'_>, best: &Best) -> Result<TestMetrics, Train
         balanced_accuracy: confusion.balanced_accuracy(),
         f1: confusion.f1(positive),
         f1_macro: confusion.f1_macro(),
+        precision: confusion.precision(positive),
+        recall: confusion.recall(positive),
+        roc_auc: auc(&scores),
+        temperature,
+        calibration_error: calibration::expected_calibration_error(logits, &truth, temperature),
+        calibration_error_raw: calibration::expected_calibration_error(logits, &truth, 1.0),
+        abstention: calibration::abstention(logits, &truth, temperature),
         positive_class: classes[positive].clone(),
         loss: evaluation.loss,
         confusion: confusion.counts().to_vec(),

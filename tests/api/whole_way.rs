@@ -23,6 +23,7 @@ async fn from_an_archive_to_answers() {
     let test = &job["test"];
     assert!(test["accuracy"].as_f64().unwrap() > 0.85, "{test:#}");
     assert_eq!(test["images"], 60);
+    assert!(test["roc_auc"].as_f64().unwrap() > 0.85 && test["abstention"].as_array().unwrap().len() == 7, "{test:#}");
     assert!(test["groups"].as_array().unwrap().iter().any(|group| group["attribute"] == "artist"), "{test:#}");
 
     check_metrics(&app, &id).await;
@@ -68,6 +69,15 @@ async fn check_model(app: &TestApp) {
     let version = app.json("/models/shape/versions/1").await;
     assert_eq!(version["classes"], json!(["disc", "stripes"]));
     assert_eq!(version["manifest"]["preprocess"]["size"], 32, "{version:#}");
+    let temperature = version["manifest"]["temperature"].as_f64().unwrap();
+    assert!(temperature != 1.0 && version["metrics"]["test"]["temperature"] == temperature, "{version:#}");
+    let card = app.get("/models/shape/versions/1/card").send().await.unwrap();
+    assert!(card.headers()["content-type"].to_str().unwrap().starts_with("text/markdown"));
+    let card = card.text().await.unwrap();
+    assert!(card.starts_with("# shape version 1") && card.contains("artist = 0"), "{card}");
+    let card = app.get("/models/shape/versions/1/card").header("accept", "application/json").send().await.unwrap();
+    assert_eq!(expect(card, 200).await["split"]["labelled"], 40);
+    problem(app.get("/models/shape/versions/9/card").send().await.unwrap(), 404).await;
     let weights = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
     let hash = {
         use sha2::Digest;

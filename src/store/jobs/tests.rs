@@ -58,6 +58,7 @@ impl Fixture {
             network: "wrn-10-1".into(),
             classes: vec!["a".into(), "b".into()],
             preprocess: TrainConfig::default().preprocess(),
+            temperature: 1.0,
             config: serde_json::json!({}),
             dataset_hash: "h".into(),
             split: SplitSizes::default(),

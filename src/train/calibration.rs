@@ -1,0 +1,136 @@
+//! Do the probabilities mean what they say? Temperature scaling, calibration error, and what abstaining buys.
+
+use super::event::Abstention;
+
+/// Fewer validation images than this say too little about calibration: the temperature stays 1.
+const FEWEST: usize = 50;
+
+/// Bins of the expected calibration error, as in Guo et al.
+const BINS: usize = 15;
+
+/// Thresholds whose price and gain are reported.
+const THRESHOLDS: [f64; 7] = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
+
+/// Probabilities softmax(logits / `temperature`) of one image.
+pub fn probabilities(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit - most) / temperature).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// The temperature that minimises the cross-entropy of `logits` (one row an image) against `truth`
+/// (Guo et al. 2017, arXiv 1706.04599 §4.2), between 1/20 and 20. It changes no answer, only how sure it sounds.
+pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
+    if truth.len() < FEWEST {
+        return 1.0;
+    }
+    let loss = |log_temperature: f64| -> f64 {
+        let temperature = log_temperature.exp();
+        let each = logits
+            .iter()
+            .zip(truth)
+            .map(|(row, &class)| -probabilities(row, temperature)[class].max(f64::MIN_POSITIVE).ln());
+        each.sum::<f64>()
+    };
+    // The loss is convex in 1/T, and so has a single minimum in ln T: golden-section search.
+    let ratio = (5f64.sqrt() - 1.0) / 2.0;
+    let (mut low, mut high) = (-(20f64.ln()), 20f64.ln());
+    let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
+    let (mut at_left, mut at_right) = (loss(left), loss(right));
+    while high - low > 1e-3 {
+        if at_left < at_right {
+            (high, right, at_right) = (right, left, at_left);
+            left = high - ratio * (high - low);
+            at_left = loss(left);
+        } else {
+            (low, left, at_left) = (left, right, at_right);
+            right = low + ratio * (high - low);
+            at_right = loss(right);
+        }
+    }
+    f64::midpoint(low, high).exp()
+}
+
+/// The largest probability of each image, and whether that class is the true one.
+fn confidences(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec<(f64, bool)> {
+    let each = logits.iter().zip(truth).map(|(row, &class)| {
+        let all = probabilities(row, temperature);
+        let most = all.iter().copied().fold(0.0, f64::max);
+        (most, all.get(class).is_some_and(|&own| own == most))
+    });
+    each.collect()
+}
+
+/// Expected calibration error over 15 equal bins of the largest probability (Guo et al. §2): the mean
+/// distance between how sure the answers of a bin are and how many of them are right.
+pub fn expected_calibration_error(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> f64 {
+    let mut bins = [(0usize, 0.0, 0usize); BINS];
+    for (confidence, right) in confidences(logits, truth, temperature) {
+        let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+        *bin = (bin.0 + 1, bin.1 + confidence, bin.2 + usize::from(right));
+    }
+    let gaps = bins.iter().map(|&(_, confidence, right)| (confidence - right as f64).abs());
+    gaps.sum::<f64>() / truth.len().max(1) as f64
+}
+
+/// Share of images still answered, and accuracy among them, if answers below a threshold are withheld.
+pub fn abstention(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec<Abstention> {
+    let all = confidences(logits, truth, temperature);
+    let at = |threshold: f64| {
+        let answered: Vec<bool> =
+            all.iter().filter(|(confidence, _)| *confidence >= threshold).map(|(_, right)| *right).collect();
+        let right = answered.iter().filter(|right| **right).count();
+        Abstention {
+            threshold,
+            coverage: answered.len() as f64 / all.len().max(1) as f64,
+            accuracy: (!answered.is_empty()).then(|| right as f64 / answered.len() as f64),
+        }
+    };
+    THRESHOLDS.map(at).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `n` images of two classes whose logits claim `sure` and whose answers are right in `right` of 10 cases.
+    fn images(n: usize, sure: f32, right: usize) -> (Vec<Vec<f32>>, Vec<usize>) {
+        let logit = (sure / (1.0 - sure)).ln();
+        let truth = (0..n).map(|i| usize::from(i % 10 >= right)).collect();
+        (vec![vec![logit, 0.0]; n], truth)
+    }
+
+    #[test]
+    fn the_temperature_makes_an_overconfident_model_say_what_it_reaches() {
+        let (logits, truth) = images(500, 0.99, 8);
+        let temperature = fit_temperature(&logits, &truth);
+        assert!((probabilities(&logits[0], temperature)[0] - 0.8).abs() < 1e-3, "{temperature}");
+        assert!(temperature > 2.0);
+        let (before, after) = (
+            expected_calibration_error(&logits, &truth, 1.0),
+            expected_calibration_error(&logits, &truth, temperature),
+        );
+        assert!((before - 0.19).abs() < 1e-3 && after < 2e-3, "{before} {after}");
+    }
+
+    #[test]
+    fn a_timid_model_is_sharpened_and_a_few_images_change_nothing() {
+        let (logits, truth) = images(500, 0.6, 9);
+        assert!(fit_temperature(&logits, &truth) < 0.5);
+        let (logits, truth) = images(40, 0.99, 8);
+        assert_eq!(fit_temperature(&logits, &truth), 1.0);
+    }
+
+    #[test]
+    fn abstaining_trades_coverage_for_accuracy() {
+        let (mut logits, mut truth) = images(100, 0.97, 10);
+        let (timid, wrong) = images(100, 0.55, 5);
+        logits.extend(timid);
+        truth.extend(wrong);
+        let table = abstention(&logits, &truth, 1.0);
+        assert_eq!((table[0].coverage, table[0].accuracy), (1.0, Some(0.75)));
+        assert_eq!((table[4].coverage, table[4].accuracy), (0.5, Some(1.0)));
+        assert_eq!((table[6].coverage, table[6].accuracy), (0.0, None));
+    }
+}
