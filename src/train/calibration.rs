@@ -21,17 +21,16 @@ pub fn probabilities(logits: &[f32], temperature: f64) -> Vec<f64> {
 
 /// The temperature that minimises the cross-entropy of `logits` (one row an image) against `truth`
 /// (Guo et al. 2017, arXiv 1706.04599 §4.2), between 1/20 and 20. It changes no answer, only how sure it sounds.
+///
+/// The targets are smoothed by the rule of succession, as Platt (1999) did: a validation split without a single
+/// mistake does not prove that there will never be one.
 pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
     if truth.len() < FEWEST {
         return 1.0;
     }
     let loss = |log_temperature: f64| -> f64 {
         let temperature = log_temperature.exp();
-        let each = logits
-            .iter()
-            .zip(truth)
-            .map(|(row, &class)| -probabilities(row, temperature)[class].max(f64::MIN_POSITIVE).ln());
-        each.sum::<f64>()
+        logits.iter().zip(truth).map(|(row, &class)| smoothed_loss(row, class, temperature, truth.len())).sum()
     };
     // The loss is convex in 1/T, and so has a single minimum in ln T: golden-section search.
     let ratio = (5f64.sqrt() - 1.0) / 2.0;
@@ -50,6 +49,14 @@ pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
         }
     }
     f64::midpoint(low, high).exp()
+}
+
+/// Cross-entropy of one image against a target of (n + 1) / (n + C) for its class and 1 / (n + C) for the others.
+fn smoothed_loss(logits: &[f32], class: usize, temperature: f64, images: usize) -> f64 {
+    let all = probabilities(logits, temperature);
+    let whole = (images + all.len()) as f64;
+    let weight = |index: usize| if index == class { images as f64 + 1.0 } else { 1.0 } / whole;
+    all.iter().enumerate().map(|(index, p)| -weight(index) * p.max(f64::MIN_POSITIVE).ln()).sum()
 }
 
 /// The largest probability of each image, and whether that class is the true one.
@@ -105,13 +112,13 @@ mod tests {
     fn the_temperature_makes_an_overconfident_model_say_what_it_reaches() {
         let (logits, truth) = images(500, 0.99, 8);
         let temperature = fit_temperature(&logits, &truth);
-        assert!((probabilities(&logits[0], temperature)[0] - 0.8).abs() < 1e-3, "{temperature}");
+        assert!((probabilities(&logits[0], temperature)[0] - 0.8).abs() < 3e-3, "{temperature}");
         assert!(temperature > 2.0);
         let (before, after) = (
             expected_calibration_error(&logits, &truth, 1.0),
             expected_calibration_error(&logits, &truth, temperature),
         );
-        assert!((before - 0.19).abs() < 1e-3 && after < 2e-3, "{before} {after}");
+        assert!((before - 0.19).abs() < 1e-3 && after < 3e-3, "{before} {after}");
     }
 
     #[test]
@@ -120,6 +127,14 @@ mod tests {
         assert!(fit_temperature(&logits, &truth) < 0.5);
         let (logits, truth) = images(40, 0.99, 8);
         assert_eq!(fit_temperature(&logits, &truth), 1.0);
+    }
+
+    #[test]
+    fn a_split_without_a_mistake_does_not_make_the_model_certain() {
+        let (logits, truth) = images(98, 0.9, 10);
+        // 99 of 100, by the rule of succession.
+        let sure = probabilities(&logits[0], fit_temperature(&logits, &truth))[0];
+        assert!((sure - 0.99).abs() < 1e-3, "{sure}");
     }
 
     #[test]
