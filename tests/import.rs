@@ -162,6 +162,17 @@ fn a_test_picture_in_the_training_sheet_is_not_trained_on() {
 }
 
 #[test]
+fn a_test_sheet_that_is_the_training_sheet_is_refused_row_by_row() {
+    match Upload::new(&six(), SIX, Some(SIX)).import().unwrap_err() {
+        ImportError::Rows { code, rejected, .. } => {
+            assert_eq!(code, "too_few_classes");
+            assert!(rejected.iter().all(|row| row.code == "in_test_too") && rejected.len() == 4, "{rejected:?}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
 fn the_references_sheets_work_as_they_are() {
     // Written by pandas: an unnamed index column, numbers as floats, `Mask Label` or `Gender`.
     for label in ["Mask Label", "Gender"] {

@@ -237,7 +237,14 @@ fn assemble(
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
     let stays = |role: Role| (0..candidates.len()).filter(move |&i| keep[i] && candidates[i].role == role);
     let train: Vec<Candidate> = stays(Role::Train).map(|index| candidates[index].clone()).collect();
-    let classes = rows::classes(&train)?;
+    let classes = rows::classes(&train).map_err(|error| match error {
+        // The rows that were left out may be the reason.
+        ImportError::Invalid { code, detail } if !rejected.is_empty() => {
+            let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
+            ImportError::Rows { code, detail, rejected: rejected.clone() }
+        }
+        error => error,
+    })?;
     let mut hash = Sha256::new();
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for index in stays(Role::Train).chain(stays(Role::Test)) {

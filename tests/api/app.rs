@@ -24,7 +24,7 @@ pub struct TestApp {
 /// The smallest run that goes all the way.
 pub fn tiny_job(dataset: &str) -> Value {
     json!({
-        "dataset": dataset, "preset": "quick", "labelled": 20, "seed": 3, "size": 16, "batch": 8,
+        "dataset": dataset, "preset": "quick", "network": "wrn-10-1", "labelled": 20, "seed": 3, "size": 16, "batch": 8,
         "epochs": 2, "steps_per_epoch": 4,
     })
 }

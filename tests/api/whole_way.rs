@@ -12,7 +12,8 @@ async fn from_an_archive_to_answers() {
     let app = TestApp::start().await;
     app.import("shapes", &data_set(300, 60)).await;
     let request = json!({
-        "dataset": "shapes", "labelled": 40, "seed": 1, "size": 32, "batch": 16, "epochs": 4, "steps_per_epoch": 25,
+        "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
+        "epochs": 4, "steps_per_epoch": 25,
     });
     let id = app.queue(&request).await;
     let job = app.until(&id, &["succeeded", "failed", "canceled"]).await;
