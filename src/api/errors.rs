@@ -15,6 +15,9 @@ impl From<StoreError> for Problem {
                 let code = format!("{name:?} is taken");
                 Problem::conflict(error.to_string()).with_error("/name", "taken", code)
             }
+            StoreError::KeyReused { .. } => {
+                Problem::invalid(error.to_string()).with_error("Idempotency-Key", "reused", error.to_string())
+            }
             StoreError::InvalidName { .. } => Problem::invalid(error.to_string()),
             StoreError::State { .. } | StoreError::InUse { .. } => Problem::conflict(error.to_string()),
             error => Problem::bug("the store failed", &error),

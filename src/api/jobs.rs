@@ -1,18 +1,21 @@
 //! `/jobs`: queue a run, look at it, cancel, retry, delete.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::extract::{Json, Path, Query};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
-use super::state::AppState;
-use crate::store::{JobRow, JobState, NewJob};
+use super::state::{App, AppState};
+use crate::store::{Idempotency, JobRow, JobState, NewJob};
 use crate::train::config::{TrainConfig, resolve};
 use crate::train::event::{EpochMetrics, TestMetrics};
 
@@ -154,16 +157,26 @@ pub struct JobRequest {
 /// Queue a run.
 ///
 /// The answer is the queued job with its fully resolved configuration. A wrong field is a 422 that lists
-/// every problem with its JSON pointer and what is allowed.
-#[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, responses(
+/// every problem with its JSON pointer and what is allowed. A request that may be repeated (after a lost
+/// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job.
+#[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, params(
+    ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request"),
+), responses(
     (status = 202, description = "Queued", body = Job, headers(("location" = String, description = "The job"))),
     (status = 404, description = "No such data set", body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, description = "Every field that is wrong", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn create(
     State(app): State<AppState>,
+    headers: HeaderMap,
     Json(mut request): Json<Map<String, Value>>,
 ) -> Result<impl IntoResponse, Problem> {
+    let idempotency = idempotency(&headers, &request)?;
+    if let Some(idempotency) = &idempotency
+        && let Some(id) = app.store.job_of_request(idempotency).await?
+    {
+        return accepted(&app, id).await;
+    }
     let wanted = match request.remove("dataset") {
         Some(Value::String(wanted)) if !wanted.is_empty() => wanted,
         Some(_) => return Err(missing_dataset("dataset must be the id or the name of a data set, a string")),
@@ -181,12 +194,33 @@ pub async fn create(
         };
         Problem::invalid(detail).with_errors(items)
     })?;
-    let id = Uuid::now_v7();
-    app.store.insert_job(NewJob { id, dataset_id: dataset.id, config }).await?;
+    let new = NewJob { id: Uuid::now_v7(), dataset_id: dataset.id, config, idempotency };
+    let id = app.store.insert_job(new).await?;
     app.supervisor.wake();
-    let job = Job::from(app.store.job(id).await?);
-    tracing::info!(job = %id, dataset = %dataset.name, algorithm = %job.algorithm, "job queued");
-    Ok((StatusCode::ACCEPTED, [location(id)], axum::Json(job)))
+    tracing::info!(job = %id, dataset = %dataset.name, "job queued");
+    accepted(&app, id).await
+}
+
+async fn accepted(
+    app: &App,
+    id: Uuid,
+) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1], axum::Json<Job>), Problem> {
+    Ok((StatusCode::ACCEPTED, [location(id)], axum::Json(Job::from(app.store.job(id).await?))))
+}
+
+/// The caller's `Idempotency-Key` with the hash of what it stands for: the parsed body, so that white space and
+/// the order of fields do not matter.
+fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Option<Idempotency>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let fits = |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let Some(key) = key.to_str().ok().filter(fits) else {
+        let detail = "an Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID";
+        return Err(Problem::invalid(detail).with_error("Idempotency-Key", "invalid_value", detail));
+    };
+    let sorted: BTreeMap<&String, &Value> = request.iter().collect();
+    let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
+    let sha256 = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(Idempotency { key: key.to_owned(), request_sha256: sha256 }))
 }
 
 fn missing_dataset(detail: &str) -> Problem {

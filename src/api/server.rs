@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{App, AppState, Lifecycle};
+use super::telemetry;
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -77,6 +78,8 @@ impl Server {
             lifecycle: Lifecycle::default(),
         });
         announce(&app, address);
+        // The recorder counts from now on, not from the first look at `/metrics`.
+        tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());

@@ -1,10 +1,10 @@
 //! What is counted and traced about requests, and how numbers reach Prometheus.
 //!
-//! One recorder for the process, installed on first use. Requests are labelled with the *route*
+//! One recorder for the process, installed when the server starts. Requests are labelled with the *route*
 //! (`/jobs/{id}`), never with the path, so that the number of series stays bounded.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue};
@@ -14,6 +14,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::Instrument;
 use uuid::Uuid;
+
+use super::state::AppState;
 
 /// Requests answered, by method, route and status.
 pub const HTTP_REQUESTS: &str = "mixmatch_http_requests_total";
@@ -49,6 +51,17 @@ pub fn recorder() -> &'static PrometheusHandle {
         describe();
         handle
     })
+}
+
+/// Keeps the recorder's histograms small until the server stops: what was observed would otherwise pile up
+/// until somebody asks for `/metrics`, and perhaps nobody ever does.
+pub async fn upkeep(recorder: &'static PrometheusHandle, app: AppState) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(5)) => recorder.run_upkeep(),
+            () = app.lifecycle.closed() => return,
+        }
+    }
 }
 
 fn describe() {

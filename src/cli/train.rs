@@ -87,7 +87,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let worker = WorkerConfig { devices: args.devices.devices.clone(), ..WorkerConfig::default() };
     let slots = crate::api::machine_slots(&worker, &cuda)?;
     let id = Uuid::now_v7();
-    store.insert_job(NewJob { id, dataset_id: dataset.id, config }).await?;
+    store.insert_job(NewJob { id, dataset_id: dataset.id, config, idempotency: None }).await?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
     let job = tokio::select! {
         job = follow(&store, &supervisor, id) => job?,

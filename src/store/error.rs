@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-/// A failure of the store. The first five are answers that a caller must expect; the rest are trouble.
+/// A failure of the store. The first six are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such thing.
@@ -42,6 +42,12 @@ pub enum StoreError {
         what: &'static str,
         /// What was given.
         name: String,
+    },
+    /// An idempotency key that stands for another request.
+    #[error("the idempotency key {key:?} was used with another body; send a new key with a new request")]
+    KeyReused {
+        /// The key.
+        key: String,
     },
     /// The job belongs to another attempt now; nothing was written.
     #[error("attempt {attempt} of job {job} no longer holds the lease")]

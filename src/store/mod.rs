@@ -20,7 +20,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
-pub use jobs::{EventRow, JobRow, JobState, LogRow, NewJob};
+pub use jobs::{EventRow, Idempotency, JobRow, JobState, LogRow, NewJob};
 pub use models::{ModelRow, VersionRow};
 
 /// The store. Cheap to clone.

@@ -121,7 +121,7 @@ impl TestApp {
         self.until_job(id, &states.join(" or "), |job| states.contains(&job["state"].as_str().unwrap())).await
     }
 
-    /// Waits until a job is as wanted, at most a minute and a half.
+    /// Waits until a job is as wanted, at most five minutes.
     pub async fn until_job(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
@@ -129,7 +129,7 @@ impl TestApp {
             if wanted(&job) {
                 return job;
             }
-            assert!(started.elapsed() < Duration::from_secs(90), "waited for {what}: {job:#}");
+            assert!(started.elapsed() < Duration::from_secs(300), "waited for {what}: {job:#}");
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }

@@ -62,6 +62,31 @@ async fn jobs_wait_for_a_slot_in_their_order_and_cancel_frees_it() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_with_its_key_is_the_same_job() {
+    let app = TestApp::with_child(WAITING, |_| {}).await;
+    app.small_data_set().await;
+    let send = |key: &'static str, request: serde_json::Value| {
+        app.post("/jobs").header("idempotency-key", key).json(&request).send()
+    };
+    // All at once, as impatient clients do.
+    let all = futures::future::join_all((0..8).map(|_| send("key-1", tiny_job("shapes")))).await;
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in all {
+        ids.insert(expect(answer.unwrap(), 202).await["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let mut other = tiny_job("shapes");
+    other["seed"] = json!(4);
+    let reused = problem(send("key-1", other.clone()).await.unwrap(), 422).await;
+    assert_eq!(pointers(&reused), ["Idempotency-Key"]);
+    let second = expect(send("key-2", other).await.unwrap(), 202).await;
+    assert!(!ids.contains(second["id"].as_str().unwrap()));
+    problem(send("two words", tiny_job("shapes")).await.unwrap(), 422).await;
+    assert_eq!(app.json("/jobs").await["items"].as_array().unwrap().len(), 2);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn two_slots_run_two_jobs() {
     let app = TestApp::with_child(WAITING, |config| config.worker.devices = "cpu,cpu".parse().unwrap()).await;
     app.small_data_set().await;

@@ -13,5 +13,5 @@ mod tests;
 
 pub use history::{EventRow, LogRow};
 pub(in crate::store) use row::parse_id;
-pub use row::{JobRow, NewJob};
+pub use row::{Idempotency, JobRow, NewJob};
 pub use state::JobState;

@@ -6,7 +6,7 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::history::state_event;
-use super::row::{JobRow, NewJob, Raw, select_job};
+use super::row::{Idempotency, JobRow, NewJob, Raw, select_job};
 use super::{JobState, parse_id};
 use crate::store::{Result, Store, StoreError, names, now, to_json};
 
@@ -14,20 +14,26 @@ use crate::store::{Result, Store, StoreError, names, now, to_json};
 const MOST_CRASHES: i64 = 3;
 
 impl Store {
-    /// Queues a job.
+    /// Queues a job and gives its id: that of the job which an earlier request with the same key and body made,
+    /// if there is one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the data set is gone.
-    pub async fn insert_job(&self, new: NewJob) -> Result<()> {
+    /// [`StoreError::NotFound`] when the data set is gone, [`StoreError::KeyReused`].
+    pub async fn insert_job(&self, new: NewJob) -> Result<Uuid> {
         let mut tx = self.write().await?;
+        if let Some(idempotency) = &new.idempotency
+            && let Some(earlier) = earlier_job(&mut *tx, idempotency).await?
+        {
+            return Ok(earlier);
+        }
         let (name, task): (String, String) = sqlx::query_as("SELECT name, task FROM datasets WHERE id = ?")
             .bind(new.dataset_id.to_string())
             .fetch_optional(&mut *tx)
             .await?
             .ok_or_else(|| StoreError::not_found("data set", new.dataset_id))?;
         sqlx::query(
-            "INSERT INTO jobs (id, dataset_id, dataset_name, model_name, state, config, created_at)
-             VALUES (?, ?, ?, ?, 'queued', ?, ?)",
+            "INSERT INTO jobs (id, dataset_id, dataset_name, model_name, state, config, created_at, idempotency_key,
+               request_sha256) VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         )
         .bind(new.id.to_string())
         .bind(new.dataset_id.to_string())
@@ -35,10 +41,21 @@ impl Store {
         .bind(names::of_task(&task))
         .bind(to_json(&new.config)?)
         .bind(now())
+        .bind(new.idempotency.as_ref().map(|idempotency| &idempotency.key))
+        .bind(new.idempotency.as_ref().map(|idempotency| &idempotency.request_sha256))
         .execute(&mut *tx)
         .await?;
         state_event(&mut tx, new.id, 0, JobState::Queued).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(new.id)
+    }
+
+    /// The job that an earlier request with this key made.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`] when that request had another body.
+    pub async fn job_of_request(&self, idempotency: &Idempotency) -> Result<Option<Uuid>> {
+        earlier_job(&self.reader, idempotency).await
     }
 
     /// Takes the next job for the server `boot` on `device`: highest priority, then oldest. One statement,
@@ -186,6 +203,22 @@ impl Store {
         }
         tx.commit().await?;
         Ok(left.len() as u64)
+    }
+}
+
+async fn earlier_job<'e>(
+    executor: impl sqlx::Executor<'e, Database = Sqlite>,
+    idempotency: &Idempotency,
+) -> Result<Option<Uuid>> {
+    let found: Option<(String, String)> =
+        sqlx::query_as("SELECT id, request_sha256 FROM jobs WHERE idempotency_key = ?")
+            .bind(&idempotency.key)
+            .fetch_optional(executor)
+            .await?;
+    match found {
+        None => Ok(None),
+        Some((id, sha256)) if sha256 == idempotency.request_sha256 => parse_id(&id).map(Some),
+        Some(_) => Err(StoreError::KeyReused { key: idempotency.key.clone() }),
     }
 }
 

@@ -17,6 +17,17 @@ pub struct NewJob {
     pub dataset_id: Uuid,
     /// The fully resolved configuration.
     pub config: TrainConfig,
+    /// How a repeated request is known.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes a repeated request the same request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The caller's key.
+    pub key: String,
+    /// SHA-256 of the request's body.
+    pub request_sha256: String,
 }
 
 /// A job with what it has reached.

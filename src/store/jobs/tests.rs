@@ -31,7 +31,7 @@ impl Fixture {
     async fn queue(&self) -> Uuid {
         let id = Uuid::now_v7();
         let config = TrainConfig::default();
-        self.store.insert_job(NewJob { id, dataset_id: self.dataset, config }).await.unwrap();
+        self.store.insert_job(NewJob { id, dataset_id: self.dataset, config, idempotency: None }).await.unwrap();
         id
     }
 

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Does one binary compute the same on a GPU as on the CPU, and how fast? In two halves:
+#
+#   scripts/gpu-check.sh pack    here: the stripped release binary, to target/gpu/mixmatch (about 22 MB)
+#   scripts/gpu-check.sh run     on the GPU's machine, beside that file: needs a Python with torch 2.11 (CUDA), installs nothing
+#
+# `run` walks the whole demo on the device, then makes ten MixMatch steps on CPU and device in float32 and bf16 and compares
+# losses and rates. DEVICE=cpu tries the script itself without a GPU. Exit code 1 if something disagrees.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+binary=$PWD/target/gpu/mixmatch
+device=${DEVICE:-cuda:0}
+
+pack() {
+  cargo build --release --locked
+  mkdir -p "$(dirname "$binary")"
+  strip -o "$binary" target/release/mixmatch
+  ls -l "$binary"
+}
+
+# A few steps from the same seed; prints the job as JSON. After so few, the network may well answer one class only, and the
+# job fails as collapsed: its losses and rates count all the same.
+steps() {
+  "$binary" train --data-dir "$work/data" --devices "$1" --dataset drawn-masks --preset demo --labelled 40 --seed 1 \
+    --set warmup=0 --set epochs=1 --set steps_per_epoch="$3" --set precision="\"$2\"" --json 2>"$work/train.log" || true
+}
+
+run() {
+  [ -x "$binary" ] || { echo "gpu-check: no $binary; run 'scripts/gpu-check.sh pack' first" >&2; exit 1; }
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  if libraries=$(python3 -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null); then
+    export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  else
+    echo "gpu-check: python3 has no torch; the binary looks for libtorch where it was built" >&2
+  fi
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null || echo "no nvidia-smi"
+
+  echo "== the demo on $device"
+  "$binary" demo --exit --data-dir "$work/data" --listen 127.0.0.1:0 --devices "$device" 2>"$work/demo.log" ||
+    { tail -20 "$work/demo.log" >&2; exit 1; }
+
+  echo "== MixMatch steps, CPU against $device"
+  for place in cpu "$device"; do
+    for format in float32 bf16; do
+      steps "$place" "$format" 10 >"$work/loss-$place-$format.json"
+      steps "$place" "$format" 100 >"$work/rate-$place-$format.json"
+    done
+  done
+  python3 - "$work" "$device" <<'PY'
+import json, sys
+work, device = sys.argv[1:]
+
+
+def last(kind, place, number):
+    job = json.load(open(f"{work}/{kind}-{place}-{number}.json"))
+    return job["last"] or sys.exit(f"gpu-check: {place} {number}: {job['error']}")
+
+
+reference, wrong = last("loss", "cpu", "float32")["loss"], False
+print(f"{'device':10} {'format':8} {'loss after 10 steps':>20} {'off':>8} {'images/s (100 steps)':>22}")
+for place in dict.fromkeys(("cpu", device)):
+    for number, allowed in (("float32", 0.01), ("bf16", 0.05)):
+        loss, rate = last("loss", place, number)["loss"], last("rate", place, number)["images_per_second"]
+        off = abs(loss - reference) / reference
+        wrong |= off > allowed
+        print(f"{place:10} {number:8} {loss:20.5f} {off:8.2%} {rate:22.0f}{'   WRONG' if off > allowed else ''}")
+sys.exit(wrong)
+PY
+}
+
+case "${1:-}" in
+  pack) pack ;;
+  run) run ;;
+  *) sed -n '2,9p' "$0"; exit 2 ;;
+esac
