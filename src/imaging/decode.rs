@@ -55,7 +55,7 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingErr
         pixels(JpegDecoder::new(input()).map_err(corrupt)?, limits)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // The decoder's own refusal would not say how large the picture is.
-        if let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(16..24) {
+        if let Some(&[b'I', b'H', b'D', b'R', a, b, c, d, e, f, g, h]) = bytes.get(12..24) {
             check_size(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), limits)?;
         }
         let decoder = PngDecoder::with_limits(input(), allocation(limits)).map_err(corrupt)?;
