@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use mixmatch::augment::{Augment, Draws};
+use mixmatch::nn::layers::BatchNorm;
 use mixmatch::nn::weights::{Init, Layout};
 use mixmatch::nn::wrn::Wrn;
 use mixmatch::nn::{Mode, Network, Weights, file};
@@ -133,6 +134,33 @@ fn flip_pad_and_crop() {
     // Back from −1…1 to the bytes.
     let bytes = ((augmented.permute([0, 2, 3, 1]) + 1.0) * 127.5).round();
     assert_close("pixels", &bytes, &golden.get("expected").to_kind(Kind::Float), 1e-9);
+}
+
+#[test]
+fn batch_norm_in_every_mode_with_its_gradients() {
+    let golden = Golden::open("batch_norm");
+    let mut layout = Layout::default();
+    let norm = BatchNorm::new(&mut layout, "bn", 3);
+    let mut weights = Weights::zeros(&layout, Device::Cpu).unwrap();
+    weights.set_bn_momentum(0.001);
+    let both = |first: &str, second: &str| Tensor::cat(&[golden.get(first), golden.get(second)], 0);
+    weights.flat().shallow_clone().copy_(&both("weight", "bias"));
+    weights.statistics().shallow_clone().copy_(&both("running_mean", "running_var"));
+    let input = golden.get("input").copy().set_requires_grad(true);
+
+    let eval = norm.forward(&weights, &input, Mode::Eval).unwrap();
+    assert_close("evaluation", &eval.detach(), golden.get("output_eval"), 1e-5);
+    let guess = norm.forward(&weights, &input, Mode::Guess).unwrap();
+    assert_close("guessing", &guess.detach(), golden.get("output"), 1e-5);
+    assert_eq!(weights.statistics(), &both("running_mean", "running_var"), "guessing moved the running statistics");
+
+    let output = norm.forward(&weights, &input, Mode::Train).unwrap();
+    assert_close("training", &output.detach(), golden.get("output"), 1e-5);
+    assert_close("statistics", weights.statistics(), &both("running_mean_after", "running_var_after"), 1e-5);
+    let loss = (&output * golden.get("grad_output")).sum(Kind::Float);
+    let input_gradient = Tensor::f_run_backward(&[&loss], &[&input], true, false).unwrap().remove(0);
+    assert_close("input gradient", &input_gradient, golden.get("grad_input"), 1e-5);
+    assert_close("gradient", &weights.gradient(&loss).unwrap(), &both("grad_weight", "grad_bias"), 1e-5);
 }
 
 /// The golden network, by way of a file as `nn::file` reads it.
