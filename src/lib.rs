@@ -17,6 +17,7 @@ pub mod model;
 pub mod nn;
 pub mod report;
 pub mod serving;
+pub mod sha256;
 pub mod ssl;
 pub mod statistics;
 pub mod store;

@@ -109,6 +109,5 @@ pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, P
     metrics::gauge!(telemetry::SLOTS, "use" => "busy").set(busy as f64);
     metrics::gauge!(telemetry::SLOTS, "use" => "idle").set(all.saturating_sub(busy) as f64);
     metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.predictor.status().queued as f64);
-    recorder.run_upkeep();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()))
 }

@@ -15,6 +15,7 @@ use super::extract::{Json, Path, Query};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::{App, AppState};
+use crate::sha256;
 use crate::store::{Idempotency, JobRow, JobState, NewJob};
 use crate::train::config::{TrainConfig, resolve};
 use crate::train::event::{EpochMetrics, TestMetrics};
@@ -219,7 +220,7 @@ fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Opti
     };
     let sorted: BTreeMap<&String, &Value> = request.iter().collect();
     let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
-    let sha256 = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256::hex(Sha256::new_with_prefix(&body));
     Ok(Some(Idempotency { key: key.to_owned(), request_sha256: sha256 }))
 }
 

@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use crate::report::Card;
 use crate::serving::ModelFiles;
-use crate::store::{ModelRow, VersionRow};
+use crate::store::{ModelRow, VersionRow, is_alias};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -229,10 +229,7 @@ pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, cra
 }
 
 fn check_alias(alias: &str) -> Result<(), Problem> {
-    let fits = (1..=64).contains(&alias.len())
-        && alias.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
-        && !alias.bytes().all(|byte| byte.is_ascii_digit());
-    if fits {
+    if is_alias(alias) {
         return Ok(());
     }
     let detail = "an alias is 1 to 64 lower-case letters, digits, - or _, and not a number alone";

@@ -35,7 +35,7 @@ pub struct Server {
 pub async fn open_rooms(data: &DataDir) -> anyhow::Result<(DataLock, Store)> {
     let lock = data.lock()?;
     data.sweep_uploads(&lock);
-    let store = Store::open(data.root()).await?;
+    let store = Store::open(data).await?;
     Ok((lock, store))
 }
 

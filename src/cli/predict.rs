@@ -42,7 +42,7 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
         data.root().display(),
         data.database().display()
     );
-    let store = Store::open(data.root()).await?;
+    let store = Store::open(&data).await?;
     let row = store.resolve_model(&args.model).await?;
     let predictor = Predictor::new(PredictorOptions::default());
     let key = format!("{}:{}", row.name, row.version);

@@ -19,6 +19,7 @@ use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::{IMAGES_FILE, confounding, duplicates, pack};
 use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
+use crate::sha256;
 
 /// What the `quick` preset trains at: packed in the same pass that checks the images.
 const CHECKED_AT: Preprocess = Preprocess { size: 32, fit: Fit::Stretch };
@@ -269,7 +270,7 @@ fn assemble(
             attributes: candidate.attributes.clone(),
         });
     }
-    let content_hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let content_hash = sha256::hex(hash);
     let manifest = Manifest { format_version: FORMAT_VERSION, task: task.to_owned(), classes, samples, content_hash };
     Ok((manifest, kept))
 }

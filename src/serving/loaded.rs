@@ -13,6 +13,7 @@ use crate::model::{Golden, ModelManifest};
 use crate::nn::device::{self, PrecisionWish};
 use crate::nn::wrn::{Wrn, WrnShape};
 use crate::nn::{Mode, Network, NnError, Weights, file};
+use crate::sha256;
 
 /// Where a published model's files lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ fn check_content(path: &Path) -> Result<(), ServingError> {
             read => hash.update(&buffer[..read]),
         }
     }
-    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256::hex(hash);
     if path.file_name().is_some_and(|name| name == sha256.as_str()) {
         return Ok(());
     }

@@ -130,16 +130,6 @@ impl Predictor {
         })
     }
 
-    /// Forgets a model.
-    pub fn unload(&self, key: &str) {
-        if let Ok(mut running) = self.running.lock()
-            && let Some(running) = running.as_mut()
-        {
-            running.models.retain(|(name, _)| name != key);
-            running.engine.send(Command::Remove { key: key.to_owned() });
-        }
-    }
-
     /// Classifies encoded images with the model under `key`, which must be loaded.
     ///
     /// # Errors

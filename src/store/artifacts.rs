@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Store;
 use super::error::StoreError;
+use crate::sha256;
 
 impl Store {
     /// Where the file with this hash lies, whether it is there or not.
@@ -42,7 +43,7 @@ pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
         hash.update(&buffer[..read]);
         copy.write_all(&buffer[..read]).map_err(|e| fail(root, &e))?;
     }
-    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256::hex(hash);
     let target = path_in(root, &sha256);
     if target.exists() {
         return Ok(sha256);

@@ -36,7 +36,7 @@ pub enum StoreError {
         detail: String,
     },
     /// A name that cannot be one.
-    #[error("{name:?} is no {what}: allowed are 1 to 64 of a-z, 0-9, - and _")]
+    #[error("{name:?} is no {what}: allowed are 1 to 64 of a-z, 0-9, - and _, not digits alone")]
     InvalidName {
         /// What it should be.
         what: &'static str,

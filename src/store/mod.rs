@@ -12,16 +12,19 @@ mod jobs;
 mod models;
 mod names;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::data_dir::DataDir;
+
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
 pub use jobs::{EventRow, Idempotency, JobRow, JobState, LogRow, NewJob};
 pub use models::{ModelRow, VersionRow};
+pub use names::is_alias;
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,8 +42,8 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be opened, is no database, or comes from a newer version of the program.
-    pub async fn open(data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join("mixmatch.db");
+    pub async fn open(data_dir: &DataDir) -> Result<Self> {
+        let path = data_dir.database();
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -51,7 +54,7 @@ impl Store {
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!().run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
         let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, reader, artifacts: data_dir.join("artifacts") })
+        Ok(Self { writer, reader, artifacts: data_dir.artifacts() })
     }
 
     /// Waits for what is under way and closes the file.

@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for a version that is not there, [`StoreError::InvalidName`].
     pub async fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<()> {
-        names::check("alias", alias)?;
+        names::check_alias(alias)?;
         let moved = sqlx::query(
             "INSERT INTO model_aliases (name, alias, version, updated_at)
              SELECT name, ?2, version, ?4 FROM model_versions WHERE name = ?1 AND version = ?3

@@ -34,9 +34,14 @@ pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Checks a name.
-pub(super) fn check(what: &'static str, name: &str) -> Result<(), StoreError> {
-    if is_name(name) { Ok(()) } else { Err(StoreError::InvalidName { what, name: name.to_owned() }) }
+/// A name that cannot be taken for a version.
+pub fn is_alias(text: &str) -> bool {
+    is_name(text) && !text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Checks an alias.
+pub(super) fn check_alias(name: &str) -> Result<(), StoreError> {
+    if is_alias(name) { Ok(()) } else { Err(StoreError::InvalidName { what: "alias", name: name.to_owned() }) }
 }
 
 /// The model name of a data set's task, which may be any words.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{JobRow, JobState, NewJob};
+use crate::data_dir::DataDir;
 use crate::dataset::{ImportReport, Manifest};
 use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
 use crate::store::{NewDataset, Store, StoreError};
@@ -23,7 +24,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).await.unwrap();
+        let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
         let dataset = insert_dataset(&store, "faces").await.unwrap();
         Self { directory, store, dataset }
     }
@@ -315,7 +316,7 @@ async fn everything_is_there_after_reopening() {
     let log = Event::Log { level: crate::train::event::LogLevel::Info, message: "hello".into() };
     f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5), log]).await.unwrap();
     f.store.close().await;
-    let store = Store::open(f.directory.path()).await.unwrap();
+    let store = Store::open(&DataDir::new(f.directory.path())).await.unwrap();
     assert_eq!(store.job_metrics(job.id).await.unwrap().len(), 1);
     assert_eq!(store.job_logs(job.id, 0, 10).await.unwrap()[0].message, "hello");
     assert_eq!(store.count_jobs().await.unwrap()[1], (JobState::Running, 1));
