@@ -34,8 +34,29 @@ fn build_shim(lib: &Path) {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .flag("-fopenmp")
         .file("native/shim.cpp")
+        .file("native/norm_act.cpp")
         .compile("mixmatch_shim");
+    build_kernels();
+    // libtorch's own OpenMP, by its very name: a second one in the process would have threads of its own.
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-arg=-l:libgomp.so.1");
+}
+
+/// The loops over activations, once for each instruction set; which one runs is decided at run time.
+fn build_kernels() {
+    for (version, arch) in [("v1", "x86-64"), ("v3", "x86-64-v3"), ("v4", "x86-64-v4")] {
+        cc::Build::new()
+            .cpp(true)
+            .std("c++17")
+            .opt_level(3)
+            .flag(format!("-march={arch}"))
+            .flag_if_supported("-mprefer-vector-width=512")
+            .define("NORM_ACT_TABLE", Some(format!("norm_act_{version}").as_str()))
+            .file("native/norm_act_kernels.cpp")
+            .compile(&format!("mixmatch_kernels_{version}"));
+    }
 }
 
 fn check_version(lib: &Path) {

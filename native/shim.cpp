@@ -4,6 +4,12 @@
 #include <cstdio>
 #include <torch/csrc/autograd/variable.h>
 
+namespace mixmatch {
+at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
+                    const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
+                    double eps, double slope);
+}
+
 namespace {
 
 void report(const char *what, char *error, size_t room) {
@@ -14,14 +20,17 @@ void report(const char *what, char *error, size_t room) {
 
 } // namespace
 
-extern "C" void *mixmatch_leaky_relu(const void *input, double slope, char *error, size_t room) {
+extern "C" void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean,
+                                   const void *variance, int batch, double momentum, double eps, double slope,
+                                   char *error, size_t room) {
+  const auto tensor = [](const void *pointer) { return static_cast<const at::Tensor *>(pointer); };
   try {
-    const auto &x = *static_cast<const at::Tensor *>(input);
-    return new at::Tensor(at::leaky_relu(x, slope));
+    return new at::Tensor(mixmatch::norm_act(*tensor(input), *tensor(gamma), *tensor(beta), tensor(mean),
+                                             tensor(variance), batch != 0, momentum, eps, slope));
   } catch (const std::exception &e) {
     report(e.what(), error, room);
   } catch (...) {
-    report("unknown exception in leaky_relu", error, room);
+    report("unknown exception in norm_act", error, room);
   }
   return nullptr;
 }

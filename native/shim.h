@@ -6,9 +6,11 @@
 extern "C" {
 #endif
 
-// leaky_relu with a slope of the caller's (tch binds only the default .01). A new tensor, or null with
-// the reason, cut to `room` bytes, in `error`.
-void *mixmatch_leaky_relu(const void *input, double slope, char *error, size_t room);
+// lrelu(batch_norm(input)), differentiable in input, gamma and beta; see norm_act.cpp. `mean` and `variance` are the running
+// statistics or null; with `batch` they are updated and the batch's own are used. A slope of 1 is BatchNorm alone. A new
+// tensor, or null with the reason, cut to `room` bytes, in `error`.
+void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean, const void *variance,
+                        int batch, double momentum, double eps, double slope, char *error, size_t room);
 
 #ifdef __cplusplus
 }

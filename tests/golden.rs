@@ -8,7 +8,8 @@ use mixmatch::nn::layers::BatchNorm;
 use mixmatch::nn::weights::{Init, Layout};
 use mixmatch::nn::wrn::Wrn;
 use mixmatch::nn::{Mode, Network, Weights, file};
-use mixmatch::ssl::mixup::Pairing;
+use mixmatch::ssl::mixmatch::{MixMatch, MixedStep};
+use mixmatch::ssl::mixup::{Mixup, Pairing};
 use mixmatch::ssl::{guess, loss};
 use mixmatch::train::optimizer::{Adam, move_average};
 use tch::{Device, Kind, Tensor};
@@ -228,4 +229,115 @@ fn a_whole_networks_gradients() {
         }
     }
     assert_eq!(compared, 5);
+}
+
+/// `fill` of make_golden.py: splitmix64 of FNV-1a(name) + index, its upper 24 bits, in [−1, 1).
+fn fill(name: &str, count: i64) -> Vec<f32> {
+    let seed = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    (1..=count as u64)
+        .map(|index| {
+            let mut z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            ((z >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32
+        })
+        .collect()
+}
+
+/// A set of weights by name, as a file holds it.
+fn named(network: &Wrn, weights: &Weights, directory: &Path) -> Vec<(String, Tensor)> {
+    let path = directory.join("named.safetensors");
+    file::save(network, weights, &path).unwrap();
+    let mut named = Tensor::read_safetensors(&path).unwrap();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+/// Every `stride`th number of the parameters (or of the running statistics), in the order of their names.
+fn every(named: &[(String, Tensor)], statistics: bool, stride: i64) -> Tensor {
+    let wanted = named.iter().filter(|(name, _)| name.contains("running") == statistics);
+    let parts: Vec<Tensor> = wanted.map(|(_, tensor)| tensor.view([-1]).slice(0, 0, i64::MAX, stride)).collect();
+    Tensor::cat(&parts, 0)
+}
+
+/// WRN-28-2 with the weights of make_golden.py's `make_step`.
+fn filled_wrn_28_2(directory: &Path) -> (Wrn, Weights) {
+    let network = Wrn::new("wrn-28-2".parse().unwrap(), 2, Kind::Float);
+    let filled = |name: &str, shape: &[i64]| {
+        let values = Tensor::from_slice(&fill(name, shape.iter().product())).view(shape);
+        match *shape {
+            [output, _, height, width] => values * (6.0 / (output * height * width) as f64).sqrt(),
+            [_, _] => values * 0.3,
+            _ if name.ends_with("weight") => values * 0.2 + 1.0,
+            _ => values * 0.1,
+        }
+    };
+    let layout = network.layout();
+    let params = layout.params().iter().map(|entry| (entry.name.as_str(), filled(&entry.name, &entry.shape)));
+    let buffers = layout.buffers().iter().map(|entry| {
+        let start = if entry.name.ends_with("running_var") { 1.0 } else { 0.0 };
+        (entry.name.as_str(), Tensor::full(entry.shape.as_slice(), start, (Kind::Float, Device::Cpu)))
+    });
+    let path = directory.join("filled.safetensors");
+    Tensor::write_safetensors(&params.chain(buffers).collect::<Vec<_>>(), &path).unwrap();
+    let weights = file::load(&network, &path, Device::Cpu).unwrap();
+    (network, weights)
+}
+
+#[test]
+fn two_whole_training_steps_of_wrn_28_2() {
+    let golden = Golden::open("mixmatch_step");
+    let directory = tempfile::tempdir().unwrap();
+    let (network, mut weights) = filled_wrn_28_2(directory.path());
+    weights.set_bn_momentum(0.001);
+    let mut average = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+    average.copy_from(&weights).unwrap();
+    let gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+    let mut adam = Adam::new(&weights, golden.number("wd")).unwrap();
+    let lambda_u = golden.number("lambda_u");
+    let mixup = Mixup { alpha: Some(0.75) };
+    let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u, ramp: 0.0, alignment: None };
+
+    for step in 1..=2 {
+        let at = |name: &str| golden.get(&format!("{name}{step}"));
+        let statistics = weights.statistics().copy();
+        let q = algorithm.guess(&network, &weights, at("u")).unwrap();
+        assert_close("guesses", &q, at("q"), 1e-5);
+        assert_eq!(weights.statistics(), &statistics, "guessing moved the running statistics");
+
+        let pairing = Pairing {
+            lambda: Vec::try_from(golden.get("lambda")).unwrap(),
+            partner: Vec::try_from(at("permutation")).unwrap(),
+        };
+        let (x, y, u) = (at("x"), golden.get("y"), at("u"));
+        let losses =
+            MixedStep { x, y, u, q: &q, pairing: Some(&pairing), lambda_u }.losses(&network, &weights).unwrap();
+        for (what, loss) in [("loss_x", &losses.labelled), ("loss_u", &losses.unlabelled), ("total", &losses.total)] {
+            assert_close(what, &loss.detach().view([1]), at(what), 1e-5);
+        }
+        let gradient = weights.gradient(&losses.total).unwrap();
+        gradients.flat().shallow_clone().copy_(&gradient);
+        let sampled = every(&named(&network, &gradients, directory.path()), false, 401);
+        // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the
+        // second step then starts from slightly different weights.
+        let tolerance = if step == 1 { 1e-4 } else { 5e-3 };
+        assert_close(&format!("gradient of step {step}"), &sampled, at("grad"), tolerance);
+
+        adam.step(&mut weights, &gradient, golden.number("lr")).unwrap();
+        move_average(&mut average, &weights, golden.number("decay")).unwrap();
+        let after = named(&network, &weights, directory.path());
+        assert_close("statistics", &every(&after, true, 7), at("statistics"), 1e-5);
+        // For the same reason the moved weights are compared where there is a gradient.
+        let clear = at("grad").abs().gt(1e-4);
+        assert!(clear.sum(Kind::Int64).int64_value(&[]) > 1_000, "too few gradients to compare");
+        let compare = |what: &str, got: Tensor| {
+            let clear = |tensor: &Tensor| tensor.masked_select(&clear);
+            assert_close(&format!("{what} after step {step}"), &clear(&got), &clear(at(what)), tolerance * 0.1);
+        };
+        compare("weights", every(&after, false, 401));
+        compare("average", every(&named(&network, &average, directory.path()), false, 401));
+    }
 }

@@ -2,8 +2,9 @@
 
 use tch::Tensor;
 
+use super::shim::{self, NormAct};
 use super::weights::{BufferId, Init, Layout, ParamId, Weights};
-use super::{Mode, NnError, shim};
+use super::{Mode, NnError};
 
 /// BatchNorm's ε in the authors' code.
 const BN_EPS: f64 = 1e-3;
@@ -58,15 +59,19 @@ impl BatchNorm {
 
     /// Normalises; what becomes of the running statistics is `mode`'s.
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
-        let (gamma, beta) = (weights.param(self.weight), weights.param(self.bias));
-        // Without running statistics to write to, libtorch normalises by the batch's and changes nothing.
-        let (mean, variance) = match mode {
-            Mode::Guess => (None, None),
-            Mode::Train | Mode::Eval => (Some(weights.buffer(self.mean)), Some(weights.buffer(self.variance))),
+        self.activate(weights, x, mode, 1.0)
+    }
+
+    /// Normalises, then max(x, slope·x).
+    fn activate(&self, weights: &Weights, x: &Tensor, mode: Mode, slope: f64) -> Result<Tensor, NnError> {
+        // Without running statistics to write to, normalising by the batch's changes nothing.
+        let running = match mode {
+            Mode::Guess => None,
+            Mode::Train | Mode::Eval => Some((weights.buffer(self.mean), weights.buffer(self.variance))),
         };
-        let batch_statistics = mode != Mode::Eval;
-        let momentum = weights.bn_momentum();
-        Ok(x.f_batch_norm(Some(gamma), Some(beta), mean, variance, batch_statistics, momentum, BN_EPS, true)?)
+        let (gamma, beta) = (weights.param(self.weight), weights.param(self.bias));
+        let (batch, momentum) = (mode != Mode::Eval, weights.bn_momentum());
+        shim::norm_act(x, NormAct { gamma, beta, running, batch, momentum, eps: BN_EPS, slope })
     }
 }
 
@@ -82,7 +87,7 @@ impl NormRelu {
 
     /// Same shape as `x`.
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
-        shim::leaky_relu(&self.0.forward(weights, x, mode)?, LEAKY_SLOPE)
+        self.0.activate(weights, x, mode, LEAKY_SLOPE)
     }
 }
 

@@ -1,13 +1,25 @@
 //! The libtorch calls that tch does not bind, through `native/shim.cpp`.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::Tensor;
 
 use super::NnError;
 
 unsafe extern "C" {
-    fn mixmatch_leaky_relu(input: *const c_void, slope: f64, error: *mut c_char, room: usize) -> *mut c_void;
+    fn mixmatch_norm_act(
+        input: *const c_void,
+        gamma: *const c_void,
+        beta: *const c_void,
+        mean: *const c_void,
+        variance: *const c_void,
+        batch: c_int,
+        momentum: f64,
+        eps: f64,
+        slope: f64,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
 }
 
 /// Calls `call` with room for an error message and takes the tensor it makes.
@@ -23,20 +35,148 @@ fn tensor_from(call: impl FnOnce(*mut c_char, usize) -> *mut c_void) -> Result<T
     Ok(unsafe { Tensor::from_ptr(made.cast()) })
 }
 
-/// max(x, slope·x), differentiable.
-pub fn leaky_relu(input: &Tensor, slope: f64) -> Result<Tensor, NnError> {
-    // SAFETY: `as_ptr` is a valid at::Tensor for as long as `input` is borrowed.
-    tensor_from(|error, room| unsafe { mixmatch_leaky_relu(input.as_ptr().cast(), slope, error, room) })
+/// What [`norm_act`] normalises by, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct NormAct<'a> {
+    /// γ, float32 `[C]`.
+    pub gamma: &'a Tensor,
+    /// β, float32 `[C]`.
+    pub beta: &'a Tensor,
+    /// Running mean and variance, float32 `[C]`; none leaves nothing to be updated.
+    pub running: Option<(&'a Tensor, &'a Tensor)>,
+    /// Normalise by the batch's statistics (and move the running ones) instead of by the running ones.
+    pub batch: bool,
+    /// The new batch's share in the running statistics.
+    pub momentum: f64,
+    /// ε under the root.
+    pub eps: f64,
+    /// Slope of the leaky ReLU below zero; 1 is BatchNorm alone.
+    pub slope: f64,
+}
+
+/// Leaky ReLU of BatchNorm of `input` `[B, C, H, W]`, in the number format of `input`, differentiable.
+///
+/// On the CPU one fused function (`native/norm_act.cpp`): half the passes over memory of the two operations, and only
+/// the input is kept for the backward pass.
+pub fn norm_act(input: &Tensor, by: NormAct<'_>) -> Result<Tensor, NnError> {
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), |tensor| tensor.as_ptr().cast());
+    let (mean, variance) = (pointer(by.running.map(|r| r.0)), pointer(by.running.map(|r| r.1)));
+    let NormAct { gamma, beta, batch, momentum, eps, slope, .. } = by;
+    // SAFETY: every pointer is null or a valid at::Tensor for as long as it is borrowed here.
+    tensor_from(|error, room| unsafe {
+        let (input, gamma, beta) = (pointer(Some(input)), pointer(Some(gamma)), pointer(Some(beta)));
+        mixmatch_norm_act(input, gamma, beta, mean, variance, c_int::from(batch), momentum, eps, slope, error, room)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, Kind};
+
+    /// The same by libtorch's own operations.
+    fn plain(input: &Tensor, by: NormAct<'_>) -> Tensor {
+        let (mean, variance) = by.running.unzip();
+        let y = input.f_batch_norm(Some(by.gamma), Some(by.beta), mean, variance, by.batch, by.momentum, by.eps, false);
+        let y = y.unwrap();
+        y.maximum(&(&y * by.slope))
+    }
+
+    struct Case {
+        input: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+    }
+
+    /// Channels that fill vector registers, half of one, and none; means far from zero.
+    fn case(channels: i64, kind: Kind) -> Case {
+        let float = (Kind::Float, Device::Cpu);
+        let leaf = |tensor: Tensor| tensor.set_requires_grad(true);
+        let input = Tensor::randn([5, channels, 7, 9], float) * 2.0 + Tensor::randn([1, channels, 1, 1], float) * 4.0;
+        Case {
+            input: leaf(input.to_kind(kind)),
+            gamma: leaf(Tensor::rand([channels], float) + 0.5),
+            beta: leaf(Tensor::randn([channels], float) * 0.3),
+            mean: Tensor::randn([channels], float),
+            variance: Tensor::rand([channels], float) + 0.5,
+        }
+    }
+
+    fn assert_same(what: &str, got: &Tensor, expected: &Tensor, tolerance: f64) {
+        let (got, expected) = (got.to_kind(Kind::Float), expected.to_kind(Kind::Float));
+        let difference = (&got - &expected).abs().max().double_value(&[]);
+        let scale = expected.abs().max().double_value(&[]).max(1.0);
+        assert!(difference <= tolerance * scale, "{what}: off by {difference:e} where values reach {scale}");
+    }
 
     #[test]
-    fn leaky_relu_takes_its_slope() {
-        let x = Tensor::from_slice(&[-2.0f32, 0.0, 3.0]);
-        let y: Vec<f32> = leaky_relu(&x, 0.1).unwrap().try_into().unwrap();
-        assert_eq!(y, [-0.2, 0.0, 3.0]);
+    fn the_fused_function_and_its_gradients_are_libtorchs() {
+        tch::manual_seed(4);
+        for (channels, kind, tolerance) in [(3, Kind::Float, 1e-5), (16, Kind::Float, 1e-5), (80, Kind::Float, 1e-5)]
+            .into_iter()
+            .chain([(48, Kind::BFloat16, 2e-2)])
+        {
+            for (batch, slope) in [(true, 0.1), (true, 1.0), (true, 0.0), (false, 0.1)] {
+                let case = case(channels, kind);
+                let upstream = Tensor::randn(case.input.size(), (Kind::Float, Device::Cpu)).to_kind(kind);
+                let run = |act: &dyn Fn(&Tensor, NormAct<'_>) -> Tensor| {
+                    let (mean, variance) = (case.mean.copy(), case.variance.copy());
+                    let running = Some((&mean, &variance));
+                    let (gamma, beta) = (&case.gamma, &case.beta);
+                    let by = NormAct { gamma, beta, running, batch, momentum: 0.1, eps: 1e-3, slope };
+                    let y = act(&case.input, by);
+                    let loss = (&y * &upstream).sum(Kind::Float);
+                    let mut all = Tensor::run_backward(&[loss], &[&case.input, gamma, beta], false, false);
+                    all.extend([y.detach(), mean, variance]);
+                    all
+                };
+                let got = run(&|input, by| norm_act(input, by).unwrap());
+                let expected = run(&|input, by| plain(input, by));
+                for (what, (got, expected)) in
+                    ["dx", "dγ", "dβ", "y", "mean", "variance"].into_iter().zip(got.iter().zip(&expected))
+                {
+                    let what = format!("{what} of {channels} channels, {kind:?}, batch {batch}, slope {slope}");
+                    assert_eq!(got.kind(), expected.kind(), "{what}: number format");
+                    assert_same(&what, got, expected, tolerance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_gradient_the_answer_is_the_same_and_nothing_is_kept() {
+        let case = case(32, Kind::Float);
+        let by = NormAct {
+            gamma: &case.gamma,
+            beta: &case.beta,
+            running: Some((&case.mean, &case.variance)),
+            batch: false,
+            momentum: 0.1,
+            eps: 1e-3,
+            slope: 0.1,
+        };
+        let _no_grad = tch::no_grad_guard();
+        let y = norm_act(&case.input, by).unwrap();
+        assert!(!y.requires_grad());
+        assert_same("evaluation", &y, &plain(&case.input, by), 1e-5);
+    }
+
+    #[test]
+    fn what_libtorch_refuses_is_an_error_with_its_first_line() {
+        let case = case(4, Kind::Float);
+        let gamma = Tensor::ones([3], (Kind::Float, Device::Cpu));
+        let by = NormAct {
+            gamma: &gamma,
+            beta: &case.beta,
+            running: None,
+            batch: true,
+            momentum: 0.1,
+            eps: 1e-3,
+            slope: 0.1,
+        };
+        let error = norm_act(&case.input, by).unwrap_err().to_string();
+        assert!(error.lines().count() == 1 && error.contains('3') && error.contains('4'), "{error}");
     }
 }

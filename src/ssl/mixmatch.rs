@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use super::algorithm::{Algorithm, Batch, StepContext, StepLosses, UnlabelledLosses};
 use super::guess::{self, Alignment};
-use super::mixup::Mixup;
+use super::mixup::{Mixup, Pairing};
 use super::{loss, ramp};
-use crate::nn::{Mode, NnError};
+use crate::nn::{Mode, Network, NnError, Weights};
 
 /// The algorithm with its hyper-parameters.
 #[derive(Debug)]
@@ -26,12 +26,15 @@ pub struct MixMatch {
 }
 
 impl MixMatch {
-    /// q = sharpen(mean over the views of softmax(f(û_k)), T), `[B, C]`, from views `[K·B, 3, H, W]`.
+    /// q = sharpen(mean over the views of softmax(f(û_k)), T), `[B, C]`, from views `[K·B, 3, H, W]` (paper §3.2).
     ///
     /// All views in one forward pass, without gradient, by batch statistics and without moving the running ones.
-    fn guess(&mut self, context: &StepContext<'_>, views: &Tensor) -> Result<Tensor, NnError> {
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn guess(&mut self, network: &dyn Network, teacher: &Weights, views: &Tensor) -> Result<Tensor, NnError> {
         let _no_grad = tch::no_grad_guard();
-        let logits = context.network.forward(context.teacher, views, Mode::Guess)?;
+        let logits = network.forward(teacher, views, Mode::Guess)?;
         let mean = guess::average_views(&logits, self.k)?;
         let mean = match &mut self.alignment {
             Some(alignment) => alignment.apply(&mean)?,
@@ -57,27 +60,68 @@ impl Algorithm for MixMatch {
         let repeated = unlabelled.f_repeat([self.k as i64, 1, 1, 1])?;
         let u = augment.apply(&repeated, &augment.draw(views as usize, context.rng))?;
 
-        let q = self.guess(&context, &u)?;
+        let q = self.guess(context.network, context.teacher, &u)?;
 
-        // W = concat(X̂, Û_1 … Û_K), mixed with a permutation of itself.
-        let images = Tensor::f_cat(&[x, u], 0)?;
-        let targets = Tensor::f_cat(&[batch.targets.shallow_clone(), q.f_repeat([self.k as i64, 1])?], 0)?;
-        let (images, targets) = match self.mixup.draw((labelled + views) as usize, context.rng) {
+        let lambda_u = self.lambda_u * ramp::linear(progress, self.ramp);
+        let pairing = self.mixup.draw((labelled + views) as usize, context.rng);
+        let step = MixedStep { x: &x, y: &batch.targets, u: &u, q: &q, pairing: pairing.as_ref(), lambda_u };
+        let losses = step.losses(context.network, context.weights)?;
+        Ok(StepLosses {
+            total: losses.total,
+            labelled: losses.labelled.f_detach()?,
+            unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, lambda_u, guesses: q }),
+        })
+    }
+}
+
+/// What is left of a step once every random choice is made and the labels are guessed: a pure function of its fields.
+#[derive(Debug)]
+pub struct MixedStep<'a> {
+    /// X̂: augmented labelled images `[B, 3, H, W]`.
+    pub x: &'a Tensor,
+    /// Their targets `[B, C]`.
+    pub y: &'a Tensor,
+    /// Û_1 … Û_K: augmented unlabelled images `[K·B, 3, H, W]`, view by view.
+    pub u: &'a Tensor,
+    /// Their sharpened guesses `[B, C]`, the same for each view.
+    pub q: &'a Tensor,
+    /// λ' and the partner of each of the (1 + K)·B images; none leaves them unmixed.
+    pub pairing: Option<&'a Pairing>,
+    /// λ_U at this step.
+    pub lambda_u: f64,
+}
+
+/// The losses of a [`MixedStep`], scalars with their graph.
+#[derive(Debug)]
+pub struct MixedLosses {
+    /// L = L_X + λ_U·L_U.
+    pub total: Tensor,
+    /// L_X.
+    pub labelled: Tensor,
+    /// L_U.
+    pub unlabelled: Tensor,
+}
+
+impl MixedStep<'_> {
+    /// W = concat(X̂, Û_1 … Û_K) mixed with a permutation of itself, one forward over all, both losses (paper §3.3, §3.4).
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn losses(&self, network: &dyn Network, weights: &Weights) -> Result<MixedLosses, NnError> {
+        let (labelled, views) = (self.x.size()[0], self.u.size()[0]);
+        let k = views / self.q.size()[0].max(1);
+        let images = Tensor::f_cat(&[self.x, self.u], 0)?;
+        let targets = Tensor::f_cat(&[self.y.shallow_clone(), self.q.f_repeat([k, 1])?], 0)?;
+        let (images, targets) = match self.pairing {
             Some(pairing) => (pairing.mix(&images)?, pairing.mix(&targets)?),
             None => (images, targets),
         };
-
         // One forward over all: every BatchNorm batch holds labelled and unlabelled images alike.
-        let logits = context.network.forward(context.weights, &images, Mode::Train)?;
+        let logits = network.forward(weights, &images, Mode::Train)?;
         let part = |tensor: &Tensor, start, length| tensor.f_narrow(0, start, length);
         let loss_x = loss::labelled(&part(&logits, 0, labelled)?, &part(&targets, 0, labelled)?)?;
         let loss_u = loss::unlabelled(&part(&logits, labelled, views)?, &part(&targets, labelled, views)?)?;
-        let lambda_u = self.lambda_u * ramp::linear(progress, self.ramp);
-        let total = loss_x.f_add(&loss_u.f_mul_scalar(lambda_u)?)?;
-        Ok(StepLosses {
-            total,
-            labelled: loss_x.f_detach()?,
-            unlabelled: Some(UnlabelledLosses { loss: loss_u.f_detach()?, lambda_u, guesses: q }),
-        })
+        let total = loss_x.f_add(&loss_u.f_mul_scalar(self.lambda_u)?)?;
+        Ok(MixedLosses { total, labelled: loss_x, unlabelled: loss_u })
     }
 }

@@ -80,6 +80,8 @@ pub struct TrainConfig {
     pub precision: PrecisionWish,
     /// Labelled images in a step (B); as many unlabelled ones go with them.
     pub batch: u32,
+    /// Fill each labelled batch with equally many images of every class, however few or lopsided the labels are.
+    pub class_balanced: bool,
     /// Epochs: after each, the EMA weights are evaluated on the validation split.
     pub epochs: u32,
     /// Optimiser steps in an epoch.

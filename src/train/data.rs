@@ -55,32 +55,61 @@ pub fn one_hot(labels: &[usize], classes: usize, device: Device) -> Result<Tenso
     Tensor::from_slice(&values).f_view([labels.len() as i64, classes as i64])?.f_to_device(device)
 }
 
-/// An endless walk over indices: shuffled, each once, then shuffled anew. Batches run over the seam, so that
+/// An endless supply of rows for batches: shuffled, each once, then shuffled anew. Batches run over the seam, so that
 /// fewer images than a batch holds are no special case.
 #[derive(Debug)]
 pub struct Sampler {
+    walks: Vec<Walk>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+/// One endless walk over rows.
+#[derive(Debug)]
+struct Walk {
     order: Vec<u32>,
     next: usize,
 }
 
 impl Sampler {
-    /// Walks over `indices`; there must be one at least for [`Sampler::take`] to give any.
-    pub fn new(indices: &[u32]) -> Self {
-        Self { order: indices.to_vec(), next: indices.len() }
+    /// Walks over `rows`; there must be one at least for [`Sampler::take`] to give any.
+    pub fn new(rows: &[u32]) -> Self {
+        Self::of(vec![rows.to_vec()])
     }
 
-    /// The next `count` indices.
+    /// Takes turns between the classes, each with a walk of its own: every batch holds as many of one class as of
+    /// another (one more at most), however few or lopsided the labels are. Classes without a row are passed over.
+    pub fn balanced(rows: &[u32], labels: &[Option<usize>], classes: usize) -> Self {
+        let of_class = |class| rows.iter().copied().filter(|&row| labels[row as usize] == Some(class)).collect();
+        Self::of((0..classes).map(of_class).collect())
+    }
+
+    fn of(groups: Vec<Vec<u32>>) -> Self {
+        let filled = groups.into_iter().filter(|order| !order.is_empty());
+        Self { walks: filled.map(|order| Walk { next: order.len(), order }).collect(), turn: 0 }
+    }
+
+    /// The next `count` rows.
     pub fn take(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
         let mut taken = Vec::with_capacity(count);
-        while taken.len() < count && !self.order.is_empty() {
-            if self.next >= self.order.len() {
-                self.order.shuffle(rng);
-                self.next = 0;
-            }
-            taken.push(self.order[self.next]);
-            self.next += 1;
+        while taken.len() < count && !self.walks.is_empty() {
+            let turn = self.turn % self.walks.len();
+            taken.push(self.walks[turn].next(rng));
+            self.turn = turn + 1;
         }
         taken
+    }
+}
+
+impl Walk {
+    /// The next row; `order` is never empty.
+    fn next(&mut self, rng: &mut ChaCha8Rng) -> u32 {
+        if self.next >= self.order.len() {
+            self.order.shuffle(rng);
+            self.next = 0;
+        }
+        self.next += 1;
+        self.order[self.next - 1]
     }
 }
 
@@ -105,6 +134,23 @@ mod tests {
     #[test]
     fn nothing_to_take_from_gives_nothing() {
         assert!(Sampler::new(&[]).take(4, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());
+    }
+
+    #[test]
+    fn a_balanced_sampler_gives_each_class_its_share_of_every_batch() {
+        // Nine of class 0, one of class 1, and a batch larger than both: the lone image comes again and again.
+        let labels: Vec<Option<usize>> = (0..10).map(|row| Some(usize::from(row == 9))).collect();
+        let rows: Vec<u32> = (0..10).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut sampler = Sampler::balanced(&rows, &labels, 3);
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..9 {
+            let batch = sampler.take(16, &mut rng);
+            assert_eq!(batch.iter().filter(|&&row| row == 9).count(), 8, "{batch:?}");
+            batch.into_iter().for_each(|row| *seen.entry(row).or_insert(0) += 1);
+        }
+        let of_class_0: Vec<i32> = (0..9).map(|row| seen[&row]).collect();
+        assert_eq!(of_class_0, [8; 9], "within a class each image comes as often as another");
     }
 
     #[test]

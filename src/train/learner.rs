@@ -36,13 +36,15 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Everything at its start, decided by `config.seed`; `prior` is each class's share of the labelled images.
+    /// Everything at its start, decided by `config.seed`; `labels[row]` is the class of a labelled row, `prior` each
+    /// class's share of the labelled images.
     ///
     /// # Errors
     /// An unknown network, or libtorch's.
     pub fn new(
         config: &TrainConfig,
         split: &Split,
+        labels: &[Option<usize>],
         prior: &[f32],
         device: Device,
         compute: Kind,
@@ -78,7 +80,11 @@ impl Learner {
                 brightness: config.augment_brightness,
                 contrast: config.augment_contrast,
             },
-            labelled: Sampler::new(&split.labelled),
+            labelled: if config.class_balanced {
+                Sampler::balanced(&split.labelled, labels, prior.len())
+            } else {
+                Sampler::new(&split.labelled)
+            },
             unlabelled: Sampler::new(&split.unlabelled),
             rng,
             steps_done: 0,

@@ -30,6 +30,7 @@ pub fn quick() -> TrainConfig {
         fit: Fit::Stretch,
         precision: PrecisionWish::Auto,
         batch: 32,
+        class_balanced: false,
         epochs: 30,
         steps_per_epoch: 100,
         learning_rate: 0.002,

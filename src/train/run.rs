@@ -140,7 +140,7 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let classes = setting.manifest.classes.len();
     let precision = device::precision(config.precision, input.device);
     info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
-    let mut learner = Learner::new(config, split, &setting.prior(), input.device, precision.kind)?;
+    let mut learner = Learner::new(config, split, labels, &setting.prior(), input.device, precision.kind)?;
     let mut pace = Pace::new(config);
     let mut best: Option<Best> = None;
 

@@ -46,6 +46,15 @@ wrn_10_1.safetensors        a whole wrn-10-1 with 2 classes. `input` [4,3,16,16]
                               net.bn.{...}, net.head.weight [C,width], net.head.bias [C]
                             `grad.{stem.weight,groups.1.0.conv1.weight,groups.1.0.shortcut.weight,head.weight,
                             groups.0.0.bn1.weight}`: gradients of mean soft-target CE (`targets` [4,2]) in train mode.
+mixmatch_step.safetensors   two whole training steps of wrn-28-2 (2 classes, 16x16, B = 4, K = 2) in float32: label guessing in train
+                            mode without touching the running statistics, sharpening (T = .5), mixup with the given `lambda` [12]
+                            and `permutation{1,2}` [12], L_X + `lambda_u` L_U, Adam (lr .002), decay (wd .02, kernels of
+                            convolutions and the head), EMA (.9). The second step guesses with the weights after the first.
+                            Weights are not stored but filled by `fill` below, which tests/golden.rs repeats.
+                            `x{1,2}` [4,3,16,16], `y` [4,2] one-hot, `u{1,2}` [8,3,16,16] (view by view); then after step s:
+                            `q{s}` [4,2], `loss_x{s}`, `loss_u{s}`, `total{s}`, and for every 401st number of each parameter in
+                            the order of their names, concatenated: `grad{s}`, `weights{s}`, `average{s}`; and the running
+                            statistics the same way: `statistics{s}` (every 7th number)
 
 Network WRN-d-k (d = 6n+4): stem 3x3 conv 3->16, three groups of n pre-activation blocks with 16k/32k/64k channels and
 strides 1/2/2, final bn -> lrelu -> global average pool -> linear head. lrelu slope .1, BN eps 1e-3, no conv bias.
@@ -311,8 +320,79 @@ def make_wrn():
     return save("wrn_10_1", out)
 
 
+def fill(name, shape):
+    """Numbers in [-1, 1) that another language can repeat: splitmix64 of FNV-1a(name) + index, its upper 24 bits."""
+    seed = np.uint64(0xCBF29CE484222325)
+    with np.errstate(over="ignore"):
+        for byte in name.encode():
+            seed = (seed ^ np.uint64(byte)) * np.uint64(0x100000001B3)
+        z = seed + np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    unit = (z >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0
+    return torch.from_numpy(unit.astype(np.float32)).reshape(shape)
+
+
+def every(tensors, stride):
+    return torch.cat([tensors[name].detach().reshape(-1)[::stride] for name in sorted(tensors)])
+
+
+def make_step():
+    net = WideResNet(28, 2, 2)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            values = fill(name, p.shape)
+            if p.dim() == 4:  # uniform with the standard deviation of He's initialisation
+                p.copy_(values * (3 * 2 / (p.shape[0] * p.shape[2] * p.shape[3])) ** 0.5)
+            elif p.dim() == 2:
+                p.copy_(values * 0.3)
+            else:
+                p.copy_(1 + 0.2 * values if name.endswith("weight") else 0.1 * values)
+    torch.manual_seed(10)
+    b, k, lr, wd, decay, lambda_u = 4, 2, 0.002, 0.02, 0.9, 5.0
+    y = F.one_hot(torch.tensor([0, 1, 1, 0]), 2).float()
+    lam = torch.distributions.Beta(0.75, 0.75).sample((b * (k + 1),))
+    lam = torch.maximum(lam, 1 - lam)
+    out = {"y": y, "lambda": lam, "lambda_u": scalar(lambda_u), "lr": scalar(lr), "wd": scalar(wd), "decay": scalar(decay)}
+    average = {n: p.detach().clone() for n, p in net.named_parameters()}
+    opt = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.999), eps=1e-8, foreach=False)
+    net.train()
+    for s in (1, 2):
+        x, u = torch.rand(b, 3, 16, 16) * 2 - 1, torch.rand(k * b, 3, 16, 16) * 2 - 1
+        perm = torch.randperm(b * (k + 1))
+        before = {n: v.clone() for n, v in net.named_buffers()}
+        with torch.no_grad():
+            q = sharpen(net(u).softmax(1).view(k, b, 2).mean(0), 0.5)
+            for n, v in net.named_buffers():
+                v.copy_(before[n])
+        images, targets = torch.cat([x, u]), torch.cat([y, q, q])
+        l = lam[:, None]
+        mixed = l[..., None, None] * images + (1 - l[..., None, None]) * images[perm]
+        soft = l * targets + (1 - l) * targets[perm]
+        logits = net(mixed)
+        loss_x = -(soft[:b] * logits[:b].log_softmax(1)).sum(1).mean()
+        loss_u = (logits[b:].softmax(1) - soft[b:]).square().mean()
+        total = loss_x + lambda_u * loss_u
+        opt.zero_grad()
+        total.backward()
+        grads = {n: p.grad.clone() for n, p in net.named_parameters()}
+        opt.step()
+        with torch.no_grad():
+            for n, p in net.named_parameters():
+                if p.dim() > 1:
+                    p.mul_(1 - wd * lr)
+                average[n] = decay * average[n] + (1 - decay) * p
+        statistics = {n: v for n, v in net.named_buffers() if "running" in n}
+        out |= {f"x{s}": x, f"u{s}": u, f"permutation{s}": perm, f"q{s}": q, f"loss_x{s}": loss_x.reshape(1),
+                f"loss_u{s}": loss_u.reshape(1), f"total{s}": total.reshape(1), f"grad{s}": every(grads, 401),
+                f"weights{s}": every(dict(net.named_parameters()), 401), f"average{s}": every(average, 401),
+                f"statistics{s}": every(statistics, 7)}
+    return save("mixmatch_step", out)
+
+
 if __name__ == "__main__":
     total = sum([make_sharpen(), make_guess(), make_mixup(), make_losses(), make_adam(), make_ema(), make_augment(),
-                 make_batch_norm(), make_wrn()])
+                 make_batch_norm(), make_wrn(), make_step()])
     print(f"total {total} bytes")
-    assert total < 300_000, total
+    assert total < 500_000, total
