@@ -1,5 +1,6 @@
-// BatchNorm and leaky ReLU as one differentiable function on the CPU: two passes over memory forward and two backward,
-// where the separate operations make three and five, and only the input is kept for the backward pass.
+// BatchNorm and leaky ReLU, and the addition of a residual before them, as one differentiable function on the CPU: two
+// passes over memory forward and two backward, where the separate operations make three or four and five or six, and only
+// the normalised function's input is kept for the backward pass.
 #include "norm_act_kernels.h"
 #include "shim.h"
 
@@ -83,23 +84,28 @@ at::Tensor activate(const at::Tensor &x, const Affine &to, double slope) {
   return y;
 }
 
-// Mean and 1/√(variance + ε) of the batch, float32 [C]; the running statistics take them in where there are any.
-std::pair<at::Tensor, at::Tensor> batch_statistics(const at::Tensor &x, const at::Tensor *running_mean,
-                                                   const at::Tensor *running_variance, double momentum, double eps) {
-  const auto shape = shape_of(x);
-  const auto sums = two_sums(shape, [&](int64_t from, int64_t count, double *sum, double *square) {
-    kernels().statistics(shape.bf16, shape.at(x, from), count, shape.channels, sum, square);
-  });
-  auto mean = at::empty({shape.channels}, x.options().dtype(at::kFloat)), inverse = at::empty_like(mean);
+struct Running {
+  const at::Tensor *mean, *variance; // float32 [C] or null
+  double momentum, eps;
+};
+
+struct Statistics {
+  at::Tensor mean, inverse; // float32 [C]: the mean and 1/√(variance + ε)
+};
+
+// From the sums of the values and of their squares; the running statistics take the batch in where there are any.
+Statistics batch_statistics(const std::vector<double> &sums, const Shape &shape, const Running &running) {
+  const auto options = at::TensorOptions().dtype(at::kFloat);
+  auto mean = at::empty({shape.channels}, options), inverse = at::empty({shape.channels}, options);
   auto *m = mean.mutable_data_ptr<float>(), *i = inverse.mutable_data_ptr<float>();
-  float *rm = running_mean ? running_mean->mutable_data_ptr<float>() : nullptr;
-  float *rv = running_variance ? running_variance->mutable_data_ptr<float>() : nullptr;
-  const double count = static_cast<double>(shape.rows);
+  float *rm = running.mean ? running.mean->mutable_data_ptr<float>() : nullptr;
+  float *rv = running.variance ? running.variance->mutable_data_ptr<float>() : nullptr;
+  const double count = static_cast<double>(shape.rows), momentum = running.momentum;
   for (int64_t c = 0; c < shape.channels; ++c) {
     const double average = sums[c] / count;
     const double variance = std::max(0.0, sums[shape.channels + c] / count - average * average);
     m[c] = static_cast<float>(average);
-    i[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+    i[c] = static_cast<float>(1.0 / std::sqrt(variance + running.eps));
     if (rm && rv) { // the unbiased variance, as PyTorch keeps it
       rm[c] = static_cast<float>((1 - momentum) * rm[c] + momentum * average);
       rv[c] = static_cast<float>((1 - momentum) * rv[c] + momentum * variance * count / std::max(1.0, count - 1));
@@ -108,54 +114,127 @@ std::pair<at::Tensor, at::Tensor> batch_statistics(const at::Tensor &x, const at
   return {mean, inverse};
 }
 
+Statistics statistics_of(const at::Tensor &x, const Running &running) {
+  const auto shape = shape_of(x);
+  const auto sums = two_sums(shape, [&](int64_t from, int64_t count, double *sum, double *square) {
+    kernels().statistics(shape.bf16, shape.at(x, from), count, shape.channels, sum, square);
+  });
+  return batch_statistics(sums, shape, running);
+}
+
+// a + b and its statistics in one pass.
+std::pair<at::Tensor, Statistics> add(const at::Tensor &a, const at::Tensor &b, const Running &running) {
+  const auto shape = shape_of(a);
+  auto s = at::empty_like(a);
+  const auto sums = two_sums(shape, [&](int64_t from, int64_t count, double *sum, double *square) {
+    kernels().add_statistics(shape.bf16, shape.at(a, from), shape.at(b, from), shape.at_mut(s, from), count,
+                             shape.channels, sum, square);
+  });
+  return {s, batch_statistics(sums, shape, running)};
+}
+
+struct Gradients {
+  at::Tensor x, gamma, beta;
+};
+
+// The gradients of y = lrelu(bn(x)) by the batch's statistics, given dy; `more` is added to x's where it is defined.
+Gradients gradients(const at::Tensor &x, const Statistics &by, const Affine &to, double leak, at::Tensor dy,
+                    at::Tensor more) {
+  const auto rows = [&](const at::Tensor &t) { return t.to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast); };
+  dy = rows(dy);
+  more = more.defined() ? rows(more) : more;
+  const auto shape = shape_of(x);
+  const auto slope = static_cast<float>(leak);
+  const auto *a = to.scale.const_data_ptr<float>(), *b = to.shift.const_data_ptr<float>();
+  const auto sums = two_sums(shape, [&](int64_t from, int64_t count, double *sum_g, double *sum_gx) {
+    kernels().backward_statistics(shape.bf16, shape.at(x, from), shape.at(dy, from), count, shape.channels, a, b, slope,
+                                  sum_g, sum_gx);
+  });
+  // With ĝ = Σ g·x̂: dx = scale·(g − Σg/n − x̂·ĝ/n), written as g·scale + x·p + q.
+  Gradients out{at::empty_like(x), at::empty_like(by.mean), at::empty_like(by.mean)};
+  std::vector<float> p(shape.channels), q(shape.channels);
+  const auto *m = by.mean.const_data_ptr<float>(), *i = by.inverse.const_data_ptr<float>();
+  auto *dgamma = out.gamma.mutable_data_ptr<float>(), *dbeta = out.beta.mutable_data_ptr<float>();
+  const double count = static_cast<double>(shape.rows);
+  for (int64_t c = 0; c < shape.channels; ++c) {
+    const double sum_g = sums[c];
+    const double sum_normalised = (sums[shape.channels + c] - m[c] * sum_g) * i[c];
+    dgamma[c] = static_cast<float>(sum_normalised);
+    dbeta[c] = static_cast<float>(sum_g);
+    const double slope_x = -a[c] * i[c] * sum_normalised / count;
+    p[c] = static_cast<float>(slope_x);
+    q[c] = static_cast<float>(-a[c] * sum_g / count - slope_x * m[c]);
+  }
+  at::parallel_for(0, shape.rows, shape.grain(), [&](int64_t begin, int64_t end) {
+    kernels().backward_apply(shape.bf16, shape.at(x, begin), shape.at(dy, begin),
+                             more.defined() ? shape.at(more, begin) : nullptr, shape.at_mut(out.x, begin), end - begin,
+                             shape.channels, a, b, slope, p.data(), q.data());
+  });
+  return out;
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// What both functions keep for the backward pass.
+void keep(AutogradContext *context, const at::Tensor &x, const Statistics &by, const Affine &to, double slope) {
+  context->save_for_backward({x, by.mean, by.inverse, to.scale, to.shift});
+  context->saved_data["slope"] = slope;
+}
+
+Gradients kept_gradients(AutogradContext *context, const at::Tensor &dy, const at::Tensor &more) {
+  const auto kept = context->get_saved_variables();
+  return gradients(kept[0], {kept[1], kept[2]}, {kept[3], kept[4]}, context->saved_data["slope"].toDouble(), dy, more);
+}
+
+// x → y = lrelu(bn(x)) by the batch's statistics.
 struct NormAct : torch::autograd::Function<NormAct> {
-  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &gamma,
-                            const at::Tensor &beta, const at::Tensor &mean, const at::Tensor &inverse, double slope) {
-    const auto to = affine(gamma, beta, mean, inverse);
-    context->save_for_backward({x, mean, inverse, to.scale, to.shift});
-    context->saved_data["slope"] = slope;
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &gamma,
+                            const at::Tensor &beta, const Running &running, double slope) {
+    const auto by = statistics_of(x, running);
+    const auto to = affine(gamma, beta, by.mean, by.inverse);
+    keep(context, x, by, to, slope);
     return activate(x, to, slope);
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
-                                                 torch::autograd::variable_list upstream) {
-    const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &mean = saved[1], &inverse = saved[2], &scale = saved[3], &shift = saved[4];
-    const auto slope = static_cast<float>(context->saved_data["slope"].toDouble());
-    const auto dy = upstream[0].to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
-    const auto shape = shape_of(x);
-    const auto *a = scale.const_data_ptr<float>(), *b = shift.const_data_ptr<float>();
-    const auto sums = two_sums(shape, [&](int64_t from, int64_t count, double *sum_g, double *sum_gx) {
-      kernels().backward_statistics(shape.bf16, shape.at(x, from), shape.at(dy, from), count, shape.channels, a, b,
-                                    slope, sum_g, sum_gx);
-    });
-    // With ĝ = Σ g·x̂: dx = scale·(g − Σg/n − x̂·ĝ/n), written as g·scale + x·p + q.
-    auto gamma_gradient = at::empty_like(mean), beta_gradient = at::empty_like(mean);
-    std::vector<float> p(shape.channels), q(shape.channels);
-    const auto *m = mean.const_data_ptr<float>(), *i = inverse.const_data_ptr<float>();
-    auto *dgamma = gamma_gradient.mutable_data_ptr<float>(), *dbeta = beta_gradient.mutable_data_ptr<float>();
-    const double count = static_cast<double>(shape.rows);
-    for (int64_t c = 0; c < shape.channels; ++c) {
-      const double sum_g = sums[c];
-      const double sum_normalised = (sums[shape.channels + c] - m[c] * sum_g) * i[c];
-      dgamma[c] = static_cast<float>(sum_normalised);
-      dbeta[c] = static_cast<float>(sum_g);
-      const double slope_x = -a[c] * i[c] * sum_normalised / count;
-      p[c] = static_cast<float>(slope_x);
-      q[c] = static_cast<float>(-a[c] * sum_g / count - slope_x * m[c]);
+  static variable_list backward(AutogradContext *context, variable_list upstream) {
+    auto g = kept_gradients(context, upstream[0], at::Tensor());
+    return {g.x, g.gamma, g.beta, at::Tensor(), at::Tensor()};
+  }
+};
+
+// (a, b) → (s, y) with s = a + b and y = lrelu(bn(s)) by the batch's statistics.
+struct AddNormAct : torch::autograd::Function<AddNormAct> {
+  static variable_list forward(AutogradContext *context, const at::Tensor &a, const at::Tensor &b,
+                               const at::Tensor &gamma, const at::Tensor &beta, const Running &running, double slope) {
+    context->set_materialize_grads(false); // s may be used by nobody else
+    const auto [s, by] = add(a, b, running);
+    const auto to = affine(gamma, beta, by.mean, by.inverse);
+    keep(context, s, by, to, slope);
+    return {s, activate(s, to, slope)};
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list upstream) {
+    if (!upstream[1].defined()) {
+      return {upstream[0], upstream[0], at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
     }
-    auto dx = at::empty_like(x);
-    at::parallel_for(0, shape.rows, shape.grain(), [&](int64_t begin, int64_t end) {
-      kernels().backward_apply(shape.bf16, shape.at(x, begin), shape.at(dy, begin), shape.at_mut(dx, begin),
-                               end - begin, shape.channels, a, b, slope, p.data(), q.data());
-    });
-    return {dx, gamma_gradient, beta_gradient, at::Tensor(), at::Tensor(), at::Tensor()};
+    auto g = kept_gradients(context, upstream[1], upstream[0]);
+    return {g.x, g.x, g.gamma, g.beta, at::Tensor(), at::Tensor()};
   }
 };
 
 bool fused_kind(const at::Tensor &x) {
   return x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+void check_vectors(const at::Tensor &x, std::initializer_list<const at::Tensor *> vectors) {
+  for (const auto *vector : vectors) { // they are read as plain arrays
+    TORCH_CHECK(!vector || (vector->numel() == x.size(1) && vector->scalar_type() == at::kFloat &&
+                            vector->is_contiguous() && vector->device().is_cpu()),
+                "norm_act needs a contiguous float32 vector for each of ", x.size(1), " channels, got ",
+                vector->scalar_type(), " ", vector->sizes());
+  }
 }
 
 } // namespace
@@ -172,27 +251,36 @@ at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tens
     const auto y = at::batch_norm(x, gamma, beta, kept(running_mean), kept(running_variance), batch, momentum, eps, true);
     return slope == 1.0 ? y : at::leaky_relu(y, slope);
   }
-  for (const auto *vector : {&gamma, &beta, running_mean, running_variance}) { // they are read as plain arrays below
-    TORCH_CHECK(!vector || (vector->numel() == x.size(1) && vector->scalar_type() == at::kFloat &&
-                            vector->is_contiguous() && vector->device().is_cpu()),
-                "norm_act needs a contiguous float32 vector for each of ", x.size(1), " channels, got ",
-                vector->scalar_type(), " ", vector->sizes());
-  }
+  check_vectors(x, {&gamma, &beta, running_mean, running_variance});
   const auto rows = x.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor mean, inverse;
-  {
-    at::NoGradGuard no_grad;
-    if (batch) {
-      std::tie(mean, inverse) = batch_statistics(rows.detach(), running_mean, running_variance, momentum, eps);
-    } else {
-      mean = *running_mean;
-      inverse = (*running_variance + eps).rsqrt();
-    }
-    if (!differentiated) {
-      return activate(rows, affine(gamma, beta, mean, inverse), slope);
-    }
+  const Running running{running_mean, running_variance, momentum, eps};
+  if (differentiated) {
+    return NormAct::apply(rows, gamma, beta, running, slope);
   }
-  return NormAct::apply(rows, gamma, beta, mean, inverse, slope);
+  at::NoGradGuard no_grad;
+  const auto by = batch ? statistics_of(rows, running) : Statistics{*running_mean, (*running_variance + eps).rsqrt()};
+  return activate(rows, affine(gamma, beta, by.mean, by.inverse), slope);
+}
+
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
+                                               const at::Tensor &beta, const at::Tensor *running_mean,
+                                               const at::Tensor *running_variance, bool batch, double momentum,
+                                               double eps, double slope) {
+  const bool same = fused_kind(a) && fused_kind(b) && a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type();
+  if (!same || !batch) {
+    const auto s = a + b;
+    return {s, norm_act(s, gamma, beta, running_mean, running_variance, batch, momentum, eps, slope)};
+  }
+  check_vectors(a, {&gamma, &beta, running_mean, running_variance});
+  const auto format = at::MemoryFormat::ChannelsLast;
+  const auto left = a.contiguous(format), right = b.contiguous(format);
+  const Running running{running_mean, running_variance, momentum, eps};
+  if (at::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad() || gamma.requires_grad())) {
+    auto both = AddNormAct::apply(left, right, gamma, beta, running, slope);
+    return {both[0], both[1]};
+  }
+  const auto [s, by] = add(left, right, running);
+  return {s, activate(s, affine(gamma, beta, by.mean, by.inverse), slope)};
 }
 
 } // namespace mixmatch

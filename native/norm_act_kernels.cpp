@@ -55,6 +55,29 @@ void statistics_chunk(const T *x, int64_t rows, int64_t stride, double *sum, dou
 }
 
 template <class T, int W>
+void add_statistics_chunk(const T *a, const T *b, T *s, int64_t rows, int64_t stride, double *sum, double *square) {
+  for (int64_t from = 0; from < rows; from += kRows) {
+    const int64_t to = from + kRows < rows ? from + kRows : rows;
+    float u[W] = {}, q[W] = {};
+    for (int64_t row = from; row < to; ++row) {
+      const T *__restrict at_a = a + row * stride;
+      const T *__restrict at_b = b + row * stride;
+      T *__restrict at_s = s + row * stride;
+      for (int c = 0; c < W; ++c) {
+        store(at_s + c, load(at_a + c) + load(at_b + c));
+        const float value = load(at_s + c);
+        u[c] += value;
+        q[c] += value * value;
+      }
+    }
+    for (int c = 0; c < W; ++c) {
+      sum[c] += u[c];
+      square[c] += q[c];
+    }
+  }
+}
+
+template <class T, int W>
 void apply_chunk(const T *x, T *y, int64_t rows, int64_t stride, const float *scale, const float *shift, float slope) {
   float a[W], b[W];
   for (int c = 0; c < W; ++c) {
@@ -100,9 +123,9 @@ void backward_statistics_chunk(const T *x, const T *dy, int64_t rows, int64_t st
   }
 }
 
-template <class T, int W>
-void backward_apply_chunk(const T *x, const T *dy, T *dx, int64_t rows, int64_t stride, const float *scale,
-                          const float *shift, float slope, const float *p, const float *q) {
+template <class T, int W, bool More>
+void backward_apply_chunk(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t stride,
+                          const float *scale, const float *shift, float slope, const float *p, const float *q) {
   float a[W], b[W], u[W], v[W];
   for (int c = 0; c < W; ++c) {
     a[c] = scale[c];
@@ -113,12 +136,14 @@ void backward_apply_chunk(const T *x, const T *dy, T *dx, int64_t rows, int64_t 
   for (int64_t row = 0; row < rows; ++row) {
     const T *__restrict at_x = x + row * stride;
     const T *__restrict at_dy = dy + row * stride;
+    const T *__restrict at_more = More ? more + row * stride : nullptr;
     T *__restrict to = dx + row * stride;
     for (int c = 0; c < W; ++c) {
       const float value = load(at_x + c);
       const float upstream = load(at_dy + c);
       const float g = value * a[c] + b[c] > 0 ? upstream : upstream * slope;
-      store(to + c, g * a[c] + value * u[c] + v[c]);
+      const float own = g * a[c] + value * u[c] + v[c];
+      store(to + c, More ? own + load(at_more + c) : own);
     }
   }
 }
@@ -154,6 +179,16 @@ template <class T> void statistics(const T *x, int64_t rows, int64_t channels, d
 }
 
 template <class T>
+void add_statistics(const T *a, const T *b, T *s, int64_t rows, int64_t channels, double *sum, double *square) {
+  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
+    for_chunks(channels, [&](int64_t c, auto width) {
+      const int64_t at = row * channels + c;
+      add_statistics_chunk<T, width.value>(a + at, b + at, s + at, count, channels, sum + c, square + c);
+    });
+  });
+}
+
+template <class T>
 void apply(const T *x, T *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
     for_chunks(channels, [&](int64_t c, auto width) {
@@ -176,13 +211,18 @@ void backward_statistics(const T *x, const T *dy, int64_t rows, int64_t channels
 }
 
 template <class T>
-void backward_apply(const T *x, const T *dy, T *dx, int64_t rows, int64_t channels, const float *scale,
+void backward_apply(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t channels, const float *scale,
                     const float *shift, float slope, const float *p, const float *q) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
     for_chunks(channels, [&](int64_t c, auto width) {
       const int64_t at = row * channels + c;
-      backward_apply_chunk<T, width.value>(x + at, dy + at, dx + at, count, channels, scale + c, shift + c, slope,
-                                           p + c, q + c);
+      if (more) {
+        backward_apply_chunk<T, width.value, true>(x + at, dy + at, more + at, dx + at, count, channels, scale + c,
+                                                   shift + c, slope, p + c, q + c);
+      } else {
+        backward_apply_chunk<T, width.value, false>(x + at, dy + at, nullptr, dx + at, count, channels, scale + c,
+                                                    shift + c, slope, p + c, q + c);
+      }
     });
   });
 }
@@ -195,6 +235,15 @@ extern const NormActKernels NORM_ACT_TABLE = {
         statistics(static_cast<const Bf16 *>(x), rows, channels, sum, square);
       } else {
         statistics(static_cast<const float *>(x), rows, channels, sum, square);
+      }
+    },
+    [](bool bf16, const void *a, const void *b, void *s, int64_t rows, int64_t channels, double *sum, double *square) {
+      if (bf16) {
+        add_statistics(static_cast<const Bf16 *>(a), static_cast<const Bf16 *>(b), static_cast<Bf16 *>(s), rows,
+                       channels, sum, square);
+      } else {
+        add_statistics(static_cast<const float *>(a), static_cast<const float *>(b), static_cast<float *>(s), rows,
+                       channels, sum, square);
       }
     },
     [](bool bf16, const void *x, void *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
@@ -215,14 +264,14 @@ extern const NormActKernels NORM_ACT_TABLE = {
                             shift, slope, sum_g, sum_gx);
       }
     },
-    [](bool bf16, const void *x, const void *dy, void *dx, int64_t rows, int64_t channels, const float *scale,
-       const float *shift, float slope, const float *p, const float *q) {
+    [](bool bf16, const void *x, const void *dy, const void *more, void *dx, int64_t rows, int64_t channels,
+       const float *scale, const float *shift, float slope, const float *p, const float *q) {
       if (bf16) {
-        backward_apply(static_cast<const Bf16 *>(x), static_cast<const Bf16 *>(dy), static_cast<Bf16 *>(dx), rows,
-                       channels, scale, shift, slope, p, q);
+        backward_apply(static_cast<const Bf16 *>(x), static_cast<const Bf16 *>(dy), static_cast<const Bf16 *>(more),
+                       static_cast<Bf16 *>(dx), rows, channels, scale, shift, slope, p, q);
       } else {
-        backward_apply(static_cast<const float *>(x), static_cast<const float *>(dy), static_cast<float *>(dx), rows,
-                       channels, scale, shift, slope, p, q);
+        backward_apply(static_cast<const float *>(x), static_cast<const float *>(dy), static_cast<const float *>(more),
+                       static_cast<float *>(dx), rows, channels, scale, shift, slope, p, q);
       }
     },
 };

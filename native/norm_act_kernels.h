@@ -9,15 +9,19 @@ namespace mixmatch {
 struct NormActKernels {
   // sum[c] += Σ x, square[c] += Σ x².
   void (*statistics)(bool bf16, const void *x, int64_t rows, int64_t channels, double *sum, double *square);
+  // s = a + b, rounded to the format it is stored in; sum[c] += Σ s, square[c] += Σ s².
+  void (*add_statistics)(bool bf16, const void *a, const void *b, void *s, int64_t rows, int64_t channels, double *sum,
+                         double *square);
   // y = lrelu(x·scale + shift).
   void (*apply)(bool bf16, const void *x, void *y, int64_t rows, int64_t channels, const float *scale,
                 const float *shift, float slope);
   // With g = dy·lrelu'(x·scale + shift): sum_g[c] += Σ g, sum_gx[c] += Σ g·x.
   void (*backward_statistics)(bool bf16, const void *x, const void *dy, int64_t rows, int64_t channels,
                               const float *scale, const float *shift, float slope, double *sum_g, double *sum_gx);
-  // dx = g·scale + x·p + q.
-  void (*backward_apply)(bool bf16, const void *x, const void *dy, void *dx, int64_t rows, int64_t channels,
-                         const float *scale, const float *shift, float slope, const float *p, const float *q);
+  // dx = g·scale + x·p + q, and + more where that is given.
+  void (*backward_apply)(bool bf16, const void *x, const void *dy, const void *more, void *dx, int64_t rows,
+                         int64_t channels, const float *scale, const float *shift, float slope, const float *p,
+                         const float *q);
 };
 
 extern const NormActKernels norm_act_v1; // any x86-64

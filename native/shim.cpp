@@ -2,12 +2,17 @@
 
 #include <ATen/ATen.h>
 #include <cstdio>
+#include <memory>
 #include <torch/csrc/autograd/variable.h>
 
 namespace mixmatch {
 at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
                     const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
                     double eps, double slope);
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
+                                               const at::Tensor &beta, const at::Tensor *running_mean,
+                                               const at::Tensor *running_variance, bool batch, double momentum,
+                                               double eps, double slope);
 }
 
 namespace {
@@ -31,6 +36,24 @@ extern "C" void *mixmatch_norm_act(const void *input, const void *gamma, const v
     report(e.what(), error, room);
   } catch (...) {
     report("unknown exception in norm_act", error, room);
+  }
+  return nullptr;
+}
+
+extern "C" void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, const void *beta,
+                                       const void *mean, const void *variance, int batch, double momentum, double eps,
+                                       double slope, void **sum, char *error, size_t room) {
+  const auto tensor = [](const void *pointer) { return static_cast<const at::Tensor *>(pointer); };
+  try {
+    auto both = mixmatch::add_norm_act(*tensor(a), *tensor(b), *tensor(gamma), *tensor(beta), tensor(mean),
+                                       tensor(variance), batch != 0, momentum, eps, slope);
+    auto activated = std::make_unique<at::Tensor>(std::move(both.second));
+    *sum = new at::Tensor(std::move(both.first));
+    return activated.release();
+  } catch (const std::exception &e) {
+    report(e.what(), error, room);
+  } catch (...) {
+    report("unknown exception in add_norm_act", error, room);
   }
   return nullptr;
 }

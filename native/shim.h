@@ -12,6 +12,11 @@ extern "C" {
 void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean, const void *variance,
                         int batch, double momentum, double eps, double slope, char *error, size_t room);
 
+// The same for `a` + `b`, which is put into `sum` as a new tensor.
+void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, const void *beta, const void *mean,
+                            const void *variance, int batch, double momentum, double eps, double slope, void **sum,
+                            char *error, size_t room);
+
 #ifdef __cplusplus
 }
 #endif

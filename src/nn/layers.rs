@@ -64,6 +64,10 @@ impl BatchNorm {
 
     /// Normalises, then max(x, slope·x).
     fn activate(&self, weights: &Weights, x: &Tensor, mode: Mode, slope: f64) -> Result<Tensor, NnError> {
+        shim::norm_act(x, self.by(weights, mode, slope))
+    }
+
+    fn by<'a>(&self, weights: &'a Weights, mode: Mode, slope: f64) -> NormAct<'a> {
         // Without running statistics to write to, normalising by the batch's changes nothing.
         let running = match mode {
             Mode::Guess => None,
@@ -71,8 +75,17 @@ impl BatchNorm {
         };
         let (gamma, beta) = (weights.param(self.weight), weights.param(self.bias));
         let (batch, momentum) = (mode != Mode::Eval, weights.bn_momentum());
-        shim::norm_act(x, NormAct { gamma, beta, running, batch, momentum, eps: BN_EPS, slope })
+        NormAct { gamma, beta, running, batch, momentum, eps: BN_EPS, slope }
     }
+}
+
+/// What flows from one block of a pre-activation network to the next.
+#[derive(Debug)]
+pub enum Stream {
+    /// One tensor.
+    Whole(Tensor),
+    /// A block's branch and its shortcut, not yet added: the next norm adds them on its way.
+    Parts(Tensor, Tensor),
 }
 
 /// BatchNorm, then leaky ReLU: what stands before every convolution of a pre-activation network.
@@ -88,6 +101,17 @@ impl NormRelu {
     /// Same shape as `x`.
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
         self.0.activate(weights, x, mode, LEAKY_SLOPE)
+    }
+
+    /// The stream as one tensor, and activated.
+    pub fn join(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<(Tensor, Tensor), NnError> {
+        match stream {
+            Stream::Whole(x) => {
+                let activated = self.forward(weights, &x, mode)?;
+                Ok((x, activated))
+            }
+            Stream::Parts(a, b) => shim::add_norm_act(&a, &b, self.0.by(weights, mode, LEAKY_SLOPE)),
+        }
     }
 }
 

@@ -20,6 +20,21 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+    fn mixmatch_add_norm_act(
+        a: *const c_void,
+        b: *const c_void,
+        gamma: *const c_void,
+        beta: *const c_void,
+        mean: *const c_void,
+        variance: *const c_void,
+        batch: c_int,
+        momentum: f64,
+        eps: f64,
+        slope: f64,
+        sum: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
 }
 
 /// Calls `call` with room for an error message and takes the tensor it makes.
@@ -59,14 +74,40 @@ pub struct NormAct<'a> {
 /// On the CPU one fused function (`native/norm_act.cpp`): half the passes over memory of the two operations, and only
 /// the input is kept for the backward pass.
 pub fn norm_act(input: &Tensor, by: NormAct<'_>) -> Result<Tensor, NnError> {
-    let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), |tensor| tensor.as_ptr().cast());
-    let (mean, variance) = (pointer(by.running.map(|r| r.0)), pointer(by.running.map(|r| r.1)));
-    let NormAct { gamma, beta, batch, momentum, eps, slope, .. } = by;
+    let NormAct { batch, momentum, eps, slope, .. } = by;
+    let (mean, variance) = by.running_pointers();
+    let (x, gamma, beta) = (pointer(input), pointer(by.gamma), pointer(by.beta));
     // SAFETY: every pointer is null or a valid at::Tensor for as long as it is borrowed here.
     tensor_from(|error, room| unsafe {
-        let (input, gamma, beta) = (pointer(Some(input)), pointer(Some(gamma)), pointer(Some(beta)));
-        mixmatch_norm_act(input, gamma, beta, mean, variance, c_int::from(batch), momentum, eps, slope, error, room)
+        mixmatch_norm_act(x, gamma, beta, mean, variance, c_int::from(batch), momentum, eps, slope, error, room)
     })
+}
+
+/// `a` + `b`, and leaky ReLU of BatchNorm of that: what stands between two blocks of a residual network.
+///
+/// On the CPU one fused function: the sum and its statistics are one pass, and so are the two gradients that meet there.
+pub fn add_norm_act(a: &Tensor, b: &Tensor, by: NormAct<'_>) -> Result<(Tensor, Tensor), NnError> {
+    let NormAct { batch, momentum, eps, slope, .. } = by;
+    let (mean, variance) = by.running_pointers();
+    let (left, right, gamma, beta) = (pointer(a), pointer(b), pointer(by.gamma), pointer(by.beta));
+    let (batch, mut sum) = (c_int::from(batch), std::ptr::null_mut::<c_void>());
+    // SAFETY: as in `norm_act`; `sum` is written before the call returns a tensor and not otherwise.
+    let activated = tensor_from(|error, room| unsafe {
+        let out = &raw mut sum;
+        mixmatch_add_norm_act(left, right, gamma, beta, mean, variance, batch, momentum, eps, slope, out, error, room)
+    })?;
+    // SAFETY: made with `new at::Tensor` and given away, like every tensor of the shim.
+    Ok((unsafe { Tensor::from_ptr(sum.cast()) }, activated))
+}
+
+fn pointer(tensor: &Tensor) -> *const c_void {
+    tensor.as_ptr().cast()
+}
+
+impl NormAct<'_> {
+    fn running_pointers(&self) -> (*const c_void, *const c_void) {
+        self.running.map_or((std::ptr::null(), std::ptr::null()), |(mean, variance)| (pointer(mean), pointer(variance)))
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +180,47 @@ mod tests {
                 {
                     let what = format!("{what} of {channels} channels, {kind:?}, batch {batch}, slope {slope}");
                     assert_eq!(got.kind(), expected.kind(), "{what}: number format");
+                    assert_same(&what, got, expected, tolerance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fused_sum_gives_both_its_gradients() {
+        tch::manual_seed(5);
+        for (channels, kind, tolerance) in
+            [(20, Kind::Float, 1e-5), (64, Kind::Float, 1e-5), (32, Kind::BFloat16, 3e-2)]
+        {
+            let case = case(channels, kind);
+            let other = Tensor::randn(case.input.size(), (Kind::Float, Device::Cpu)).to_kind(kind);
+            let other = other.set_requires_grad(true);
+            let weight = |seed: f64| (Tensor::ones_like(&case.input).to_kind(Kind::Float).cumsum(1, None) * seed).sin();
+            // The sum is used by itself too (the shortcut), or not at all (before the head).
+            for shortcut in [true, false] {
+                let run = |act: &dyn Fn(&Tensor, &Tensor, NormAct<'_>) -> (Tensor, Tensor)| {
+                    let (mean, variance) = (case.mean.copy(), case.variance.copy());
+                    let running = Some((&mean, &variance));
+                    let (gamma, beta) = (&case.gamma, &case.beta);
+                    let by = NormAct { gamma, beta, running, batch: true, momentum: 0.1, eps: 1e-3, slope: 0.1 };
+                    let (sum, y) = act(&case.input, &other, by);
+                    let mut loss = (&y * weight(0.7)).sum(Kind::Float);
+                    if shortcut {
+                        loss += (&sum * weight(1.3)).sum(Kind::Float);
+                    }
+                    let mut all = Tensor::run_backward(&[loss], &[&case.input, &other, gamma, beta], false, false);
+                    all.extend([sum.detach(), y.detach(), mean, variance]);
+                    all
+                };
+                let got = run(&|a, b, by| add_norm_act(a, b, by).unwrap());
+                let expected = run(&|a, b, by| {
+                    let sum = a + b;
+                    let y = plain(&sum, by);
+                    (sum, y)
+                });
+                let names = ["da", "db", "dγ", "dβ", "sum", "y", "mean", "variance"];
+                for (what, (got, expected)) in names.into_iter().zip(got.iter().zip(&expected)) {
+                    let what = format!("{what} of {channels} channels, {kind:?}, shortcut {shortcut}");
                     assert_same(&what, got, expected, tolerance);
                 }
             }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use tch::{Kind, Tensor};
 
-use super::layers::{Conv, Linear, NormRelu};
+use super::layers::{Conv, Linear, NormRelu, Stream};
 use super::weights::{Layout, Weights};
 use super::{Mode, Network, NnError};
 
@@ -65,16 +65,17 @@ impl Block {
         }
     }
 
-    fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
-        let activated = self.norm1.forward(weights, x, mode)?;
-        let residual = if self.activate_before_residual { &activated } else { x };
+    fn forward(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<Stream, NnError> {
+        let (x, activated) = self.norm1.join(weights, stream, mode)?;
         let y = self.conv1.forward(weights, &activated)?;
         let y = self.norm2.forward(weights, &y, mode)?;
         let y = self.conv2.forward(weights, &y)?;
-        Ok(match &self.shortcut {
-            Some(conv) => y.f_add(&conv.forward(weights, residual)?)?,
-            None => y.f_add(residual)?,
-        })
+        let residual = if self.activate_before_residual { activated } else { x };
+        let residual = match &self.shortcut {
+            Some(conv) => conv.forward(weights, &residual)?,
+            None => residual,
+        };
+        Ok(Stream::Parts(y, residual))
     }
 }
 
@@ -123,11 +124,11 @@ impl Network for Wrn {
     }
 
     fn forward(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
-        let mut x = self.stem.forward(weights, &images.f_to_kind(self.compute)?)?;
+        let mut stream = Stream::Whole(self.stem.forward(weights, &images.f_to_kind(self.compute)?)?);
         for block in &self.blocks {
-            x = block.forward(weights, &x, mode)?;
+            stream = block.forward(weights, stream, mode)?;
         }
-        let x = self.norm.forward(weights, &x, mode)?;
+        let (_, x) = self.norm.join(weights, stream, mode)?;
         let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
         self.head.forward(weights, &pooled)
     }
