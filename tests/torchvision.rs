@@ -19,8 +19,9 @@ fn golden_file(name: &str) -> String {
 /// The tensor `name` by the formula in `make_torchvision.py`, row-major.
 fn made(name: &str, shape: &[i64]) -> Tensor {
     let (low, high) = bounds(name, shape);
-    let seed =
-        name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let seed = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
     let number = |index: u64| {
         let z = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -17,8 +17,8 @@ use super::page::Page;
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use super::upload::{disk_problem, too_large};
-use crate::nn::NnError;
 use crate::nn::pretrained::{SafeTensorsFile, import};
+use crate::nn::{Architecture, NnError};
 use crate::sha256;
 use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias};
 
@@ -110,6 +110,7 @@ pub async fn create(
         Err(error) => return Err(error.into()),
     }
     let network = query.network.unwrap_or_else(|| "wide_resnet50_2".to_owned());
+    let _known: Architecture = network.parse().map_err(refused)?;
     let uploads = app.config.data_dir.uploads();
     let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;

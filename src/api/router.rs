@@ -20,7 +20,9 @@ use utoipa_axum::routes;
 use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
-use super::{auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, pretrained, telemetry};
+use super::{
+    auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, pretrained, telemetry,
+};
 use crate::config::{LimitsConfig, ServeConfig};
 
 /// A body that does not go on arriving for so long is given up.

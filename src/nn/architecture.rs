@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn sizes_and_heads_are_the_networks_own() {
-        let (wrn, wide) = ("wrn-10-1".parse::<Architecture>().unwrap(), "wide_resnet50_2".parse::<Architecture>().unwrap());
+        let (wrn, wide) =
+            ("wrn-10-1".parse::<Architecture>().unwrap(), "wide_resnet50_2".parse::<Architecture>().unwrap());
         assert!(wrn.check_size(20).is_ok() && wrn.check_size(33).is_err());
         assert!(wide.check_size(33).is_ok() && wide.check_size(31).is_err());
         assert!(wide.check_head(Head::Reference).is_ok());

@@ -57,7 +57,8 @@ impl Bottleneck {
             let (conv, norm) = (format!("{name}.conv{at}"), format!("{name}.bn{at}"));
             ConvNorm::new(layout, [&conv, &norm], channels, kernel, stride)
         };
-        let layers = [layer(1, [input, inner], 1, 1), layer(2, [inner, inner], 3, stride), layer(3, [inner, output], 1, 1)];
+        let layers =
+            [layer(1, [input, inner], 1, 1), layer(2, [inner, inner], 3, stride), layer(3, [inner, output], 1, 1)];
         let downsample = (input != output || stride != 1).then(|| {
             let (conv, norm) = (format!("{name}.downsample.0"), format!("{name}.downsample.1"));
             ConvNorm::new(layout, [&conv, &norm], [input, output], 1, stride)

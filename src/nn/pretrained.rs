@@ -188,7 +188,9 @@ pub fn start(network: &dyn Network, weights: &mut Weights, bytes: &[u8]) -> Resu
                 tensor.shallow_clone().f_copy_(&Tensor::f_from_data_size(view.data(), &entry.shape, Kind::Float)?)?;
             }
             _ if entry.head => new.push(entry.name.clone()),
-            Some(_) => return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape))),
+            Some(_) => {
+                return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape)));
+            }
             None => return Err(mismatch(format!("{} is missing", entry.name))),
         }
     }

@@ -103,8 +103,7 @@ impl ResNet {
             let planes = shape.planes << stage;
             for block in 0..count {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let channels =
-                    Channels { input, inner: planes * shape.widening, output: planes * EXPANSION, stride };
+                let channels = Channels { input, inner: planes * shape.widening, output: planes * EXPANSION, stride };
                 blocks.push(Bottleneck::new(&mut layout, &format!("layer{}.{block}", stage + 1), channels));
                 input = channels.output;
             }
@@ -144,7 +143,8 @@ fn imagenet_input(images: &Tensor) -> Result<Tensor, TchError> {
     // ((x + 1) / 2 − mean) / std = x · scale + shift
     let scale = IMAGENET_STD.map(|std| 0.5 / std);
     let shift: Vec<f32> = IMAGENET_MEAN.iter().zip(IMAGENET_STD).map(|(mean, std)| (0.5 - mean) / std).collect();
-    let per_channel = |values: &[f32], device: Device| Tensor::from_slice(values).f_to_device(device)?.f_view([1, 3, 1, 1]);
+    let per_channel =
+        |values: &[f32], device: Device| Tensor::from_slice(values).f_to_device(device)?.f_view([1, 3, 1, 1]);
     let device = images.device();
     images.f_mul(&per_channel(&scale, device)?)?.f_add(&per_channel(&shift, device)?)
 }

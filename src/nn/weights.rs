@@ -12,8 +12,8 @@ use rand_distr::{Distribution, Normal};
 use tch::{Device, Kind, Tensor};
 
 use super::NnError;
-use super::layout::{Part, Sections};
 pub use super::layout::{BufferId, Entry, Init, Layout, ParamId, Span};
+use super::layout::{Part, Sections};
 
 /// A network's numbers on a device.
 #[derive(Debug)]
@@ -134,11 +134,7 @@ impl Weights {
 
     /// Where the numbers lie that training moves: everything, or the head alone.
     pub fn trained(&self) -> Span {
-        if self.frozen {
-            self.head()
-        } else {
-            self.sections.span(Part::BackboneKernel, Part::BackboneVector)
-        }
+        if self.frozen { self.head() } else { self.sections.span(Part::BackboneKernel, Part::BackboneVector) }
     }
 
     /// Where the head lies.

@@ -63,8 +63,8 @@ impl Loaded {
         let unusable =
             |error: NnError| ServingError::ModelFile { path: files.weights.clone(), reason: error.to_string() };
         let precision = device::precision(PrecisionWish::Auto, device);
-        let network = nn::build(&manifest.network, manifest.head, manifest.classes.len(), precision.kind)
-            .map_err(unusable)?;
+        let network =
+            nn::build(&manifest.network, manifest.head, manifest.classes.len(), precision.kind).map_err(unusable)?;
         let weights = file::load(network.as_ref(), &files.weights, device).map_err(unusable)?;
         let loaded = Self {
             network,

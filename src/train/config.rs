@@ -270,7 +270,12 @@ mod tests {
     use serde_json::json;
 
     fn facts() -> DataFacts {
-        DataFacts { classes: vec!["mask".into(), "no_mask".into()], labelled: vec![300, 200], train: 500, ..DataFacts::default() }
+        DataFacts {
+            classes: vec!["mask".into(), "no_mask".into()],
+            labelled: vec![300, 200],
+            train: 500,
+            ..DataFacts::default()
+        }
     }
 
     fn resolved(request: Value) -> Result<TrainConfig, Vec<FieldProblem>> {

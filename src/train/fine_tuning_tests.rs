@@ -95,10 +95,16 @@ fn three_steps(config: &TrainConfig) -> Moved {
     let backbone = |now: &Tensor| {
         let end = head.start + head.length;
         let parts = [(0, head.start), (end, before.numel() as i64 - end)];
-        parts.map(|(from, length)| distance(&now.narrow(0, from, length), &before.narrow(0, from, length))).into_iter().fold(0.0, f64::max)
+        parts
+            .map(|(from, length)| distance(&now.narrow(0, from, length), &before.narrow(0, from, length)))
+            .into_iter()
+            .fold(0.0, f64::max)
     };
     Moved {
-        head: distance(&learner.weights.flat().narrow(0, head.start, head.length), &before.narrow(0, head.start, head.length)),
+        head: distance(
+            &learner.weights.flat().narrow(0, head.start, head.length),
+            &before.narrow(0, head.start, head.length),
+        ),
         backbone: backbone(learner.weights.flat()),
         statistics: distance(learner.weights.statistics(), &statistics),
         average_backbone: backbone(learner.average.flat()),
@@ -114,7 +120,11 @@ fn a_frozen_backbone_does_not_move_at_all() {
     ] {
         let moved = three_steps(&TrainConfig { backbone_learning_rate_factor: 0.0, algorithm, ..config(head) });
         assert!(moved.head > 1e-3, "the head learns: {}", moved.head);
-        assert_eq!((moved.backbone, moved.statistics, moved.average_backbone), (0.0, 0.0, 0.0), "{head:?} {algorithm:?}");
+        assert_eq!(
+            (moved.backbone, moved.statistics, moved.average_backbone),
+            (0.0, 0.0, 0.0),
+            "{head:?} {algorithm:?}"
+        );
     }
 }
 

@@ -125,7 +125,7 @@ async fn weights_that_a_job_needs_stay() {
 
 /// Random weights of a wrn-10-1 with two classes.
 fn shapes_weights() -> Vec<u8> {
-    use mixmatch::nn::{Head, Network, Weights, build, file};
+    use mixmatch::nn::{Head, Weights, build, file};
     use rand::SeedableRng;
     let network = build("wrn-10-1", Head::Linear, 2, tch::Kind::Float).unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
@@ -145,7 +145,10 @@ async fn the_command_line_imports_converts_and_refuses() {
     let done = import_weights(&data, &[path, "--name", "shapes", "--network", "wrn-10-1"]);
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{done:?}");
-    assert!(said.starts_with("imported shapes: wrn-10-1") && said.contains("2 classes") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with("imported shapes: wrn-10-1") && said.contains("2 classes") && said.lines().count() == 1,
+        "{said}"
+    );
     let twice = import_weights(&data, &[path, "--name", "shapes", "--network", "wrn-10-1"]);
     assert!(!twice.status.success() && String::from_utf8_lossy(&twice.stderr).contains("exists already"), "{twice:?}");
 

@@ -16,8 +16,8 @@ use tch::Kind;
 
 use self::pickle::{Heap, Value};
 use self::storage::Container;
-use super::pretrained::{NamedTensors, to_float32};
 use super::NnError;
+use super::pretrained::{NamedTensors, to_float32};
 
 /// Why a `.pth` file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +185,8 @@ impl NamedTensors for StateDict {
     fn read(&mut self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.tensors.get(name).cloned().ok_or("it is not there")?;
         let dtype = self.heap.storages[tensor.storage].dtype;
-        let kind = dtype.float_kind().ok_or_else(|| format!("it holds {dtype:?} numbers, floating-point ones are needed"))?;
+        let kind =
+            dtype.float_kind().ok_or_else(|| format!("it holds {dtype:?} numbers, floating-point ones are needed"))?;
         let bytes = self.bytes_of(&tensor).map_err(|error| error.to_string())?;
         to_float32(&bytes, kind, dtype.size())
     }
@@ -222,7 +223,8 @@ fn gather(storage: &[u8], tensor: &TensorRef, size: usize) -> Option<Vec<u8>> {
         run *= tensor.shape[dense];
     }
     while bytes.len() < numel * size {
-        let start = tensor.offset + index[..dense].iter().zip(&tensor.strides).map(|(i, stride)| i * stride).sum::<usize>();
+        let start =
+            tensor.offset + index[..dense].iter().zip(&tensor.strides).map(|(i, stride)| i * stride).sum::<usize>();
         bytes.extend_from_slice(storage.get(start * size..(start + run) * size)?);
         for dimension in (0..dense).rev() {
             index[dimension] += 1;

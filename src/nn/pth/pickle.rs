@@ -61,7 +61,7 @@ pub(super) struct StorageRef {
 /// Everything that a pickle made.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
-    tuples: Vec<Vec<Value>>,
+    pub tuples: Vec<Vec<Value>>,
     pub lists: Vec<Vec<Value>>,
     pub dicts: Vec<Vec<(Value, Value)>>,
     pub storages: Vec<StorageRef>,
@@ -82,7 +82,8 @@ pub(super) struct Unpickled {
 /// Runs the pickle at the start of `bytes`.
 pub(super) fn run(bytes: &[u8]) -> Result<Unpickled, PthError> {
     let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
-    let mut machine = Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), heap: Heap::default() };
+    let mut machine =
+        Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), heap: Heap::default() };
     let root = machine.run()?;
     let length = machine.at;
     Ok(Unpickled { root, heap: machine.heap, text: bytes[..length].to_vec(), length })

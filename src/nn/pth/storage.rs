@@ -9,8 +9,8 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::pickle::{self, MOST_BYTES, StorageRef, Unpickled, Value};
 use super::PthError;
+use super::pickle::{self, MOST_BYTES, StorageRef, Unpickled, Value};
 
 /// Bytes of one storage. The largest network that is read has 276 MB in all.
 const MOST_STORAGE_BYTES: usize = 4 << 30;
@@ -78,7 +78,7 @@ fn archive_error(error: ZipError) -> PthError {
 
 fn open_archive(file: File) -> Result<(Container, Unpickled), PthError> {
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(archive_error)?;
-    let pickle = archive.file_names().find_map(|name| name.strip_suffix("data.pkl").map(str::to_owned));
+    let pickle = archive.file_names().flatten().find_map(|name| name.strip_suffix("data.pkl").map(str::to_owned));
     let prefix = pickle.ok_or_else(|| PthError::Archive("it holds no data.pkl".to_owned()))?;
     let mut read = |name: &str, most: usize| -> Result<Option<Vec<u8>>, PthError> {
         let mut content = Vec::new();

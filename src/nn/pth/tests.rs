@@ -31,7 +31,10 @@ fn assert_floats(path: &Path) {
         assert_eq!(dict.read(name).unwrap(), [1.5, -2.0], "{name}");
     }
     // The transpose and the slice of tensors that others share their storage with.
-    assert_eq!((dict.shape("transposed").unwrap(), dict.read("transposed").unwrap()), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+    assert_eq!(
+        (dict.shape("transposed").unwrap(), dict.read("transposed").unwrap()),
+        (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
+    );
     assert_eq!(dict.read("slice").unwrap(), [4.0, 5.0]);
     // channels_last in memory, row-major when read.
     assert_eq!(dict.read("channels_last").unwrap(), (0..24).map(|value| value as f32).collect::<Vec<_>>());
@@ -51,7 +54,9 @@ fn a_state_dict_of_every_kind_is_read() {
 
 #[test]
 fn a_file_that_would_run_something_is_refused_by_name() {
-    for (name, global) in [("malicious.pth", "posix.system"), ("whole_module.pth", "torch.nn"), ("eval.pth", "builtins.eval")] {
+    for (name, global) in
+        [("malicious.pth", "posix.system"), ("whole_module.pth", "torch.nn"), ("eval.pth", "__builtin__.eval")]
+    {
         let refusal = StateDict::open(&fixture(name)).unwrap_err().to_string();
         assert!(refusal.contains(global) && refusal.contains("state_dict()"), "{name}: {refusal}");
     }
