@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 mod import;
+mod import_weights;
 mod predict;
 mod serve;
 mod train;
@@ -53,6 +54,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Import a data set (a ZIP of images with a CSV or XLSX) without a server.
     Import(import::ImportArgs),
+    /// Import weights to start from (.safetensors or PyTorch's .pth) without a server.
+    ImportWeights(import_weights::ImportWeightsArgs),
     /// Train on an imported data set without a server, with a progress bar.
     Train(train::TrainArgs),
     /// Classify image files with a trained model; prints one JSON object a line.
@@ -118,6 +121,7 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => block_on(serve::run(args, cuda)),
         Command::Demo(args) => block_on(serve::demo(args, cuda)),
         Command::Import(args) => block_on(import::run(args)),
+        Command::ImportWeights(args) => block_on(import_weights::run(args)),
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
         Command::Openapi => {
@@ -166,6 +170,8 @@ mod tests {
         for line in [
             "mixmatch serve --data-dir d --listen 127.0.0.1:0",
             "mixmatch import --name faces --task gender --images a.zip --train a.csv",
+            "mixmatch import-weights wide_resnet50_2-95faca4d.pth --name imagenet --data-dir d",
+            "mixmatch import-weights a.safetensors --network wrn-28-2 --output b.safetensors",
             "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
             "mixmatch predict --model gender@champion a.jpg b.png",
             "mixmatch demo --exit",

@@ -100,7 +100,7 @@ fn one_kernel(values: &Tensor) -> Weights {
 fn adam_with_decoupled_decay() {
     let golden = Golden::open("adam");
     let mut weights = one_kernel(golden.get("w0"));
-    let mut adam = Adam::new(&weights, golden.number("wd")).unwrap();
+    let mut adam = Adam::new(&weights, golden.number("wd"), 1.0).unwrap();
     for step in 1..=3 {
         adam.step(&mut weights, golden.get(&format!("grad{step}")), golden.number("lr")).unwrap();
         assert_close("weights", weights.flat(), golden.get(&format!("w{step}")), 1e-6);
@@ -141,7 +141,7 @@ fn flip_pad_and_crop() {
 fn batch_norm_in_every_mode_with_its_gradients() {
     let golden = Golden::open("batch_norm");
     let mut layout = Layout::default();
-    let norm = BatchNorm::new(&mut layout, "bn", 3);
+    let norm = BatchNorm::new(&mut layout, "bn", 3, 1e-3);
     let mut weights = Weights::zeros(&layout, Device::Cpu).unwrap();
     weights.set_bn_momentum(0.001);
     let both = |first: &str, second: &str| Tensor::cat(&[golden.get(first), golden.get(second)], 0);

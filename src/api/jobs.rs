@@ -184,7 +184,7 @@ pub async fn create(
         None => return Err(missing_dataset("dataset is missing: the id or the name of a data set")),
     };
     let dataset = app.store.dataset(&wanted).await?;
-    let config = resolve(&request, &dataset.facts()).map_err(|problems| {
+    let config = resolve(&request, &app.store.job_facts(&dataset).await?).map_err(|problems| {
         let items = problems
             .into_iter()
             .map(|problem| ProblemItem::new(problem.pointer, problem.code, problem.detail))

@@ -17,6 +17,7 @@ mod models;
 mod openapi;
 mod page;
 mod predict;
+mod pretrained;
 mod problem;
 mod router;
 mod server;

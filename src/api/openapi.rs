@@ -19,6 +19,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         (name = "datasets", description = "Import images with a sheet of labels"),
         (name = "jobs", description = "Train, and watch it"),
         (name = "models", description = "What was published, and which version serves"),
+        (name = "pretrained", description = "Weights that a job may start from"),
         (name = "predict", description = "Classify images"),
         (name = "health", description = "For load balancers and Prometheus"),
     ),

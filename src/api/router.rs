@@ -20,7 +20,9 @@ use utoipa_axum::routes;
 use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
-use super::{auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, telemetry};
+use super::{
+    auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, pretrained, telemetry,
+};
 use crate::config::{LimitsConfig, ServeConfig};
 
 /// A body that does not go on arriving for so long is given up.
@@ -41,6 +43,8 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(models::version))
         .routes(routes!(models::card))
+        .routes(routes!(pretrained::list))
+        .routes(routes!(pretrained::get, pretrained::delete))
         .routes(routes!(health::metrics))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.request_timeout))
 }
@@ -48,7 +52,10 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
 /// Answers that take as long as they take: uploads, downloads, streams, and predictions, which keep a
 /// deadline of their own.
 fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
-    let upload = OpenApiRouter::new().routes(routes!(datasets::create)).layer(DefaultBodyLimit::disable());
+    let upload = OpenApiRouter::new()
+        .routes(routes!(datasets::create))
+        .routes(routes!(pretrained::create))
+        .layer(DefaultBodyLimit::disable());
     let predict =
         OpenApiRouter::new().routes(routes!(predict::predict)).layer(DefaultBodyLimit::max(limits.predict_bytes));
     OpenApiRouter::new()

@@ -223,7 +223,8 @@ fn extension(file_name: Option<&str>) -> String {
     }
 }
 
-fn disk_problem(error: std::io::Error) -> Problem {
+/// The problem of a disk that does not take an upload.
+pub fn disk_problem(error: std::io::Error) -> Problem {
     if error.kind() == std::io::ErrorKind::StorageFull {
         tracing::error!(%error, "no room for an upload");
         return Problem::insufficient_storage("there is no room for the upload on the server's disk");

@@ -30,7 +30,7 @@ pub struct TrainArgs {
     /// mixmatch or supervised.
     #[arg(long)]
     algorithm: Option<String>,
-    /// The starting point: quick, paper, demo.
+    /// The starting point: quick, paper, reference, demo.
     #[arg(long)]
     preset: Option<String>,
     /// Labels to train with; all of them if absent.
@@ -75,7 +75,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let data = DataDir::new(args.data.data_dir.clone());
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let dataset = store.dataset(&args.dataset).await?;
-    let config = match resolve(&args.request(), &dataset.facts()) {
+    let config = match resolve(&args.request(), &store.job_facts(&dataset).await?) {
         Ok(config) => config,
         Err(problems) => {
             for problem in problems {

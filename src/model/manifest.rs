@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Golden;
 use crate::imaging::Preprocess;
+use crate::nn::Head;
 
 /// Version of the format; a reader refuses any other, it never guesses.
 pub const FORMAT_VERSION: u32 = 1;
@@ -19,6 +20,9 @@ pub struct ModelManifest {
     pub format_version: u32,
     /// The network, for example `wrn-28-2`.
     pub network: String,
+    /// From the network's features to the classes; files from before there was a choice have `linear`.
+    #[serde(default)]
+    pub head: Head,
     /// Class names in the order of the logits.
     pub classes: Vec<String>,
     /// How an image becomes the network's input.
@@ -113,6 +117,7 @@ mod tests {
         ModelManifest {
             format_version: FORMAT_VERSION,
             network: "wrn-10-1".into(),
+            head: Head::Linear,
             classes: vec!["a".into(), "b".into()],
             preprocess: Preprocess { size: 32, fit: Fit::Stretch },
             temperature: 1.5,

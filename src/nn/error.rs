@@ -12,8 +12,18 @@ pub enum NnError {
     #[error("libtorch: {0}")]
     Shim(String),
     /// No network goes by this name.
-    #[error("no network {0:?}; networks are wrn-<depth>-<width> with depth 6n + 4, for example wrn-28-2")]
+    #[error(
+        "no network {0:?}; networks are wrn-<depth>-<width> with depth 6n + 4, for example wrn-28-2, and wide_resnet50_2"
+    )]
     UnknownNetwork(String),
+    /// The network cannot have this head.
+    #[error("{network} has no {head} head, only wide_resnet50_2 has; set head to linear")]
+    Head {
+        /// The network.
+        network: String,
+        /// The head.
+        head: &'static str,
+    },
     /// The device is unknown or not there.
     #[error("device {wanted:?} cannot be used: {reason}")]
     Device {

@@ -1,4 +1,7 @@
 //! Weights as safetensors files: names and shapes as PyTorch knows them, float32, row-major.
+//!
+//! BatchNorm's `num_batches_tracked` is neither kept nor written: nothing here reads it, and PyTorch's strict
+//! `load_state_dict` puts it in by itself where a state dict carries no version, as one from safetensors does.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,13 +19,10 @@ use super::{Network, NnError, Weights};
 /// When the file cannot be written.
 pub fn save(network: &dyn Network, weights: &Weights, path: &Path) -> Result<(), NnError> {
     let layout = network.layout();
-    let mut named = Vec::new();
-    for (index, entry) in layout.params().iter().enumerate() {
-        named.push((entry, bytes_of(weights.param_at(index))?));
-    }
-    for (index, entry) in layout.buffers().iter().enumerate() {
-        named.push((entry, bytes_of(weights.buffer_at(index))?));
-    }
+    let named = weights
+        .tensors(layout)
+        .map(|(entry, tensor)| Ok((entry, bytes_of(tensor)?)))
+        .collect::<Result<Vec<_>, NnError>>()?;
     let file_error = |reason: String| NnError::File { path: path.to_owned(), reason };
     let views = named
         .iter()
@@ -52,11 +52,8 @@ pub fn load(network: &dyn Network, path: &Path, device: Device) -> Result<Weight
     check_fit(network, &file)?;
     let weights = Weights::zeros(layout, device)?;
     let _no_grad = tch::no_grad_guard();
-    for (index, entry) in layout.params().iter().enumerate() {
-        weights.param_at(index).shallow_clone().f_copy_(&tensor_of(&file, entry, network)?)?;
-    }
-    for (index, entry) in layout.buffers().iter().enumerate() {
-        weights.buffer_at(index).shallow_clone().f_copy_(&tensor_of(&file, entry, network)?)?;
+    for (entry, tensor) in weights.tensors(layout) {
+        tensor.shallow_clone().f_copy_(&tensor_of(&file, entry, network)?)?;
     }
     Ok(weights)
 }
@@ -95,7 +92,7 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, NnError> {
     Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     let mut file = std::fs::File::create(path)?;
     file.write_all(bytes)?;

@@ -6,8 +6,8 @@ use super::shim::{self, NormAct};
 use super::weights::{BufferId, Init, Layout, ParamId, Weights};
 use super::{Mode, NnError};
 
-/// BatchNorm's ε in the authors' code.
-const BN_EPS: f64 = 1e-3;
+/// BatchNorm's ε in the MixMatch authors' WRN.
+const WRN_EPS: f64 = 1e-3;
 
 /// Slope of the leaky ReLU below zero, as in the authors' code.
 const LEAKY_SLOPE: f64 = 0.1;
@@ -44,20 +44,22 @@ pub struct BatchNorm {
     bias: ParamId,
     mean: BufferId,
     variance: BufferId,
+    eps: f64,
 }
 
 impl BatchNorm {
-    /// `channels` channels, γ = 1, β = 0, running mean 0 and variance 1.
-    pub fn new(layout: &mut Layout, name: &str, channels: i64) -> Self {
+    /// `channels` channels, γ = 1, β = 0, running mean 0 and variance 1; `eps` is added to the variance.
+    pub fn new(layout: &mut Layout, name: &str, channels: i64, eps: f64) -> Self {
         Self {
             weight: layout.vector(&format!("{name}.weight"), channels, Init::Constant(1.0)),
             bias: layout.vector(&format!("{name}.bias"), channels, Init::Constant(0.0)),
             mean: layout.buffer(&format!("{name}.running_mean"), channels, 0.0),
             variance: layout.buffer(&format!("{name}.running_var"), channels, 1.0),
+            eps,
         }
     }
 
-    /// Normalises; what becomes of the running statistics is `mode`'s.
+    /// Normalises; what becomes of the running statistics is `mode`'s, unless the backbone is frozen.
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
         self.activate(weights, x, mode, 1.0)
     }
@@ -68,6 +70,7 @@ impl BatchNorm {
     }
 
     fn by<'a>(&self, weights: &'a Weights, mode: Mode, slope: f64) -> NormAct<'a> {
+        let mode = if weights.backbone_frozen() { Mode::Eval } else { mode };
         // Without running statistics to write to, normalising by the batch's changes nothing.
         let running = match mode {
             Mode::Guess => None,
@@ -75,7 +78,7 @@ impl BatchNorm {
         };
         let (gamma, beta) = (weights.param(self.weight), weights.param(self.bias));
         let (batch, momentum) = (mode != Mode::Eval, weights.bn_momentum());
-        NormAct { gamma, beta, running, batch, momentum, eps: BN_EPS, slope }
+        NormAct { gamma, beta, running, batch, momentum, eps: self.eps, slope }
     }
 }
 
@@ -95,7 +98,7 @@ pub struct NormRelu(BatchNorm);
 impl NormRelu {
     /// Over `channels` channels.
     pub fn new(layout: &mut Layout, name: &str, channels: i64) -> Self {
-        Self(BatchNorm::new(layout, name, channels))
+        Self(BatchNorm::new(layout, name, channels, WRN_EPS))
     }
 
     /// Same shape as `x`.

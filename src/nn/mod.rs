@@ -4,14 +4,21 @@
 //! the raw weights, with their moving average or with a file's, and the optimiser sees one flat buffer.
 //! Nothing here knows data sets, losses or training.
 
+mod architecture;
+mod bottleneck;
 pub mod device;
 pub mod error;
 pub mod file;
 pub mod layers;
+mod layout;
+pub mod pretrained;
+pub mod pth;
+pub mod resnet;
 mod shim;
 pub mod weights;
 pub mod wrn;
 
+pub use architecture::{Architecture, Head, build};
 pub use error::NnError;
 pub use weights::Weights;
 
@@ -37,7 +44,8 @@ pub trait Network: Send + Sync {
     /// Where its parameters and buffers lie.
     fn layout(&self) -> &weights::Layout;
 
-    /// Logits `[B, C]` in float32 of images `[B, 3, H, W]`.
+    /// Logits `[B, C]` in float32 of images `[B, 3, H, W]` in −1…1; a network that was made for another
+    /// normalisation converts them itself.
     ///
     /// # Errors
     /// libtorch's, for example for shapes that do not fit.

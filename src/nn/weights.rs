@@ -1,102 +1,19 @@
 //! Where a network's numbers lie: one flat float32 buffer for the parameters, one for BatchNorm's statistics.
 //!
 //! Flat, because Adam, decay and the moving average are then a handful of operations over one tensor
-//! instead of hundreds over small ones, and a checkpoint is two tensors. Kernels stand first, so that
-//! weight decay is one multiplication of a prefix. Convolution kernels are stored `[out, kh, kw, in]` and
-//! seen as `[out, in, kh, kw]`: that is channels_last, the layout the convolutions want, without a copy.
+//! instead of hundreds over small ones, and a checkpoint is two tensors. It holds the backbone's kernels, the
+//! head's kernels, the head's vectors, the backbone's vectors, in this order: weight decay is one multiplication
+//! of a prefix, and the head, which fine-tuning treats otherwise, is one piece. Convolution kernels are stored
+//! `[out, kh, kw, in]` and seen as `[out, in, kh, kw]`: that is channels_last, the layout the convolutions want,
+//! without a copy.
 
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use tch::{Device, Kind, Tensor};
 
 use super::NnError;
-
-/// A parameter of a layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParamId(usize);
-
-/// A buffer (running statistic) of a layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferId(usize);
-
-/// How a parameter starts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// Normal with mean 0 and this standard deviation.
-    Normal(f64),
-    /// One value.
-    Constant(f64),
-}
-
-/// One named tensor of a layout.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The name in files, for example `groups.0.1.conv2.weight`.
-    pub name: String,
-    /// The shape as PyTorch knows it.
-    pub shape: Vec<i64>,
-    /// How it starts.
-    pub init: Init,
-    /// Convolution or linear kernel: weight decay applies.
-    pub decayed: bool,
-}
-
-impl Entry {
-    /// Numbers in it.
-    pub fn numel(&self) -> i64 {
-        self.shape.iter().product()
-    }
-}
-
-/// The names, shapes and starting values of a network's parameters and buffers.
-#[derive(Clone, Debug, Default)]
-pub struct Layout {
-    params: Vec<Entry>,
-    buffers: Vec<Entry>,
-}
-
-impl Layout {
-    /// Adds a convolution or linear kernel (weight decay applies).
-    pub fn kernel(&mut self, name: &str, shape: &[i64], init: Init) -> ParamId {
-        self.param(name, shape, init, true)
-    }
-
-    /// Adds a vector: a bias or one of BatchNorm's parameters (no weight decay).
-    pub fn vector(&mut self, name: &str, length: i64, init: Init) -> ParamId {
-        self.param(name, &[length], init, false)
-    }
-
-    fn param(&mut self, name: &str, shape: &[i64], init: Init, decayed: bool) -> ParamId {
-        self.params.push(Entry { name: name.to_owned(), shape: shape.to_vec(), init, decayed });
-        ParamId(self.params.len() - 1)
-    }
-
-    /// Adds a running statistic of `length` channels that starts at `value`.
-    pub fn buffer(&mut self, name: &str, length: i64, value: f64) -> BufferId {
-        let init = Init::Constant(value);
-        self.buffers.push(Entry { name: name.to_owned(), shape: vec![length], init, decayed: false });
-        BufferId(self.buffers.len() - 1)
-    }
-
-    /// The parameters, in the order of their ids.
-    pub fn params(&self) -> &[Entry] {
-        &self.params
-    }
-
-    /// The buffers, in the order of their ids.
-    pub fn buffers(&self) -> &[Entry] {
-        &self.buffers
-    }
-
-    /// Numbers that the optimiser moves.
-    pub fn parameter_count(&self) -> i64 {
-        self.params.iter().map(Entry::numel).sum()
-    }
-
-    fn decayed_count(&self) -> i64 {
-        self.params.iter().filter(|entry| entry.decayed).map(Entry::numel).sum()
-    }
-}
+pub use super::layout::{BufferId, Entry, Init, Layout, ParamId, Span};
+use super::layout::{Part, Sections};
 
 /// A network's numbers on a device.
 #[derive(Debug)]
@@ -104,9 +21,11 @@ pub struct Weights {
     flat: Tensor,
     statistics: Tensor,
     params: Vec<Tensor>,
+    parts: Vec<Part>,
     buffers: Vec<Tensor>,
-    decayed: i64,
+    sections: Sections,
     bn_momentum: f64,
+    frozen: bool,
 }
 
 impl Weights {
@@ -115,24 +34,17 @@ impl Weights {
     /// # Errors
     /// libtorch's, for example when the device's memory is full.
     pub fn initialise(layout: &Layout, device: Device, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
-        let mut weights = Self::zeros(layout, device)?;
-        for (index, entry) in layout.params.iter().enumerate() {
-            let numel = entry.numel() as usize;
-            let values: Vec<f32> = match entry.init {
-                Init::Constant(value) => vec![value as f32; numel],
+        let weights = Self::zeros(layout, device)?;
+        let _no_grad = tch::no_grad_guard();
+        for (entry, tensor) in weights.tensors(layout) {
+            match entry.init {
+                Init::Constant(value) => drop(tensor.shallow_clone().f_fill_(value)?),
                 Init::Normal(sigma) => {
                     // A standard deviation that is finite and not negative is what `Normal` asks for.
                     let normal = Normal::new(0.0, sigma.abs()).map_err(|e| NnError::Shim(e.to_string()))?;
-                    (0..numel).map(|_| normal.sample(rng) as f32).collect()
+                    let values: Vec<f32> = (0..entry.numel()).map(|_| normal.sample(rng) as f32).collect();
+                    tensor.shallow_clone().f_copy_(&Tensor::from_slice(&values).f_view(entry.shape.as_slice())?)?;
                 }
-            };
-            let values = Tensor::from_slice(&values).f_view(entry.shape.as_slice())?;
-            let _no_grad = tch::no_grad_guard();
-            weights.params[index].f_copy_(&values)?;
-        }
-        for (index, entry) in layout.buffers.iter().enumerate() {
-            if let Init::Constant(value) = entry.init {
-                let _ = weights.buffers[index].f_fill_(value)?;
             }
         }
         Ok(weights)
@@ -144,24 +56,32 @@ impl Weights {
     /// libtorch's.
     pub fn zeros(layout: &Layout, device: Device) -> Result<Self, NnError> {
         let flat = Tensor::f_zeros([layout.parameter_count()], (Kind::Float, device))?;
-        let statistics: i64 = layout.buffers.iter().map(Entry::numel).sum();
+        let statistics: i64 = layout.buffers().iter().map(Entry::numel).sum();
         let statistics = Tensor::f_zeros([statistics], (Kind::Float, device))?;
-        let decayed = layout.decayed_count();
-        let (mut kernel_at, mut vector_at) = (0, decayed);
-        let mut params = Vec::with_capacity(layout.params.len());
-        for entry in &layout.params {
-            let at = if entry.decayed { &mut kernel_at } else { &mut vector_at };
+        let sections = layout.sections();
+        let mut next = Part::ALL.map(|part| sections.start(part));
+        let (mut params, mut parts) = (Vec::new(), Vec::new());
+        for entry in layout.params() {
+            let part = Part::of(entry);
+            let at = &mut next[part as usize];
             let view = seen_as(&flat.f_narrow(0, *at, entry.numel())?, &entry.shape)?;
             *at += entry.numel();
             params.push(view.f_detach()?.f_set_requires_grad(true)?);
+            parts.push(part);
         }
-        let mut buffers = Vec::with_capacity(layout.buffers.len());
+        let mut buffers = Vec::with_capacity(layout.buffers().len());
         let mut at = 0;
-        for entry in &layout.buffers {
+        for entry in layout.buffers() {
             buffers.push(statistics.f_narrow(0, at, entry.numel())?);
             at += entry.numel();
         }
-        Ok(Self { flat, statistics, params, buffers, decayed, bn_momentum: 0.001 })
+        Ok(Self { flat, statistics, params, parts, buffers, sections, bn_momentum: 0.001, frozen: false })
+    }
+
+    /// Every parameter, then every running statistic, with its description: views that write through.
+    /// `layout` must be the one that these weights were made for.
+    pub fn tensors<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (&'a Entry, &'a Tensor)> {
+        layout.params().iter().zip(&self.params).chain(layout.buffers().iter().zip(&self.buffers))
     }
 
     /// Sets the share of a new batch in BatchNorm's running statistics.
@@ -173,6 +93,24 @@ impl Weights {
         self.bn_momentum
     }
 
+    /// Leaves the backbone as it is from now on: it has no gradients, and its BatchNorms normalise by their
+    /// running statistics in every mode and never move them. The head would otherwise learn on features (by
+    /// the batch's statistics) that it never meets again in evaluation (by the statistics it was trained with
+    /// elsewhere).
+    pub fn freeze_backbone(&mut self) {
+        self.frozen = true;
+        for (param, part) in self.params.iter_mut().zip(&self.parts) {
+            if !matches!(part, Part::HeadKernel | Part::HeadVector) {
+                *param = param.detach();
+            }
+        }
+    }
+
+    /// Whether the backbone is left as it is.
+    pub fn backbone_frozen(&self) -> bool {
+        self.frozen
+    }
+
     /// A parameter as PyTorch sees it, a leaf of the autograd graph.
     pub fn param(&self, id: ParamId) -> &Tensor {
         &self.params[id.0]
@@ -181,14 +119,6 @@ impl Weights {
     /// A running statistic.
     pub fn buffer(&self, id: BufferId) -> &Tensor {
         &self.buffers[id.0]
-    }
-
-    pub(super) fn param_at(&self, index: usize) -> &Tensor {
-        &self.params[index]
-    }
-
-    pub(super) fn buffer_at(&self, index: usize) -> &Tensor {
-        &self.buffers[index]
     }
 
     /// A parameter in the number format of the activations (the cast is part of the graph).
@@ -202,12 +132,29 @@ impl Weights {
         &self.flat
     }
 
-    /// The convolution and linear kernels, a prefix of [`Self::flat`].
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn decayed(&self) -> Result<Tensor, NnError> {
-        Ok(self.flat.f_narrow(0, 0, self.decayed)?)
+    /// Where the numbers lie that training moves: everything, or the head alone.
+    pub fn trained(&self) -> Span {
+        if self.frozen { self.head() } else { self.sections.span(Part::BackboneKernel, Part::BackboneVector) }
+    }
+
+    /// Where the head lies.
+    pub fn head(&self) -> Span {
+        self.sections.span(Part::HeadKernel, Part::HeadVector)
+    }
+
+    /// Where the backbone's convolution and linear kernels lie.
+    pub fn backbone_kernels(&self) -> Span {
+        self.sections.span(Part::BackboneKernel, Part::BackboneKernel)
+    }
+
+    /// Where the head's kernels lie.
+    pub fn head_kernels(&self) -> Span {
+        self.sections.span(Part::HeadKernel, Part::HeadKernel)
+    }
+
+    /// Where the backbone's biases and BatchNorm parameters lie.
+    pub fn backbone_vectors(&self) -> Span {
+        self.sections.span(Part::BackboneVector, Part::BackboneVector)
     }
 
     /// All running statistics, `[M]` float32.
@@ -215,22 +162,21 @@ impl Weights {
         &self.statistics
     }
 
-    /// d`loss`/d[`Self::flat`], `[N]` float32.
+    /// d`loss`/d(what is [trained](Self::trained)), `[trained]` float32, in the order of the flat buffer.
     ///
     /// # Errors
     /// libtorch's, for example when a parameter has no part in the loss.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, NnError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.params, false, false)?;
-        let (mut kernels, mut vectors) = (Vec::new(), Vec::new());
-        for (gradient, param) in gradients.iter().zip(&self.params) {
-            if param.dim() > 1 {
-                kernels.push(as_stored(gradient)?);
-            } else {
-                vectors.push(as_stored(gradient)?);
+        let (trained, parts): (Vec<&Tensor>, Vec<Part>) =
+            self.params.iter().zip(&self.parts).filter(|(param, _)| param.requires_grad()).unzip();
+        let gradients = Tensor::f_run_backward(&[loss], &trained, false, false)?;
+        let mut ordered = Vec::with_capacity(gradients.len());
+        for part in Part::ALL {
+            for (gradient, _) in gradients.iter().zip(&parts).filter(|(_, own)| **own == part) {
+                ordered.push(as_stored(gradient)?);
             }
         }
-        kernels.append(&mut vectors);
-        Ok(Tensor::f_cat(&kernels, 0)?)
+        Ok(Tensor::f_cat(&ordered, 0)?)
     }
 
     /// Takes over another set's numbers.

@@ -109,6 +109,7 @@ impl Wrn {
             }
         }
         let norm = NormRelu::new(&mut layout, "bn", channels);
+        layout.begin_head();
         let head = Linear::new(&mut layout, "head", channels, classes);
         Self { shape, layout, stem, blocks, norm, head, compute }
     }

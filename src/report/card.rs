@@ -237,6 +237,7 @@ mod tests {
         let manifest = ModelManifest {
             format_version: 1,
             network: "wrn-10-1".into(),
+            head: crate::nn::Head::Linear,
             classes: vec!["female".into(), "male".into()],
             preprocess: Preprocess { size: 32, fit: Fit::Stretch },
             temperature: 1.5,

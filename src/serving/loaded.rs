@@ -11,8 +11,7 @@ use super::ServingError;
 use crate::augment::network_input;
 use crate::model::{Golden, ModelManifest};
 use crate::nn::device::{self, PrecisionWish};
-use crate::nn::wrn::{Wrn, WrnShape};
-use crate::nn::{Mode, Network, NnError, Weights, file};
+use crate::nn::{self, Mode, Network, NnError, Weights, file};
 use crate::sha256;
 
 /// Where a published model's files lie.
@@ -64,8 +63,8 @@ impl Loaded {
         let unusable =
             |error: NnError| ServingError::ModelFile { path: files.weights.clone(), reason: error.to_string() };
         let precision = device::precision(PrecisionWish::Auto, device);
-        let shape = manifest.network.parse::<WrnShape>().map_err(unusable)?;
-        let network = Box::new(Wrn::new(shape, manifest.classes.len() as i64, precision.kind));
+        let network =
+            nn::build(&manifest.network, manifest.head, manifest.classes.len(), precision.kind).map_err(unusable)?;
         let weights = file::load(network.as_ref(), &files.weights, device).map_err(unusable)?;
         let loaded = Self {
             network,
@@ -125,7 +124,7 @@ mod tests {
     #[test]
     fn the_temperature_divides_the_logits() {
         let with = |temperature: f64| {
-            let network = Box::new(Wrn::new("wrn-10-1".parse().unwrap(), 2, Kind::Float));
+            let network = nn::build("wrn-10-1", nn::Head::Linear, 2, Kind::Float).unwrap();
             let mut rng = ChaCha8Rng::seed_from_u64(5);
             let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
             let loaded = Loaded { network, weights, device: Device::Cpu, size: 16, temperature };

@@ -27,12 +27,12 @@ pub struct DatasetRow {
 }
 
 impl DatasetRow {
-    /// What a job's configuration is checked against.
-    pub fn facts(&self) -> DataFacts {
+    /// What a job's configuration is checked against, without the weights there are (see [`Store::job_facts`]).
+    pub(super) fn facts(&self) -> DataFacts {
         let labelled: Vec<u64> =
             self.classes.iter().map(|class| self.counts.train.get(class).copied().unwrap_or(0)).collect();
         let train = labelled.iter().sum::<u64>() + self.counts.unlabelled;
-        DataFacts { classes: self.classes.clone(), labelled, train }
+        DataFacts { classes: self.classes.clone(), labelled, train, pretrained: Vec::new() }
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod jobs;
 mod models;
 mod names;
+mod pretrained;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use error::StoreError;
 pub use jobs::{EventRow, Idempotency, JobRow, JobState, LogRow, NewJob};
 pub use models::{ModelRow, VersionRow};
 pub use names::is_alias;
+pub use pretrained::{NewPretrained, PretrainedRow};
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use super::limits;
 use super::preset;
+use super::start;
 use crate::imaging::{Fit, Preprocess};
+pub use crate::nn::Head;
 pub use crate::nn::device::PrecisionWish;
 
 /// The learning algorithm.
@@ -70,8 +72,17 @@ pub struct TrainConfig {
     pub validation_max: u32,
     /// Decides splits, initial weights, batches and augmentations.
     pub seed: u64,
-    /// `wrn-<depth>-<width>`: depth 6n + 4, for example `wrn-28-2`.
+    /// `wrn-<depth>-<width>`: depth 6n + 4, for example `wrn-28-2`; or `wide_resnet50_2`, torchvision's.
     pub network: String,
+    /// From the network's features to the classes.
+    pub head: Head,
+    /// Name of imported weights to start from (`GET /pretrained`); null starts at random.
+    pub pretrained: Option<String>,
+    /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
+    pub pretrained_sha256: Option<String>,
+    /// Factor on the learning rate (and so on the weight decay) of everything but the head; 0 leaves the backbone as
+    /// it was loaded, its BatchNorm statistics too, and needs `pretrained`.
+    pub backbone_learning_rate_factor: f64,
     /// Side of the square input, pixels.
     pub size: u32,
     /// How an image becomes square.
@@ -166,6 +177,21 @@ pub struct DataFacts {
     pub labelled: Vec<u64>,
     /// All training rows.
     pub train: u64,
+    /// Weights that a run may start from.
+    pub pretrained: Vec<PretrainedFacts>,
+}
+
+/// Imported weights, as far as a configuration is checked against them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PretrainedFacts {
+    /// What `pretrained` calls them.
+    pub name: String,
+    /// Hash of the file.
+    pub sha256: String,
+    /// The network that they are for.
+    pub network: String,
+    /// Classes of their head; none without one.
+    pub classes: Option<u32>,
 }
 
 /// One thing wrong with a request.
@@ -194,8 +220,9 @@ impl FieldProblem {
 /// more labels than the data set has.
 pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, Vec<FieldProblem>> {
     let base = named_preset(request, facts).map_err(|problem| vec![problem])?;
-    let (config, mut problems) = overlay(base, request);
+    let (mut config, mut problems) = overlay(base, request);
     problems.extend(limits::check(&config, facts, &problems));
+    config.pretrained_sha256 = start::chosen(&config, facts).map(|weights| weights.sha256.clone());
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
@@ -245,7 +272,12 @@ mod tests {
     use serde_json::json;
 
     fn facts() -> DataFacts {
-        DataFacts { classes: vec!["mask".into(), "no_mask".into()], labelled: vec![300, 200], train: 500 }
+        DataFacts {
+            classes: vec!["mask".into(), "no_mask".into()],
+            labelled: vec![300, 200],
+            train: 500,
+            ..DataFacts::default()
+        }
     }
 
     fn resolved(request: Value) -> Result<TrainConfig, Vec<FieldProblem>> {
@@ -289,7 +321,8 @@ mod tests {
 
     #[test]
     fn the_weight_of_the_unlabelled_loss_depends_on_the_number_of_classes() {
-        let ten = DataFacts { classes: (0..10).map(|c| c.to_string()).collect(), labelled: vec![100; 10], train: 1000 };
+        let classes = (0..10).map(|c| c.to_string()).collect();
+        let ten = DataFacts { classes, labelled: vec![100; 10], train: 1000, ..DataFacts::default() };
         let request = Map::from_iter([("preset".to_owned(), json!("paper"))]);
         assert_eq!(resolve(&request, &ten).unwrap().lambda_u, 75.0);
         assert!(resolve(&request, &facts()).unwrap().lambda_u < 75.0);

@@ -24,6 +24,14 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The weights to start from are not there or not what they were.
+    #[error("pretrained weights {name:?}: {reason}")]
+    Pretrained {
+        /// Their name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The loss is no number any more.
     #[error("the loss is {loss} after step {step}; lower learning_rate or lambda_u")]
     Diverged {
@@ -57,6 +65,7 @@ impl TrainError {
             Self::Dataset(_) => "dataset",
             Self::Network(NnError::Device { .. }) => "device",
             Self::Network(_) => "network",
+            Self::Pretrained { .. } => "pretrained",
             Self::Model(_) | Self::RunDirectory { .. } => "storage",
             Self::Diverged { .. } => "diverged",
             Self::Collapsed { .. } => "collapsed",

@@ -28,7 +28,7 @@ pub fn export(
     let directory = run_dir.join("model");
     std::fs::create_dir_all(&directory)
         .map_err(|source| TrainError::RunDirectory { path: directory.display().to_string(), source })?;
-    let network = build_network(&config.network, classes, Kind::Float)?;
+    let network = build_network(config, classes, Kind::Float)?;
     let path = directory.join(model::WEIGHTS_FILE);
     file::save(network.as_ref(), weights, &path)?;
 

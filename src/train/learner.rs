@@ -11,8 +11,7 @@ use super::error::TrainError;
 use super::optimizer::{Adam, move_average};
 use crate::augment::Augment;
 use crate::dataset::Split;
-use crate::nn::wrn::{Wrn, WrnShape};
-use crate::nn::{Network, Weights};
+use crate::nn::{self, Network, Weights};
 use crate::ssl::algorithm::{Hyper, Kind as AlgorithmKind};
 use crate::ssl::{self, Algorithm, Batch, StepContext, StepLosses};
 
@@ -49,12 +48,17 @@ impl Learner {
         device: Device,
         compute: Kind,
     ) -> Result<Self, TrainError> {
-        let network = build_network(&config.network, prior.len(), compute)?;
+        let network = build_network(config, prior.len(), compute)?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
-        weights.set_bn_momentum(config.bn_momentum);
         let mut average = Weights::zeros(network.layout(), device)?;
         average.copy_from(&weights)?;
+        for set in [&mut weights, &mut average] {
+            set.set_bn_momentum(config.bn_momentum);
+            if config.backbone_learning_rate_factor == 0.0 {
+                set.freeze_backbone();
+            }
+        }
         let hyper = Hyper {
             alpha: config.mixup.then_some(config.alpha),
             k: config.k as usize,
@@ -68,7 +72,7 @@ impl Learner {
             AlgorithmName::Supervised => AlgorithmKind::Supervised,
         };
         Ok(Self {
-            optimizer: Adam::new(&weights, config.weight_decay)?,
+            optimizer: Adam::new(&weights, config.weight_decay, config.backbone_learning_rate_factor)?,
             network,
             weights,
             average,
@@ -89,6 +93,16 @@ impl Learner {
             rng,
             steps_done: 0,
         })
+    }
+
+    /// Replaces the random start by the weights in `bytes`; gives the names of tensors that stay random.
+    ///
+    /// # Errors
+    /// When they do not fit the network.
+    pub fn start_from(&mut self, bytes: &[u8]) -> Result<Vec<String>, TrainError> {
+        let new = nn::pretrained::start(self.network.as_ref(), &mut self.weights, bytes)?;
+        self.average.copy_from(&self.weights)?;
+        Ok(new)
     }
 
     /// One optimiser step on fresh batches; `labels[row]` is the class of a labelled row.
@@ -133,12 +147,12 @@ impl Learner {
     }
 }
 
-/// The network of that name.
+/// The network of a run.
 ///
 /// # Errors
-/// When there is none.
-pub fn build_network(name: &str, classes: usize, compute: Kind) -> Result<Box<dyn Network>, TrainError> {
-    Ok(Box::new(Wrn::new(name.parse::<WrnShape>()?, classes as i64, compute)))
+/// When there is none of that name or with that head.
+pub fn build_network(config: &TrainConfig, classes: usize, compute: Kind) -> Result<Box<dyn Network>, TrainError> {
+    Ok(nn::build(&config.network, config.head, classes, compute)?)
 }
 
 /// Share of the steps after the warm-up that is done, 0 to 1.

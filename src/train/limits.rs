@@ -1,17 +1,22 @@
 //! What values a configuration may hold, field by field, and the sentences that say so.
 
 use super::config::{DataFacts, FieldProblem, TrainConfig};
-use crate::nn::wrn::WrnShape;
+use super::start;
+use crate::nn::Architecture;
 
 /// Checks every field of `config`; fields that `earlier` already complains of are passed over.
 pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) -> Vec<FieldProblem> {
     let mut problems = ranges(config);
-    if let Err(error) = config.network.parse::<WrnShape>() {
-        problems.push(FieldProblem::new("network", "unknown_network", error.to_string()));
-    } else if !config.size.is_multiple_of(4) {
-        // Two stride-2 groups: another size would work, but lose a row and a column on the way.
-        problems.push(FieldProblem::new("size", "invalid_value", "size must be a multiple of 4"));
+    match config.network.parse::<Architecture>() {
+        Err(error) => problems.push(FieldProblem::new("network", "unknown_network", error.to_string())),
+        Ok(network) => {
+            let head = network.check_head(config.head).err();
+            problems.extend(head.map(|error| FieldProblem::new("head", "invalid_value", error.to_string())));
+            let size = network.check_size(config.size).err();
+            problems.extend(size.map(|detail| FieldProblem::new("size", "invalid_value", detail)));
+        }
     }
+    problems.extend(start::check(config, facts));
     if config.augment_pad >= config.size {
         let detail = format!("augment_pad must be smaller than size ({})", config.size);
         problems.push(FieldProblem::new("augment_pad", "out_of_range", detail));
@@ -39,6 +44,7 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
         ("learning_rate", config.learning_rate, 1e-8, 1.0),
         ("weight_decay", config.weight_decay, 0.0, 1.0),
         ("ema_decay", config.ema_decay, 0.0, 0.999_999),
+        ("backbone_learning_rate_factor", config.backbone_learning_rate_factor, 0.0, 1.0),
         ("bn_momentum", config.bn_momentum, 1e-4, 1.0),
         ("alpha", config.alpha, 0.01, 100.0),
         ("k", f64::from(config.k), 1.0, 16.0),

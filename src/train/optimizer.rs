@@ -5,32 +5,35 @@
 
 use tch::{TchError, Tensor};
 
+use crate::nn::weights::Span;
 use crate::nn::{NnError, Weights};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPS: f64 = 1e-8;
 
-/// Adam (Kingma & Ba, arXiv 1412.6980) over [`Weights::flat`].
+/// Adam (Kingma & Ba, arXiv 1412.6980) over what is [trained](Weights::trained) of [`Weights::flat`].
 #[derive(Debug)]
 pub struct Adam {
     first: Tensor,
     second: Tensor,
     steps: i32,
     weight_decay: f64,
+    backbone_factor: f64,
 }
 
 impl Adam {
-    /// State for `weights`; `weight_decay` is wd of w ← w·(1 − wd·lr), kernels only.
+    /// State for `weights`; `weight_decay` is wd of w ← w·(1 − wd·lr), kernels only; `backbone_factor` multiplies
+    /// lr in the backbone, for the step and for the decay. A frozen backbone has no state and meets neither.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn new(weights: &Weights, weight_decay: f64) -> Result<Self, TchError> {
-        let zeros = || weights.flat().f_zeros_like();
-        Ok(Self { first: zeros()?, second: zeros()?, steps: 0, weight_decay })
+    pub fn new(weights: &Weights, weight_decay: f64, backbone_factor: f64) -> Result<Self, TchError> {
+        let zeros = || part(weights.flat(), weights.trained())?.f_zeros_like();
+        Ok(Self { first: zeros()?, second: zeros()?, steps: 0, weight_decay, backbone_factor })
     }
 
-    /// One step along `gradient` `[N]`, then the decay.
+    /// One step along `gradient`, as [`Weights::gradient`] gives it, then the decay.
     ///
     /// # Errors
     /// libtorch's.
@@ -43,12 +46,27 @@ impl Adam {
         let correction2 = 1.0 - BETA2.powi(self.steps);
         let denominator = self.second.f_sqrt()?.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(EPS)?;
         let update = self.first.f_div(&denominator)?.f_mul_scalar_(learning_rate / correction1)?;
-        let _ = weights.flat().shallow_clone().f_sub_(&update)?;
+        if !weights.backbone_frozen() && self.backbone_factor != 1.0 {
+            for span in [weights.backbone_kernels(), weights.backbone_vectors()] {
+                let _ = part(&update, span)?.f_mul_scalar_(self.backbone_factor)?;
+            }
+        }
+        let flat = weights.flat();
+        let _ = part(flat, weights.trained())?.f_sub_(&update)?;
         if self.weight_decay > 0.0 {
-            let _ = weights.decayed()?.f_mul_scalar_(1.0 - self.weight_decay * learning_rate)?;
+            let decay = |span, rate: f64| part(flat, span)?.f_mul_scalar_(1.0 - self.weight_decay * rate);
+            let _ = decay(weights.head_kernels(), learning_rate)?;
+            if !weights.backbone_frozen() {
+                let _ = decay(weights.backbone_kernels(), learning_rate * self.backbone_factor)?;
+            }
         }
         Ok(())
     }
+}
+
+/// A view of a part of a flat buffer.
+fn part(flat: &Tensor, span: Span) -> Result<Tensor, TchError> {
+    flat.f_narrow(0, span.start, span.length)
 }
 
 /// Moves `average` towards `weights`: parameters by 1 − `decay`, BatchNorm's statistics copied (they are
@@ -82,7 +100,7 @@ mod tests {
     #[test]
     fn decay_meets_kernels_only_and_comes_after_the_step() {
         let mut weights = two_and_one();
-        let mut adam = Adam::new(&weights, 0.5).unwrap();
+        let mut adam = Adam::new(&weights, 0.5, 1.0).unwrap();
         let gradient = Tensor::from_slice(&[1.0f32, 1.0, 1.0]);
         adam.step(&mut weights, &gradient, 0.1).unwrap();
         // The first step of Adam is lr·sign(g): 1 → .9; the kernel's two numbers then shrink by 5 %.
@@ -90,6 +108,42 @@ mod tests {
         for (value, expected) in values.iter().zip([0.855f32, 0.855, 0.9]) {
             assert!((value - expected).abs() < 1e-5, "{values:?}");
         }
+    }
+
+    /// Backbone kernel and vector, then head kernel and bias, all ones.
+    fn with_head() -> Weights {
+        let mut layout = Layout::default();
+        layout.kernel("conv", &[1, 1], Init::Constant(0.0));
+        layout.vector("norm", 1, Init::Constant(0.0));
+        layout.begin_head();
+        layout.kernel("fc.weight", &[1, 1], Init::Constant(0.0));
+        layout.vector("fc.bias", 1, Init::Constant(0.0));
+        let weights = Weights::zeros(&layout, Device::Cpu).unwrap();
+        let _ = weights.flat().shallow_clone().fill_(1.0);
+        weights
+    }
+
+    #[test]
+    fn a_factor_slows_the_backbones_step_and_decay() {
+        let mut weights = with_head();
+        let mut adam = Adam::new(&weights, 0.5, 0.1).unwrap();
+        adam.step(&mut weights, &Tensor::from_slice(&[1.0f32; 4]), 0.1).unwrap();
+        // Stored: backbone kernel, head kernel, head bias, backbone vector.
+        let values: Vec<f32> = weights.flat().try_into().unwrap();
+        for (value, expected) in values.iter().zip([0.99 * 0.995f32, 0.9 * 0.95, 0.9, 0.99]) {
+            assert!((value - expected).abs() < 1e-5, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_backbone_meets_neither_step_nor_decay() {
+        let mut weights = with_head();
+        weights.freeze_backbone();
+        let mut adam = Adam::new(&weights, 0.5, 0.0).unwrap();
+        adam.step(&mut weights, &Tensor::from_slice(&[1.0f32; 2]), 0.1).unwrap();
+        let values: Vec<f32> = weights.flat().try_into().unwrap();
+        assert_eq!((values[0], values[3]), (1.0, 1.0), "the backbone moved: {values:?}");
+        assert!((values[1] - 0.855).abs() < 1e-5 && (values[2] - 0.9).abs() < 1e-5, "{values:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::event::{EpochMetrics, Event, GroupAccuracy, LogLevel, Phase, TestMetr
 use super::export::export;
 use super::learner::{Learner, learning_rate};
 use super::progress::{EpochSums, Pace, finite};
+use super::start;
 use crate::dataset::{Manifest, PackedImages, Split, SplitSpec, split};
 use crate::model::{FORMAT_VERSION, ModelManifest, SplitSizes};
 use crate::nn::{Weights, device};
@@ -33,6 +34,8 @@ pub struct RunInput<'a> {
     pub config: &'a TrainConfig,
     /// Where the arithmetic runs.
     pub device: Device,
+    /// The file of `config.pretrained`.
+    pub pretrained: Option<&'a Path>,
 }
 
 /// A run's data and what it is judged by.
@@ -80,6 +83,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let describe = |golden| ModelManifest {
         format_version: FORMAT_VERSION,
         network: config.network.clone(),
+        head: config.head,
         classes: manifest.classes.clone(),
         preprocess: config.preprocess(),
         temperature,
@@ -141,6 +145,9 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let precision = device::precision(config.precision, input.device);
     info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
     let mut learner = Learner::new(config, split, labels, &setting.prior(), input.device, precision.kind)?;
+    if let Some(path) = input.pretrained {
+        info(emit, start::load(&mut learner, config, path)?);
+    }
     let mut pace = Pace::new(config);
     let mut best: Option<Best> = None;
 
@@ -230,7 +237,7 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
 fn test_metrics(setting: &Setting<'_>, best: &Best, temperature: f64) -> Result<TestMetrics, TrainError> {
     let (config, classes) = (setting.input.config, &setting.manifest.classes);
     let precision = device::precision(config.precision, setting.input.device);
-    let network = super::learner::build_network(&config.network, classes.len(), precision.kind)?;
+    let network = super::learner::build_network(config, classes.len(), precision.kind)?;
     let rows = &setting.split.test;
     let truth = setting.truth(rows);
     let evaluation = evaluate(network.as_ref(), &best.weights, &setting.images, rows, &truth, classes.len())?;

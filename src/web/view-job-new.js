@@ -11,6 +11,7 @@ import { count } from './format.js';
 const PRESETS = [
   ['quick', 'quick – minutes on two CPU cores'],
   ['paper', 'paper – 16,384 steps, for a GPU'],
+  ['reference', 'reference – wide_resnet50_2 at 96 × 96, for a GPU'],
   ['demo', 'demo – a minute or two'],
 ];
 

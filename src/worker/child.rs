@@ -48,7 +48,8 @@ fn train(spec: &RunSpec) -> Result<(), (String, String)> {
     let problem = |error: TrainError| (error.code().to_owned(), error.to_string());
     tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
-    let input = RunInput { dataset_dir: &spec.dataset_dir, run_dir: &spec.run_dir, config: &spec.config, device };
+    let RunSpec { dataset_dir, run_dir, config, .. } = spec;
+    let input = RunInput { dataset_dir, run_dir, config, device, pretrained: spec.pretrained.as_deref() };
     run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(&event)).map_err(problem)
 }
 

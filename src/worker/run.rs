@@ -98,6 +98,7 @@ impl<'a> Run<'a> {
             run_dir: run_dir.clone(),
             config: self.job.config.clone(),
             device: self.slot.device_in_child().to_owned(),
+            pretrained: self.job.config.pretrained_sha256.as_deref().map(|sha256| self.shared.store.artifact(sha256)),
             threads: self.slot.threads,
         };
         let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error))?;

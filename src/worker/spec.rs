@@ -22,6 +22,9 @@ pub struct RunSpec {
     pub config: TrainConfig,
     /// `cpu` or `cuda:<index>`, the index among the devices that the child can see.
     pub device: String,
+    /// The file of `config.pretrained`.
+    #[serde(default)]
+    pub pretrained: Option<PathBuf>,
     /// Compute threads on a CPU.
     pub threads: u32,
 }

@@ -7,4 +7,5 @@ mod crashes;
 mod datasets;
 mod jobs;
 mod pictures;
+mod pretrained;
 mod whole_way;

@@ -57,6 +57,7 @@ impl Fixture {
         let manifest = ModelManifest {
             format_version: FORMAT_VERSION,
             network: "wrn-10-1".into(),
+            head: crate::nn::Head::Linear,
             classes: vec!["a".into(), "b".into()],
             preprocess: TrainConfig::default().preprocess(),
             temperature: 1.0,

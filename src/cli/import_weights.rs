@@ -1,0 +1,110 @@
+//! `mixmatch import-weights`: weights to start from, out of a safetensors file or a PyTorch `.pth`.
+//!
+//! This is a process of its own and never the server: whatever a stranger's pickle may hold, it meets a reader that
+//! runs nothing of it (`nn::pth`), in a process that serves nobody and ends with the import.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use sha2::{Digest, Sha256};
+
+use super::DataArgs;
+use crate::data_dir::DataDir;
+use crate::nn::pretrained::{Contents, SafeTensorsFile, import};
+use crate::nn::pth::StateDict;
+use crate::sha256;
+use crate::store::NewPretrained;
+
+/// Arguments of `import-weights`.
+#[derive(Debug, Args)]
+pub struct ImportWeightsArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// A .safetensors file, or a .pth with a state dict of tensors.
+    file: PathBuf,
+    /// What jobs will call them in `pretrained`.
+    #[arg(long, required_unless_present = "output")]
+    name: Option<String>,
+    /// The network that they are for.
+    #[arg(long, default_value = "wide_resnet50_2")]
+    network: String,
+    /// Only write the checked weights to this safetensors file; a running server takes it with
+    /// PUT /pretrained/NAME.
+    #[arg(long, conflicts_with = "name")]
+    output: Option<PathBuf>,
+}
+
+/// Checks, converts and keeps.
+pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
+    let Some(name) = args.name else {
+        let output = args.output.context("--name or --output is needed")?;
+        let contents = convert(&args.file, &args.network, &output)?;
+        println!("{} → {}: {}", args.file.display(), output.display(), words(&contents));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let data = DataDir::new(args.data.data_dir);
+    let (_lock, store) = crate::api::open_rooms(&data).await?;
+    let checked = tempfile::NamedTempFile::new_in(data.uploads())?;
+    let contents = convert(&args.file, &args.network, checked.path())?;
+    let source = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let new = NewPretrained {
+        name,
+        network: args.network,
+        classes: contents.classes,
+        parameters: contents.parameters,
+        file: checked.path().to_owned(),
+        source,
+        source_sha256: hash_of(&args.file)?,
+    };
+    let row = store.insert_pretrained(new).await?;
+    store.close().await;
+    println!("imported {}: {}", row.name, words(&contents));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn convert(file: &Path, network: &str, target: &Path) -> anyhow::Result<Contents> {
+    Ok(if is_safetensors(file)? {
+        import(&mut SafeTensorsFile::open(file)?, network, target)?
+    } else {
+        import(&mut StateDict::open(file)?, network, target)?
+    })
+}
+
+/// A safetensors file begins with the length of its JSON header and that header's brace.
+fn is_safetensors(path: &Path) -> anyhow::Result<bool> {
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    file.take(9).read_to_end(&mut head)?;
+    Ok(head.get(8) == Some(&b'{'))
+}
+
+fn words(contents: &Contents) -> String {
+    let head = match contents.classes {
+        Some(classes) => format!("its head answers {classes} classes, a job on others begins with a new one"),
+        None => "it has no head, each job begins with a new one".to_owned(),
+    };
+    let Contents { network, tensors, parameters, .. } = contents;
+    format!("{network}, {tensors} tensors, {parameters} parameters; {head}")
+}
+
+fn hash_of(path: &Path) -> anyhow::Result<String> {
+    let mut hash = HashWriter(Sha256::new());
+    std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+    Ok(sha256::hex(hash.0))
+}
+
+struct HashWriter(Sha256);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The bottleneck block of torchvision's ResNets (He et al., arXiv 1512.03385, with the stride in the 3×3
+//! convolution): 1×1 → 3×3 → 1×1, each with BatchNorm, ReLU between them and after the sum.
+
+use tch::Tensor;
+
+use super::layers::{BatchNorm, Conv};
+use super::layout::Layout;
+use super::{Mode, NnError, Weights};
+
+/// BatchNorm's ε in torchvision.
+pub(super) const EPS: f64 = 1e-5;
+
+/// A convolution and the BatchNorm behind it.
+#[derive(Debug)]
+pub(super) struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    /// `names` are those of the convolution and of the BatchNorm.
+    pub fn new(layout: &mut Layout, names: [&str; 2], channels: [i64; 2], kernel: i64, stride: i64) -> Self {
+        let [input, output] = channels;
+        Self {
+            conv: Conv::new(layout, names[0], input, output, kernel, stride),
+            norm: BatchNorm::new(layout, names[1], output, EPS),
+        }
+    }
+
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        self.norm.forward(weights, &self.conv.forward(weights, x)?, mode)
+    }
+}
+
+/// How many channels a block takes, narrows to and gives, and its stride.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channels {
+    pub input: i64,
+    pub inner: i64,
+    pub output: i64,
+    pub stride: i64,
+}
+
+/// relu(bn(1×1) → relu(bn(3×3, stride)) → bn(1×1) + shortcut).
+#[derive(Debug)]
+pub(super) struct Bottleneck {
+    layers: [ConvNorm; 3],
+    /// 1×1, where the shape changes.
+    downsample: Option<ConvNorm>,
+}
+
+impl Bottleneck {
+    /// With torchvision's names under `name`.
+    pub fn new(layout: &mut Layout, name: &str, channels: Channels) -> Self {
+        let Channels { input, inner, output, stride } = channels;
+        let mut layer = |at: u32, channels: [i64; 2], kernel, stride| {
+            let (conv, norm) = (format!("{name}.conv{at}"), format!("{name}.bn{at}"));
+            ConvNorm::new(layout, [&conv, &norm], channels, kernel, stride)
+        };
+        let layers =
+            [layer(1, [input, inner], 1, 1), layer(2, [inner, inner], 3, stride), layer(3, [inner, output], 1, 1)];
+        let downsample = (input != output || stride != 1).then(|| {
+            let (conv, norm) = (format!("{name}.downsample.0"), format!("{name}.downsample.1"));
+            ConvNorm::new(layout, [&conv, &norm], [input, output], 1, stride)
+        });
+        Self { layers, downsample }
+    }
+
+    /// `[B, input, H, W]` → `[B, output, H/stride, W/stride]`.
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
+        let [first, second, third] = &self.layers;
+        let y = first.forward(weights, x, mode)?.f_relu()?;
+        let y = second.forward(weights, &y, mode)?.f_relu()?;
+        let y = third.forward(weights, &y, mode)?;
+        let sum = match &self.downsample {
+            Some(downsample) => y.f_add(&downsample.forward(weights, x, mode)?)?,
+            None => y.f_add(x)?,
+        };
+        Ok(sum.f_relu()?)
+    }
+}

@@ -1,0 +1,321 @@
+//! Weights to start from: brought in once from somebody's file, checked against the network by name and shape,
+//! kept as safetensors in float32; then taken over by any run of that network.
+//!
+//! The backbone must be there whole. The head may answer other classes or be missing: it is then new in each run.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::file::write_synced;
+use super::layout::Entry;
+use super::{Architecture, Head, Network, NnError, Weights};
+
+/// Tensors by name, in whatever format somebody keeps them.
+pub trait NamedTensors {
+    /// All names.
+    fn names(&self) -> Vec<String>;
+
+    /// The shape of a tensor that is there.
+    fn shape(&self, name: &str) -> Option<Vec<i64>>;
+
+    /// The numbers of a tensor, row-major.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, String>;
+}
+
+/// A safetensors file in memory.
+#[derive(Debug)]
+pub struct SafeTensorsFile(Vec<u8>);
+
+impl SafeTensorsFile {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no safetensors file.
+    pub fn open(path: &Path) -> Result<Self, NnError> {
+        let fail = |reason: String| NnError::File { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        SafeTensors::deserialize(&bytes).map_err(|error| fail(format!("no safetensors file: {error}")))?;
+        Ok(Self(bytes))
+    }
+
+    fn view(&self, name: &str) -> Option<TensorView<'_>> {
+        SafeTensors::deserialize(&self.0).ok()?.tensor(name).ok()
+    }
+}
+
+impl NamedTensors for SafeTensorsFile {
+    fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.0);
+        file.map_or(Vec::new(), |file| file.names().into_iter().map(|name| name.to_string()).collect())
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<i64>> {
+        Some(self.view(name)?.shape().iter().map(|&side| side as i64).collect())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, String> {
+        let view = self.view(name).ok_or("it is not there")?;
+        let (kind, size) = match view.dtype() {
+            Dtype::F64 => (Kind::Double, 8),
+            Dtype::F32 => (Kind::Float, 4),
+            Dtype::F16 => (Kind::Half, 2),
+            Dtype::BF16 => (Kind::BFloat16, 2),
+            other => return Err(format!("it holds {other:?} numbers, floating-point ones are needed")),
+        };
+        to_float32(view.data(), kind, size)
+    }
+}
+
+/// Little-endian numbers of `kind`, `size` bytes each, as float32.
+pub(super) fn to_float32(bytes: &[u8], kind: Kind, size: usize) -> Result<Vec<f32>, String> {
+    let convert = || {
+        let whole = Tensor::f_from_data_size(bytes, &[(bytes.len() / size) as i64], kind)?;
+        Vec::<f32>::try_from(whole.f_to_kind(Kind::Float)?)
+    };
+    convert().map_err(|error| NnError::from(error).to_string())
+}
+
+/// What a file of weights to start from holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contents {
+    /// The network that the weights are for.
+    pub network: String,
+    /// How many classes its head answers; none where the file has no head.
+    pub classes: Option<u32>,
+    /// How many numbers the optimiser moves, the head's among them.
+    pub parameters: u64,
+    /// Tensors kept.
+    pub tensors: usize,
+}
+
+/// Writes `source`'s tensors for the network `name` to `target` as safetensors.
+///
+/// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` is left out.
+///
+/// # Errors
+/// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown or not finite;
+/// [`NnError::UnknownNetwork`]; or when `target` cannot be written.
+pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Result<Contents, NnError> {
+    let architecture: Architecture = name.parse()?;
+    let mismatch = |reason: String| NnError::Mismatch { network: name.to_owned(), reason };
+    let mut names = own_names(source);
+    let probe = architecture.network(Head::Linear, 1, Kind::Float)?;
+    let head = probe.layout().params().iter().find(|entry| entry.head && entry.shape.len() == 2);
+    let rows = head.and_then(|entry| source.shape(names.get(&entry.name)?)?.first().copied());
+    let classes = rows.filter(|&rows| (1..=1_000_000).contains(&rows));
+    let network = architecture.network(Head::Linear, classes.unwrap_or(1) as usize, Kind::Float)?;
+    let (mut kept, mut parameters) = (Vec::new(), 0);
+    for (entry, parameter) in entries(network.as_ref()) {
+        let Some(theirs) = names.remove(&entry.name) else {
+            // Either both of the head's tensors or neither.
+            if entry.head && classes.is_none() {
+                continue;
+            }
+            return Err(mismatch(format!("{} is missing", entry.name)));
+        };
+        let shape = source.shape(&theirs).unwrap_or_default();
+        if shape != entry.shape {
+            return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape)));
+        }
+        let values = source.read(&theirs).map_err(|reason| mismatch(format!("{}: {reason}", entry.name)))?;
+        if values.len() as i64 != entry.numel() || values.iter().any(|value| !value.is_finite()) {
+            return Err(mismatch(format!("{} holds values that are not finite", entry.name)));
+        }
+        parameters += if parameter { values.len() as u64 } else { 0 };
+        kept.push((entry, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));
+    }
+    if let Some(unknown) = names.keys().min() {
+        return Err(mismatch(format!("{unknown} is no tensor of it, {} such in all", names.len())));
+    }
+    write(&kept, name, target)?;
+    let classes = classes.map(|classes| classes as u32);
+    Ok(Contents { network: name.to_owned(), classes, parameters, tensors: kept.len() })
+}
+
+/// The names of our kind, each with the one that stands in the file.
+fn own_names(source: &dyn NamedTensors) -> HashMap<String, String> {
+    let names = source.names();
+    let wrapped = names.iter().all(|name| name.starts_with("module."));
+    let own = |name: &str| if wrapped { name["module.".len()..].to_owned() } else { name.to_owned() };
+    let counted = |name: &String| !name.ends_with("num_batches_tracked");
+    names.into_iter().filter(counted).map(|name| (own(&name), name)).collect()
+}
+
+/// Every tensor of a network, and whether the optimiser moves it.
+fn entries(network: &dyn Network) -> impl Iterator<Item = (&Entry, bool)> {
+    let layout = network.layout();
+    layout.params().iter().map(|entry| (entry, true)).chain(layout.buffers().iter().map(|entry| (entry, false)))
+}
+
+fn write(tensors: &[(&Entry, Vec<u8>)], network: &str, target: &Path) -> Result<(), NnError> {
+    let fail = |reason: String| NnError::File { path: target.to_owned(), reason };
+    let views = tensors
+        .iter()
+        .map(|(entry, bytes)| {
+            let shape = entry.shape.iter().map(|&side| side as usize).collect();
+            let view = TensorView::new(Dtype::F32, shape, bytes).map_err(|error| fail(error.to_string()))?;
+            Ok((entry.name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, NnError>>()?;
+    let metadata = HashMap::from([("network".to_owned(), network.to_owned()), ("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| fail(error.to_string()))?;
+    write_synced(target, &bytes).map_err(|error| fail(error.to_string()))
+}
+
+/// Copies the weights in `bytes`, a file that [`import`] wrote, into `weights`, and gives the names of the head's
+/// tensors that keep their random start because the file has none of that shape.
+///
+/// # Errors
+/// [`NnError::Mismatch`] when a tensor of the backbone is missing or of another shape.
+pub fn start(network: &dyn Network, weights: &mut Weights, bytes: &[u8]) -> Result<Vec<String>, NnError> {
+    let mismatch = |reason: String| NnError::Mismatch { network: network.name(), reason };
+    let file = SafeTensors::deserialize(bytes).map_err(|error| mismatch(format!("no safetensors file: {error}")))?;
+    let _no_grad = tch::no_grad_guard();
+    let mut new = Vec::new();
+    for (entry, tensor) in weights.tensors(network.layout()) {
+        let view = file.tensor(&entry.name).ok();
+        let shape: Vec<i64> = view.iter().flat_map(|view| view.shape()).map(|&side| side as i64).collect();
+        match view {
+            Some(view) if shape == entry.shape && view.dtype() == Dtype::F32 => {
+                tensor.shallow_clone().f_copy_(&Tensor::f_from_data_size(view.data(), &entry.shape, Kind::Float)?)?;
+            }
+            _ if entry.head => new.push(entry.name.clone()),
+            Some(_) => {
+                return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape)));
+            }
+            None => return Err(mismatch(format!("{} is missing", entry.name))),
+        }
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{build, file};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeMap;
+    use tch::Device;
+
+    /// Tensors in memory.
+    struct Memory(BTreeMap<String, (Vec<i64>, Vec<f32>)>);
+
+    impl NamedTensors for Memory {
+        fn names(&self) -> Vec<String> {
+            self.0.keys().cloned().collect()
+        }
+
+        fn shape(&self, name: &str) -> Option<Vec<i64>> {
+            self.0.get(name).map(|(shape, _)| shape.clone())
+        }
+
+        fn read(&mut self, name: &str) -> Result<Vec<f32>, String> {
+            self.0.get(name).map(|(_, values)| values.clone()).ok_or_else(|| "gone".to_owned())
+        }
+    }
+
+    /// Every tensor of `tiny_resnet` with as many classes, tensor i all i.
+    fn tiny(classes: usize, prefix: &str) -> Memory {
+        let network = build("tiny_resnet", Head::Linear, classes, Kind::Float).unwrap();
+        let tensors = entries(network.as_ref()).enumerate().map(|(at, (entry, _))| {
+            (format!("{prefix}{}", entry.name), (entry.shape.clone(), vec![at as f32; entry.numel() as usize]))
+        });
+        Memory(tensors.collect())
+    }
+
+    fn imported(mut source: Memory) -> Result<(Contents, Vec<u8>), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("start.safetensors");
+        let contents = import(&mut source, "tiny_resnet", &target).map_err(|error| error.to_string())?;
+        Ok((contents, std::fs::read(target).unwrap()))
+    }
+
+    fn fresh(head: Head, classes: usize) -> (Box<dyn Network>, Weights) {
+        let network = build("tiny_resnet", head, classes, Kind::Float).unwrap();
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        (network, weights)
+    }
+
+    #[test]
+    fn a_head_for_other_classes_is_new_and_all_else_is_taken_over() {
+        let (contents, bytes) = imported(tiny(7, "")).unwrap();
+        assert_eq!((contents.network.as_str(), contents.classes), ("tiny_resnet", Some(7)));
+        let (network, mut weights) = fresh(Head::Linear, 2);
+        let (_, untouched) = fresh(Head::Linear, 2);
+        assert_eq!(start(network.as_ref(), &mut weights, &bytes).unwrap(), ["fc.weight", "fc.bias"]);
+        for (at, (entry, tensor)) in weights.tensors(network.layout()).enumerate() {
+            if entry.head {
+                let (_, before) = untouched.tensors(network.layout()).nth(at).unwrap();
+                assert_eq!(tensor, before, "{}", entry.name);
+            }
+        }
+        let (first, bn) = (weights.tensors(network.layout()).next().unwrap().1, weights.statistics());
+        assert_eq!(first.abs().max().double_value(&[]), 0.0, "conv1 is tensor 0");
+        assert!(bn.min().double_value(&[]) > 1.0, "running statistics are taken over too");
+        // The same number of classes: the head too.
+        let (network, mut weights) = fresh(Head::Linear, 7);
+        assert!(start(network.as_ref(), &mut weights, &bytes).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_reference_head_needs_an_fc_of_a_thousand() {
+        let (_, bytes) = imported(tiny(1000, "")).unwrap();
+        let (network, mut weights) = fresh(Head::Reference, 2);
+        let new = start(network.as_ref(), &mut weights, &bytes).unwrap();
+        assert_eq!((new.len(), new[0].as_str()), (6, "head.fc1.weight"));
+        let (_, bytes) = imported(tiny(7, "")).unwrap();
+        let refusal = start(network.as_ref(), &mut weights, &bytes).unwrap_err().to_string();
+        assert!(refusal.contains("fc.weight") && refusal.contains("1000"), "{refusal}");
+    }
+
+    #[test]
+    fn a_file_without_a_head_or_wrapped_for_several_gpus_is_read() {
+        let mut source = tiny(7, "module.");
+        source.0.remove("module.fc.weight");
+        source.0.remove("module.fc.bias");
+        source.0.insert("module.bn1.num_batches_tracked".to_owned(), (Vec::new(), vec![5.0]));
+        assert_eq!(imported(source).unwrap().0.classes, None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let with = |change: fn(&mut BTreeMap<String, (Vec<i64>, Vec<f32>)>)| {
+            let mut source = tiny(7, "");
+            change(&mut source.0);
+            imported(source).unwrap_err()
+        };
+        let missing = with(|tensors| drop(tensors.remove("layer2.0.bn1.running_var")));
+        assert!(missing.contains("layer2.0.bn1.running_var is missing"), "{missing}");
+        let half_a_head = with(|tensors| drop(tensors.remove("fc.bias")));
+        assert!(half_a_head.contains("fc.bias"), "{half_a_head}");
+        let shape = with(|tensors| drop(tensors.insert("conv1.weight".to_owned(), (vec![4, 3, 3, 3], vec![0.0; 108]))));
+        assert!(shape.contains("conv1.weight") && shape.contains("[4, 3, 7, 7]"), "{shape}");
+        let unknown = with(|tensors| drop(tensors.insert("layer5.0.conv1.weight".to_owned(), (vec![1], vec![0.0]))));
+        assert!(unknown.contains("layer5.0.conv1.weight"), "{unknown}");
+        let not_finite = with(|tensors| tensors.get_mut("bn1.bias").unwrap().1[1] = f32::NAN);
+        assert!(not_finite.contains("bn1.bias") && not_finite.contains("finite"), "{not_finite}");
+    }
+
+    #[test]
+    fn a_published_models_file_can_be_imported() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("weights.safetensors"), directory.path().join("start.safetensors"));
+        let network = build("wrn-10-1", Head::Linear, 3, Kind::Float).unwrap();
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        file::save(network.as_ref(), &weights, &path).unwrap();
+        let contents = import(&mut SafeTensorsFile::open(&path).unwrap(), "wrn-10-1", &target).unwrap();
+        assert_eq!((contents.classes, contents.parameters), (Some(3), network.layout().parameter_count() as u64));
+        let mut taken = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+        assert!(start(network.as_ref(), &mut taken, &std::fs::read(target).unwrap()).unwrap().is_empty());
+        assert_eq!((taken.flat(), taken.statistics()), (weights.flat(), weights.statistics()));
+    }
+}
