@@ -10,6 +10,8 @@ pub mod error;
 mod evaluate;
 pub mod event;
 mod export;
+mod figures;
+mod groups;
 mod learner;
 mod limits;
 mod metrics;
@@ -17,6 +19,7 @@ pub mod optimizer;
 pub mod preset;
 mod progress;
 mod run;
+mod watch;
 
 pub use error::TrainError;
 pub use run::{RunInput, run};
