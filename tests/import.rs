@@ -161,6 +161,90 @@ fn a_test_picture_in_the_training_sheet_is_not_trained_on() {
     assert_eq!(imported.manifest.samples.last().unwrap().split, Role::Test);
 }
 
+/// A scene of soft shapes, one for each seed; unlike its mirror image, and large enough to be resized.
+fn scene(seed: u32) -> RgbImage {
+    let turn = |n: u32| f64::from((seed * 37 + n * 59) % 97) / 97.0;
+    RgbImage::from_fn(96, 120, |x, y| {
+        let (x, y) = (f64::from(x) / 96.0, f64::from(y) / 120.0);
+        let blob = |n: u32| {
+            let (dx, dy) = (x - turn(n), y - turn(n + 1));
+            (-(dx * dx + dy * dy) / (0.01 + 0.06 * turn(n + 2))).exp()
+        };
+        let light: f64 = (0..6).map(|n| blob(4 * n) * (turn(4 * n + 3) - 0.4)).sum();
+        let value = 110.0 + 160.0 * light;
+        Rgb([value, value * 0.9 + 12.0, 200.0 - value * 0.6].map(|value| value.clamp(0.0, 255.0) as u8))
+    })
+}
+
+fn encoded(image: RgbImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    DynamicImage::ImageRgb8(image).write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+    bytes
+}
+
+fn warning<'a>(imported: &'a Imported, code: &str) -> Option<&'a str> {
+    imported.report.warnings.iter().find(|warning| warning.code == code).map(|warning| warning.detail.as_str())
+}
+
+#[test]
+fn a_picture_that_was_saved_again_is_found_across_sheets_and_others_are_not() {
+    use image::imageops::{FilterType, brighten, flip_horizontal, resize};
+    let png = |seed| encoded(scene(seed), ImageFormat::Png);
+    let jpeg = encoded(scene(1), ImageFormat::Jpeg);
+    let small = encoded(resize(&scene(2), 57, 71, FilterType::Triangle), ImageFormat::Jpeg);
+    let brighter = encoded(brighten(&scene(3), 18), ImageFormat::Jpeg);
+    let mirrored = encoded(flip_horizontal(&scene(4)), ImageFormat::Jpeg);
+    let mut files: Vec<(String, Vec<u8>)> = (1..=30).map(|seed| (format!("{seed}.png"), png(seed))).collect();
+    let copies = [("jpeg.jpg", jpeg), ("small.jpg", small), ("brighter.jpg", brighter), ("mirrored.jpg", mirrored)];
+    files.extend(copies.map(|(name, bytes)| (name.to_owned(), bytes)));
+    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let train: String = (1..=24).map(|seed| format!("{seed}.png,{}\n", ["cat", "dog"][seed % 2])).collect();
+    let test: String = (25..=30).map(|seed| format!("{seed}.png,{}\n", ["cat", "dog"][seed % 2])).collect();
+    let copies = "jpeg.jpg,dog\nsmall.jpg,cat\nbrighter.jpg,dog\nmirrored.jpg,dog\n";
+
+    let test_sheet = format!("image,label\n{test}{copies}");
+    let upload = Upload::new(&files, &format!("image,label\n{train}"), Some(&test_sheet));
+    let imported = upload.import().unwrap();
+    let told = warning(&imported, "near_duplicate_in_both_sheets").unwrap();
+    assert!(told.starts_with("4 of 10 test images (40.0 %)"), "{told}");
+    for pair in [
+        "train row 2 \"1.png\" and test row 8 \"jpeg.jpg\"",
+        "train row 3 \"2.png\" and test row 9 \"small.jpg\"",
+        "train row 4 \"3.png\" and test row 10 \"brighter.jpg\"",
+        "train row 5 \"4.png\" and test row 11 \"mirrored.jpg\" (mirrored)",
+    ] {
+        assert!(told.contains(pair), "{pair} is not in: {told}");
+    }
+    let told = warning(&imported, "near_duplicate_labels_differ").unwrap();
+    assert!(told.starts_with("1 pairs") && told.contains("mirrored.jpg"), "{told}");
+    assert_eq!(warning(&imported, "near_duplicates"), None, "nothing repeats within the training sheet");
+    assert_eq!(imported.manifest.counts().train.values().sum::<u64>(), 24, "near duplicates are kept");
+    // What looks alike is one group: the manifest, and so every split, knows.
+    let groups = |name: &str| imported.manifest.samples.iter().find(|sample| sample.image == name).unwrap().group;
+    assert!(groups("1.png").is_some() && groups("1.png") == groups("jpeg.jpg") && groups("5.png").is_none());
+
+    let imported = Upload::new(&files, &format!("image,label\n{train}{copies}"), None).import().unwrap();
+    assert_eq!(warning(&imported, "near_duplicate_in_both_sheets"), None);
+    assert!(warning(&imported, "near_duplicates").unwrap().starts_with("8 training images"));
+}
+
+#[test]
+fn a_group_column_makes_groups_and_a_group_in_both_sheets_is_told() {
+    let train = "image,label,Person\na.png,cat,anna\nb.png,dog,bert\nc.png,cat,anna\nd.png,dog,\n";
+    let upload = Upload::new(&six(), train, Some("image,label,Person\ne.png,cat,anna\nf.png,dog,cleo\n"));
+    let request = ImportRequest { group_column: Some("person".into()), ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    let groups: Vec<Option<u32>> = imported.manifest.samples.iter().map(|sample| sample.group).collect();
+    assert_eq!(groups, [Some(0), None, Some(0), None, Some(0), None]);
+    let told = warning(&imported, "group_in_both_sheets").unwrap();
+    assert!(told.starts_with("1 of 2 groups") && told.contains("1 of 2 test images (50.0 %)"), "{told}");
+    assert_eq!(Manifest::read(&upload.path("sets/one")).unwrap().warnings, imported.report.warnings);
+    // Groups decide who may validate: a data set with others is another one.
+    let plain =
+        Upload::new(&six(), train, Some("image,label,Person\ne.png,cat,anna\nf.png,dog,cleo\n")).import().unwrap();
+    assert_ne!(plain.manifest.content_hash, imported.manifest.content_hash);
+}
+
 #[test]
 fn a_test_sheet_that_is_the_training_sheet_is_refused_row_by_row() {
     match Upload::new(&six(), SIX, Some(SIX)).import().unwrap_err() {
@@ -270,7 +354,9 @@ fn the_real_mask_data_is_imported_with_its_confounding_named() {
     assert_eq!((counts.train["mask"], counts.train["no_mask"]), (3041, 2262));
     assert_eq!(counts.test.values().sum::<u64>(), 1489);
     assert!(imported.report.rejected.is_empty(), "{:?}", imported.report.rejected.first());
-    // The data set's README: in rmfd and fm12k the crop style alone predicts the class.
+    // The data set's README: near duplicates never straddle, and in rmfd and fm12k the crop style alone tells the class.
+    assert_eq!(warning(&imported, "near_duplicate_in_both_sheets"), None);
+    assert_eq!(warning(&imported, "group_in_both_sheets"), None);
     let told: Vec<&str> = imported.report.warnings.iter().map(|warning| warning.detail.as_str()).collect();
     for source in ["rmfd", "fm12k"] {
         let named = |detail: &&str| detail.contains(source) && detail.contains("AUC");

@@ -150,12 +150,21 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
                 best.validation_accuracy, best.validation_f1, best.epoch
             );
         }
+        if let Some(median) = job.last.as_ref().and_then(|last| last.validation_accuracy_median) {
+            println!("  median of the last epochs (up to 20) {median:.4}");
+        }
         if let Some(test) = &job.test {
             let [low, high] = test.accuracy_interval;
             println!(
                 "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 {:.4}, {} images",
                 test.accuracy, test.f1, test.images
             );
+            for gap in &test.group_gaps {
+                println!(
+                    "  {}: worst {} {:.4}, best {} {:.4}",
+                    gap.attribute, gap.worst, gap.worst_accuracy, gap.best, gap.best_accuracy
+                );
+            }
         }
     } else if let Some((code, detail)) = &job.error {
         eprintln!("mixmatch: the run failed ({code}): {detail}");

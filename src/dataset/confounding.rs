@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::groups;
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
 
@@ -12,7 +13,7 @@ const STRONG: f64 = 0.5;
 pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for attribute in attributes(manifest) {
-        if Some(attribute.as_str()) != group_column {
+        if !group_column.is_some_and(|column| attribute.eq_ignore_ascii_case(column)) {
             warnings.extend(shortcut(manifest, &attribute));
         }
     }
@@ -79,17 +80,20 @@ fn cramers_v(table: &[Vec<u64>]) -> f64 {
 }
 
 fn straddling(manifest: &Manifest, column: &str) -> Option<Warning> {
-    let groups = |role: Role| -> BTreeSet<&String> {
-        let in_role = manifest.samples.iter().filter(|sample: &&Sample| sample.split == role);
-        in_role.filter_map(|sample| sample.attributes.get(column)).collect()
-    };
-    let (train, test) = (groups(Role::Train), groups(Role::Test));
-    let both = train.intersection(&test).count();
-    (both > 0).then(|| {
+    let value = |sample| groups::value(sample, column);
+    let of = |role: Role| manifest.samples.iter().filter(move |sample: &&Sample| sample.split == role);
+    let train: BTreeSet<&str> = of(Role::Train).filter_map(value).collect();
+    let test: BTreeSet<&str> = of(Role::Test).filter_map(value).collect();
+    let both: BTreeSet<&str> = train.intersection(&test).copied().collect();
+    let (images, all) =
+        (of(Role::Test).filter_map(value).filter(|group| both.contains(group)).count(), of(Role::Test).count());
+    (!both.is_empty()).then(|| {
         let detail = format!(
-            "{both} of {} groups in column {column:?} of the test sheet are in the training sheet too: test figures will \
-             look better than on new ones",
-            test.len()
+            "{} of {} groups in column {column:?} of the test sheet are in the training sheet too, with {images} of {all} \
+             test images ({:.1} %): test figures will look better than on new ones; put each group in one sheet",
+            both.len(),
+            test.len(),
+            100.0 * images as f64 / all as f64
         );
         Warning::new("group_in_both_sheets", detail)
     })
@@ -117,14 +121,14 @@ mod tests {
             entry: index as u32,
             label: Some(label),
             split,
+            group: None,
             attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
         };
         Manifest {
-            format_version: 1,
             task: "mask".into(),
             classes: vec!["mask".into(), "no_mask".into()],
             samples: rows.iter().enumerate().map(sample).collect(),
-            content_hash: String::new(),
+            ..Manifest::default()
         }
     }
 
@@ -151,6 +155,8 @@ mod tests {
         let found = warnings(&manifest(&rows), Some("source"));
         assert_eq!(found[0].code, "group_in_both_sheets");
         assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
+        assert!(found[0].detail.contains("with 1 of 2 test images (50.0 %)"), "{}", found[0].detail);
+        assert_eq!(warnings(&manifest(&rows), Some("SOURCE")), found, "a column's case is the sheet's");
     }
 
     #[test]

@@ -87,14 +87,14 @@ mod tests {
             entry: 0,
             label: Some(label),
             split: Role::Train,
+            group: None,
             attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
         };
         Manifest {
-            format_version: 1,
             task: "mask".into(),
             classes: vec!["mask".into(), "no_mask".into()],
             samples: rows.iter().map(sample).collect(),
-            content_hash: String::new(),
+            ..Manifest::default()
         }
     }
 

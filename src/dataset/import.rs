@@ -17,12 +17,18 @@ use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
 use super::report::{ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
-use super::{IMAGES_FILE, confounding, duplicates, pack};
+use super::{IMAGES_FILE, confounding, duplicates, groups, near_duplicates, pack, perceptual_hash};
 use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
 use crate::sha256;
 
 /// What the `quick` preset trains at: packed in the same pass that checks the images.
 const CHECKED_AT: Preprocess = Preprocess { size: 32, fit: Fit::Stretch };
+
+/// Bytes of a picture at that size.
+const PICTURE_BYTES: usize = (CHECKED_AT.size * CHECKED_AT.size * 3) as usize;
+
+// The pictures that are hashed for their likeness are those of the check: nothing is decoded twice.
+const _: () = assert!(CHECKED_AT.size as usize == perceptual_hash::SIDE);
 
 /// Images decoded between two writes: bounds the memory, whatever the data set's size.
 const CHUNK: usize = 512;
@@ -139,17 +145,33 @@ fn import_into(
     refuse_too_many(&rejected, rows_read, request.strict)?;
 
     let pixels_path = staging.join("pixels.tmp");
-    let (digests, sizes) = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
+    let pictures = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
+    let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
-    let (manifest, kept) = assemble(&request.task, &candidates, &keep, &digests, &mut rejected)?;
+    let (mut manifest, kept) = assemble(&request.task, &candidates, &keep, &mut rejected)?;
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
     refuse_too_many(&rejected, rows_read, request.strict)?;
 
+    let pixels = map(&pixels_path)?;
+    let picture = |sample: usize| &pixels[kept[sample] * PICTURE_BYTES..(kept[sample] + 1) * PICTURE_BYTES];
+    let hashes: Vec<Option<u64>> = kept.iter().map(|&index| pictures[index]?.hash).collect();
+    let near = near_duplicates::find(&hashes, picture);
+    let column = request.group_column.as_deref();
+    groups::assign(&mut manifest.samples, column, near.pairs.iter().map(|pair| (pair.first, pair.second)));
+    manifest.group_column = request.group_column.clone();
+    manifest.content_hash = content_hash(&manifest, kept.iter().map(|&index| digests[index].unwrap_or_default()));
+
+    let sizes: Vec<Size> = kept.iter().filter_map(|&index| Some(pictures[index]?.size)).collect();
+    let mut warnings = confounding::warnings(&manifest, column);
+    warnings.extend(crop_style::warnings(&manifest, &sizes));
+    warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
+    warnings.extend(unused(request, &index, &candidates));
+    manifest.warnings = warnings.clone();
+
     manifest.write(staging)?;
-    pack_kept(staging, &pixels_path, &manifest, &kept)?;
+    pack_kept(staging, &pixels, &manifest, &kept)?;
+    drop(pixels);
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
-    let sizes: Vec<Size> = kept.iter().map(|&index| sizes[index]).collect();
-    let warnings = all_warnings(&manifest, &sizes, request, &index, &candidates);
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
 }
 
@@ -166,10 +188,19 @@ fn refuse_too_many(rejected: &[RejectedRow], rows: usize, strict: bool) -> Resul
     Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() })
 }
 
-/// Hashes of the decoded pixels, absent where decoding failed, and the sizes before resizing (zero there).
-type Decoded = (Vec<Option<[u8; 32]>>, Vec<Size>);
+/// What is remembered of a decoded picture; its pixels lie in a file.
+#[derive(Clone, Copy)]
+struct Picture {
+    /// SHA-256 of the pixels.
+    digest: [u8; 32],
+    /// What it looks like in the large, see [`perceptual_hash`].
+    hash: Option<u64>,
+    /// Before resizing.
+    size: Size,
+}
 
-/// Decodes every candidate's image on all cores; pixels go to `path` in order (zeros where decoding failed).
+/// Decodes every candidate's image on all cores, none where that fails; pixels go to `path` in order (zeros
+/// where decoding failed).
 fn decode_all(
     images: &Images,
     candidates: &[Candidate],
@@ -177,14 +208,14 @@ fn decode_all(
     path: &Path,
     rejected: &mut Vec<RejectedRow>,
     progress: &(dyn Fn(ImportProgress) + Sync),
-) -> Result<Decoded, ImportError> {
+) -> Result<Vec<Option<Picture>>, ImportError> {
     let storage = |error: std::io::Error| ImportError::storage(path, error);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(storage)?);
     let (done, total) = (AtomicU64::new(0), candidates.len() as u64);
-    let blank = vec![0; (CHECKED_AT.size * CHECKED_AT.size * 3) as usize];
-    let (mut digests, mut sizes) = (Vec::with_capacity(candidates.len()), Vec::with_capacity(candidates.len()));
+    let blank = [0; PICTURE_BYTES];
+    let mut pictures = Vec::with_capacity(candidates.len());
     for chunk in candidates.chunks(CHUNK) {
-        let decoded: Vec<Result<(Vec<u8>, Size), RejectedRow>> = chunk
+        let decoded: Vec<Result<(Vec<u8>, Picture), RejectedRow>> = chunk
             .par_iter()
             .map_init(
                 || images.clone(),
@@ -197,14 +228,12 @@ fn decode_all(
             .collect();
         for image in decoded {
             match image {
-                Ok((pixels, size)) => {
-                    digests.push(Some(Sha256::digest(&pixels).into()));
-                    sizes.push(size);
+                Ok((pixels, picture)) => {
+                    pictures.push(Some(picture));
                     out.write_all(&pixels).map_err(storage)?;
                 }
                 Err(row) => {
-                    digests.push(None);
-                    sizes.push((0, 0));
+                    pictures.push(None);
                     rejected.push(row);
                     out.write_all(&blank).map_err(storage)?;
                 }
@@ -212,28 +241,30 @@ fn decode_all(
         }
     }
     out.into_inner().map_err(|error| storage(error.into_error()))?;
-    Ok((digests, sizes))
+    Ok(pictures)
 }
 
 fn decode_one(
     images: &mut Images,
     candidate: &Candidate,
     limits: &DecodeLimits,
-) -> Result<(Vec<u8>, Size), RejectedRow> {
+) -> Result<(Vec<u8>, Picture), RejectedRow> {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
         .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
     // The two halves of `imaging::prepare`, because the size in between tells something too.
     let decoded = imaging::decode(&bytes, limits)
         .and_then(|image| imaging::resize(&image, &CHECKED_AT).map(|pixels| (pixels, image.dimensions())));
-    decoded.map_err(|error| candidate.rejected(error.code(), error.to_string()))
+    let (pixels, size) = decoded.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
+    let hash = perceptual_hash::hash(&perceptual_hash::luma(&pixels));
+    let picture = Picture { digest: Sha256::digest(&pixels).into(), hash, size };
+    Ok((pixels, picture))
 }
 
-/// Classes, samples and content hash of the rows that stay; gives their indices among the candidates too.
+/// Classes and samples of the rows that stay; gives their indices among the candidates too.
 fn assemble(
     task: &str,
     candidates: &[Candidate],
     keep: &[bool],
-    digests: &[Option<[u8; 32]>],
     rejected: &mut Vec<RejectedRow>,
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
     let stays = |role: Role| (0..candidates.len()).filter(move |&i| keep[i] && candidates[i].role == role);
@@ -246,7 +277,6 @@ fn assemble(
         }
         error => error,
     })?;
-    let mut hash = Sha256::new();
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for index in stays(Role::Train).chain(stays(Role::Test)) {
         let candidate = &candidates[index];
@@ -258,46 +288,55 @@ fn assemble(
             rejected.push(candidate.rejected("unknown_label", detail));
             continue;
         }
-        let line = format!("{}\0{:?}\0{}\n", candidate.image, candidate.label, candidate.role.as_str());
-        hash.update(line.as_bytes());
-        hash.update(digests[index].unwrap_or_default());
         kept.push(index);
         samples.push(Sample {
             image: candidate.image.clone(),
             entry: candidate.entry,
             label: label.map(|label| label as u32),
             split: candidate.role,
+            group: None,
             attributes: candidate.attributes.clone(),
         });
     }
-    let content_hash = sha256::hex(hash);
-    let manifest = Manifest { format_version: FORMAT_VERSION, task: task.to_owned(), classes, samples, content_hash };
+    let manifest =
+        Manifest { format_version: FORMAT_VERSION, task: task.to_owned(), classes, samples, ..Manifest::default() };
     Ok((manifest, kept))
 }
 
+/// SHA-256 over each sample's name, label, sheet and group, and the digest of its pixels.
+fn content_hash(manifest: &Manifest, digests: impl Iterator<Item = [u8; 32]>) -> String {
+    let mut hash = Sha256::new();
+    for (sample, digest) in manifest.samples.iter().zip(digests) {
+        let label = sample.label.and_then(|label| manifest.classes.get(label as usize));
+        // Groups decide the split; those alone add nothing, so that sets without groups keep the hash they had.
+        let group = sample.group.map(|group| format!("\0{group}")).unwrap_or_default();
+        hash.update(format!("{}\0{label:?}\0{}{group}\n", sample.image, sample.split.as_str()));
+        hash.update(digest);
+    }
+    sha256::hex(hash)
+}
+
 /// The packed file at the size of the check, from the pixels decoded already.
-fn pack_kept(staging: &Path, pixels: &Path, manifest: &Manifest, kept: &[usize]) -> Result<(), ImportError> {
-    let file = File::open(pixels).map_err(|e| ImportError::storage(pixels, e))?;
-    // SAFETY: our own file in a directory of our own, written and closed before.
-    let map = unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(pixels, e))?;
-    let bytes = (CHECKED_AT.size * CHECKED_AT.size * 3) as usize;
+fn pack_kept(staging: &Path, pixels: &[u8], manifest: &Manifest, kept: &[usize]) -> Result<(), ImportError> {
+    let picture = |&index: &usize| &pixels[index * PICTURE_BYTES..(index + 1) * PICTURE_BYTES];
     let chunks = kept.chunks(CHUNK).map(|chunk| {
-        let rows: Vec<&[u8]> = chunk.iter().map(|&index| &map[index * bytes..(index + 1) * bytes]).collect();
+        let rows: Vec<&[u8]> = chunk.iter().map(picture).collect();
         Ok::<_, DatasetError>(rows)
     });
     pack::write(&pack::path(staging, &CHECKED_AT), manifest, &CHECKED_AT, chunks)?;
     Ok(())
 }
 
-fn all_warnings(
-    manifest: &Manifest,
-    sizes: &[Size],
-    request: &ImportRequest,
-    index: &Index,
-    candidates: &[Candidate],
-) -> Vec<Warning> {
-    let mut warnings = confounding::warnings(manifest, request.group_column.as_deref());
-    warnings.extend(crop_style::warnings(manifest, sizes));
+/// The pixels of every candidate, mapped.
+fn map(path: &Path) -> Result<Mmap, ImportError> {
+    let file = File::open(path).map_err(|e| ImportError::storage(path, e))?;
+    // SAFETY: our own file in a directory of our own, written and closed before.
+    unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(path, e))
+}
+
+/// Files that no sheet names, and the sheet that is missing.
+fn unused(request: &ImportRequest, index: &Index, candidates: &[Candidate]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
     let named: BTreeSet<u32> = candidates.iter().map(|candidate| candidate.entry).collect();
     let unnamed = index.names.keys().filter(|entry| !named.contains(entry)).count();
     if unnamed > 0 {

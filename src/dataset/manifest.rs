@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MANIFEST_FILE;
 use super::error::DatasetError;
-use super::report::Counts;
+use super::report::{Counts, Warning};
 
 /// Version of the format; a reader refuses any other.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -43,13 +43,17 @@ pub struct Sample {
     pub label: Option<u32>,
     /// Which sheet it came from.
     pub split: Role,
+    /// The group that it belongs to: one person's rows (the group column) and near duplicates share a number, and
+    /// must not be on both sides of a split. Absent for an image on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
     /// The sheet's other columns (age_group, source …), where not empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
 
 /// A data set's description.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this format.
     pub format_version: u32,
@@ -59,7 +63,13 @@ pub struct Manifest {
     pub classes: Vec<String>,
     /// The samples: row i of every packed file is sample i.
     pub samples: Vec<Sample>,
-    /// SHA-256 over names, labels, splits and pixels.
+    /// The column that says what belongs together, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_column: Option<String>,
+    /// What the import found doubtful: a model that learns from it should say so too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+    /// SHA-256 over names, labels, splits, groups and pixels.
     pub content_hash: String,
 }
 

@@ -1,5 +1,7 @@
 //! Which samples train with their label, without it, choose the epoch, and are tested on.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -25,16 +27,19 @@ pub struct SplitSpec {
 pub struct Split {
     /// Trained on with their label; stratified, shuffled.
     pub labelled: Vec<u32>,
-    /// Trained on without a label: every training row outside validation, the labelled ones too, as the
-    /// authors' code does.
+    /// Trained on without a label: every training row outside validation and its groups, the labelled ones too, as
+    /// the authors' code does.
     pub unlabelled: Vec<u32>,
-    /// Held out to choose the best epoch; stratified.
+    /// Held out to choose the best epoch; stratified, and whole groups alone.
     pub validation: Vec<u32>,
     /// Rows of the test sheet.
     pub test: Vec<u32>,
 }
 
 /// Splits a data set; deterministic in the seed.
+///
+/// A group ([`Sample::group`](super::Sample::group)) is never both trained on and validated with. Validation then
+/// has the number of images asked for or, where whole groups do not add up to it, the nearest number below.
 ///
 /// # Errors
 /// When there are not enough labels for the split asked for.
@@ -59,29 +64,102 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     }
     let available: usize = by_class.iter().map(Vec::len).sum();
     let held_out = ((available as f64 * spec.validation).ceil() as usize).min(spec.validation_max);
-    let validation = take_stratified(&mut by_class, held_out, "validation")?;
+    let validation = take_validation(manifest, &mut by_class, held_out)?;
     let left: usize = by_class.iter().map(Vec::len).sum();
     let mut labelled = take_stratified(&mut by_class, spec.labelled.unwrap_or(left), "training")?;
     labelled.shuffle(&mut rng);
     let mut is_validation = vec![false; manifest.samples.len()];
+    let mut groups = BTreeSet::new();
     for &row in &validation {
         is_validation[row as usize] = true;
+        groups.extend(manifest.samples[row as usize].group);
     }
-    let unlabelled = train.into_iter().filter(|&row| !is_validation[row as usize]).collect();
+    // A row without a label may belong to a group that validates: it is not used at all.
+    let of_validation = |row: u32| {
+        is_validation[row as usize] || manifest.samples[row as usize].group.is_some_and(|group| groups.contains(&group))
+    };
+    let unlabelled = train.into_iter().filter(|&row| !of_validation(row)).collect();
     Ok(Split { labelled, unlabelled, validation, test })
+}
+
+/// Takes whole groups, `count` rows or the nearest number below, shares by class as they stand, at least one of
+/// each. Without groups these are the first rows of each class.
+fn take_validation(manifest: &Manifest, by_class: &mut [Vec<u32>], count: usize) -> Result<Vec<u32>, DatasetError> {
+    let targets = class_shares(by_class, count, "validation")?;
+    let group = |row: u32| manifest.samples[row as usize].group;
+    let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut rows: Vec<u32> = by_class.iter().flatten().copied().collect();
+    rows.sort_unstable();
+    for row in rows {
+        if let Some(group) = group(row) {
+            groups.entry(group).or_default().push(row);
+        }
+    }
+    let unit = |row: &u32| group(*row).map_or_else(|| vec![*row], |group| groups[&group].clone());
+    let counts = |unit: &[u32]| {
+        let mut counts = vec![0; targets.len()];
+        unit.iter()
+            .filter_map(|&row| manifest.samples[row as usize].label)
+            .for_each(|label| counts[label as usize] += 1);
+        counts
+    };
+    let sum = |a: &[usize], b: &[usize]| -> Vec<usize> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+    let below = |a: &[usize], b: &[usize]| a.iter().zip(b).all(|(a, b)| a <= b);
+
+    let (mut taken, mut validation) = (vec![0; targets.len()], Vec::new());
+    for (class, rows) in by_class.iter().enumerate() {
+        for row in rows {
+            if taken[class] == targets[class] {
+                break;
+            }
+            let unit = unit(row);
+            // A group is met at its first row alone: met at any, the largest groups would be the likeliest.
+            let next = sum(&taken, &counts(&unit));
+            if unit[0] == *row && below(&next, &targets) {
+                taken = next;
+                validation.extend(unit);
+            }
+        }
+    }
+    // Where every group of a class is larger than its share, the smallest goes, if the class is left without.
+    let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
+    for class in 0..targets.len() {
+        if taken[class] > 0 {
+            continue;
+        }
+        let leaves_all =
+            |unit: &Vec<u32>| sum(&taken, &counts(unit)).iter().zip(&sizes).all(|(next, size)| next < size);
+        let smallest = by_class[class].iter().map(unit).filter(leaves_all).min_by_key(Vec::len).ok_or_else(|| {
+            DatasetError::Split(format!(
+                "all labelled images of class {:?} belong to one group (a person, or near duplicates), which cannot be both \
+                 trained on and validated with; label images of other groups",
+                manifest.classes[class]
+            ))
+        })?;
+        taken = sum(&taken, &counts(&smallest));
+        validation.extend(smallest);
+    }
+    let held_out: BTreeSet<u32> = validation.iter().copied().collect();
+    by_class.iter_mut().for_each(|rows| rows.retain(|row| !held_out.contains(row)));
+    Ok(validation)
 }
 
 /// Takes `count` rows, shares by class as they stand, at least one of each.
 fn take_stratified(by_class: &mut [Vec<u32>], count: usize, what: &str) -> Result<Vec<u32>, DatasetError> {
+    let shares = class_shares(by_class, count, what)?;
+    Ok(by_class.iter_mut().zip(shares).flat_map(|(rows, share)| rows.drain(..share).collect::<Vec<_>>()).collect())
+}
+
+/// How many of `count` rows each class gives.
+fn class_shares(by_class: &[Vec<u32>], count: usize, what: &str) -> Result<Vec<usize>, DatasetError> {
     let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
-    let shares = shares(&sizes, count).ok_or_else(|| {
+    shares(&sizes, count).ok_or_else(|| {
         let (have, classes) = (sizes.iter().sum::<usize>(), sizes.len());
         DatasetError::Split(format!(
             "{count} labels are wanted for {what}, {have} are left in {classes} classes (per class: {sizes:?}), and each \
              class needs one; label more images or ask for fewer"
         ))
-    })?;
-    Ok(by_class.iter_mut().zip(shares).flat_map(|(rows, share)| rows.drain(..share).collect::<Vec<_>>()).collect())
+    })
 }
 
 /// `count` divided in proportion to `sizes` by largest remainders, at least one each, never more than there
@@ -113,7 +191,6 @@ mod tests {
     use super::super::manifest::Sample;
     use super::*;
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, BTreeSet};
 
     /// `sizes[c]` labelled training rows of class c, then `unlabelled` ones, then `test` ones.
     fn manifest(sizes: &[usize], unlabelled: usize, test: usize) -> Manifest {
@@ -125,6 +202,7 @@ mod tests {
             entry: index as u32,
             label,
             split,
+            group: None,
             attributes: BTreeMap::new(),
         });
         Manifest {
@@ -132,7 +210,7 @@ mod tests {
             task: "t".into(),
             classes: (0..sizes.len()).map(|c| c.to_string()).collect(),
             samples: samples.collect(),
-            content_hash: String::new(),
+            ..Manifest::default()
         }
     }
 
@@ -162,6 +240,93 @@ mod tests {
                 prop_assert!(got >= 1 && (got as f64 - ideal).abs() < 2.0, "class {}: {} for {}", class, got, ideal);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn no_group_is_trained_on_and_validated_with(
+            sizes in prop::collection::vec(20usize..120, 2..4), unlabelled in 0usize..40,
+            groups in prop::collection::vec(prop::option::weighted(0.6, 0u32..60), 420), seed in 0u64..99,
+        ) {
+            let mut manifest = manifest(&sizes, unlabelled, 5);
+            for (sample, group) in manifest.samples.iter_mut().zip(&groups) {
+                sample.group = *group;
+            }
+            let total: usize = sizes.iter().sum();
+            let held_out = (total as f64 * 0.2).ceil() as usize;
+            let spec = spec(Some(total - held_out), seed);
+            let cut = split(&manifest, &spec).unwrap();
+            // A group has ten rows at most, so that none is larger than a class's share and single rows fill up.
+            prop_assert!(cut.validation.len() <= held_out && cut.validation.len() * 2 >= held_out, "{} of {}", cut.validation.len(), held_out);
+            prop_assert_eq!(cut.labelled.len(), total - held_out, "the number of labels is kept to");
+            let group = |rows: &[u32]| rows.iter().filter_map(|&row| manifest.samples[row as usize].group).collect::<BTreeSet<_>>();
+            let validation = group(&cut.validation);
+            prop_assert!(validation.is_disjoint(&group(&cut.labelled)) && validation.is_disjoint(&group(&cut.unlabelled)));
+            let rows: BTreeSet<u32> = cut.validation.iter().copied().collect();
+            prop_assert_eq!(rows.len(), cut.validation.len(), "no row twice");
+            prop_assert!(cut.validation.iter().all(|&row| manifest.samples[row as usize].label.is_some()));
+            for (class, size) in sizes.iter().enumerate() {
+                let got = cut.validation.iter().filter(|&&row| manifest.samples[row as usize].label == Some(class as u32)).count();
+                prop_assert!(got >= 1 && got as f64 <= (*size as f64 * 0.2).ceil() + 1.0, "class {}: {} of {}", class, got, size);
+            }
+            prop_assert_eq!(cut, split(&manifest, &spec).unwrap());
+        }
+    }
+
+    #[test]
+    fn groups_of_one_change_nothing() {
+        let plain = manifest(&[100, 80], 10, 3);
+        let mut numbered = plain.clone();
+        numbered.samples.iter_mut().enumerate().for_each(|(index, sample)| sample.group = Some(index as u32));
+        let spec = spec(Some(60), 4);
+        assert_eq!(split(&plain, &spec).unwrap(), split(&numbered, &spec).unwrap());
+    }
+
+    #[test]
+    fn large_groups_are_no_likelier_to_validate_than_single_images() {
+        // Half of the images stand alone, half in groups of ten: over many seeds each half gives its share.
+        let mut manifest = manifest(&[200, 200], 0, 0);
+        manifest.samples.iter_mut().enumerate().filter(|(row, _)| row % 200 < 100).for_each(|(row, sample)| {
+            sample.group = Some(row as u32 / 10);
+        });
+        let grouped = |seed| {
+            let validation = split(&manifest, &spec(None, seed)).unwrap().validation;
+            assert_eq!(validation.len(), 80);
+            validation.iter().filter(|&&row| manifest.samples[row as usize].group.is_some()).count()
+        };
+        let mean = (0..200).map(grouped).sum::<usize>() as f64 / 200.0;
+        // 40 would be their share; the last places can be filled by single images only, which makes it 34.
+        assert!((31.0..44.0).contains(&mean), "{mean} of 80 validation images come from groups");
+    }
+
+    #[test]
+    fn a_class_of_large_groups_still_has_validation_images_and_a_class_of_one_group_is_an_error() {
+        let mut two = manifest(&[60, 40], 0, 0);
+        two.samples.iter_mut().skip(60).for_each(|sample| sample.group = Some(1));
+        two.samples.iter_mut().skip(75).for_each(|sample| sample.group = Some(2));
+        let cut = split(&two, &spec(None, 0)).unwrap();
+        let group =
+            |rows: &[u32], wanted| rows.iter().filter(|&&row| two.samples[row as usize].group == Some(wanted)).count();
+        assert_eq!((group(&cut.validation, 1), group(&cut.labelled, 1)), (15, 0), "the smaller of the two");
+        assert_eq!((group(&cut.validation, 2), group(&cut.labelled, 2)), (0, 25));
+
+        two.samples.iter_mut().skip(60).for_each(|sample| sample.group = Some(1));
+        let error = split(&two, &spec(None, 0)).unwrap_err().to_string();
+        assert!(error.contains("class \"1\" belong to one group"), "{error}");
+    }
+
+    #[test]
+    fn an_unlabelled_image_of_a_validation_group_is_not_used() {
+        let mut manifest = manifest(&[20, 20], 10, 0);
+        // Each unlabelled image belongs to the labelled one of the same place.
+        (0..10).for_each(|at| {
+            manifest.samples[at].group = Some(at as u32);
+            manifest.samples[40 + at].group = Some(at as u32);
+        });
+        let cut = split(&manifest, &spec(None, 3)).unwrap();
+        let held_out = cut.validation.iter().filter(|&&row| row < 10).count();
+        assert!(held_out > 0, "seed 3 validates with none of them: choose another");
+        assert_eq!(cut.unlabelled.len() + cut.validation.len(), 50 - held_out);
     }
 
     #[test]

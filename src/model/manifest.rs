@@ -34,12 +34,24 @@ pub struct ModelManifest {
     pub config: serde_json::Value,
     /// Content hash of the data set that it learned from.
     pub dataset_hash: String,
+    /// The column whose groups (people …) were kept on one side of the split, where one was named.
+    #[serde(default)]
+    pub group_column: Option<String>,
+    /// What the import found doubtful in the data set.
+    #[serde(default)]
+    pub data_warnings: Vec<String>,
     /// Images in each part of the split.
     pub split: SplitSizes,
     /// The chosen epoch's metrics on the validation split.
     pub validation: serde_json::Value,
+    /// What the run's last epochs reached there, without a choice among them; absent in older models.
+    #[serde(default)]
+    pub last_epochs: Option<LastEpochs>,
     /// Metrics on the test split, where the data set has one.
     pub test: Option<serde_json::Value>,
+    /// How the run went; absent in older models.
+    #[serde(default)]
+    pub training: Option<TrainingFacts>,
     /// RFC 3339.
     pub created_at: String,
     /// What the network answers to a few synthetic images.
@@ -48,6 +60,28 @@ pub struct ModelManifest {
 
 fn uncalibrated() -> f64 {
     1.0
+}
+
+/// The end of a run on its validation split, EMA weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LastEpochs {
+    /// How many epochs: 20, or all of a shorter run.
+    pub epochs: u32,
+    /// Median of their validation accuracies.
+    pub accuracy_median: f64,
+}
+
+/// On what a model was trained, and for how long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TrainingFacts {
+    /// Wall-clock seconds from reading the data to the last epoch's end.
+    pub seconds: f64,
+    /// `cpu` or `cuda:<index>`.
+    pub device: String,
+    /// Number format of activations and convolutions, `bf16` or `float32`; weights are float32.
+    pub precision: String,
+    /// Name and version of the program.
+    pub software: String,
 }
 
 /// Images in each part of a run's split.
@@ -123,8 +157,12 @@ mod tests {
             temperature: 1.5,
             config: serde_json::json!({"seed": 1}),
             dataset_hash: "h".into(),
+            group_column: Some("person".into()),
+            data_warnings: vec!["doubt".into()],
             split: SplitSizes::default(),
             validation: serde_json::json!({}),
+            last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.9 }),
+            training: Some(TrainingFacts { seconds: 1.5, ..TrainingFacts::default() }),
             test: None,
             created_at: "2026-01-01T00:00:00Z".into(),
             golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
@@ -137,6 +175,19 @@ mod tests {
         let path = directory.path().join("model.json");
         manifest().write(&path).unwrap();
         assert_eq!(ModelManifest::read(&path).unwrap(), manifest());
+    }
+
+    #[test]
+    fn a_manifest_of_before_these_fields_is_still_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.json");
+        let mut json = serde_json::to_value(manifest()).unwrap();
+        for field in ["group_column", "data_warnings", "last_epochs", "training", "temperature"] {
+            assert!(json.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        }
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = ModelManifest::read(&path).unwrap();
+        assert_eq!((read.last_epochs, read.training, read.temperature), (None, None, 1.0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod golden;
 mod manifest;
 
 pub use golden::Golden;
-pub use manifest::{FORMAT_VERSION, ModelError, ModelManifest, SplitSizes};
+pub use manifest::{FORMAT_VERSION, LastEpochs, ModelError, ModelManifest, SplitSizes, TrainingFacts};
 
 /// Name of the weights' file in a run's model directory.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";

@@ -81,6 +81,15 @@ pub fn parse(name: &str) -> Result<Device, NnError> {
     Ok(Device::Cuda(index))
 }
 
+/// A device's name, as [`parse`] reads it.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        Device::Cpu => "cpu".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
 /// The number format of activations and convolutions; master weights are always float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -139,6 +148,7 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_is_refused_with_the_reason() {
         assert_eq!(parse("cpu").unwrap(), Device::Cpu);
+        assert_eq!((name(Device::Cpu), name(Device::Cuda(2))), ("cpu".to_owned(), "cuda:2".to_owned()));
         for name in ["gpu", "cuda", "cuda:x", "cuda:99"] {
             assert!(parse(name).unwrap_err().to_string().contains(name));
         }

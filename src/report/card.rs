@@ -1,13 +1,14 @@
 //! The model card (Mitchell et al. 2019, arXiv 1810.03993): what a version is for, what it learned from, how well
-//! it does and for whom.
+//! it does and for whom. `words` decides what is said, `markdown` how it reads.
 
-use std::fmt::Write;
+mod markdown;
+mod words;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{ModelManifest, SplitSizes};
-use crate::train::event::{EpochMetrics, TestMetrics};
+use crate::model::{LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
+use crate::train::event::{EpochMetrics, GroupGap, TestMetrics};
 
 /// What everybody should know before using a version.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -24,23 +25,33 @@ pub struct Card {
     pub intended_use: String,
     /// What it must not be used for.
     pub out_of_scope: Vec<String>,
+    /// What the figures do not show, and what to mind when using it.
+    pub limits: Vec<String>,
     /// The network, for example `wrn-10-1`.
     pub network: String,
     /// Side of its square input, pixels.
     pub input_size: u32,
-    /// SHA-256 over names, labels, splits and pixels of the data set.
+    /// SHA-256 over names, labels, splits, groups and pixels of the data set.
     pub dataset_hash: String,
+    /// The column whose groups (people …) are never both trained on and validated with.
+    pub group_column: Option<String>,
+    /// What the import found doubtful in the data set; empty in models of before this was kept.
+    pub data_warnings: Vec<String>,
     /// Images it learned from, was chosen by and was tested on.
     pub split: SplitSizes,
-    /// Calibration temperature of its probabilities.
+    /// Calibration temperature of its probabilities, fitted on the validation split.
     pub temperature: f64,
     /// The chosen epoch on the validation split.
     pub validation: Option<EpochMetrics>,
+    /// The run's last epochs on the validation split, without a choice among them.
+    pub last_epochs: Option<LastEpochs>,
     /// The test split, met once; absent where the data set has none.
     pub test: Option<TestMetrics>,
     /// The fully resolved configuration of the run.
     #[schema(value_type = Object)]
     pub config: serde_json::Value,
+    /// On what it was trained, and for how long.
+    pub training: Option<TrainingFacts>,
     /// SHA-256 of the weights.
     pub weights_sha256: String,
     /// RFC 3339.
@@ -50,24 +61,31 @@ pub struct Card {
 impl Card {
     /// The card of version `version` of the model `name`.
     pub fn new(name: &str, version: u32, weights_sha256: &str, manifest: ModelManifest) -> Self {
+        let mut test: Option<TestMetrics> = manifest.test.and_then(|test| serde_json::from_value(test).ok());
+        if let Some(test) = test.as_mut().filter(|test| test.group_gaps.is_empty()) {
+            // Models of before the gaps were kept have the groups.
+            test.group_gaps = GroupGap::all(&test.groups, test.accuracy);
+        }
+        let perceived = words::is_perceived_gender(name, &manifest.classes);
         Self {
             name: name.to_owned(),
             version,
-            labels: labels(name),
-            intended_use: format!(
-                "To sort images like those of its data set into {}, where a wrong answer does no harm or a person looks at \
-                 it before anything follows from it.",
-                manifest.classes.join(" / ")
-            ),
-            out_of_scope: out_of_scope(name),
+            labels: words::labels(perceived),
+            intended_use: words::intended_use(&manifest.classes),
+            out_of_scope: words::out_of_scope(perceived),
+            limits: words::limits(test.as_ref(), manifest.split, &manifest.data_warnings),
             network: manifest.network,
             input_size: manifest.preprocess.size,
             dataset_hash: manifest.dataset_hash,
+            group_column: manifest.group_column,
+            data_warnings: manifest.data_warnings,
             split: manifest.split,
             temperature: manifest.temperature,
             validation: serde_json::from_value(manifest.validation).ok(),
-            test: manifest.test.and_then(|test| serde_json::from_value(test).ok()),
+            last_epochs: manifest.last_epochs,
+            test,
             config: manifest.config,
+            training: manifest.training,
             weights_sha256: weights_sha256.to_owned(),
             created_at: manifest.created_at,
             classes: manifest.classes,
@@ -76,154 +94,8 @@ impl Card {
 
     /// The card as Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!("# {} version {}\n\n", self.name, self.version);
-        paragraph(&mut text, &format!("Classes: {}. {}", self.classes.join(", "), self.labels));
-        heading(&mut text, "Intended use");
-        paragraph(&mut text, &self.intended_use);
-        heading(&mut text, "Out of scope");
-        for item in &self.out_of_scope {
-            line(&mut text, &format!("- {item}"));
-        }
-        heading(&mut text, "Data");
-        let SplitSizes { labelled, unlabelled, validation, test } = self.split;
-        paragraph(
-            &mut text,
-            &format!(
-                "Learned from {labelled} labelled and {unlabelled} unlabelled images; the epoch was chosen on {validation} \
-                 validation images and tested once on {test}. Data set {}.",
-                self.dataset_hash
-            ),
-        );
-        self.figures(&mut text);
-        heading(&mut text, "How it was made");
-        paragraph(
-            &mut text,
-            &format!(
-                "{} at {} × {} pixels, {} ({} preset), seed {}. Made {}. Weights SHA-256 {}.",
-                self.network,
-                self.input_size,
-                self.input_size,
-                self.word("algorithm"),
-                self.word("preset"),
-                self.config["seed"],
-                self.created_at,
-                self.weights_sha256
-            ),
-        );
-        text
+        markdown::write(self)
     }
-
-    fn word(&self, field: &str) -> &str {
-        self.config[field].as_str().unwrap_or("unknown")
-    }
-
-    fn figures(&self, text: &mut String) {
-        heading(text, "Figures");
-        if let Some(validation) = &self.validation {
-            let accuracy = percent(validation.validation_accuracy);
-            paragraph(text, &format!("Validation, chosen epoch {}: accuracy {accuracy}.", validation.epoch));
-        }
-        let Some(test) = &self.test else {
-            paragraph(text, "No test split: how well it does on images that nothing was chosen by is unknown.");
-            return;
-        };
-        line(text, &format!("Test, {} images, met once:\n", test.images));
-        line(text, "| figure | value |\n|---|---|");
-        let positive = &test.positive_class;
-        let rows = [
-            ("accuracy".to_owned(), with_interval(test.accuracy, test.accuracy_interval)),
-            ("balanced accuracy".to_owned(), percent(test.balanced_accuracy)),
-            (format!("F1 of {positive}"), format!("{:.3}", test.f1)),
-            ("F1, mean of the classes".to_owned(), format!("{:.3}", test.f1_macro)),
-            (format!("precision of {positive}"), percent(test.precision)),
-            (format!("recall of {positive}"), percent(test.recall)),
-            ("ROC-AUC".to_owned(), test.roc_auc.map_or("–".to_owned(), |auc| format!("{auc:.3}"))),
-            ("expected calibration error".to_owned(), percent(test.calibration_error)),
-        ];
-        for (name, value) in rows {
-            line(text, &format!("| {name} | {value} |"));
-        }
-        line(
-            text,
-            "\nIf answers below a `threshold` are withheld:\n\n| threshold | answered | accuracy |\n|---|---|---|",
-        );
-        for row in &test.abstention {
-            let accuracy = row.accuracy.map_or("–".to_owned(), percent);
-            line(text, &format!("| {} | {} | {accuracy} |", row.threshold, percent(row.coverage)));
-        }
-        self.groups(text, test);
-    }
-
-    fn groups(&self, text: &mut String, test: &TestMetrics) {
-        if test.groups.is_empty() {
-            paragraph(
-                text,
-                "\nThe sheets have no column to tell groups by: whether it does worse for some is unknown.",
-            );
-            return;
-        }
-        line(text, "\n| group | images | accuracy (95 %) |\n|---|---|---|");
-        for group in &test.groups {
-            let accuracy = with_interval(group.accuracy, group.interval);
-            line(text, &format!("| {} = {} | {} | {accuracy} |", group.attribute, group.value, group.images));
-        }
-        // A handful of images would always win.
-        let known = test.groups.iter().filter(|group| group.images >= 30);
-        if let Some(worst) = known.min_by(|a, b| a.accuracy.total_cmp(&b.accuracy)) {
-            let gap = (test.accuracy - worst.accuracy) * 100.0;
-            paragraph(
-                text,
-                &format!(
-                    "\nWorst group of at least 30 images: {} = {}, {} ({gap:.1} points below the whole).",
-                    worst.attribute,
-                    worst.value,
-                    percent(worst.accuracy)
-                ),
-            );
-        }
-    }
-}
-
-fn labels(name: &str) -> String {
-    if name == "gender" {
-        return "Gender here is perceived, binary, and as annotated in the data set: it says how a face was judged by those who \
-                labelled it, not who a person is."
-            .to_owned();
-    }
-    "The labels are those of the data set, with its errors.".to_owned()
-}
-
-fn out_of_scope(name: &str) -> Vec<String> {
-    let mut items = vec![
-        "Identifying people, or following them.".to_owned(),
-        "Deciding about people (access, work, credit, policing) without a person who answers for it.".to_owned(),
-        "Images of another kind than those it was tested on: other cameras, crops, ages, places.".to_owned(),
-    ];
-    if name == "gender" {
-        items.push("Telling anybody's gender identity or sex; addressing people by the answer.".to_owned());
-    }
-    items
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-fn with_interval(share: f64, [low, high]: [f64; 2]) -> String {
-    format!("{} ({:.1}–{:.1})", percent(share), low * 100.0, high * 100.0)
-}
-
-fn heading(text: &mut String, words: &str) {
-    line(text, &format!("\n## {words}\n"));
-}
-
-fn paragraph(text: &mut String, words: &str) {
-    line(text, words);
-}
-
-fn line(text: &mut String, words: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{words}");
 }
 
 #[cfg(test)]
@@ -231,20 +103,30 @@ mod tests {
     use super::*;
     use crate::imaging::{Fit, Preprocess};
     use crate::model::Golden;
-    use crate::train::event::{Abstention, GroupAccuracy};
+    use crate::train::event::{Abstention, ClassMetrics, GroupAccuracy};
 
-    fn card(name: &str, test: Option<&TestMetrics>) -> Card {
+    fn card_of(name: &str, classes: [&str; 2], test: Option<&TestMetrics>) -> Card {
+        let chosen = EpochMetrics { epoch: 4, validation_accuracy: 0.871, ..EpochMetrics::default() };
         let manifest = ModelManifest {
             format_version: 1,
             network: "wrn-10-1".into(),
             head: crate::nn::Head::Linear,
-            classes: vec!["female".into(), "male".into()],
+            classes: classes.map(str::to_owned).to_vec(),
             preprocess: Preprocess { size: 32, fit: Fit::Stretch },
             temperature: 1.5,
-            config: serde_json::json!({"algorithm": "mixmatch", "preset": "quick", "seed": 7}),
+            config: serde_json::json!({"algorithm": "mixmatch", "preset": "quick", "seed": 7, "labelled": null, "k": 2}),
             dataset_hash: "d4c3".into(),
+            group_column: Some("person".into()),
+            data_warnings: vec!["column \"source\" goes with the label".into()],
             split: SplitSizes { labelled: 250, unlabelled: 6883, validation: 1000, test: 2035 },
-            validation: serde_json::to_value(EpochMetrics { epoch: 4, ..EpochMetrics::default() }).unwrap(),
+            validation: serde_json::to_value(chosen).unwrap(),
+            last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.862 }),
+            training: Some(TrainingFacts {
+                seconds: 754.0,
+                device: "cpu".into(),
+                precision: "bf16".into(),
+                software: "mixmatch 0.1.0".into(),
+            }),
             test: test.map(|test| serde_json::to_value(test).unwrap()),
             created_at: "2026-01-01T00:00:00Z".into(),
             golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
@@ -252,37 +134,99 @@ mod tests {
         Card::new(name, 3, "a1b2", manifest)
     }
 
+    fn card(name: &str, test: Option<&TestMetrics>) -> Card {
+        let classes = if name == "gender" { ["female", "male"] } else { ["mask", "no_mask"] };
+        card_of(name, classes, test)
+    }
+
+    #[track_caller]
+    fn has(text: &str, wanted: &[&str]) {
+        for words in wanted {
+            assert!(text.contains(words), "{words:?} is not in:\n{text}");
+        }
+    }
+
     fn group(value: &str, images: u64, accuracy: f64) -> GroupAccuracy {
-        GroupAccuracy { attribute: "age_group".into(), value: value.into(), images, accuracy, interval: [0.0, 1.0] }
+        let interval = [accuracy - 0.01, accuracy + 0.01];
+        GroupAccuracy {
+            attribute: "age_group".into(),
+            value: value.into(),
+            images,
+            accuracy,
+            interval,
+            ..GroupAccuracy::default()
+        }
+    }
+
+    fn test_metrics() -> TestMetrics {
+        TestMetrics {
+            images: 100,
+            best_epoch: 4,
+            accuracy: 0.85,
+            accuracy_interval: [0.77, 0.91],
+            positive_class: "female".into(),
+            roc_auc: Some(0.912),
+            aurc: Some(0.0421),
+            temperature: 1.5,
+            abstention: vec![Abstention { threshold: 0.9, coverage: 0.5, accuracy: Some(0.96) }],
+            confusion: vec![vec![45, 5], vec![10, 40]],
+            classes: vec![ClassMetrics { class: "fe|male".into(), images: 50, recall: 0.9, ..ClassMetrics::default() }],
+            groups: vec![group("2-9", 40, 0.7), group("10-19", 55, 0.9), group("70+", 5, 0.2)],
+            banded_columns: vec!["age".into()],
+            skipped_columns: vec!["file".into()],
+            ..TestMetrics::default()
+        }
     }
 
     #[test]
     fn a_gender_card_says_what_the_labels_are_and_what_it_is_not_for() {
         let text = card("gender", None).markdown();
-        assert!(text.contains("perceived, binary, and as annotated"), "{text}");
-        assert!(text.contains("gender identity") && text.contains("Identifying people"), "{text}");
-        assert!(text.contains("250 labelled and 6883 unlabelled") && text.contains("a1b2"), "{text}");
-        assert!(text.contains("unknown"), "without a test split the card says that: {text}");
+        has(&text, &["perceived, binary, and as annotated", "gender identity", "Identifying people"]);
+        has(&text, &["250 labelled and 6883 unlabelled", "a1b2", "d4c3", "No test split"]);
         assert!(!card("mask", None).markdown().contains("gender"));
+        // The task's name is anybody's word; the classes tell it too.
+        has(&card_of("faces", ["Female", "Male"], None).markdown(), &["perceived, binary, and as annotated"]);
     }
 
     #[test]
     fn figures_come_with_intervals_and_the_worst_group_is_named() {
-        let test = TestMetrics {
-            images: 100,
-            accuracy: 0.85,
-            accuracy_interval: [0.77, 0.91],
-            positive_class: "female".into(),
-            roc_auc: Some(0.912),
-            abstention: vec![Abstention { threshold: 0.9, coverage: 0.5, accuracy: Some(0.96) }],
-            groups: vec![group("2-9", 40, 0.7), group("10-19", 55, 0.9), group("70+", 5, 0.2)],
-            ..TestMetrics::default()
-        };
-        let text = card("gender", Some(&test)).markdown();
-        assert!(text.contains("85.0 % (77.0–91.0)") && text.contains("0.912"), "{text}");
-        assert!(text.contains("| 0.9 | 50.0 % | 96.0 % |"), "{text}");
+        let text = card("gender", Some(&test_metrics())).markdown();
+        has(&text, &["85.0 % (77.0–91.0)", "0.912", "0.0421", "| 0.9 | 50.0 % | 96.0 % |"]);
+        has(&text, &["| fe\\|male | 50 |", "| **female** | 45 | 5 |", "| age_group = 70+ | 5 |"]);
+        has(&text, &["lowest where it is 2-9 (70.0 %), highest where it is 10-19 (90.0 %): 20.0 points apart"]);
+        has(
+            &text,
+            &["15.0 points below the whole", "fewer than 30 images", "cut into fifths: age", "make no groups: file"],
+        );
+    }
+
+    #[test]
+    fn the_run_and_its_data_are_told_as_markdown_and_as_json() {
+        let card = card("mask", Some(&test_metrics()));
+        let text = card.markdown();
+        has(
+            &text,
+            &[
+                "epoch 4: accuracy 87.1 %",
+                "median accuracy of the last 20 epochs: 86.2 %",
+                "12 min 34 s on cpu in bf16",
+            ],
+        );
+        has(&text, &["`person`", "column \"source\" goes with the label", "| `labelled` | all |", "| `k` | 2 |"]);
+        let json = serde_json::to_value(&card).unwrap();
+        assert_eq!(json["last_epochs"]["accuracy_median"], 0.862);
+        assert_eq!(json["training"]["device"], "cpu");
+        assert_eq!(json["test"]["group_gaps"][0]["worst"], "2-9");
+        assert!(json["limits"].as_array().unwrap().len() > 2, "{json:#}");
+    }
+
+    #[test]
+    fn an_older_models_card_leaves_out_what_was_not_kept() {
+        let mut card = card("mask", None);
+        (card.last_epochs, card.training, card.group_column) = (None, None, None);
+        let text = card.markdown();
         assert!(
-            text.contains("Worst group of at least 30 images: age_group = 2-9, 70.0 % (15.0 points below"),
+            !text.contains("median accuracy") && !text.contains("Trained in") && !text.contains("`person`"),
             "{text}"
         );
     }

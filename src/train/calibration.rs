@@ -97,6 +97,23 @@ pub fn abstention(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec
     THRESHOLDS.map(at).to_vec()
 }
 
+/// Area under the risk-coverage curve (Geifman & El-Yaniv 2017, arXiv 1705.08500; AURC as in arXiv 1805.08206): the
+/// mean, over k = 1 … n, of the share of wrong answers among the k most confident ones. Equal confidences share
+/// their mistakes evenly, so that the order of the images decides nothing. 0 without images.
+pub fn aurc(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> f64 {
+    let mut all = confidences(logits, truth, temperature);
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut area, mut answered, mut wrong) = (0.0, 0.0, 0.0);
+    for equals in all.chunk_by(|a, b| a.0 == b.0) {
+        let mistakes = equals.iter().filter(|(_, right)| !right).count() as f64 / equals.len() as f64;
+        for _ in equals {
+            (answered, wrong) = (answered + 1.0, wrong + mistakes);
+            area += wrong / answered;
+        }
+    }
+    area / (all.len().max(1)) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

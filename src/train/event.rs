@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Groups of fewer test images are shown and never called the worst: a handful would always win.
+pub const SMALLEST_GROUP: u64 = 30;
+
 /// One event of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -146,10 +149,33 @@ pub struct EpochMetrics {
     pub validation_f1_macro: f64,
     /// Accuracy on the validation split of the raw weights: far from the EMA's, something is wrong.
     pub validation_accuracy_raw: Option<f64>,
+    /// Median of `validation_accuracy` over the last 20 epochs up to this one. At the run's end it stands for the
+    /// run without a choice of epoch, as the MixMatch paper reports it (arXiv 1905.02249 §4: median of the last 20
+    /// checkpoints); the chosen epoch is the luckiest of all and reads a little high. Absent in older runs.
+    #[serde(default)]
+    pub validation_accuracy_median: Option<f64>,
+    /// Each class's share of the answers on the validation split, EMA weights, in class order; empty in older runs.
+    #[serde(default)]
+    pub validation_classes: Vec<f64>,
+    /// What looked wrong at this epoch's end.
+    #[serde(default)]
+    pub warnings: Vec<EpochWarning>,
     /// Wall-clock seconds of the epoch, evaluation included.
     pub seconds: f64,
     /// Labelled images a second over the epoch's training steps.
     pub images_per_second: f64,
+}
+
+/// A sign that a run goes wrong. One epoch may show it by chance; the job's log tells of it when it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochWarning {
+    /// The answers on the validation split leave out a class that the labels have.
+    AnswersCollapsed,
+    /// The guessed labels leave out a class that the labels have.
+    GuessesCollapsed,
+    /// EMA and raw weights differ in validation accuracy by more than 15 points.
+    AverageApart,
 }
 
 /// What the chosen weights reached on the test split.
@@ -178,6 +204,9 @@ pub struct TestMetrics {
     /// Area under the ROC curve of the positive class against the rest; absent where one side is empty.
     #[serde(default)]
     pub roc_auc: Option<f64>,
+    /// Unweighted mean over the classes of that area, each against the rest; absent where a class has no images.
+    #[serde(default)]
+    pub roc_auc_macro: Option<f64>,
     /// T of softmax(logits / T), fitted on the validation split (arXiv 1706.04599); predictions use it. 1 where
     /// that split is smaller than 50 images.
     #[serde(default = "one")]
@@ -191,14 +220,30 @@ pub struct TestMetrics {
     /// What a `threshold` at predict would cost and gain on these images.
     #[serde(default)]
     pub abstention: Vec<Abstention>,
+    /// Area under the risk-coverage curve: mean share of wrong answers among the k most confident ones, over all k
+    /// (arXiv 1805.08206). Low where the model is unsure of its mistakes.
+    #[serde(default)]
+    pub aurc: Option<f64>,
     /// The class that `f1`, `precision`, `recall` and `roc_auc` speak of.
     pub positive_class: String,
     /// Mean cross-entropy (nats).
     pub loss: f64,
     /// Row: true class, column: answered class, in class order.
     pub confusion: Vec<Vec<u64>>,
+    /// Each class on its own, in class order.
+    #[serde(default)]
+    pub classes: Vec<ClassMetrics>,
     /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %.
     pub groups: Vec<GroupAccuracy>,
+    /// The best and the worst group of each attribute, of those with 30 images or more.
+    #[serde(default)]
+    pub group_gaps: Vec<GroupGap>,
+    /// Columns of many numbers (age …) whose `groups` are fifths of the test images in the order of that number.
+    #[serde(default)]
+    pub banded_columns: Vec<String>,
+    /// Columns that make no groups: one value only, the group column, or too many values that are not numbers.
+    #[serde(default)]
+    pub skipped_columns: Vec<String>,
 }
 
 fn one() -> f64 {
@@ -216,6 +261,45 @@ pub struct Abstention {
     pub accuracy: Option<f64>,
 }
 
+/// How one class fares on the test split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassMetrics {
+    /// The class.
+    pub class: String,
+    /// Its test images.
+    pub images: u64,
+    /// How many answers of this class are right.
+    pub precision: f64,
+    /// How many of its images are found.
+    pub recall: f64,
+    /// Wilson score interval of the recall at 95 %.
+    pub recall_interval: [f64; 2],
+    /// Harmonic mean of the two.
+    pub f1: f64,
+}
+
+/// How far apart the groups of one attribute are. The gap of two groups is never 0, by chance alone: mind the
+/// intervals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupGap {
+    /// The sheet's column.
+    pub attribute: String,
+    /// The value with the lowest accuracy.
+    pub worst: String,
+    /// Its accuracy.
+    pub worst_accuracy: f64,
+    /// The value with the highest accuracy.
+    pub best: String,
+    /// Its accuracy.
+    pub best_accuracy: f64,
+    /// The best's accuracy less the worst's.
+    pub gap: f64,
+    /// The accuracy on the whole test split less the worst's.
+    pub below_whole: f64,
+    /// Whether the 95 % intervals of the two overlap: the gap may then be chance.
+    pub intervals_overlap: bool,
+}
+
 /// Accuracy on the test images that share one value of an attribute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GroupAccuracy {
@@ -229,4 +313,10 @@ pub struct GroupAccuracy {
     pub accuracy: f64,
     /// Wilson score interval at 95 %.
     pub interval: [f64; 2],
+    /// Mean recall over the classes among them; absent where all are of one class.
+    #[serde(default)]
+    pub balanced_accuracy: Option<f64>,
+    /// F1 of the positive class; absent where all are of one class, or none is of that.
+    #[serde(default)]
+    pub f1: Option<f64>,
 }

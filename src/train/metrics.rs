@@ -68,6 +68,11 @@ impl Confusion {
         (0..classes).map(|class| self.f1(class)).sum::<f64>() / classes.max(1) as f64
     }
 
+    /// Each class's share of the answers.
+    pub fn answer_shares(&self) -> Vec<f64> {
+        self.answer_counts().into_iter().map(|answers| ratio(answers, self.total())).collect()
+    }
+
     /// Mean recall over the classes that have images.
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls: Vec<f64> = self
@@ -85,10 +90,15 @@ impl Confusion {
     /// of its due answers. Gives the most answered class, its share of answers and its share of images.
     pub fn collapse(&self) -> Option<(usize, f64, f64)> {
         let (truth, answers, total) = (self.true_counts(), self.answer_counts(), self.total());
-        let starved = truth.iter().zip(&answers).any(|(&t, &a)| t * 20 >= total && t > 1 && a * 10 < t);
+        let starved = truth.iter().zip(&answers).any(|(&t, &a)| t > 1 && starves(ratio(t, total), ratio(a, total)));
         let most = (0..answers.len()).max_by_key(|&class| answers[class])?;
         starved.then(|| (most, ratio(answers[most], total), ratio(truth[most], total)))
     }
+}
+
+/// Whether a class to which the share `due` belongs and that gets `got` is being swallowed by another.
+pub fn starves(due: f64, got: f64) -> bool {
+    due >= 0.05 && got < due / 10.0
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

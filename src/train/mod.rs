@@ -10,8 +10,10 @@ pub mod error;
 mod evaluate;
 pub mod event;
 mod export;
+mod figures;
 #[cfg(test)]
 mod fine_tuning_tests;
+mod groups;
 mod learner;
 mod limits;
 mod metrics;
@@ -20,6 +22,7 @@ pub mod preset;
 mod progress;
 mod run;
 mod start;
+mod watch;
 
 pub use error::TrainError;
 pub use run::{RunInput, run};

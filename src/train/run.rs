@@ -10,18 +10,24 @@ use super::config::TrainConfig;
 use super::data::Images;
 use super::error::TrainError;
 use super::evaluate::{Evaluation, evaluate};
-use super::event::{EpochMetrics, Event, GroupAccuracy, LogLevel, Phase, TestMetrics};
+use super::event::{EpochMetrics, Event, GroupGap, LogLevel, Phase, TestMetrics};
 use super::export::export;
+use super::figures::figures;
+use super::groups::{Answered, by_group};
 use super::learner::{Learner, learning_rate};
 use super::progress::{EpochSums, Pace, finite};
 use super::start;
+use super::watch::Watch;
 use crate::dataset::{Manifest, PackedImages, Split, SplitSpec, split};
-use crate::model::{FORMAT_VERSION, ModelManifest, SplitSizes};
+use crate::model::{FORMAT_VERSION, LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
 use crate::nn::{Weights, device};
-use crate::statistics::{auc, wilson};
+use crate::statistics::median;
 
 /// Labelled training images that are evaluated each epoch.
 const TRAIN_SAMPLE: usize = 1000;
+
+/// Epochs that the running median of the validation accuracy is taken over.
+const LAST_EPOCHS: usize = 20;
 
 /// What a run needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,8 @@ struct Best {
     weights: Weights,
     metrics: EpochMetrics,
     validation: Evaluation,
+    /// What the last epochs reached, the best or not.
+    last: LastEpochs,
 }
 
 /// Trains, and tells through `emit` what happens; `stop` is asked between steps.
@@ -60,9 +68,16 @@ struct Best {
 /// # Errors
 /// See [`TrainError`]. No model is announced then.
 pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+    let started = Instant::now();
     let setting = prepare(input, stop, emit)?;
     emit(Event::Phase { phase: Phase::Training });
     let best = train(&setting, stop, emit)?;
+    let training = TrainingFacts {
+        seconds: started.elapsed().as_secs_f64(),
+        device: device::name(input.device),
+        precision: device::precision(input.config.precision, input.device).name().to_owned(),
+        software: concat!("mixmatch ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
     refuse_collapse(&setting, &best)?;
     let truth = setting.truth(&setting.split.validation);
     let temperature = calibration::fit_temperature(&best.validation.logits, &truth);
@@ -89,8 +104,12 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         temperature,
         config: serde_json::to_value(config).unwrap_or_default(),
         dataset_hash: manifest.content_hash.clone(),
+        group_column: manifest.group_column.clone(),
+        data_warnings: manifest.warnings.iter().map(|warning| warning.detail.clone()).collect(),
         split: sizes(&setting.split),
         validation: serde_json::to_value(&best.metrics).unwrap_or_default(),
+        last_epochs: Some(best.last),
+        training: Some(training.clone()),
         test: test.as_ref().and_then(|test| serde_json::to_value(test).ok()),
         created_at: jiff::Timestamp::now().to_string(),
         golden,
@@ -150,6 +169,8 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     }
     let mut pace = Pace::new(config);
     let mut best: Option<Best> = None;
+    let mut watch = Watch::new(&setting.manifest.classes, &setting.prior());
+    let mut accuracies = Vec::new();
 
     for epoch in 1..=config.epochs {
         let (started, mut training, mut sums) = (Instant::now(), Duration::ZERO, EpochSums::new());
@@ -169,7 +190,10 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         let sample = &split.labelled[..split.labelled.len().min(TRAIN_SAMPLE)];
         let on_train = setting.evaluate(&learner, &learner.average, sample)?;
         let positive = config.positive_index(&setting.manifest.classes);
-        let metrics = EpochMetrics {
+        accuracies.push(validation.confusion.accuracy());
+        let recent = &accuracies[accuracies.len().saturating_sub(LAST_EPOCHS)..];
+        let last = LastEpochs { epochs: recent.len() as u32, accuracy_median: median(recent).unwrap_or_default() };
+        let mut metrics = EpochMetrics {
             epoch,
             step: pace.done(),
             loss: finite(sums.loss()?, pace.done())?,
@@ -185,14 +209,22 @@ fn train(setting: &Setting<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
             validation_f1: validation.confusion.f1(positive),
             validation_f1_macro: validation.confusion.f1_macro(),
             validation_accuracy_raw: Some(raw.confusion.accuracy()),
+            validation_accuracy_median: Some(last.accuracy_median),
+            validation_classes: validation.confusion.answer_shares(),
+            warnings: Vec::new(),
             seconds: started.elapsed().as_secs_f64(),
             images_per_second: f64::from(config.batch) * f64::from(config.steps_per_epoch) / training.as_secs_f64(),
         };
+        for message in watch.look(&mut metrics) {
+            emit(Event::Log { level: LogLevel::Warn, message });
+        }
         emit(Event::Epoch(metrics.clone()));
         if best.as_ref().is_none_or(|best| better(&metrics, &best.metrics)) {
             let mut weights = Weights::zeros(learner.network.layout(), input.device)?;
             weights.copy_from(&learner.average)?;
-            best = Some(Best { weights, metrics, validation });
+            best = Some(Best { weights, metrics, validation, last });
+        } else if let Some(best) = &mut best {
+            best.last = last;
         }
     }
     // `epochs` is at least 1 (checked where configurations are resolved), so that there is a best one.
@@ -235,65 +267,26 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
 
 /// The test split, once, with the chosen weights.
 fn test_metrics(setting: &Setting<'_>, best: &Best, temperature: f64) -> Result<TestMetrics, TrainError> {
-    let (config, classes) = (setting.input.config, &setting.manifest.classes);
+    let (config, manifest) = (setting.input.config, &setting.manifest);
+    let classes = &manifest.classes;
     let precision = device::precision(config.precision, setting.input.device);
     let network = super::learner::build_network(config, classes.len(), precision.kind)?;
     let rows = &setting.split.test;
     let truth = setting.truth(rows);
     let evaluation = evaluate(network.as_ref(), &best.weights, &setting.images, rows, &truth, classes.len())?;
-    let confusion = &evaluation.confusion;
     let positive = config.positive_index(classes);
-    let logits = &evaluation.logits;
-    let scores: Vec<(f64, bool)> = logits
-        .iter()
-        .zip(&truth)
-        .map(|(row, &class)| (calibration::probabilities(row, temperature)[positive], class == positive))
-        .collect();
+    let answered = Answered { manifest, rows, truth: &truth, answers: &evaluation.answers, positive };
+    let figures = figures(classes, positive, (&truth, &evaluation.logits, &evaluation.answers), temperature);
+    let groups = by_group(&answered);
     Ok(TestMetrics {
-        images: confusion.total(),
         best_epoch: best.metrics.epoch,
-        accuracy: confusion.accuracy(),
-        accuracy_interval: wilson(confusion.right(), confusion.total()),
-        balanced_accuracy: confusion.balanced_accuracy(),
-        f1: confusion.f1(positive),
-        f1_macro: confusion.f1_macro(),
-        precision: confusion.precision(positive),
-        recall: confusion.recall(positive),
-        roc_auc: auc(&scores),
-        temperature,
-        calibration_error: calibration::expected_calibration_error(logits, &truth, temperature),
-        calibration_error_raw: calibration::expected_calibration_error(logits, &truth, 1.0),
-        abstention: calibration::abstention(logits, &truth, temperature),
-        positive_class: classes[positive].clone(),
         loss: evaluation.loss,
-        confusion: confusion.counts().to_vec(),
-        groups: groups(&setting.manifest, rows, &truth, &evaluation.answers),
+        group_gaps: GroupGap::all(&groups.groups, figures.accuracy),
+        groups: groups.groups,
+        banded_columns: groups.banded,
+        skipped_columns: groups.skipped,
+        ..figures
     })
-}
-
-/// Accuracy per value of every attribute that has between 2 and 20 values on the test rows.
-fn groups(manifest: &Manifest, rows: &[u32], truth: &[usize], answers: &[usize]) -> Vec<GroupAccuracy> {
-    use std::collections::BTreeMap;
-    let mut counts: BTreeMap<&str, BTreeMap<&str, (u64, u64)>> = BTreeMap::new();
-    for ((&row, truth), answer) in rows.iter().zip(truth).zip(answers) {
-        for (attribute, value) in &manifest.samples[row as usize].attributes {
-            let (right, total) = counts.entry(attribute).or_default().entry(value).or_default();
-            *right += u64::from(truth == answer);
-            *total += 1;
-        }
-    }
-    counts.retain(|_, values| (2..=20).contains(&values.len()));
-    let group = |attribute: &str, value: &str, right: u64, total: u64| GroupAccuracy {
-        attribute: attribute.to_owned(),
-        value: value.to_owned(),
-        images: total,
-        accuracy: right as f64 / total as f64,
-        interval: wilson(right, total),
-    };
-    counts
-        .iter()
-        .flat_map(|(a, values)| values.iter().map(move |(v, &(right, total))| group(a, v, right, total)))
-        .collect()
 }
 
 fn sizes(split: &Split) -> SplitSizes {

@@ -8,13 +8,14 @@ const share = (value, axis) => percent(value, axis ? 0 : 1);
 const BOUNDS = [0, 1];
 
 const CHARTS = [
-  { title: 'Accuracy', format: share, bounds: BOUNDS, lines: [['validation', 'validation_accuracy'], ['training', 'train_accuracy', { dash: true }]] },
+  { title: 'Accuracy', format: share, bounds: BOUNDS, lines: [['validation', 'validation_accuracy'], ['training', 'train_accuracy', { dash: true }], ['validation, raw weights', 'validation_accuracy_raw', { dash: true }]] },
   { title: 'Loss', format: number, zero: true, lines: [['total', 'loss'], ['labelled L_X', 'loss_labelled'], ['validation', 'validation_loss', { dash: true }]] },
   { title: 'F1 on validation', format: (value, axis) => (axis ? number(value) : score(value)), bounds: BOUNDS, lines: [['positive class', 'validation_f1'], ['macro', 'validation_f1_macro', { dash: true }]] },
   { title: 'Unlabelled loss L_U', format: number, zero: true, lines: [['unlabelled L_U', 'loss_unlabelled', { colour: 2 }]] },
   { title: 'λ_U', format: number, zero: true, lines: [['λ_U', 'lambda_u', { colour: 3 }]] },
   { title: 'Learning rate', format: number, zero: true, lines: [['learning rate', 'learning_rate', { colour: 4 }]] },
-  { title: 'Guessed labels', format: share, bounds: BOUNDS, zero: true, lines: [['confidence', 'guess_confidence', { colour: 5 }]], guesses: true },
+  { title: 'Guessed labels', format: share, bounds: BOUNDS, zero: true, lines: [['confidence', 'guess_confidence', { colour: 5 }]], shares: 'guess_classes' },
+  { title: 'Answers on validation', format: share, bounds: BOUNDS, zero: true, lines: [], shares: 'validation_classes' },
 ];
 
 /// `update(rows, { over, epochs, best, classes })`; charts of what a job does not measure stay away.
@@ -38,8 +39,9 @@ export function jobCharts() {
 
 function linesOf(kind, rows, classes) {
   const lines = kind.lines.map(([label, field, style]) => ({ label, ...style, points: rows.map((row) => [row.epoch, row[field]]).filter(([, y]) => y != null) }));
-  if (kind.guesses && rows.some((row) => row.guess_classes?.length)) {
-    classes.forEach((name, i) => lines.push({ label: `share ${name}`, colour: i, dash: true, points: rows.filter((row) => row.guess_classes?.length).map((row) => [row.epoch, row.guess_classes[i]]) }));
+  const known = kind.shares ? rows.filter((row) => row[kind.shares]?.length) : [];
+  if (known.length) {
+    classes.forEach((name, i) => lines.push({ label: `share ${name}`, colour: i, dash: true, points: known.map((row) => [row.epoch, row[kind.shares][i]]) }));
   }
   return lines.filter((line) => line.points.length > 0);
 }

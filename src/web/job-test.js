@@ -4,6 +4,9 @@ import { h } from './dom.js';
 import { table, tiles } from './table.js';
 import { percent, score, number, count } from './format.js';
 
+// As train::event::SMALLEST_GROUP.
+const SMALLEST = 30;
+
 const interval = ([low, high]) => `${percent(low)} to ${percent(high)}`;
 
 export function testResult(test, classes) {
@@ -15,9 +18,23 @@ export function testResult(test, classes) {
       { name: `F1 of ${test.positive_class}`, value: score(test.f1) },
       { name: 'F1 macro', value: score(test.f1_macro) },
       { name: 'Balanced accuracy', value: percent(test.balanced_accuracy) },
+      test.roc_auc != null && { name: 'ROC-AUC', value: score(test.confusion.length > 2 ? test.roc_auc_macro : test.roc_auc), note: test.confusion.length > 2 ? 'mean of one against the rest' : `of ${test.positive_class}` },
+      { name: 'Calibration error', value: percent(test.calibration_error), note: `${percent(test.calibration_error_raw)} without temperature` },
       { name: 'Cross-entropy', value: number(test.loss), note: 'nats' },
     ]),
-    h('div', { class: 'columns' }, confusion(test.confusion, classes), test.groups.length > 0 && groups(test.groups)));
+    h('div', { class: 'columns' },
+      h('div', null, confusion(test.confusion, classes), test.classes?.length > 0 && perClass(test.classes)),
+      test.groups.length > 0 && groups(test)));
+}
+
+function perClass(rows) {
+  return h('div', null, h('h3', null, 'Per class'), table([
+    { head: 'Class', cell: (row) => row.class },
+    { head: 'Images', number: true, cell: (row) => count(row.images) },
+    { head: 'Precision', number: true, cell: (row) => percent(row.precision) },
+    { head: 'Recall', number: true, cell: (row) => h('span', { title: `${interval(row.recall_interval)} at 95 %` }, percent(row.recall)) },
+    { head: 'F1', number: true, cell: (row) => score(row.f1) },
+  ], rows, { caption: 'Precision, recall and F1 per class' }));
 }
 
 function confusion(matrix, classes) {
@@ -33,12 +50,25 @@ function confusion(matrix, classes) {
       })))));
 }
 
-function groups(rows) {
-  return h('div', null, h('h3', null, 'Accuracy by group'), table([
+function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = [], skipped_columns: skipped = [] }) {
+  const notes = [
+    banded.length > 0 && `Cut into fifths of the images: ${banded.join(', ')}.`,
+    skipped.length > 0 && `No groups: ${skipped.join(', ')}.`,
+    rows.some((row) => row.images < SMALLEST) && `Groups of fewer than ${SMALLEST} images are never called the lowest or highest.`,
+  ].filter(Boolean);
+  return h('div', null, h('h3', null, 'Accuracy by group'), gaps.map(gapLine), table([
     { head: 'Column', cell: (row) => row.attribute },
     { head: 'Value', cell: (row) => row.value },
     { head: 'Images', number: true, cell: (row) => count(row.images) },
     { head: 'Accuracy', number: true, cell: (row) => percent(row.accuracy) },
     { head: '95 % interval', number: true, cell: (row) => interval(row.interval) },
-  ], rows, { caption: 'Accuracy by group' }));
+    { head: 'F1', number: true, cell: (row) => score(row.f1) },
+  ], rows, { caption: 'Accuracy by group' }),
+  notes.length > 0 && h('p', { class: 'hint' }, notes.join(' ')));
+}
+
+/// The lowest group of a column, and how far it is from the highest.
+function gapLine(gap) {
+  const chance = gap.intervals_overlap ? '; may be chance' : '';
+  return h('p', null, h('strong', null, gap.attribute), `: lowest ${gap.worst} ${percent(gap.worst_accuracy)}, highest ${gap.best} ${percent(gap.best_accuracy)}, gap ${percent(gap.gap)}${chance}.`);
 }

@@ -41,7 +41,8 @@ export async function job({ params, signal, title }) {
     bar.update(now);
     const list = [...epochs.values()].sort((a, b) => a.epoch - b.epoch);
     const best = bestEpoch(list);
-    parts.figures([best, now.test, now.state, now.model, Math.round(now.images_per_second ?? 0)], () => figures(now, best));
+    const last = list.at(-1);
+    parts.figures([best, last, now.test, now.state, now.model, Math.round(now.images_per_second ?? 0)], () => figures(now, best, last));
     charts.update(list, { over: finished(now), epochs: now.epochs, best: best?.epoch, classes });
     parts.test(now.test, () => now.test && testResult(now.test, classes));
   }
@@ -145,10 +146,11 @@ async function baseline(now) {
   go(`#/compare?ids=${now.id},${made.id}`);
 }
 
-function figures(now, best) {
+function figures(now, best, last) {
   if (!best && !now.test) return null;
   return tiles([
     best && { name: 'Best validation accuracy', value: percent(best.validation_accuracy), note: `epoch ${best.epoch}` },
+    last?.validation_accuracy_median != null && { name: 'Median of the last epochs', value: percent(last.validation_accuracy_median), note: 'validation accuracy, up to 20 epochs' },
     best && { name: 'Validation F1', value: score(best.validation_f1), note: `macro ${score(best.validation_f1_macro)}` },
     now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `F1 ${score(now.test.f1)}` },
     now.images_per_second != null && { name: 'Rate', value: rate(now.images_per_second), note: 'labelled images' },

@@ -25,6 +25,7 @@ async fn from_an_archive_to_answers() {
     assert!(test["accuracy"].as_f64().unwrap() > 0.85, "{test:#}");
     assert_eq!(test["images"], 60);
     assert!(test["roc_auc"].as_f64().unwrap() > 0.85 && test["abstention"].as_array().unwrap().len() == 7, "{test:#}");
+    assert_eq!(test["group_gaps"][0]["attribute"], "artist", "{test:#}");
     assert!(test["groups"].as_array().unwrap().iter().any(|group| group["attribute"] == "artist"), "{test:#}");
 
     check_metrics(&app, &id).await;
@@ -51,7 +52,13 @@ async fn check_metrics(app: &TestApp, id: &str) {
         for name in ["loss", "loss_labelled", "learning_rate", "validation_accuracy", "validation_f1", "seconds"] {
             assert!(row[name].is_number(), "{name}: {row}");
         }
+        let shares = row["validation_classes"].as_array().unwrap().iter().map(|share| share.as_f64().unwrap());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9 && row["warnings"].is_array(), "{row}");
     }
+    let mut accuracies: Vec<f64> = rows.iter().map(|row| row["validation_accuracy"].as_f64().unwrap()).collect();
+    accuracies.sort_by(f64::total_cmp);
+    let median = rows[3]["validation_accuracy_median"].as_f64().unwrap();
+    assert!((median - f64::midpoint(accuracies[1], accuracies[2])).abs() < 1e-12, "{metrics:#}");
     // The first epoch is all warm-up (a fifth of the run is 20 of 25 steps, then λ_U begins to rise).
     assert!(rows[3]["lambda_u"].as_f64().unwrap() > rows[0]["lambda_u"].as_f64().unwrap_or(0.0), "{metrics:#}");
     assert!(rows[3]["loss_unlabelled"].is_number());
@@ -77,7 +84,11 @@ async fn check_model(app: &TestApp) {
     let card = card.text().await.unwrap();
     assert!(card.starts_with("# shape version 1") && card.contains("artist = 0"), "{card}");
     let card = app.get("/models/shape/versions/1/card").header("accept", "application/json").send().await.unwrap();
-    assert_eq!(expect(card, 200).await["split"]["labelled"], 40);
+    let card = expect(card, 200).await;
+    assert_eq!(card["split"]["labelled"], 40);
+    assert_eq!((card["last_epochs"]["epochs"].as_u64(), card["training"]["device"].as_str()), (Some(4), Some("cpu")));
+    assert!(card["training"]["seconds"].as_f64().unwrap() > 0.0 && card["config"]["batch"] == 16, "{card:#}");
+    assert_eq!(card["test"]["classes"][0]["class"], "disc", "{card:#}");
     problem(app.get("/models/shape/versions/9/card").send().await.unwrap(), 404).await;
     let weights = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
     let hash = {

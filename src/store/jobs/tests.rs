@@ -63,8 +63,12 @@ impl Fixture {
             temperature: 1.0,
             config: serde_json::json!({}),
             dataset_hash: "h".into(),
+            group_column: None,
+            data_warnings: vec![],
             split: SplitSizes::default(),
             validation: serde_json::json!({"validation_accuracy": 0.9}),
+            last_epochs: None,
+            training: None,
             test: None,
             created_at: content.into(),
             golden: Golden { seed: 0, logits: vec![] },
@@ -79,8 +83,8 @@ async fn insert_dataset(store: &Store, name: &str) -> Result<Uuid, StoreError> {
         format_version: 1,
         task: "Gender".into(),
         classes: vec!["a".into(), "b".into()],
-        samples: vec![],
         content_hash: "h".into(),
+        ..Manifest::default()
     };
     let id = Uuid::now_v7();
     let report = ImportReport::default();

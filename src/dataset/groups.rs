@@ -1,0 +1,91 @@
+//! Which samples belong together: rows of one person (the group column), and near duplicates.
+//!
+//! A group is what must not be on both sides of a split: what is learned of one of its images answers for
+//! the others.
+
+use std::collections::HashMap;
+
+use super::manifest::Sample;
+
+/// The value of the group column in a sample's row, whatever the column's case in its sheet.
+pub(super) fn value<'a>(sample: &'a Sample, column: &str) -> Option<&'a str> {
+    sample.attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, value)| value.as_str())
+}
+
+/// Numbers the groups of two samples or more, in the order of their first ones; `pairs` are samples that
+/// belong together whatever the column says.
+pub(super) fn assign(samples: &mut [Sample], column: Option<&str>, pairs: impl Iterator<Item = (u32, u32)>) {
+    let mut forest = Forest { parents: (0..samples.len() as u32).collect() };
+    if let Some(column) = column {
+        let mut firsts: HashMap<&str, u32> = HashMap::new();
+        for (index, sample) in samples.iter().enumerate() {
+            if let Some(value) = value(sample, column) {
+                let first = *firsts.entry(value).or_insert(index as u32);
+                forest.join(first, index as u32);
+            }
+        }
+    }
+    pairs.for_each(|(a, b)| forest.join(a, b));
+    let roots: Vec<u32> = (0..samples.len() as u32).map(|index| forest.root(index)).collect();
+    let mut sizes: HashMap<u32, u32> = HashMap::new();
+    roots.iter().for_each(|root| *sizes.entry(*root).or_default() += 1);
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    for (sample, root) in samples.iter_mut().zip(roots) {
+        let next = numbers.len() as u32;
+        sample.group = (sizes[&root] > 1).then(|| *numbers.entry(root).or_insert(next));
+    }
+}
+
+/// Disjoint sets.
+struct Forest {
+    parents: Vec<u32>,
+}
+
+impl Forest {
+    fn root(&mut self, mut index: u32) -> u32 {
+        while self.parents[index as usize] != index {
+            let above = self.parents[self.parents[index as usize] as usize];
+            self.parents[index as usize] = above;
+            index = above;
+        }
+        index
+    }
+
+    fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.parents[a.max(b) as usize] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Role;
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn groups(people: &[&str], column: Option<&str>, pairs: &[(u32, u32)]) -> Vec<Option<u32>> {
+        let sample = |person: &&str| Sample {
+            image: String::new(),
+            entry: 0,
+            label: None,
+            split: Role::Train,
+            group: None,
+            attributes: BTreeMap::from_iter((!person.is_empty()).then(|| ("Person".to_owned(), (*person).to_owned()))),
+        };
+        let mut samples: Vec<Sample> = people.iter().map(sample).collect();
+        assign(&mut samples, column, pairs.iter().copied());
+        samples.iter().map(|sample| sample.group).collect()
+    }
+
+    #[test]
+    fn people_and_likenesses_make_groups_and_those_alone_have_none() {
+        let people = ["anna", "bert", "anna", "", "", "cleo"];
+        assert_eq!(groups(&people, Some("person"), &[]), [Some(0), None, Some(0), None, None, None]);
+        assert_eq!(groups(&people, None, &[(3, 4)]), [None, None, None, Some(0), Some(0), None]);
+        // Bert looks like one of Anna's pictures: all three are one group.
+        assert_eq!(
+            groups(&people, Some("person"), &[(1, 2), (4, 5)]),
+            [0, 0, 0, 9, 1, 1].map(|g| (g < 9).then_some(g))
+        );
+    }
+}

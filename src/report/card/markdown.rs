@@ -1,0 +1,262 @@
+//! A card as Markdown: short sentences, tables for figures.
+
+use std::fmt::Write;
+
+use super::Card;
+use crate::model::SplitSizes;
+use crate::train::event::{SMALLEST_GROUP, TestMetrics};
+
+/// Classes of which a matrix or table can still be read; the JSON has all.
+const MOST_CLASSES: usize = 20;
+
+/// The whole card.
+pub fn write(card: &Card) -> String {
+    let mut text = format!("# {} version {}\n\n", card.name, card.version);
+    line(&mut text, &format!("Classes: {}. {}", card.classes.join(", "), card.labels));
+    heading(&mut text, "Intended use");
+    line(&mut text, &card.intended_use);
+    heading(&mut text, "Out of scope");
+    items(&mut text, &card.out_of_scope);
+    data(&mut text, card);
+    heading(&mut text, "Figures");
+    validation(&mut text, card);
+    match &card.test {
+        Some(test) => tested(&mut text, card, test),
+        None => line(&mut text, "No test split: how well it does on images that nothing was chosen by is unknown."),
+    }
+    heading(&mut text, "Limits");
+    items(&mut text, &card.limits);
+    made(&mut text, card);
+    text
+}
+
+fn data(text: &mut String, card: &Card) {
+    heading(text, "Data");
+    let SplitSizes { labelled, unlabelled, validation, test } = card.split;
+    line(
+        text,
+        &format!(
+            "Learned from {labelled} labelled and {unlabelled} unlabelled images; the labelled ones are used without their label \
+             too. {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
+             end.\n\nData set SHA-256: `{}`.",
+            card.dataset_hash
+        ),
+    );
+    if let Some(column) = &card.group_column {
+        line(text, &format!("\nGroups of the column `{column}` are never both trained on and validated with."));
+    }
+    if !card.data_warnings.is_empty() {
+        line(text, "\nDoubts that the import had:\n");
+        items(text, &card.data_warnings);
+    }
+}
+
+fn validation(text: &mut String, card: &Card) {
+    if let Some(validation) = &card.validation {
+        let (accuracy, f1) = (percent(validation.validation_accuracy), validation.validation_f1_macro);
+        line(
+            text,
+            &format!(
+                "Validation, {} images. Chosen epoch {}: accuracy {accuracy}, F1 {f1:.3} (mean of the classes).",
+                card.split.validation, validation.epoch
+            ),
+        );
+    }
+    if let Some(last) = card.last_epochs {
+        line(
+            text,
+            &format!(
+                "Without a choice, median accuracy of the last {} epochs: {}.",
+                last.epochs,
+                percent(last.accuracy_median)
+            ),
+        );
+    }
+    line(
+        text,
+        &format!("Temperature of the probabilities, fitted on the validation images: {:.3}.\n", card.temperature),
+    );
+}
+
+fn tested(text: &mut String, card: &Card, test: &TestMetrics) {
+    line(text, &format!("Test, {} images, met once with the weights of epoch {}:\n", test.images, test.best_epoch));
+    let positive = &test.positive_class;
+    let area = |area: Option<f64>| area.map_or("–".to_owned(), |area| format!("{area:.3}"));
+    let mut rows = vec![
+        ["accuracy (95 %)".to_owned(), with_interval(test.accuracy, test.accuracy_interval)],
+        ["balanced accuracy".to_owned(), percent(test.balanced_accuracy)],
+        [format!("F1 of {positive}"), format!("{:.3}", test.f1)],
+        ["F1, mean of the classes".to_owned(), format!("{:.3}", test.f1_macro)],
+        [format!("precision of {positive}"), percent(test.precision)],
+        [format!("recall of {positive}"), percent(test.recall)],
+        [format!("ROC-AUC of {positive}"), area(test.roc_auc)],
+    ];
+    if card.classes.len() > 2 {
+        rows.push(["ROC-AUC, mean of one against the rest".to_owned(), area(test.roc_auc_macro)]);
+    }
+    rows.push(["expected calibration error".to_owned(), percent(test.calibration_error)]);
+    rows.push(["the same without temperature".to_owned(), percent(test.calibration_error_raw)]);
+    if let Some(aurc) = test.aurc {
+        rows.push(["area under the risk-coverage curve".to_owned(), format!("{aurc:.4}")]);
+    }
+    table(text, ["figure", "value"], rows);
+    classes(text, card, test);
+    line(text, "\n### If it may abstain\n\nWhat is left if answers below a `threshold` are withheld:\n");
+    let withheld = test
+        .abstention
+        .iter()
+        .map(|row| [row.threshold.to_string(), percent(row.coverage), row.accuracy.map_or("–".to_owned(), percent)]);
+    table(text, ["threshold", "answered", "accuracy"], withheld);
+    groups(text, test);
+}
+
+fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
+    if card.classes.len() > MOST_CLASSES {
+        line(text, "\nFigures of each class and the confusion matrix: see the JSON form of this card.");
+        return;
+    }
+    if !test.classes.is_empty() {
+        line(text, "\n### Per class\n");
+        let rows = test.classes.iter().map(|class| {
+            let recall = with_interval(class.recall, class.recall_interval);
+            [
+                class.class.clone(),
+                class.images.to_string(),
+                percent(class.precision),
+                recall,
+                format!("{:.3}", class.f1),
+            ]
+        });
+        table(text, ["class", "images", "precision", "recall (95 %)", "F1"], rows);
+    }
+    line(text, "\nTrue class by row, answered class by column:\n");
+    let head: Vec<String> = std::iter::once("true ╲ answered".to_owned()).chain(card.classes.iter().cloned()).collect();
+    let rows = card.classes.iter().zip(&test.confusion).map(|(class, counts)| {
+        std::iter::once(format!("**{class}**")).chain(counts.iter().map(u64::to_string)).collect::<Vec<_>>()
+    });
+    table(text, head, rows);
+}
+
+fn groups(text: &mut String, test: &TestMetrics) {
+    line(text, "\n### For whom\n");
+    if test.groups.is_empty() {
+        line(text, "The sheets have no column to tell groups by: whether it does worse for some is unknown.");
+    } else {
+        let rows = test.groups.iter().map(|group| {
+            let (accuracy, none) = (with_interval(group.accuracy, group.interval), || "–".to_owned());
+            let balanced = group.balanced_accuracy.map_or_else(none, percent);
+            let f1 = group.f1.map_or_else(none, |f1| format!("{f1:.3}"));
+            [format!("{} = {}", group.attribute, group.value), group.images.to_string(), accuracy, balanced, f1]
+        });
+        let f1 = format!("F1 of {}", test.positive_class);
+        table(text, ["group", "images", "accuracy (95 %)", "balanced accuracy", &f1], rows);
+        line(text, "");
+    }
+    for gap in &test.group_gaps {
+        let chance = if gap.intervals_overlap { "; their intervals overlap, so that it may be chance" } else { "" };
+        line(
+            text,
+            &format!(
+                "- {}: lowest where it is {} ({}), highest where it is {} ({}): {:.1} points apart{chance}. The lowest is {:.1} \
+                 points below the whole.",
+                gap.attribute,
+                gap.worst,
+                percent(gap.worst_accuracy),
+                gap.best,
+                percent(gap.best_accuracy),
+                gap.gap * 100.0,
+                gap.below_whole * 100.0
+            ),
+        );
+    }
+    if test.groups.iter().any(|group| group.images < SMALLEST_GROUP) {
+        line(
+            text,
+            &format!("\nGroups of fewer than {SMALLEST_GROUP} images are shown, and never called lowest or highest."),
+        );
+    }
+    let named = |columns: &[String]| columns.join(", ");
+    if !test.banded_columns.is_empty() {
+        line(text, &format!("\nColumns of many numbers, cut into fifths: {}.", named(&test.banded_columns)));
+    }
+    if !test.skipped_columns.is_empty() {
+        line(text, &format!("\nColumns that make no groups: {}.", named(&test.skipped_columns)));
+    }
+}
+
+fn made(text: &mut String, card: &Card) {
+    heading(text, "How it was made");
+    let word = |field: &str| card.config[field].as_str().unwrap_or("unknown");
+    let mut sentence = format!(
+        "{} at {size} × {size} pixels, {} ({} preset), seed {}.",
+        card.network,
+        word("algorithm"),
+        word("preset"),
+        card.config["seed"],
+        size = card.input_size
+    );
+    if let Some(training) = &card.training {
+        let (time, device) = (duration(training.seconds), &training.device);
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(sentence, " Trained in {time} on {device} in {} by {}.", training.precision, training.software);
+    }
+    line(text, &format!("{sentence} Made {}.\n\nWeights SHA-256: `{}`.\n", card.created_at, card.weights_sha256));
+    let value = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let rows = card.config.as_object().into_iter().flatten().map(|(name, setting)| {
+        let shown = match name.as_str() {
+            "labelled" if setting.is_null() => "all".to_owned(),
+            "positive_class" if setting.is_null() => "the first".to_owned(),
+            _ => value(setting),
+        };
+        [format!("`{name}`"), shown]
+    });
+    table(text, ["setting", "value"], rows);
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn with_interval(share: f64, [low, high]: [f64; 2]) -> String {
+    format!("{} ({:.1}–{:.1})", percent(share), low * 100.0, high * 100.0)
+}
+
+fn heading(text: &mut String, words: &str) {
+    line(text, &format!("\n## {words}\n"));
+}
+
+fn items(text: &mut String, items: &[String]) {
+    items.iter().for_each(|item| line(text, &format!("- {item}")));
+}
+
+fn table<H: AsRef<str>, C: AsRef<str>, R: AsRef<[C]>>(
+    text: &mut String,
+    head: impl AsRef<[H]>,
+    rows: impl IntoIterator<Item = R>,
+) {
+    row(text, head.as_ref());
+    line(text, &format!("{}|", "|---".repeat(head.as_ref().len())));
+    rows.into_iter().for_each(|cells| row(text, cells.as_ref()));
+}
+
+/// A row of a table. Names come from people's sheets: a bar or a line break in one would break the table.
+fn row(text: &mut String, cells: &[impl AsRef<str>]) {
+    let escaped = cells.iter().map(|cell| cell.as_ref().replace('|', "\\|").replace(['\n', '\r'], " "));
+    line(text, &format!("| {} |", escaped.collect::<Vec<_>>().join(" | ")));
+}
+
+fn line(text: &mut String, words: &str) {
+    let _ = writeln!(text, "{words}");
+}

@@ -1,0 +1,92 @@
+//! What a card says beside its figures.
+
+use crate::model::SplitSizes;
+use crate::train::event::{SMALLEST_GROUP, TestMetrics};
+
+/// A validation split smaller than this does not calibrate, see `train::calibration`.
+const CALIBRATES: usize = 50;
+
+/// Pairs of class names that mean a judged gender, whatever the task is called.
+const GENDERS: [[&str; 2]; 4] = [["female", "male"], ["woman", "man"], ["women", "men"], ["girl", "boy"]];
+
+/// Whether the labels say which gender somebody saw in a face: by the task's name or by the classes'.
+pub fn is_perceived_gender(name: &str, classes: &[String]) -> bool {
+    let named = |word: &str| word == "gender" || word == "sex";
+    let has = |wanted: &str| classes.iter().any(|class| class.eq_ignore_ascii_case(wanted));
+    name.to_lowercase().split(|c: char| !c.is_alphanumeric()).any(named)
+        || GENDERS.iter().any(|pair| pair.iter().all(|name| has(name)))
+}
+
+pub fn labels(perceived: bool) -> String {
+    if perceived {
+        return "Gender here is perceived, binary, and as annotated in the data set: it says how a face was judged by those \
+                who labelled it, not who a person is."
+            .to_owned();
+    }
+    "The labels are those of the data set, with its errors.".to_owned()
+}
+
+pub fn intended_use(classes: &[String]) -> String {
+    format!(
+        "To sort images like those of its data set into {}, where a wrong answer does no harm or a person looks at it before \
+         anything follows from it.",
+        classes.join(" / ")
+    )
+}
+
+pub fn out_of_scope(perceived: bool) -> Vec<String> {
+    let mut items = vec![
+        "Identifying people, or following them.".to_owned(),
+        "Deciding about people (access, work, credit, policing) without a person who answers for it.".to_owned(),
+        "Images of another kind than those it was tested on: other cameras, crops, ages, places.".to_owned(),
+    ];
+    if perceived {
+        items.push("Telling anybody's gender identity or sex; addressing people by the answer.".to_owned());
+    }
+    items
+}
+
+/// What the figures do not show.
+pub fn limits(test: Option<&TestMetrics>, split: SplitSizes, data_warnings: &[String]) -> Vec<String> {
+    let mut limits = vec![
+        "It answers with one of its classes whatever the image shows, also where none of them fits. Set `threshold` at predict \
+         to withhold answers that it is unsure of."
+            .to_owned(),
+        "The labels of the data set were taken as right. Where they are wrong, the figures are too.".to_owned(),
+    ];
+    match test {
+        None => limits.push(
+            "There is no test split. The validation figures chose the epoch and read a little too high for that."
+                .to_owned(),
+        ),
+        Some(test) => {
+            limits.push(
+                "The test images come from the same data set. On images from elsewhere expect less, and test again on your own."
+                    .to_owned(),
+            );
+            if test.groups.is_empty() {
+                limits.push(
+                    "Its sheets tell no groups apart: whether it does worse for some people is unknown.".to_owned(),
+                );
+            } else {
+                limits.push(format!(
+                    "Groups are those columns that the sheets have. What they do not name was not looked at, and groups of fewer \
+                     than {SMALLEST_GROUP} images are shown but too small to judge."
+                ));
+            }
+        }
+    }
+    if split.validation < CALIBRATES {
+        limits.push(format!(
+            "{} validation images are too few to fit a temperature: the probabilities are as the network gave them.",
+            split.validation
+        ));
+    }
+    if !data_warnings.is_empty() {
+        limits.push(
+            "The import had doubts about the data; they are listed under Data. Read the figures with them in mind."
+                .to_owned(),
+        );
+    }
+    limits
+}

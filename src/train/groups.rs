@@ -1,0 +1,231 @@
+//! For whom a model does well: figures by every column that the sheets have beside image and label.
+
+use std::collections::BTreeMap;
+
+use super::event::{GroupAccuracy, GroupGap, SMALLEST_GROUP};
+use super::metrics::Confusion;
+use crate::dataset::Manifest;
+use crate::statistics::wilson;
+
+/// A column with more values is cut into bands if they are numbers, and else says nothing about groups.
+const MOST_VALUES: usize = 20;
+
+/// Bands of a column of many numbers: fifths of the images.
+const BANDS: usize = 5;
+
+/// What was answered to some rows of a data set.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// The data set.
+    pub manifest: &'a Manifest,
+    /// Indices of its samples.
+    pub rows: &'a [u32],
+    /// Their true classes.
+    pub truth: &'a [usize],
+    /// Their answered classes.
+    pub answers: &'a [usize],
+    /// The class that F1 speaks of.
+    pub positive: usize,
+}
+
+/// Figures by attribute and value, and what became of the columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Groups {
+    /// By attribute, then in the order of the values.
+    pub groups: Vec<GroupAccuracy>,
+    /// Columns of many numbers, cut into fifths.
+    pub banded: Vec<String>,
+    /// Columns that make no groups.
+    pub skipped: Vec<String>,
+}
+
+/// Looks at every column. A few values are groups as they are. Many numbers, such as ages, become five bands
+/// of about as many images each. Many other values (names, files), and numbers that hardly repeat (identities),
+/// are skipped, and so is the group column.
+pub fn by_group(answered: &Answered<'_>) -> Groups {
+    let Answered { manifest, rows, .. } = *answered;
+    let mut columns: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
+    for (at, &row) in rows.iter().enumerate() {
+        for (attribute, value) in &manifest.samples[row as usize].attributes {
+            columns.entry(attribute).or_default().push((at, value));
+        }
+    }
+    let group_column = manifest.group_column.as_deref();
+    let mut found = Groups::default();
+    for (attribute, cells) in columns {
+        let mut values: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        cells.iter().for_each(|(at, value)| values.entry(value).or_default().push(*at));
+        let is_groups = group_column.is_some_and(|column| column.eq_ignore_ascii_case(attribute));
+        let members: Vec<(String, Vec<usize>)> = if is_groups || values.len() < 2 {
+            Vec::new()
+        } else if values.len() <= MOST_VALUES {
+            let mut members: Vec<_> = values.into_iter().map(|(value, at)| (value.to_owned(), at)).collect();
+            members.sort_by(|a, b| {
+                (leading(&a.0), &a.0).partial_cmp(&(leading(&b.0), &b.0)).unwrap_or(std::cmp::Ordering::Equal)
+            });
+            members
+        } else if values.len() * 2 <= cells.len() {
+            let members = bands(&cells);
+            found.banded.extend((!members.is_empty()).then(|| attribute.to_owned()));
+            members
+        } else {
+            Vec::new()
+        };
+        if members.is_empty() {
+            found.skipped.push(attribute.to_owned());
+        }
+        found.groups.extend(members.into_iter().map(|(value, at)| figures(answered, attribute, value, &at)));
+    }
+    found
+}
+
+/// The number that a value begins with, for an order in which 2-9 stands before 10-19; words stand behind.
+fn leading(value: &str) -> f64 {
+    let digits = value.find(|c: char| !c.is_ascii_digit()).map_or(value, |end| &value[..end]);
+    digits.parse().unwrap_or(f64::INFINITY)
+}
+
+/// Fifths of the images in the order of their numbers, equal numbers together; nothing where some cell is no
+/// number.
+fn bands(cells: &[(usize, &str)]) -> Vec<(String, Vec<usize>)> {
+    let number = |&(at, value): &(usize, &str)| Some((value.parse::<f64>().ok().filter(|n| n.is_finite())?, at));
+    let Some(mut numbers) = cells.iter().map(number).collect::<Option<Vec<(f64, usize)>>>() else { return Vec::new() };
+    numbers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut bands: Vec<Vec<(f64, usize)>> = vec![Vec::new(); BANDS];
+    let (mut seen, all) = (0, numbers.len());
+    for equals in numbers.chunk_by(|a, b| a.0 == b.0) {
+        bands[seen * BANDS / all].extend(equals);
+        seen += equals.len();
+    }
+    bands.retain(|band| !band.is_empty());
+    let name = |band: &[(f64, usize)]| match (band.first(), band.last()) {
+        (Some((low, _)), Some((high, _))) if low < high => format!("{low} to {high}"),
+        (Some((low, _)), _) => low.to_string(),
+        _ => String::new(),
+    };
+    bands.iter().map(|band| (name(band), band.iter().map(|(_, at)| *at).collect())).collect()
+}
+
+fn figures(answered: &Answered<'_>, attribute: &str, value: String, at: &[usize]) -> GroupAccuracy {
+    let of = |classes: &[usize]| at.iter().map(|&at| classes[at]).collect::<Vec<_>>();
+    let confusion = Confusion::new(answered.manifest.classes.len(), &of(answered.truth), &of(answered.answers));
+    let present = confusion.true_counts();
+    let mixed = present.iter().filter(|&&images| images > 0).count() > 1;
+    GroupAccuracy {
+        attribute: attribute.to_owned(),
+        value,
+        images: confusion.total(),
+        accuracy: confusion.accuracy(),
+        interval: wilson(confusion.right(), confusion.total()),
+        balanced_accuracy: mixed.then(|| confusion.balanced_accuracy()),
+        f1: (mixed && present[answered.positive] > 0).then(|| confusion.f1(answered.positive)),
+    }
+}
+
+impl GroupGap {
+    /// The gap of each attribute that has two groups of [`SMALLEST_GROUP`] images or more; `accuracy` is that of
+    /// the whole.
+    pub fn all(groups: &[GroupAccuracy], accuracy: f64) -> Vec<Self> {
+        let by_attribute = groups.chunk_by(|a, b| a.attribute == b.attribute);
+        let gap = |groups: &[GroupAccuracy]| {
+            let known: Vec<&GroupAccuracy> = groups.iter().filter(|group| group.images >= SMALLEST_GROUP).collect();
+            let worst = *known.iter().min_by(|a, b| a.accuracy.total_cmp(&b.accuracy))?;
+            // Of equals the last is the best and the first the worst: two groups, if there are two.
+            let best = *known.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy))?;
+            (known.len() > 1).then(|| Self {
+                attribute: worst.attribute.clone(),
+                worst: worst.value.clone(),
+                worst_accuracy: worst.accuracy,
+                best: best.value.clone(),
+                best_accuracy: best.accuracy,
+                gap: best.accuracy - worst.accuracy,
+                below_whole: accuracy - worst.accuracy,
+                intervals_overlap: worst.interval[1] >= best.interval[0],
+            })
+        };
+        by_attribute.filter_map(gap).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Role, Sample};
+
+    /// (column, value) pairs, true and answered class.
+    type Row<'a> = (Vec<(&'a str, String)>, usize, usize);
+
+    fn looked_at(rows: &[Row<'_>], group_column: Option<&str>) -> Groups {
+        let sample = |(attributes, class, _): &Row<'_>| Sample {
+            image: String::new(),
+            entry: 0,
+            label: Some(*class as u32),
+            split: Role::Test,
+            group: None,
+            attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        };
+        let manifest = Manifest {
+            classes: vec!["a".into(), "b".into()],
+            samples: rows.iter().map(sample).collect(),
+            group_column: group_column.map(str::to_owned),
+            ..Manifest::default()
+        };
+        let indices: Vec<u32> = (0..rows.len() as u32).collect();
+        let truth: Vec<usize> = rows.iter().map(|row| row.1).collect();
+        let answers: Vec<usize> = rows.iter().map(|row| row.2).collect();
+        by_group(&Answered { manifest: &manifest, rows: &indices, truth: &truth, answers: &answers, positive: 0 })
+    }
+
+    #[test]
+    fn values_are_groups_with_figures_where_those_make_sense() {
+        let cell = |value: &str| vec![("age_group", value.to_owned())];
+        let (young, old) = (|| cell("2-9"), || cell("10-19"));
+        let rows = [(old(), 0, 0), (old(), 0, 1), (old(), 1, 1), (young(), 1, 1), (young(), 1, 0)];
+        let found = looked_at(&rows, None).groups;
+        assert_eq!(found.iter().map(|group| group.value.as_str()).collect::<Vec<_>>(), ["2-9", "10-19"]);
+        assert_eq!((found[0].images, found[0].accuracy), (2, 0.5));
+        assert_eq!((found[0].balanced_accuracy, found[0].f1), (None, None), "one class alone");
+        // Recalls ½ and 1; F1 of a: 2·1 / (2·1 + 0 + 1).
+        assert_eq!((found[1].balanced_accuracy, found[1].f1), (Some(0.75), Some(2.0 / 3.0)));
+    }
+
+    #[test]
+    fn many_numbers_become_bands_and_identities_are_skipped() {
+        let rows: Vec<Row<'_>> = (0..200)
+            .map(|at| {
+                let name = ["x", "y"][at % 2];
+                let pairs = [("age", (at / 4).to_string()), ("file", at.to_string()), ("person", (at % 3).to_string())];
+                let more = [("word", format!("{name}{}", at / 8)), ("only", "1".to_owned())];
+                (pairs.into_iter().chain(more).collect(), 0, 0)
+            })
+            .collect();
+        let found = looked_at(&rows, Some("Person"));
+        assert_eq!(found.banded, ["age"]);
+        assert_eq!(found.skipped, ["file", "only", "person", "word"]);
+        let bands: Vec<(&str, u64)> = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect();
+        assert_eq!(bands, [("0 to 9", 40), ("10 to 19", 40), ("20 to 29", 40), ("30 to 39", 40), ("40 to 49", 40)]);
+    }
+
+    fn group(value: &str, images: u64, right: u64) -> GroupAccuracy {
+        GroupAccuracy {
+            attribute: "source".into(),
+            value: value.into(),
+            images,
+            accuracy: right as f64 / images as f64,
+            interval: wilson(right, images),
+            ..GroupAccuracy::default()
+        }
+    }
+
+    #[test]
+    fn the_worst_group_is_one_that_is_large_enough() {
+        let groups = [group("a", 400, 380), group("b", 5, 1), group("c", 100, 70), group("d", 30, 28)];
+        let gaps = GroupGap::all(&groups, 0.9);
+        assert_eq!(gaps.len(), 1);
+        let gap = &gaps[0];
+        assert_eq!((gap.worst.as_str(), gap.best.as_str(), gap.intervals_overlap), ("c", "a", false));
+        assert!((gap.gap - 0.25).abs() < 1e-12 && (gap.below_whole - 0.2).abs() < 1e-12);
+        assert!(GroupGap::all(&[group("a", 40, 36), group("c", 40, 34)], 0.9)[0].intervals_overlap);
+        assert!(GroupGap::all(&groups[..2], 0.9).is_empty(), "a single group has no gap");
+    }
+}

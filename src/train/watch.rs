@@ -1,0 +1,169 @@
+//! Signs that a run goes wrong, looked for at each epoch's end: a class that nobody answers any more, guesses
+//! that forget a class, an average that has lost touch with its weights.
+//!
+//! Self-training feeds on its own answers, so a class that is lost does not come back. A run that *ends*
+//! collapsed fails (`run`); this says so while there is still time to cancel it.
+
+use super::event::{EpochMetrics, EpochWarning};
+use super::metrics::starves;
+
+/// Epochs in a row before the log tells: the first evaluations of a run are all over the place.
+const PATIENCE: u32 = 2;
+
+/// Difference in accuracy between EMA and raw weights.
+const APART: f64 = 0.15;
+
+/// What is known of a run so far.
+#[derive(Debug)]
+pub struct Watch {
+    classes: Vec<String>,
+    /// Each class's share of the labelled images.
+    prior: Vec<f64>,
+    /// Each sign, and for how many epochs in a row it has shown; more than [`PATIENCE`] once it was told.
+    seen: Vec<(EpochWarning, u32)>,
+}
+
+impl Watch {
+    /// Watches a run over `classes`, whose labelled images have the shares `prior`.
+    pub fn new(classes: &[String], prior: &[f32]) -> Self {
+        let kinds = [EpochWarning::AnswersCollapsed, EpochWarning::GuessesCollapsed, EpochWarning::AverageApart];
+        Self {
+            classes: classes.to_vec(),
+            prior: prior.iter().map(|&share| f64::from(share)).collect(),
+            seen: kinds.map(|kind| (kind, 0)).to_vec(),
+        }
+    }
+
+    /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.
+    pub fn look(&mut self, metrics: &mut EpochMetrics) -> Vec<String> {
+        let signs = [
+            self.forgotten(&metrics.validation_classes).map(|class| (EpochWarning::AnswersCollapsed, class)),
+            self.forgotten(&metrics.guess_classes).map(|class| (EpochWarning::GuessesCollapsed, class)),
+            apart(metrics).then_some((EpochWarning::AverageApart, 0)),
+        ];
+        metrics.warnings = signs.iter().flatten().map(|(kind, _)| *kind).collect();
+        let mut lines = Vec::new();
+        for index in 0..self.seen.len() {
+            let (kind, before) = self.seen[index];
+            let sign = signs.iter().flatten().find(|(shown, _)| *shown == kind);
+            let now = match sign {
+                _ if before > PATIENCE => before,
+                Some(_) => before + 1,
+                None => 0,
+            };
+            self.seen[index].1 = now;
+            if let Some((_, class)) = sign.filter(|_| now == PATIENCE) {
+                lines.push(self.line(kind, *class, metrics));
+                self.seen[index].1 = PATIENCE + 1;
+            }
+        }
+        lines
+    }
+
+    /// A class that gets less than a tenth of its due.
+    fn forgotten(&self, shares: &[f64]) -> Option<usize> {
+        self.prior.iter().zip(shares).position(|(&due, &got)| starves(due, got))
+    }
+
+    fn line(&self, kind: EpochWarning, class: usize, metrics: &EpochMetrics) -> String {
+        let (epoch, name) = (metrics.epoch, &self.classes[class]);
+        let percent = |shares: &[f64]| shares.get(class).copied().unwrap_or_default() * 100.0;
+        let due = percent(&self.prior);
+        match kind {
+            EpochWarning::AnswersCollapsed => format!(
+                "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, {due:.1} % of the labels are of it; \
+                 a run that ends so is not published: lower lambda_u, raise ramp or warmup, or label more images",
+                percent(&metrics.validation_classes)
+            ),
+            EpochWarning::GuessesCollapsed => format!(
+                "epoch {epoch}: {name:?} is guessed for {:.1} % of the unlabelled images, {due:.1} % of the labels are of it; \
+                 unless there really are so few, lower lambda_u, raise warmup or set align",
+                percent(&metrics.guess_classes)
+            ),
+            EpochWarning::AverageApart => {
+                let (average, raw) = (metrics.validation_accuracy, metrics.validation_accuracy_raw.unwrap_or_default());
+                let why = if average < raw {
+                    "the average lags behind: lower ema_decay or train for more steps"
+                } else {
+                    "the weights jump about: lower learning_rate"
+                };
+                format!(
+                    "epoch {epoch}: validation accuracy is {:.1} % with averaged weights and {:.1} % with raw ones; {why}",
+                    average * 100.0,
+                    raw * 100.0
+                )
+            }
+        }
+    }
+}
+
+fn apart(metrics: &EpochMetrics) -> bool {
+    metrics.validation_accuracy_raw.is_some_and(|raw| (raw - metrics.validation_accuracy).abs() > APART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> Watch {
+        Watch::new(&["mask".to_owned(), "no_mask".to_owned()], &[0.6, 0.4])
+    }
+
+    fn epoch(epoch: u32, answers: [f64; 2]) -> EpochMetrics {
+        EpochMetrics {
+            epoch,
+            validation_classes: answers.to_vec(),
+            validation_accuracy: 0.8,
+            validation_accuracy_raw: Some(0.78),
+            ..EpochMetrics::default()
+        }
+    }
+
+    #[test]
+    fn a_lost_class_is_noted_at_once_and_told_once_when_it_lasts() {
+        let (mut watch, mut told) = (watch(), Vec::new());
+        for (at, answers) in
+            [[0.99, 0.01], [0.7, 0.3], [0.98, 0.02], [0.99, 0.01], [1.0, 0.0], [0.6, 0.4]].iter().enumerate()
+        {
+            let mut metrics = epoch(at as u32 + 1, *answers);
+            told.extend(watch.look(&mut metrics));
+            let lost = answers[1] < 0.04;
+            assert_eq!(
+                metrics.warnings,
+                if lost { vec![EpochWarning::AnswersCollapsed] } else { vec![] },
+                "epoch {at}"
+            );
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("epoch 4: \"no_mask\" is answered for 1.0 %") && told[0].contains("40.0 %"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn guesses_and_an_average_that_lags_are_told_apart_from_answers() {
+        let (mut watch, mut told) = (watch(), Vec::new());
+        for at in 1..=3 {
+            let mut metrics = EpochMetrics {
+                guess_classes: vec![0.01, 0.99],
+                validation_accuracy_raw: Some(0.96),
+                ..epoch(at, [0.5, 0.5])
+            };
+            told.extend(watch.look(&mut metrics));
+            assert_eq!(metrics.warnings, [EpochWarning::GuessesCollapsed, EpochWarning::AverageApart]);
+        }
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("\"mask\" is guessed for 1.0 %"), "{told:?}");
+        assert!(
+            told[1].contains("80.0 % with averaged weights and 96.0 %") && told[1].contains("ema_decay"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_run_without_guesses_has_none_to_doubt() {
+        let mut metrics = epoch(1, [0.6, 0.4]);
+        assert!(watch().look(&mut metrics).is_empty() && metrics.warnings.is_empty());
+    }
+}
