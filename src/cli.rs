@@ -167,6 +167,7 @@ mod tests {
             "mixmatch serve --data-dir d --listen 127.0.0.1:0",
             "mixmatch import --name faces --task gender --images a.zip --train a.csv",
             "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
+            "mixmatch train --dataset faces --labelled 20,40,100 --seed 0,1,2 --baseline",
             "mixmatch predict --model gender@champion a.jpg b.png",
             "mixmatch demo --exit",
             "mixmatch openapi",

@@ -20,7 +20,9 @@ use utoipa_axum::routes;
 use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
-use super::{auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, telemetry};
+use super::{
+    auth, dashboard, datasets, docs, health, job_events, job_metrics, job_report, jobs, models, predict, telemetry,
+};
 use crate::config::{LimitsConfig, ServeConfig};
 
 /// A body that does not go on arriving for so long is given up.
@@ -37,6 +39,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
         .routes(routes!(job_metrics::metrics))
+        .routes(routes!(job_report::report))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
         .routes(routes!(models::version))

@@ -14,7 +14,7 @@ use super::event::{EpochMetrics, Event, GroupAccuracy, LogLevel, Phase, TestMetr
 use super::export::export;
 use super::learner::{Learner, learning_rate};
 use super::progress::{EpochSums, Pace, finite};
-use crate::dataset::{Manifest, PackedImages, Split, SplitSpec, split};
+use crate::dataset::{Manifest, PackedImages, Split, split};
 use crate::model::{FORMAT_VERSION, ModelManifest, SplitSizes};
 use crate::nn::{Weights, device};
 use crate::statistics::{auc, wilson};
@@ -110,13 +110,7 @@ fn prepare<'a>(
         return Err(TrainError::Stopped);
     }
     let images = Images::new(packed, input.device)?;
-    let spec = SplitSpec {
-        labelled: config.labelled.map(|labels| labels as usize),
-        validation: config.validation,
-        validation_max: config.validation_max as usize,
-        seed: config.seed,
-    };
-    let split = split(&manifest, &spec)?;
+    let split = split(&manifest, &config.split_spec())?;
     let sizes = sizes(&split);
     info(
         emit,

@@ -7,4 +7,5 @@ mod crashes;
 mod datasets;
 mod jobs;
 mod pictures;
+mod sweeps;
 mod whole_way;
