@@ -173,6 +173,7 @@ mod tests {
             "mixmatch import-weights wide_resnet50_2-95faca4d.pth --name imagenet --data-dir d",
             "mixmatch import-weights a.safetensors --network wrn-28-2 --output b.safetensors",
             "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
+            "mixmatch train --dataset faces --labelled 20,40,100 --seed 0,1,2 --baseline",
             "mixmatch predict --model gender@champion a.jpg b.png",
             "mixmatch demo --exit",
             "mixmatch openapi",

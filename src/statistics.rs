@@ -43,6 +43,32 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[middle - 1], upper) })
 }
 
+/// Mean and sample standard deviation (n − 1) of some values; the second is absent for one value, all for none.
+pub fn mean_and_sd(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let sum = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    match values.len() {
+        0 => None,
+        1 => Some((mean, None)),
+        _ => Some((mean, Some((sum / (n - 1.0)).sqrt()))),
+    }
+}
+
+/// Half the width of the 95 % interval of a mean over `n` values with sample standard deviation `sd` (Student's t);
+/// absent below two values.
+pub fn half_width(sd: f64, n: usize) -> Option<f64> {
+    /// t(0.975) for 1 to 30 degrees of freedom.
+    const T: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    ];
+    let freedom = n.checked_sub(1).filter(|freedom| *freedom > 0)?;
+    // Beyond the table, its last value is wider than the true one by less than .09.
+    let t = T[freedom.min(T.len()) - 1];
+    Some(t * sd / (n as f64).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +78,24 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_a_sample() {
+        assert_eq!(mean_and_sd(&[]), None);
+        assert_eq!(mean_and_sd(&[0.5]), Some((0.5, None)));
+        // Python: statistics.stdev([2, 4, 4, 4, 5, 5, 7, 9]) = 2.138…
+        let (mean, sd) = mean_and_sd(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap();
+        assert!(mean == 5.0 && (sd.unwrap() - 2.138_089_935).abs() < 1e-8);
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_students() {
+        // scipy.stats.t.ppf(.975, 2) / sqrt(3) = 2.4842; with 9 degrees of freedom 2.2622 / sqrt(10).
+        assert!((half_width(1.0, 3).unwrap() - 2.4842).abs() < 1e-3);
+        assert!((half_width(2.0, 10).unwrap() - 2.0 * 0.715_4).abs() < 1e-3);
+        assert_eq!((half_width(1.0, 1), half_width(1.0, 0)), (None, None));
+        assert!(half_width(1.0, 500).unwrap() < 0.1);
     }
 
     #[test]

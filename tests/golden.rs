@@ -296,7 +296,7 @@ fn two_whole_training_steps_of_wrn_28_2() {
     let mut average = Weights::zeros(network.layout(), Device::Cpu).unwrap();
     average.copy_from(&weights).unwrap();
     let gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
-    let mut adam = Adam::new(&weights, golden.number("wd")).unwrap();
+    let mut adam = Adam::new(&weights, golden.number("wd"), 1.0).unwrap();
     let lambda_u = golden.number("lambda_u");
     let mixup = Mixup { alpha: Some(0.75) };
     let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u, ramp: 0.0, alignment: None };

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound { .. } => Problem::not_found(error.to_string()),
+            StoreError::NotFound { .. } | StoreError::IsSweep { .. } => Problem::not_found(error.to_string()),
             StoreError::Taken { ref name, .. } => {
                 let code = format!("{name:?} is taken");
                 Problem::conflict(error.to_string()).with_error("/name", "taken", code)

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
+use super::accept::negotiate;
 use super::extract::Path;
 use super::jobs::job_id;
 use super::page::Page;
@@ -19,6 +20,13 @@ enum Format {
     Ndjson,
 }
 
+const FORMATS: [(&str, Format); 4] = [
+    ("application/json", Format::Json),
+    ("text/csv", Format::Csv),
+    ("application/x-ndjson", Format::Ndjson),
+    ("application/jsonl", Format::Ndjson),
+];
+
 /// Loss, λ_U, learning rate, accuracy and F1 per epoch.
 #[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", params(("id" = uuid::Uuid, Path)), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
@@ -33,39 +41,13 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = job_id(&id)?;
-    let format = negotiate(&headers)?;
+    let format = negotiate(&headers, &FORMATS)?;
     let rows = app.store.job_metrics(id).await?;
     Ok(match format {
         Format::Json => axum::Json(Page { items: rows, next_cursor: None }).into_response(),
         Format::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&rows)?).into_response(),
         Format::Ndjson => ([(header::CONTENT_TYPE, "application/x-ndjson")], ndjson(&rows)?).into_response(),
     })
-}
-
-/// The first acceptable of what the caller lists, by weight.
-fn negotiate(headers: &HeaderMap) -> Result<Format, Problem> {
-    let Some(accept) = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) else {
-        return Ok(Format::Json);
-    };
-    let mut wanted: Vec<(f32, Format)> = accept
-        .split(',')
-        .filter_map(|part| {
-            let mut words = part.split(';').map(str::trim);
-            let format = match words.next()?.to_ascii_lowercase().as_str() {
-                "*/*" | "application/*" | "application/json" => Format::Json,
-                "text/csv" | "text/*" => Format::Csv,
-                "application/x-ndjson" | "application/jsonl" => Format::Ndjson,
-                _ => return None,
-            };
-            let weight = words.find_map(|word| word.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-            (weight > 0.0).then_some((weight, format))
-        })
-        .collect();
-    wanted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    wanted
-        .first()
-        .map(|(_, format)| *format)
-        .ok_or_else(|| Problem::not_acceptable("metrics come as application/json, text/csv or application/x-ndjson"))
 }
 
 /// Columns are the fields of a row; a list becomes one cell with its values between spaces.
@@ -107,22 +89,6 @@ fn ndjson(rows: &[EpochMetrics]) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
-
-    fn accept(value: &'static str) -> Result<Format, Problem> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(value));
-        negotiate(&headers)
-    }
-
-    #[test]
-    fn the_format_follows_accept() {
-        assert_eq!(negotiate(&HeaderMap::new()).unwrap(), Format::Json);
-        assert_eq!(accept("text/csv").unwrap(), Format::Csv);
-        assert_eq!(accept("application/x-ndjson, */*;q=0.1").unwrap(), Format::Ndjson);
-        assert_eq!(accept("text/csv;q=0.2, application/json").unwrap(), Format::Json);
-        assert_eq!(accept("image/png").unwrap_err().status(), 406);
-    }
 
     #[test]
     fn csv_has_a_column_for_each_field_and_empty_cells_for_what_is_absent() {

@@ -1,4 +1,4 @@
-//! `/jobs`: queue a run, look at it, cancel, retry, delete.
+//! `/jobs`: queue runs, look at them, cancel, retry, delete. An id stands for one job or for a sweep of many.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,21 @@ use super::extract::{Json, Path, Query};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::{App, AppState};
+use super::sweeps::JobOrSweep;
 use crate::sha256;
-use crate::store::{Idempotency, JobRow, JobState, NewJob};
-use crate::train::config::{TrainConfig, resolve};
+use crate::store::{Idempotency, JobRow, JobState, NewJobs};
+use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, TestMetrics};
+use crate::train::sweep::plan;
 
 /// A job, and how far it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Job {
     /// UUID v7.
     id: Uuid,
+    /// `job`: a sweep says `sweep` here.
+    #[schema(example = "job")]
+    kind: &'static str,
     /// What it learns from.
     dataset: DatasetName,
     /// `mixmatch` or `supervised`.
@@ -79,15 +84,31 @@ pub struct Job {
     model: Option<ModelName>,
     /// Why it failed.
     error: Option<JobError>,
+    /// The sweep that it belongs to.
+    sweep: Option<Uuid>,
+    /// The supervised run on the same labels that was queued with it.
+    baseline: Option<Baseline>,
+    /// The job that this one is the baseline of.
+    baseline_of: Option<Uuid>,
+}
+
+/// The baseline of a job; a job of its own.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Baseline {
+    /// UUID v7.
+    id: Uuid,
+    /// As a job's.
+    #[schema(example = "succeeded")]
+    state: &'static str,
 }
 
 /// A data set by id and name.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DatasetName {
     /// UUID v7.
-    id: Uuid,
+    pub(super) id: Uuid,
     /// Its name.
-    name: String,
+    pub(super) name: String,
 }
 
 /// A model version.
@@ -113,6 +134,7 @@ impl From<JobRow> for Job {
         let progress = row.progress;
         Self {
             id: row.id,
+            kind: "job",
             dataset: DatasetName { id: row.dataset_id, name: row.dataset_name },
             algorithm: row.config.algorithm.as_str().to_owned(),
             preset: row.config.preset.clone(),
@@ -137,17 +159,27 @@ impl From<JobRow> for Job {
             test: row.test,
             model: row.model.map(|(name, version)| ModelName { name, version }),
             error: row.error.map(|(code, detail)| JobError { code, detail }),
+            sweep: row.sweep,
+            baseline: row.baseline.map(|(id, state)| Baseline { id, state: state.as_str() }),
+            baseline_of: row.baseline_of,
         }
     }
 }
 
 /// What to train, and on what. Every field of the configuration may stand beside these; `GET /jobs/{id}`
-/// shows all of them with their values.
+/// shows all of them with their values. `labelled`, `seed` and `algorithm` may be lists.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct JobRequest {
     /// The data set, by id or name.
     #[allow(dead_code, reason = "documentation: the body is read as a map, to name every wrong field at once")]
     dataset: String,
+    /// Train the supervised run on the same labels beside each job.
+    #[allow(dead_code, reason = "as above")]
+    baseline: Option<bool>,
+    /// Lists of values for other hyper-parameters, such as `{"lambda_u": [3, 10]}`.
+    #[schema(value_type = Option<Object>)]
+    #[allow(dead_code, reason = "as above")]
+    grid: Option<Map<String, Value>>,
     /// Hyper-parameters by their usual names, laid over the preset.
     #[serde(flatten)]
     #[schema(value_type = Object, example = json!({"preset": "quick", "algorithm": "mixmatch", "labelled": 40, "seed": 1}))]
@@ -155,15 +187,28 @@ pub struct JobRequest {
     hyper_parameters: Map<String, Value>,
 }
 
-/// Queue a run.
+/// Queue a run, or a sweep of many.
 ///
 /// The answer is the queued job with its fully resolved configuration. A wrong field is a 422 that lists
-/// every problem with its JSON pointer and what is allowed. A request that may be repeated (after a lost
+/// every problem with its JSON pointer and what is allowed.
+///
+/// `"baseline": true` also queues the supervised run on the same labels, directly before the job, which then names
+/// it in `baseline`; `GET /jobs/{id}/report` compares them. To cancel, retry or delete the job does the same to
+/// its baseline.
+///
+/// A list for `labelled`, `seed` or `algorithm`, or a `grid` of lists for other hyper-parameters, makes a sweep: a
+/// job for each combination (at most 200, runs that would train alike only once), all or none. The answer is then
+/// the sweep, whose id takes the place of a job's for the report and to cancel, retry or delete all of it.
+///
+/// The first version of a task becomes its `champion`. A baseline never does; a sweep waits for its last job and
+/// takes the best of the others by validation.
+///
+/// A request that may be repeated (after a lost
 /// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, params(
     ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request"),
 ), responses(
-    (status = 202, description = "Queued", body = Job, headers(("location" = String, description = "The job"))),
+    (status = 202, description = "Queued", body = JobOrSweep, headers(("location" = String, description = "The job or sweep"))),
     (status = 404, description = "No such data set", body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, description = "Every field that is wrong", body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -184,7 +229,7 @@ pub async fn create(
         None => return Err(missing_dataset("dataset is missing: the id or the name of a data set")),
     };
     let dataset = app.store.dataset(&wanted).await?;
-    let config = resolve(&request, &app.store.job_facts(&dataset).await?).map_err(|problems| {
+    let plan = plan(&request, &app.store.job_facts(&dataset).await?).map_err(|problems| {
         let items = problems
             .into_iter()
             .map(|problem| ProblemItem::new(problem.pointer, problem.code, problem.detail))
@@ -195,18 +240,19 @@ pub async fn create(
         };
         Problem::invalid(detail).with_errors(items)
     })?;
-    let new = NewJob { id: Uuid::now_v7(), dataset_id: dataset.id, config, idempotency };
-    let id = app.store.insert_job(new).await?;
+    let runs = plan.runs.len();
+    let new = NewJobs { idempotency, ..NewJobs::of_plan(dataset.id, plan, request) };
+    let id = app.store.insert_jobs(new).await?;
     app.supervisor.wake();
-    tracing::info!(job = %id, dataset = %dataset.name, "job queued");
+    tracing::info!(job = %id, dataset = %dataset.name, runs, "job queued");
     accepted(&app, id).await
 }
 
 async fn accepted(
     app: &App,
     id: Uuid,
-) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1], axum::Json<Job>), Problem> {
-    Ok((StatusCode::ACCEPTED, [location(id)], axum::Json(Job::from(app.store.job(id).await?))))
+) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1], axum::Json<JobOrSweep>), Problem> {
+    Ok((StatusCode::ACCEPTED, [location(id)], axum::Json(app.store.job_or_sweep(id).await?.into())))
 }
 
 /// The caller's `Idempotency-Key` with the hash of what it stands for: the parsed body, so that white space and
@@ -279,46 +325,50 @@ pub fn job_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::parse_str(text).map_err(|_| Problem::not_found(format!("there is no job {text:?}; a job's id is a UUID")))
 }
 
-/// A job, and how far it is.
+/// A job or a sweep, and how far it is.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = Job),
+    (status = 200, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<Job>, Problem> {
-    Ok(axum::Json(app.store.job(job_id(&id)?).await?.into()))
+pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<axum::Json<JobOrSweep>, Problem> {
+    Ok(axum::Json(app.store.job_or_sweep(job_id(&id)?).await?.into()))
 }
 
-/// Ask a job to stop.
+/// Ask a job, or all jobs of a sweep, to stop.
 ///
-/// A queued job is canceled at once; a running one is asked to stop, and killed if it does not. Repeating
-/// is harmless. A job that has succeeded or failed answers 409.
+/// A queued job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
+/// and killed if it does not. Repeating is harmless. What has succeeded or failed stays as it is; if that is
+/// everything, the answer is 409.
 #[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)), responses(
-    (status = 202, body = Job),
+    (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
     let id = job_id(&id)?;
-    app.store.cancel_job(id).await?;
-    app.supervisor.nudge(id);
-    Ok((StatusCode::ACCEPTED, axum::Json(Job::from(app.store.job(id).await?))))
+    for job in app.store.cancel_job(id).await? {
+        app.supervisor.nudge(job);
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
 }
 
-/// Queue a failed or canceled job again, with the same configuration.
+/// Queue a failed or canceled job again, with the same configuration; of a sweep, or of a job with its baseline,
+/// all that have failed or were canceled.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)), responses(
-    (status = 202, body = Job),
+    (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "Still running, or it succeeded", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "It succeeded, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
     let id = job_id(&id)?;
-    app.store.retry_job(id).await?;
-    app.supervisor.changes().announce(id);
+    for job in app.store.retry_job(id).await? {
+        app.supervisor.changes().announce(job);
+    }
     app.supervisor.wake();
-    Ok((StatusCode::ACCEPTED, axum::Json(Job::from(app.store.job(id).await?))))
+    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
 }
 
-/// Forget a finished job: its metrics, events and logs. The model it published stays.
+/// Forget a finished job with its baseline, or a finished sweep: metrics, events and logs. The models stay.
 #[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),

@@ -3,6 +3,7 @@
 //! Handlers are thin: they check what came, call one room, and shape the answer. No SQL, no files beyond
 //! the upload's own, no tensors. Threads: handlers run on the async executor and never block it.
 
+mod accept;
 mod auth;
 mod dashboard;
 mod datasets;
@@ -12,6 +13,7 @@ mod extract;
 mod health;
 mod job_events;
 mod job_metrics;
+mod job_report;
 mod jobs;
 mod models;
 mod openapi;
@@ -22,9 +24,11 @@ mod problem;
 mod router;
 mod server;
 mod state;
+mod sweeps;
 mod telemetry;
 mod upload;
 
+pub use job_report::JobReport;
 pub use jobs::Job;
 pub use problem::{Problem, ProblemBody, ProblemItem};
 pub use router::{openapi_json, router};

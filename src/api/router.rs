@@ -21,7 +21,8 @@ use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, pretrained, telemetry,
+    auth, dashboard, datasets, docs, health, job_events, job_metrics, job_report, jobs, models, predict, pretrained,
+    telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -39,6 +40,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
         .routes(routes!(job_metrics::metrics))
+        .routes(routes!(job_report::report))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
         .routes(routes!(models::version))

@@ -1,5 +1,5 @@
-//! `mixmatch train`: the same job as `POST /jobs`, through a supervisor in this process, with a progress
-//! bar. The run is a child process here too, so an abort inside libtorch is an error message.
+//! `mixmatch train`: the same jobs as `POST /jobs`, through a supervisor in this process, with a progress
+//! bar. A run is a child process here too, so an abort inside libtorch is an error message.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{DataArgs, DeviceArgs};
+use crate::api::JobReport;
 use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
 use crate::nn::device::CudaStatus;
-use crate::store::{JobRow, JobState, NewJob, Store};
-use crate::train::config::resolve;
+use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store};
+use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
 /// Arguments of `train`.
@@ -27,22 +28,28 @@ pub struct TrainArgs {
     /// The data set, by name or id.
     #[arg(long)]
     dataset: String,
-    /// mixmatch or supervised.
-    #[arg(long)]
-    algorithm: Option<String>,
+    /// mixmatch or supervised; several with commas between train them all and print a table.
+    #[arg(long, value_delimiter = ',')]
+    algorithm: Vec<String>,
     /// The starting point: quick, paper, reference, demo.
     #[arg(long)]
     preset: Option<String>,
-    /// Labels to train with; all of them if absent.
+    /// Labels to train with, or several numbers: --labelled 20,40,100; all of them if absent.
+    #[arg(long, value_delimiter = ',')]
+    labelled: Vec<u32>,
+    /// Decides splits, initial weights, batches and augmentations; or several: --seed 0,1,2.
+    #[arg(long, value_delimiter = ',')]
+    seed: Vec<u64>,
+    /// Train the supervised baseline on the same labels too, and compare.
     #[arg(long)]
-    labelled: Option<u32>,
-    /// Decides splits, initial weights, batches and augmentations.
-    #[arg(long)]
-    seed: Option<u64>,
+    baseline: bool,
+    /// Several values of another hyper-parameter: --grid lambda_u=3,10.
+    #[arg(long = "grid", value_name = "NAME=VALUE,…", value_parser = parse_grid)]
+    grid: Vec<(String, Value)>,
     /// Any other hyper-parameter: --set k=3 --set lambda_u=10.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
-    /// Print the finished job as one JSON object.
+    /// Print the finished job, or the report of several, as one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -54,7 +61,14 @@ fn parse_setting(text: &str) -> Result<(String, Value), String> {
     Ok((name.trim().to_owned(), value))
 }
 
+fn parse_grid(text: &str) -> Result<(String, Value), String> {
+    let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE,VALUE"))?;
+    let value = |value: &str| serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.trim().to_owned(), values.split(',').map(value).collect()))
+}
+
 impl TrainArgs {
+    /// The body of the `POST /jobs` that this stands for.
     fn request(&self) -> Map<String, Value> {
         let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
         let mut put = |name: &str, value: Option<Value>| {
@@ -62,21 +76,32 @@ impl TrainArgs {
                 request.insert(name.to_owned(), value);
             }
         };
-        put("algorithm", self.algorithm.clone().map(Value::from));
+        put("algorithm", one_or_list(&self.algorithm));
         put("preset", self.preset.clone().map(Value::from));
-        put("labelled", self.labelled.map(Value::from));
-        put("seed", self.seed.map(Value::from));
+        put("labelled", one_or_list(&self.labelled));
+        put("seed", one_or_list(&self.seed));
+        put("baseline", self.baseline.then_some(Value::Bool(true)));
+        put("grid", (!self.grid.is_empty()).then(|| Value::Object(self.grid.iter().cloned().collect())));
         request
     }
 }
 
-/// Trains until the job is finished.
+fn one_or_list<T: Clone + Into<Value>>(values: &[T]) -> Option<Value> {
+    match values {
+        [] => None,
+        [one] => Some(one.clone().into()),
+        many => Some(many.to_vec().into()),
+    }
+}
+
+/// Trains until every job is finished.
 pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir.clone());
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let dataset = store.dataset(&args.dataset).await?;
-    let config = match resolve(&args.request(), &store.job_facts(&dataset).await?) {
-        Ok(config) => config,
+    let request = args.request();
+    let plan = match plan(&request, &store.job_facts(&dataset).await?) {
+        Ok(plan) => plan,
         Err(problems) => {
             for problem in problems {
                 eprintln!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail);
@@ -86,21 +111,41 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     };
     let worker = WorkerConfig { devices: args.devices.devices.clone(), ..WorkerConfig::default() };
     let slots = crate::api::machine_slots(&worker, &cuda)?;
-    let id = Uuid::now_v7();
-    store.insert_job(NewJob { id, dataset_id: dataset.id, config, idempotency: None }).await?;
+    let new = NewJobs::of_plan(dataset.id, plan, request);
+    let jobs: Vec<Uuid> = new.jobs.iter().map(|job| job.id).collect();
+    let id = store.insert_jobs(new).await?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
-    let job = tokio::select! {
-        job = follow(&store, &supervisor, id) => job?,
+    tokio::select! {
+        followed = follow_all(&store, &supervisor, &jobs) => followed?,
         _ = tokio::signal::ctrl_c() => {
             eprintln!("stopping the run …");
-            store.cancel_job(id).await?;
-            supervisor.nudge(id);
-            follow(&store, &supervisor, id).await?
+            for job in store.cancel_job(id).await? {
+                supervisor.nudge(job);
+            }
+            follow_all(&store, &supervisor, &jobs).await?;
         }
     };
     supervisor.shutdown().await;
+    let code = match store.job_or_sweep(id).await? {
+        JobEntry::Job(job) if jobs.len() == 1 => report(*job, args.json)?,
+        _ => compare(JobReport::read(&store, id).await?, args.json)?,
+    };
     store.close().await;
-    report(job, args.json)
+    Ok(code)
+}
+
+/// Follows jobs in the order of the queue; one that ended meanwhile, on another slot, is passed at once.
+async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid]) -> anyhow::Result<()> {
+    for (at, &id) in jobs.iter().enumerate() {
+        if jobs.len() > 1 {
+            let config = store.job(id).await?.config;
+            let labels = config.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
+            let (name, seed) = (config.algorithm.as_str(), config.seed);
+            eprintln!("[{}/{}] {name}, {labels}, seed {seed}", at + 1, jobs.len());
+        }
+        follow(store, supervisor, id).await?;
+    }
+    Ok(())
 }
 
 async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Result<JobRow> {
@@ -136,6 +181,16 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
+}
+
+fn compare(report: JobReport, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", report.markdown());
+    }
+    let succeeded = report.comparison.runs.iter().all(crate::report::ComparedRun::succeeded);
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
@@ -177,6 +232,34 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        train: TrainArgs,
+    }
+
+    fn request(line: &str) -> Value {
+        let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
+        Value::Object(line.train.request())
+    }
+
+    #[test]
+    fn the_arguments_are_the_body_of_a_request() {
+        assert_eq!(
+            request("train --dataset d --labelled 40 --seed 1 --set k=3"),
+            serde_json::json!({"labelled": 40, "seed": 1, "k": 3})
+        );
+        assert_eq!(
+            request(
+                "train --dataset d --labelled 20,40 --seed 0,1 --algorithm mixmatch --baseline --grid lambda_u=3,10"
+            ),
+            serde_json::json!({
+                "labelled": [20, 40], "seed": [0, 1], "algorithm": "mixmatch", "baseline": true,
+                "grid": {"lambda_u": [3, 10]}
+            })
+        );
+    }
 
     #[test]
     fn settings_are_json_where_they_read_as_json() {

@@ -137,6 +137,15 @@ pub struct Job {
     pub model: Option<ModelName>,
     /// Why it failed.
     pub error: Option<JobError>,
+    /// The supervised run on the same labels that was queued with it.
+    pub baseline: Option<Baseline>,
+}
+
+/// The baseline of a job; a job of its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Baseline {
+    /// UUID.
+    pub id: String,
 }
 
 impl Job {

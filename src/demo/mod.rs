@@ -178,8 +178,8 @@ fn other_seed(seed: u64, purpose: u64) -> u64 {
 async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, Job)> {
     let begun = Instant::now();
     eprintln!("Training twice with the same {} labels …", options.labelled);
-    let supervised = queue(client, options, "supervised").await?;
-    let mixmatch = queue(client, options, "mixmatch").await?;
+    let mixmatch = queue(client, options).await?;
+    let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
     let board = follow::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
     let jobs = tokio::try_join!(
@@ -190,13 +190,14 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     Ok(jobs)
 }
 
-async fn queue(client: &Client, options: &DemoOptions, algorithm: &str) -> anyhow::Result<Job> {
+async fn queue(client: &Client, options: &DemoOptions) -> anyhow::Result<Job> {
     let body = json!({
         "dataset": DATASET,
-        "algorithm": algorithm,
+        "algorithm": "mixmatch",
         "preset": options.preset,
         "labelled": options.labelled,
         "seed": options.seed,
+        "baseline": true,
     });
     client.post_json("/jobs", &body).await
 }

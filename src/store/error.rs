@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-/// A failure of the store. The first six are answers that a caller must expect; the rest are trouble.
+/// A failure of the store. The first seven are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such thing.
@@ -14,6 +14,12 @@ pub enum StoreError {
         what: &'static str,
         /// Under which name or id.
         name: String,
+    },
+    /// The id is a sweep's, and only a single job has what was asked for.
+    #[error("{id} is a sweep of several jobs; ask for one of them by its own id")]
+    IsSweep {
+        /// The sweep.
+        id: Uuid,
     },
     /// The name belongs to another one.
     #[error("a {what} named {name:?} exists already")]

@@ -23,7 +23,7 @@ use crate::data_dir::DataDir;
 
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
-pub use jobs::{EventRow, Idempotency, JobRow, JobState, LogRow, NewJob};
+pub use jobs::{EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NewJob, NewJobs, NewSweep, SweepRow};
 pub use models::{ModelRow, VersionRow};
 pub use names::is_alias;
 pub use pretrained::{NewPretrained, PretrainedRow};

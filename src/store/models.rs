@@ -67,7 +67,7 @@ impl NewVersion {
     }
 }
 
-/// Adds the next version of `name`; the first one becomes the champion.
+/// Adds the next version of `name`.
 pub(super) async fn publish(
     tx: &mut Transaction<'_, Sqlite>,
     name: &str,
@@ -88,14 +88,33 @@ pub(super) async fn publish(
     .bind(now())
     .fetch_one(&mut **tx)
     .await?;
-    sqlx::query("INSERT OR IGNORE INTO model_aliases (name, alias, version, updated_at) VALUES (?, ?, ?, ?)")
-        .bind(name)
-        .bind(names::CHAMPION)
-        .bind(row.version)
-        .bind(now())
-        .execute(&mut **tx)
-        .await?;
     row.parse()
+}
+
+/// Gives a model without a champion one, now that `job` has ended.
+///
+/// A job's version becomes the champion. A sweep waits for its last job, and then it is the version with the best
+/// validation figures (never test: a figure that chose is no test any more). A baseline is there to measure
+/// others by and is never taken; whoever wants it served says so with an alias.
+pub(super) async fn crown(tx: &mut Transaction<'_, Sqlite>, job: Uuid) -> Result<()> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO model_aliases (name, alias, version, updated_at)
+         SELECT v.name, ?2, v.version, ?3
+         FROM jobs ended
+         JOIN jobs j ON j.id = ended.id OR j.sweep_id = ended.sweep_id
+         JOIN model_versions v ON v.name = j.model_name AND v.version = j.model_version
+         WHERE ended.id = ?1 AND j.state = 'succeeded' AND j.baseline_of IS NULL
+           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.sweep_id = ended.sweep_id AND o.state IN ('queued', 'running'))
+         ORDER BY v.metrics ->> '$.validation.validation_accuracy' DESC,
+           v.metrics ->> '$.validation.validation_loss', j.id
+         LIMIT 1",
+    )
+    .bind(job.to_string())
+    .bind(names::CHAMPION)
+    .bind(now())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 #[derive(FromRow)]

@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 use super::limits;
 use super::preset;
 use super::start;
+use super::sweep;
+use crate::dataset::SplitSpec;
 use crate::imaging::{Fit, Preprocess};
 pub use crate::nn::Head;
 pub use crate::nn::device::PrecisionWish;
@@ -161,6 +163,17 @@ impl TrainConfig {
         Preprocess { size: self.size, fit: self.fit }
     }
 
+    /// Which rows train, choose and test: nothing else decides it, so that an algorithm and its baseline have the
+    /// same labels.
+    pub fn split_spec(&self) -> SplitSpec {
+        SplitSpec {
+            labelled: self.labelled.map(|labels| labels as usize),
+            validation: self.validation,
+            validation_max: self.validation_max as usize,
+            seed: self.seed,
+        }
+    }
+
     /// Index of the class that F1 speaks of.
     pub fn positive_index(&self, classes: &[String]) -> usize {
         let name = self.positive_class.as_deref();
@@ -248,7 +261,8 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
     let mut config = base;
     for (name, value) in request {
         if !fields.contains_key(name) {
-            let known = fields.keys().cloned().collect::<Vec<_>>();
+            let besides = sweep::REQUEST_FIELDS.map(str::to_owned);
+            let known = fields.keys().cloned().chain(besides).collect::<Vec<_>>();
             problems.push(FieldProblem::new(name, "unknown_field", limits::unknown_field(name, &known)));
             continue;
         }

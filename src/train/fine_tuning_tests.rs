@@ -82,7 +82,7 @@ struct Moved {
 fn three_steps(config: &TrainConfig) -> Moved {
     let directory = tempfile::tempdir().unwrap();
     let (images, split, labels) = noise(directory.path());
-    let mut learner = Learner::new(config, &split, &[0.5, 0.5], Device::Cpu, Kind::Float).unwrap();
+    let mut learner = Learner::new(config, &split, &labels, &[0.5, 0.5], Device::Cpu, Kind::Float).unwrap();
     let classes = if config.head == Head::Reference { 1000 } else { 7 };
     let new = learner.start_from(&start_file(directory.path(), classes)).unwrap();
     assert_eq!(new.is_empty(), false, "two classes have a head of their own");

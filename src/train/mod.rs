@@ -3,6 +3,7 @@
 //! Runs in a child process of its own (see `worker::child`), on that process's main thread. The loop tells
 //! what happens through [`event::Event`] and knows nobody behind it: no HTTP, no SQL, no terminal.
 
+mod baseline;
 mod calibration;
 pub mod config;
 mod data;
@@ -22,6 +23,7 @@ pub mod preset;
 mod progress;
 mod run;
 mod start;
+pub mod sweep;
 mod watch;
 
 pub use error::TrainError;

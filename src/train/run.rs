@@ -18,7 +18,7 @@ use super::learner::{Learner, learning_rate};
 use super::progress::{EpochSums, Pace, finite};
 use super::start;
 use super::watch::Watch;
-use crate::dataset::{Manifest, PackedImages, Split, SplitSpec, split};
+use crate::dataset::{Manifest, PackedImages, Split, split};
 use crate::model::{FORMAT_VERSION, LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
 use crate::nn::{Weights, device};
 use crate::statistics::median;
@@ -133,13 +133,7 @@ fn prepare<'a>(
         return Err(TrainError::Stopped);
     }
     let images = Images::new(packed, input.device)?;
-    let spec = SplitSpec {
-        labelled: config.labelled.map(|labels| labels as usize),
-        validation: config.validation,
-        validation_max: config.validation_max as usize,
-        seed: config.seed,
-    };
-    let split = split(&manifest, &spec)?;
+    let split = split(&manifest, &config.split_spec())?;
     let sizes = sizes(&split);
     info(
         emit,

@@ -1,7 +1,7 @@
 // A line chart in SVG: axes, a legend that switches lines and reads values, a crosshair shared by a group.
 
 import { h, svg, put, announce } from './dom.js';
-import { ticks, domain, linear } from './scale.js';
+import { ticks, domain, linear, logarithmic } from './scale.js';
 
 const HEIGHT = 210;
 const MARGIN = { top: 22, right: 14, bottom: 26 };
@@ -22,9 +22,10 @@ export class Crosshairs {
   }
 }
 
-/// `lines`: `{ label, points: [[x, y], …] }`, drawn in the colours --line-1 to --line-6 by `colour` or by place.
+/// `lines`: `{ label, points: [[x, y, deviation?], …] }`, drawn in the colours --line-1 to --line-6 by `colour` or by
+/// place. With `log` the x axis goes by orders of magnitude and names the points' own places.
 /// `update(lines, { xMax, best })` draws anew; `best` marks an x.
-export function lineChart({ title, format, unit = 'epoch', group = new Crosshairs(), zero = false, bounds }) {
+export function lineChart({ title, format, unit = 'epoch', group = new Crosshairs(), zero = false, log = false, bounds }) {
   const hidden = new Set();
   let state = { lines: [], xMax: 1, best: null };
   let pointed = null;
@@ -45,13 +46,13 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
     const width = picture.clientWidth;
     if (!width) return;
     const shown = visible();
-    const values = shown.flatMap((line) => line.points.map(([, y]) => y)).filter(Number.isFinite);
+    const points = shown.flatMap((line) => line.points).filter(([, y]) => Number.isFinite(y));
+    const values = points.flatMap(([, y, sd = 0]) => [y - sd, y + sd]);
     const [low, high] = domain(values, { zero, bounds });
-    const first = Math.min(1, ...state.lines.map((line) => line.points[0]?.[0] ?? 1));
-    const span = [first, Math.max(state.xMax, first + 1)];
+    const span = log ? placesSpan() : wholeSpan();
     const marks = ticks(low, high, 4).map((value) => [value, format(value, true)]);
     const left = roomFor(marks.map(([, label]) => label));
-    const x = linear(span, [left, width - MARGIN.right]);
+    const x = (log ? logarithmic : linear)(span, [left + (log ? 12 : 0), width - MARGIN.right - (log ? 12 : 0)]);
     const y = linear([low, high], [HEIGHT - MARGIN.bottom, MARGIN.top]);
     const cross = svg('g', { class: 'crosshair' });
     drawn = { x, y, span, left, width, cross };
@@ -60,10 +61,22 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
     read();
   }
 
+  function wholeSpan() {
+    const first = Math.min(1, ...state.lines.map((line) => line.points[0]?.[0] ?? 1));
+    return [first, Math.max(state.xMax, first + 1)];
+  }
+
+  const places = () => [...new Set(state.lines.flatMap((line) => line.points.map(([px]) => px)))].sort((a, b) => a - b);
+
+  function placesSpan() {
+    const all = places();
+    return all.length > 1 ? [all[0], all.at(-1)] : [(all[0] ?? 1) / 2, (all[0] ?? 1) * 2];
+  }
+
   function axes(x, y, span, marks) {
     const { left, width } = drawn;
     const bottom = HEIGHT - MARGIN.bottom;
-    const across = ticks(...span, Math.max(2, Math.floor(width / 90))).filter(Number.isInteger);
+    const across = log ? places() : ticks(...span, Math.max(2, Math.floor(width / 90))).filter(Number.isInteger);
     return svg('g', { class: 'axes' },
       marks.map(([value, label]) => [
         svg('line', { x1: left, x2: width - MARGIN.right, y1: y(value), y2: y(value), class: 'rule' }),
@@ -84,7 +97,20 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
 
   function path(line, x, y) {
     const points = line.points.filter(([, value]) => Number.isFinite(value));
+    if (log) return [points.map((point) => spread(line, point, x, y)), joined(line, points, x, y)];
     if (points.length === 1) return svg('circle', { cx: x(points[0][0]), cy: y(points[0][1]), r: 3, fill: colour(line) });
+    return joined(line, points, x, y);
+  }
+
+  /// A point with its deviation to both sides.
+  function spread(line, [px, py, sd], x, y) {
+    return svg('g', { class: 'spread', stroke: colour(line) },
+      sd != null && svg('line', { x1: x(px), x2: x(px), y1: y(py - sd), y2: y(py + sd) }),
+      sd != null && [py - sd, py + sd].map((end) => svg('line', { x1: x(px) - 4, x2: x(px) + 4, y1: y(end), y2: y(end) })),
+      svg('circle', { cx: x(px), cy: y(py), r: 3, fill: colour(line) }));
+  }
+
+  function joined(line, points, x, y) {
     const d = points.map(([px, py], i) => `${i ? 'L' : 'M'}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join('');
     return svg('path', { d, fill: 'none', stroke: colour(line), 'stroke-width': 2, 'stroke-linejoin': 'round', 'stroke-dasharray': line.dash && '5 4' });
   }
@@ -96,7 +122,7 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
     put(readout, pointed == null ? '' : `${unit} ${pointed}`);
     const values = state.lines.map((line) => {
       const point = pointed == null ? line.points.at(-1) : at(line, pointed);
-      return point && Number.isFinite(point[1]) ? format(point[1]) : '–';
+      return point && Number.isFinite(point[1]) ? format(point[1]) + (point[2] == null ? '' : ` ± ${format(point[2])}`) : '–';
     });
     [...legend.children].forEach((item, i) => put(item.lastElementChild, values[i]));
     if (!drawn) return;
@@ -119,14 +145,11 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
 
   function nearest(clientX) {
     if (!drawn) return null;
-    const wanted = linear([drawn.x(drawn.span[0]), drawn.x(drawn.span[1])], drawn.span)(clientX - picture.getBoundingClientRect().left);
-    return snap(wanted);
-  }
-
-  function snap(wanted) {
+    const wanted = clientX - picture.getBoundingClientRect().left;
+    const distance = (px) => Math.abs(drawn.x(px) - wanted);
     let best = null;
     for (const line of visible()) {
-      for (const [px] of line.points) if (best == null || Math.abs(px - wanted) < Math.abs(best - wanted)) best = px;
+      for (const [px] of line.points) if (best == null || distance(px) < distance(best)) best = px;
     }
     return best;
   }

@@ -25,14 +25,15 @@ export function select(options, chosen) {
   return h('select', null, options.map(([value, text]) => h('option', { value, selected: value === chosen }, text)));
 }
 
-/// Puts each of a problem's errors beside the field that its pointer names; the rest goes to `place`.
+/// Puts each of a problem's errors beside the field that its pointer names, or leads into; the rest goes to `place`.
 export function showProblem(error, fields, place) {
   for (const one of Object.values(fields)) one.error(null);
   put(place);
   const found = new Map();
   const rest = [];
   for (const item of error.errors ?? []) {
-    const name = item.pointer.replace(/^\//, '').replace(/~1/g, '/').replace(/~0/g, '~');
+    const [first] = item.pointer.replace(/^\//, '').split('/');
+    const name = first.replace(/~1/g, '/').replace(/~0/g, '~');
     if (fields[name]) found.set(name, [...(found.get(name) ?? []), item.detail]);
     else rest.push(item);
   }

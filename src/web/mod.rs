@@ -58,6 +58,7 @@ static ASSETS: &[Asset] = &[
     module!("view-models.js"),
     module!("view-overview.js"),
     module!("view-predict.js"),
+    module!("view-sweep.js"),
 ];
 
 /// Every file of the dashboard.

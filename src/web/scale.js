@@ -40,6 +40,12 @@ export function domain(values, { zero = false, bounds } = {}) {
   return bounds ? [Math.max(low, bounds[0]), Math.min(high, bounds[1])] : [low, high];
 }
 
+/// As `linear`, by orders of magnitude: both ends must be above 0.
+export function logarithmic([from, to], range) {
+  const along = linear([Math.log(from), Math.log(to)], range);
+  return (value) => along(Math.log(value));
+}
+
 export function linear([from, to], [start, end]) {
   const slope = to === from ? 0 : (end - start) / (to - from);
   return (value) => start + (value - from) * slope;

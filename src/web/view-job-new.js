@@ -3,7 +3,7 @@
 import { all, get, post, seg } from './api.js';
 import { h, put } from './dom.js';
 import { go } from './router.js';
-import { field, select, showProblem } from './form.js';
+import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
 import { total } from './dataset-parts.js';
 import { count } from './format.js';
@@ -29,13 +29,14 @@ export async function newJob({ query, signal }) {
     dataset: field('Data set', select(sets.map((set) => [set.id, `${set.name} (${set.task})`]), chosen.id)),
     algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – labelled images alone']], template.algorithm ?? 'mixmatch')),
     preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
-    labelled: field('Labels', h('input', { type: 'number', min: 1, step: 1, inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
-    seed: field('Seed', h('input', { type: 'number', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, inputmode: 'numeric', value: template.seed ?? 1 }), 'The same seed draws the same labels, so runs can be compared'),
+    labelled: field('Labels', textInput({ inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
+    seed: field('Seed', textInput({ inputmode: 'numeric', value: template.seed ?? 1 }), 'The same seed draws the same labels, so runs can be compared; several, as in 0, 1, 2, train them all'),
+    baseline: field('Compare with the supervised baseline', h('input', { type: 'checkbox', checked: true }), 'Trains on the same labels alone beside it: what the unlabelled images are worth'),
     more: field('More hyper-parameters', h('textarea', { rows: 6, spellcheck: 'false', placeholder: '{"epochs": 40, "lambda_u": 5}', value: others(template) }), 'A JSON object; any of those below'),
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; empty takes all of them. Those left over are used without their label.`);
+    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; empty takes all of them, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
   };
   fields.dataset.input.addEventListener('change', describeLabels);
   describeLabels();
@@ -80,12 +81,15 @@ export async function newJob({ query, signal }) {
 function request(fields) {
   const body = { dataset: fields.dataset.input.value, algorithm: fields.algorithm.input.value, preset: fields.preset.input.value };
   for (const name of ['labelled', 'seed']) {
-    const text = fields[name].input.value.trim();
-    // As it is written: 1.5 labels are the server's to refuse, with its own words.
-    if (text !== '') body[name] = Number(text);
+    const values = fields[name].input.value.split(',').map((text) => text.trim()).filter(Boolean).map(asWritten);
+    if (values.length) body[name] = values.length > 1 ? values : values[0];
   }
+  if (fields.baseline.input.checked && body.algorithm !== 'supervised') body.baseline = true;
   return { ...body, ...moreOf(fields) };
 }
+
+/// 1.5 labels, or forty, are the server's to refuse, with its own words.
+const asWritten = (text) => (Number.isFinite(Number(text)) ? Number(text) : text);
 
 function moreOf(fields) {
   const text = fields.more.input.value.trim();

@@ -1,4 +1,4 @@
-// One job, live: progress, charts, log, result, and what can be done with it.
+// One job, live: progress, charts, log, result, and what can be done with it. An id may also be a sweep's.
 
 import { get, post, remove, download, seg } from './api.js';
 import { h, put, changing } from './dom.js';
@@ -9,12 +9,14 @@ import { facts, tiles } from './table.js';
 import { badge, progress, phases, finished } from './job-parts.js';
 import { jobCharts, bestEpoch } from './job-charts.js';
 import { jobLog } from './job-log.js';
+import { sweep } from './view-sweep.js';
 import { testResult } from './job-test.js';
 import { jobTitle, labels, percent, score, rate, duration, elapsed, when, shortId } from './format.js';
 
 export async function job({ params, signal, title }) {
   const path = `/jobs/${seg(params.id)}`;
   let now = await get(path, signal);
+  if (now.kind === 'sweep') return sweep(now, { path, signal, title });
   const done = finished(now);
   const [classes, rows, siblings] = await Promise.all([
     classesOf(now, signal),
@@ -29,7 +31,7 @@ export async function job({ params, signal, title }) {
   const bar = progress(now);
   const charts = jobCharts();
   const log = jobLog(seg(now.id), signal);
-  const places = { head: h('div'), state: h('div'), figures: h('div'), test: h('div') };
+  const places = { head: h('div'), state: h('div'), figures: h('div'), verdict: h('div'), test: h('div') };
   const parts = Object.fromEntries(Object.entries(places).map(([name, place]) => [name, changing(place)]));
 
   function draw() {
@@ -44,7 +46,19 @@ export async function job({ params, signal, title }) {
     const last = list.at(-1);
     parts.figures([best, last, now.test, now.state, now.model, Math.round(now.images_per_second ?? 0)], () => figures(now, best, last));
     charts.update(list, { over: finished(now), epochs: now.epochs, best: best?.epoch, classes });
+    if (now.baseline && finished(now)) compare(now.state);
     parts.test(now.test, () => now.test && testResult(now.test, classes));
+  }
+
+  /// The report's words, once both have ended.
+  let compared = null;
+  function compare(state) {
+    if (compared === state) return;
+    compared = state;
+    get(`${path}/report`, signal).then((report) => {
+      if (!report.finished) compared = null;
+      parts.verdict(report.verdict, () => h('p', { class: 'lead' }, report.verdict));
+    }).catch(() => {});
   }
 
   // A replay brings hundreds of events at once; they are drawn together.
@@ -98,8 +112,8 @@ export async function job({ params, signal, title }) {
   }
 
   return h('div', null,
-    h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs')),
-    places.head, trouble, places.state, link, places.figures,
+    h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs'), now.sweep && [' / ', h('a', { href: `#/jobs/${now.sweep}` }, 'Sweep')]),
+    places.head, trouble, places.state, link, places.figures, places.verdict,
     h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Epochs'),
       action('Metrics as CSV', () => download(`${path}/metrics`, `job-${shortId(now.id)}.csv`, { accept: 'text/csv' }), { place: trouble, kind: 'small' })), charts.node),
     places.test, log.node, configuration(now));
@@ -120,7 +134,7 @@ function head(now, { path, trouble, siblings, reload }) {
   const about = [labels(now), `seed ${now.config.seed}`, now.config.network, now.device, now.attempt > 1 && `attempt ${now.attempt}`, `queued ${when(now.created_at)}`, now.finished_at && `took ${duration(elapsed(now))}`];
   const same = twins(now, siblings);
   const ids = [now.id, ...same.map((other) => other.id)];
-  const hasBaseline = same.some((other) => other.algorithm === 'supervised' && !['failed', 'canceled'].includes(other.state));
+  const hasBaseline = now.baseline || same.some((other) => other.algorithm === 'supervised' && !['failed', 'canceled'].includes(other.state));
   return [
     h('div', { class: 'title' }, h('h1', null, jobTitle(now), ' ', badge(now)),
       h('div', { class: 'actions' },
@@ -131,6 +145,8 @@ function head(now, { path, trouble, siblings, reload }) {
     h('div', { class: 'actions links' },
       now.algorithm === 'mixmatch' && !hasBaseline && act('Train the supervised baseline on the same labels', () => baseline(now)),
       ids.length > 1 && h('a', { class: 'button', href: `#/compare?ids=${ids.join(',')}` }, `Compare with ${ids.length - 1} on the same labels`),
+      now.baseline && h('a', { class: 'button', href: `#/jobs/${now.baseline.id}` }, `Its baseline (${now.baseline.state})`),
+      now.baseline_of && h('a', { class: 'button', href: `#/jobs/${now.baseline_of}` }, 'The job that it is the baseline of'),
       h('a', { class: 'button', href: `#/jobs/new?from=${now.id}` }, 'Change and run again')),
   ];
 }

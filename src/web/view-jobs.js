@@ -1,11 +1,11 @@
-// All jobs, page by page, with marks to compare some of them.
+// All jobs, page by page, with marks to compare some of them. The jobs of a sweep are one line.
 
 import { get, seg } from './api.js';
 import { h, put } from './dom.js';
 import { every, go } from './router.js';
 import { table } from './table.js';
 import { jobLink, badge, testAccuracy, finished } from './job-parts.js';
-import { percent, score, when, duration, elapsed, shortId, algorithm } from './format.js';
+import { percent, score, when, duration, elapsed, shortId, algorithm, plural } from './format.js';
 
 const STATES = ['', 'running', 'queued', 'succeeded', 'failed', 'canceled'];
 const PAGE = 50;
@@ -55,19 +55,42 @@ export async function jobs({ query, signal }) {
     list);
 }
 
+/// A sweep's jobs were queued at once, so that they are neighbours here.
+function lines(items) {
+  const list = [];
+  for (const job of items) {
+    const last = list.at(-1);
+    if (job.sweep && last?.sweep === job.sweep) last.jobs.push(job);
+    else list.push(job.sweep ? { sweep: job.sweep, jobs: [job] } : { job });
+  }
+  return list;
+}
+
+function counts(jobs) {
+  const parts = STATES.filter(Boolean).map((state) => [state, jobs.filter((job) => job.state === state).length]).filter(([, n]) => n > 0);
+  return h('span', null, parts.map(([state, n]) => [h('span', { class: `badge ${state}` }, `${n} ${state}`), ' ']));
+}
+
+const best = (jobs, figure) => jobs.map(figure).reduce((most, value) => (value != null && !(value <= most) ? value : most), null);
+
+/// A column of jobs; a sweep shows what `many` makes of its jobs.
+function column(head, one, many, number) {
+  return { head, number, cell: (line) => (line.job ? one(line.job) : many?.(line)) };
+}
+
 function jobsTable(items, marked, mark) {
   return table([
-    { head: 'Job', cell: (job) => h('span', { class: 'marked' }, h('input', {
+    column('Job', (job) => h('span', { class: 'marked' }, h('input', {
       type: 'checkbox', 'data-mark': job.id, 'aria-label': `Compare ${algorithm(job)} ${shortId(job.id)}`, checked: marked.has(job.id),
       onchange: (event) => mark(job.id, event.target.checked),
-    }), jobLink(job)) },
-    { head: 'Data set', cell: (job) => h('span', { class: 'nowrap' }, job.dataset.name) },
-    { head: 'Seed', number: true, cell: (job) => String(job.config.seed) },
-    { head: 'State', cell: (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)) },
-    { head: 'Validation accuracy', number: true, cell: (job) => percent(job.best?.validation_accuracy) },
-    { head: 'Test accuracy', number: true, cell: (job) => testAccuracy(job.test) },
-    { head: 'Test F1', number: true, cell: (job) => score(job.test?.f1) },
-    { head: 'Took', number: true, cell: (job) => duration(elapsed(job)) },
-    { head: 'Queued', number: true, cell: (job) => when(job.created_at) },
-  ], items, { caption: 'Jobs', rowClass: (job) => finished(job) && job.state !== 'succeeded' && 'dim' });
+    }), jobLink(job), job.baseline_of && h('span', { class: 'muted' }, ' baseline')), ({ sweep, jobs }) => h('a', { href: `#/jobs/${sweep}` }, `Sweep · ${plural(jobs.length, 'job')}`)),
+    column('Data set', (job) => h('span', { class: 'nowrap' }, job.dataset.name), ({ jobs }) => h('span', { class: 'nowrap' }, jobs[0].dataset.name)),
+    column('Seed', (job) => String(job.config.seed), null, true),
+    column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
+    column('Validation accuracy', (job) => percent(job.best?.validation_accuracy), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
+    column('Test accuracy', (job) => testAccuracy(job.test), null, true),
+    column('Test F1', (job) => score(job.test?.f1), null, true),
+    column('Took', (job) => duration(elapsed(job)), null, true),
+    column('Queued', (job) => when(job.created_at), ({ jobs }) => when(jobs[0].created_at), true),
+  ], lines(items), { caption: 'Jobs', rowClass: ({ job }) => job && finished(job) && job.state !== 'succeeded' && 'dim' });
 }

@@ -8,4 +8,5 @@ mod datasets;
 mod jobs;
 mod pictures;
 mod pretrained;
+mod sweeps;
 mod whole_way;

@@ -1,5 +1,6 @@
 //! A job as stored, and how it is read.
 
+use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -7,18 +8,54 @@ use super::JobState;
 use crate::store::{Result, Store, StoreError, from_json, time};
 use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, StepProgress, TestMetrics};
+use crate::train::sweep::{Plan, PlannedRun};
+
+/// The jobs of one request.
+#[derive(Clone, Debug)]
+pub struct NewJobs {
+    /// What they learn from.
+    pub dataset_id: Uuid,
+    /// In the order in which they are to be claimed: their ids grow.
+    pub jobs: Vec<NewJob>,
+    /// Set where the request spans a grid; else one of the jobs is no baseline.
+    pub sweep: Option<NewSweep>,
+    /// How a repeated request is known.
+    pub idempotency: Option<Idempotency>,
+}
 
 /// A job to be queued.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     /// UUID v7.
     pub id: Uuid,
-    /// What it learns from.
-    pub dataset_id: Uuid,
     /// The fully resolved configuration.
     pub config: TrainConfig,
-    /// How a repeated request is known.
-    pub idempotency: Option<Idempotency>,
+    /// The job that this one is the baseline of.
+    pub baseline_of: Option<Uuid>,
+}
+
+/// What stands for the jobs of a request that spans a grid.
+#[derive(Clone, Debug)]
+pub struct NewSweep {
+    /// UUID v7.
+    pub id: Uuid,
+    /// The request as it was sent, less its data set.
+    pub request: Map<String, Value>,
+}
+
+impl NewJobs {
+    /// The jobs of a plan, with fresh ids.
+    pub fn of_plan(dataset_id: Uuid, plan: Plan, request: Map<String, Value>) -> Self {
+        let sweep = plan.sweep.then(|| NewSweep { id: Uuid::now_v7(), request });
+        let ids: Vec<Uuid> = plan.runs.iter().map(|_| Uuid::now_v7()).collect();
+        let job = |(run, &id): (PlannedRun, &Uuid)| NewJob {
+            id,
+            config: run.config,
+            baseline_of: run.baseline_of.and_then(|of| ids.get(of).copied()),
+        };
+        let jobs = plan.runs.into_iter().zip(&ids).map(job).collect();
+        Self { dataset_id, jobs, sweep, idempotency: None }
+    }
 }
 
 /// What makes a repeated request the same request.
@@ -71,6 +108,12 @@ pub struct JobRow {
     pub model: Option<(String, u32)>,
     /// Why it failed: code and detail.
     pub error: Option<(String, String)>,
+    /// The sweep it belongs to.
+    pub sweep: Option<Uuid>,
+    /// The job that this one is the baseline of; that may be deleted by now.
+    pub baseline_of: Option<Uuid>,
+    /// The baseline that was queued with it.
+    pub baseline: Option<(Uuid, JobState)>,
 }
 
 /// A query for whole jobs with the given rest.
@@ -85,7 +128,9 @@ macro_rules! select_job {
                CASE WHEN j.state = 'queued' THEN
                  (SELECT COUNT(*) FROM jobs q WHERE q.state = 'queued'
                   AND (q.priority > j.priority OR (q.priority = j.priority AND q.id <= j.id)))
-               END AS queue_position
+               END AS queue_position,
+               (SELECT b.id FROM jobs b WHERE b.baseline_of = j.id) AS baseline_id,
+               (SELECT b.state FROM jobs b WHERE b.baseline_of = j.id) AS baseline_state
              FROM jobs j ",
             $rest
         )
@@ -116,11 +161,17 @@ pub(super) struct Raw {
     last: Option<String>,
     best: Option<String>,
     queue_position: Option<i64>,
+    sweep_id: Option<String>,
+    baseline_of: Option<String>,
+    baseline_id: Option<String>,
+    baseline_state: Option<String>,
 }
 
 impl Raw {
     pub(super) fn parse(self) -> Result<JobRow> {
-        let state = self.state.parse().map_err(|()| StoreError::stored("job state", &self.state))?;
+        let state = parse_state(&self.state)?;
+        let id = |text: Option<String>| text.as_deref().map(parse_id).transpose();
+        let baseline_state = self.baseline_state.as_deref().map(parse_state).transpose()?;
         Ok(JobRow {
             id: parse_id(&self.id)?,
             dataset_id: parse_id(&self.dataset_id)?,
@@ -141,12 +192,20 @@ impl Raw {
             test: optional("test result", self.test.as_deref())?,
             model: self.model_version.map(|version| (self.model_name, version)),
             error: self.error_code.zip(self.error_detail),
+            sweep: id(self.sweep_id)?,
+            baseline_of: id(self.baseline_of)?,
+            baseline: id(self.baseline_id)?.zip(baseline_state),
         })
     }
 }
 
 fn optional<T: serde::de::DeserializeOwned>(what: &'static str, text: Option<&str>) -> Result<Option<T>> {
     text.map(|text| from_json(what, text)).transpose()
+}
+
+/// A stored state.
+pub(super) fn parse_state(text: &str) -> Result<JobState> {
+    text.parse().map_err(|()| StoreError::stored("job state", text))
 }
 
 /// A stored id.
@@ -158,14 +217,16 @@ impl Store {
     /// A job.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::IsSweep`].
     pub async fn job(&self, id: Uuid) -> Result<JobRow> {
-        sqlx::query_as::<_, Raw>(select_job!("WHERE j.id = ?"))
+        let found = sqlx::query_as::<_, Raw>(select_job!("WHERE j.id = ?"))
             .bind(id.to_string())
             .fetch_optional(&self.reader)
-            .await?
-            .ok_or_else(|| StoreError::not_found("job", id))?
-            .parse()
+            .await?;
+        match found {
+            Some(row) => row.parse(),
+            None => Err(self.no_job(id).await?),
+        }
     }
 
     /// At most `limit` jobs older than `before`, newest first, in `state` where one is given.

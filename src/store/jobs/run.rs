@@ -135,6 +135,7 @@ async fn finish(
     .bind(id.to_string())
     .execute(&mut **tx)
     .await?;
+    models::crown(tx, id).await?;
     state_event(tx, id, attempt, state).await
 }
 

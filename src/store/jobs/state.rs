@@ -44,6 +44,23 @@ impl JobState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
     }
 
+    /// Where several jobs stand as one: what is true of the whole. Running from the first claim to the last end;
+    /// succeeded when all of them are, else failed where one has.
+    pub fn of_all(states: &[Self]) -> Self {
+        let all = |wanted: Self| states.iter().all(|state| *state == wanted);
+        if all(Self::Queued) {
+            Self::Queued
+        } else if !states.iter().all(|state| state.is_final()) {
+            Self::Running
+        } else if all(Self::Succeeded) {
+            Self::Succeeded
+        } else if states.contains(&Self::Failed) {
+            Self::Failed
+        } else {
+            Self::Canceled
+        }
+    }
+
     /// Whether a job may go from this state to `next`.
     pub fn may_become(self, next: Self) -> bool {
         use JobState::{Canceled, Failed, Queued, Running, Succeeded};

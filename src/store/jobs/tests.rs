@@ -1,11 +1,13 @@
 //! The queue and the run on a real file: transitions, fencing, claims, walks.
 
+mod sweeps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{JobRow, JobState, NewJob};
+use super::{JobRow, JobState, NewJob, NewJobs};
 use crate::data_dir::DataDir;
 use crate::dataset::{ImportReport, Manifest};
 use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
@@ -30,10 +32,9 @@ impl Fixture {
     }
 
     async fn queue(&self) -> Uuid {
-        let id = Uuid::now_v7();
-        let config = TrainConfig::default();
-        self.store.insert_job(NewJob { id, dataset_id: self.dataset, config, idempotency: None }).await.unwrap();
-        id
+        let job = NewJob { id: Uuid::now_v7(), config: TrainConfig::default(), baseline_of: None };
+        let new = NewJobs { dataset_id: self.dataset, jobs: vec![job], sweep: None, idempotency: None };
+        self.store.insert_jobs(new).await.unwrap()
     }
 
     async fn claim(&self, boot: Uuid) -> Option<JobRow> {
@@ -51,6 +52,10 @@ impl Fixture {
 
     /// A model directory as a run leaves it.
     fn model(&self, content: &str) -> std::path::PathBuf {
+        self.model_of(content, 0.9)
+    }
+
+    fn model_of(&self, content: &str, accuracy: f64) -> std::path::PathBuf {
         let directory = self.directory.path().join(format!("model-{content}"));
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("weights.safetensors"), content).unwrap();
@@ -66,7 +71,7 @@ impl Fixture {
             group_column: None,
             data_warnings: vec![],
             split: SplitSizes::default(),
-            validation: serde_json::json!({"validation_accuracy": 0.9}),
+            validation: serde_json::json!({"validation_accuracy": accuracy, "validation_loss": 0.5}),
             last_epochs: None,
             training: None,
             test: None,

@@ -1,0 +1,214 @@
+//! A comparison as Markdown for people and as CSV for spreadsheets.
+
+use std::fmt::Write;
+
+use super::comparison::{ComparedRun, Comparison, Row, Spread};
+use super::verdict::{Difference, Finding, plain, title};
+
+/// A cell without a figure.
+const NONE: &str = "–";
+
+impl Comparison {
+    /// The table, the differences, the verdict, and every run that has no figures.
+    pub fn markdown(&self, heading: &str) -> String {
+        let mut text = format!("# {heading}\n\n");
+        let head = ["labels", "algorithm"].map(str::to_owned).into_iter().chain(self.axes.clone());
+        let figures = ["seeds", "validation %", "test %", "test F1 macro", "best epoch", "seconds"];
+        table(&mut text, head.chain(figures.map(str::to_owned)).collect(), self.rows.iter().map(|row| self.line(row)));
+        if self.rows.iter().any(|row| row.n > 1) {
+            text.push_str("\nMean ± sample standard deviation over seeds.");
+            text.push_str(if self.axes.is_empty() { "\n" } else { " \\* chosen by validation accuracy.\n" });
+        }
+        if !self.differences.is_empty() {
+            text.push_str("\nAgainst the supervised baseline on the same labels and seeds, in points of accuracy:\n\n");
+            let head = ["labels", "algorithm"].map(str::to_owned).into_iter().chain(self.axes.clone());
+            let figures = ["seeds", "validation", "test", "95 % interval", "ahead in", "finding"];
+            let lines = self.differences.iter().map(|difference| self.gap(difference));
+            table(&mut text, head.chain(figures.map(str::to_owned)).collect(), lines);
+        }
+        let _ = writeln!(text, "\n{}", self.verdict);
+        let missing: Vec<&ComparedRun> = self.runs.iter().filter(|run| !run.succeeded()).collect();
+        if !missing.is_empty() {
+            text.push_str("\nNot in the figures:\n\n");
+            for run in missing {
+                let reason = run.error.as_ref().map_or(String::new(), |error| format!(": {}", one_line(error)));
+                let _ = writeln!(text, "- {} {}{reason} ({})", run.name(), run.state, run.id);
+            }
+        }
+        text
+    }
+
+    /// One line for each line of the table; the difference to the baseline beside.
+    ///
+    /// # Errors
+    /// The writer's, which there is no known cause for.
+    pub fn csv(&self) -> Result<String, csv::Error> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut head: Vec<String> = ["labelled", "algorithm"].map(str::to_owned).into();
+        head.extend(self.axes.iter().cloned());
+        head.extend(["jobs", "n"].map(str::to_owned));
+        for figure in ["validation_accuracy", "test_accuracy", "test_f1_macro", "best_epoch", "seconds"] {
+            head.extend([format!("{figure}_mean"), format!("{figure}_sd")]);
+        }
+        let tail =
+            ["chosen", "difference_pairs", "difference_test_mean", "difference_test_sd", "wins", "losses", "finding"];
+        head.extend(tail.map(str::to_owned));
+        writer.write_record(&head)?;
+        for row in &self.rows {
+            writer.write_record(self.record(row))?;
+        }
+        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn record(&self, row: &Row) -> Vec<String> {
+        let mut cells = vec![row.labelled.map_or_else(|| "all".to_owned(), |labels| labels.to_string())];
+        cells.push(row.algorithm.as_str().to_owned());
+        cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map(plain).unwrap_or_default()));
+        cells.extend([row.jobs.to_string(), row.n.to_string()]);
+        for spread in [row.validation_accuracy, row.test_accuracy, row.test_f1_macro, row.best_epoch, row.seconds] {
+            cells.extend(numbers(spread));
+        }
+        cells.push(row.chosen.to_string());
+        match self.differences.iter().find(|difference| difference.is_of(row)) {
+            Some(difference) => {
+                cells.push(difference.pairs.to_string());
+                cells.extend(numbers(difference.test_accuracy));
+                cells.extend([difference.wins.to_string(), difference.losses.to_string()]);
+                cells.push(difference.finding.as_str().to_owned());
+            }
+            None => cells.extend(std::iter::repeat_n(String::new(), 6)),
+        }
+        cells
+    }
+
+    fn line(&self, row: &Row) -> Vec<String> {
+        let mark = if row.chosen && !self.axes.is_empty() && !row.values.is_empty() { " \\*" } else { "" };
+        let mut cells = vec![labels(row.labelled), format!("{}{mark}", title(row.algorithm))];
+        cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map_or(NONE.to_owned(), plain)));
+        cells.push(if row.n == row.jobs { row.n.to_string() } else { format!("{} of {}", row.n, row.jobs) });
+        cells.extend([percent(row.validation_accuracy), percent(row.test_accuracy)]);
+        cells.extend([spread(row.test_f1_macro, 1.0, 3), spread(row.best_epoch, 1.0, 0), spread(row.seconds, 1.0, 0)]);
+        cells
+    }
+
+    fn gap(&self, difference: &Difference) -> Vec<String> {
+        let mut cells = vec![labels(difference.labelled), title(difference.algorithm).to_owned()];
+        cells.extend(self.axes.iter().map(|axis| difference.values.get(axis).map_or(NONE.to_owned(), plain)));
+        cells.push(difference.pairs.to_string());
+        cells.extend([signed(difference.validation_accuracy), signed(difference.test_accuracy)]);
+        let interval = difference.interval.map(|[low, high]| format!("{:+.1} to {:+.1}", low * 100.0, high * 100.0));
+        cells.push(interval.unwrap_or_else(|| NONE.to_owned()));
+        cells.push(format!("{} of {}", difference.wins, difference.pairs));
+        cells.push(difference.finding.as_str().to_owned());
+        cells
+    }
+}
+
+impl ComparedRun {
+    /// `MixMatch, 40 labels, lambda_u 3, seed 1`.
+    pub fn name(&self) -> String {
+        let values: String = self.values.iter().map(|(name, value)| format!(", {name} {}", plain(value))).collect();
+        let labels = self.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
+        format!("{}, {labels}{values}, seed {}", title(self.algorithm), self.seed)
+    }
+}
+
+impl Difference {
+    fn is_of(&self, row: &Row) -> bool {
+        (self.labelled, self.algorithm, &self.values) == (row.labelled, row.algorithm, &row.values)
+    }
+}
+
+impl Finding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Finding::Ahead => "ahead",
+            Finding::Behind => "behind",
+            Finding::Undecided => "undecided",
+        }
+    }
+}
+
+fn labels(labelled: Option<u32>) -> String {
+    labelled.map_or_else(|| "all".to_owned(), |labels| labels.to_string())
+}
+
+fn spread(spread: Option<Spread>, scale: f64, digits: usize) -> String {
+    match spread {
+        None => NONE.to_owned(),
+        Some(Spread { mean, sd: None }) => format!("{:.digits$}", mean * scale),
+        Some(Spread { mean, sd: Some(sd) }) => format!("{:.digits$} ± {:.digits$}", mean * scale, sd * scale),
+    }
+}
+
+fn percent(share: Option<Spread>) -> String {
+    spread(share, 100.0, 1)
+}
+
+fn signed(gap: Option<Spread>) -> String {
+    let sign = gap.map_or("", |gap| if gap.mean > 0.0 { "+" } else { "" });
+    format!("{sign}{}", percent(gap))
+}
+
+/// Mean and deviation for a program to read; empty where there is none.
+fn numbers(spread: Option<Spread>) -> [String; 2] {
+    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    [text(spread.map(|spread| spread.mean)), text(spread.and_then(|spread| spread.sd))]
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A Markdown table with aligned columns, readable as plain text too.
+fn table(text: &mut String, head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    for (at, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
+        if at == 0 {
+            let rule = widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>().join(" | ");
+            let _ = writeln!(text, "| {rule} |");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::tests::example;
+
+    #[test]
+    fn the_markdown_has_every_line_and_names_what_is_missing() {
+        let text = example().markdown("Sweep on faces");
+        for part in [
+            "# Sweep on faces\n",
+            "| 40     | supervised | 3      | 82.0 ± 2.0   | 79.0 ± 1.0 |",
+            "| 40     | MixMatch   | 2 of 3 | 91.0 ± 1.4   |",
+            "| 100    | MixMatch   | 1      | 95.0         | 94.0       |",
+            "+10.5 ± 0.7",
+            "2 of 2",
+            "nothing is decided",
+            "- MixMatch, 40 labels, seed 2 failed: collapsed: one class alone (",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_csv_has_a_cell_for_each_column() {
+        let text = example().csv().unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let column = |name: &str, reader: &mut csv::Reader<&[u8]>| {
+            reader.headers().unwrap().iter().position(|head| head == name).unwrap_or_else(|| panic!("{name}"))
+        };
+        let (sd, n) = (column("test_accuracy_sd", &mut reader), column("n", &mut reader));
+        let finding = column("finding", &mut reader);
+        let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 3);
+        assert!((records[0][sd].parse::<f64>().unwrap() - 0.01).abs() < 1e-9, "{text}");
+        assert_eq!((&records[2][sd], &records[1][n], &records[1][finding]), ("", "2", "undecided"));
+    }
+}

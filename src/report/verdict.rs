@@ -1,0 +1,249 @@
+//! Whether the unlabelled images helped: differences over the same seeds, and one sentence that holds whoever won.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::comparison::{ComparedRun, Row, RunFigures, Spread};
+use crate::statistics::half_width;
+use crate::train::config::AlgorithmName;
+
+/// Pairs below which nothing is called decided: with two, equal rounding alone makes a deviation of nothing.
+const FEWEST: usize = 3;
+
+/// What a difference says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// Ahead of the baseline: the 95 % interval of the mean difference (Student's t) lies above 0.
+    Ahead,
+    /// Behind it: the interval lies below 0.
+    Behind,
+    /// The interval holds 0, or there are fewer than three pairs.
+    Undecided,
+}
+
+/// An algorithm against the supervised runs on the same labels, over the seeds that both have.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Difference {
+    /// Labels that both train with; null takes all.
+    pub labelled: Option<u32>,
+    /// The algorithm that is measured.
+    pub algorithm: AlgorithmName,
+    /// Its values of the sweep's `grid`.
+    pub values: BTreeMap<String, Value>,
+    /// Seeds with both runs.
+    pub pairs: usize,
+    /// Those seeds.
+    pub seeds: Vec<u64>,
+    /// Its validation accuracy less the baseline's.
+    pub validation_accuracy: Option<Spread>,
+    /// Its test accuracy less the baseline's.
+    pub test_accuracy: Option<Spread>,
+    /// Pairs that it wins, by test accuracy (validation where the data set has no test split).
+    pub wins: usize,
+    /// Pairs that it loses.
+    pub losses: usize,
+    /// 95 % interval of that mean difference (Student's t); absent for one pair.
+    pub interval: Option<[f64; 2]>,
+    /// What follows from the interval.
+    pub finding: Finding,
+    /// Whether validation chose these values among the grid's: the verdict speaks of these.
+    pub chosen: bool,
+}
+
+/// The difference of every line of the table that has a baseline.
+pub(super) fn differences(rows: &[Row], runs: &[ComparedRun]) -> Vec<Difference> {
+    let measured = rows.iter().filter(|row| row.algorithm != AlgorithmName::Supervised);
+    measured.filter_map(|row| difference(row, runs)).collect()
+}
+
+fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
+    let done: Vec<&ComparedRun> = runs.iter().filter(|run| run.succeeded()).collect();
+    let mine =
+        |run: &ComparedRun| (run.labelled, run.algorithm, &run.values) == (row.labelled, row.algorithm, &row.values);
+    let mut pairs: Vec<(&ComparedRun, &ComparedRun)> = Vec::new();
+    for &run in done.iter().filter(|run| mine(run)) {
+        let baseline = run.config.baseline();
+        pairs.extend(done.iter().find(|other| other.config.trains_as(&baseline)).map(|&other| (run, other)));
+    }
+    pairs.sort_by_key(|(run, _)| run.seed);
+    let gaps = |figure: fn(&RunFigures) -> Option<f64>| -> Vec<f64> {
+        pairs.iter().filter_map(|(a, b)| Some(figure(&a.figures)? - figure(&b.figures)?)).collect()
+    };
+    let (validation, test) = (gaps(|figures| figures.validation_accuracy), gaps(|figures| figures.test_accuracy));
+    let (validation_accuracy, test_accuracy) =
+        (Spread::of(validation.iter().copied()), Spread::of(test.iter().copied()));
+    let (counted, spread) = if test.is_empty() { (validation, validation_accuracy?) } else { (test, test_accuracy?) };
+    let half = spread.sd.and_then(|sd| half_width(sd, counted.len()));
+    let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
+    let finding = match interval {
+        Some([low, _]) if counted.len() >= FEWEST && low > 0.0 => Finding::Ahead,
+        Some([_, high]) if counted.len() >= FEWEST && high < 0.0 => Finding::Behind,
+        _ => Finding::Undecided,
+    };
+    Some(Difference {
+        labelled: row.labelled,
+        algorithm: row.algorithm,
+        values: row.values.clone(),
+        pairs: counted.len(),
+        seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
+        validation_accuracy,
+        test_accuracy,
+        wins: counted.iter().filter(|gap| **gap > 0.0).count(),
+        losses: counted.iter().filter(|gap| **gap < 0.0).count(),
+        interval,
+        finding,
+        chosen: row.chosen,
+    })
+}
+
+/// A sentence for each number of labels.
+pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> String {
+    let told: Vec<String> = differences.iter().filter(|difference| difference.chosen).map(sentence).collect();
+    if !told.is_empty() {
+        return told.join(" ");
+    }
+    if runs.iter().any(|run| run.algorithm == AlgorithmName::Supervised)
+        && runs.iter().any(|run| run.algorithm != AlgorithmName::Supervised)
+    {
+        "No run and its supervised baseline have both succeeded yet.".to_owned()
+    } else {
+        "Without a supervised run on the same labels there is nothing to compare with; \"baseline\": true trains it."
+            .to_owned()
+    }
+}
+
+fn sentence(difference: &Difference) -> String {
+    let Difference { pairs, wins, .. } = difference;
+    let name = title(difference.algorithm);
+    let (spread, what) = match (difference.test_accuracy, difference.validation_accuracy) {
+        (Some(spread), _) => (spread, "test accuracy"),
+        (None, Some(spread)) => (spread, "validation accuracy"),
+        (None, None) => return String::new(),
+    };
+    let points = format!("{:.1}", spread.mean.abs() * 100.0);
+    let size = match spread.sd {
+        Some(sd) => format!("{points} ± {:.1} points of {what}", sd * 100.0),
+        None => format!("{points} points of {what}"),
+    };
+    let order = match spread.mean {
+        mean if mean > 0.0 => format!("is {size} ahead of"),
+        mean if mean < 0.0 => format!("is {size} behind"),
+        _ => "is level with".to_owned(),
+    };
+    let place = place(difference);
+    match (difference.finding, pairs) {
+        (Finding::Ahead, _) => format!(
+            "With {place} {name} beats its supervised baseline by {size} over {pairs} seeds (ahead in {wins}): the \
+             unlabelled images helped."
+        ),
+        (Finding::Behind, _) => format!(
+            "With {place} {name} does not pay here: it {order} its supervised baseline over {pairs} seeds (ahead in \
+             {wins}); a longer run or a smaller lambda_u is the first thing to try."
+        ),
+        (Finding::Undecided, 1) => {
+            format!("With {place} {name} {order} its supervised baseline with one seed, which decides nothing.")
+        }
+        (Finding::Undecided, _) => format!(
+            "With {place} nothing is decided: {name} {order} its supervised baseline over {pairs} seeds (ahead in \
+             {wins}), and chance alone may do that."
+        ),
+    }
+}
+
+/// `40 labels`, `all labels`, `40 labels and lambda_u 3`.
+fn place(difference: &Difference) -> String {
+    let labels = difference.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
+    let values = difference.values.iter().map(|(name, value)| format!(" and {name} {}", plain(value)));
+    format!("{labels}{}", values.collect::<String>())
+}
+
+/// A value as people write it: a string without its quotes.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The algorithm's own name.
+pub(super) fn title(algorithm: AlgorithmName) -> &'static str {
+    match algorithm {
+        AlgorithmName::Mixmatch => "MixMatch",
+        AlgorithmName::Supervised => "supervised",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::Comparison;
+    use super::super::comparison::tests::{example, run, unfinished};
+    use super::*;
+    use AlgorithmName::{Mixmatch, Supervised};
+
+    /// MixMatch less supervised on test, a seed each.
+    fn compared(gaps: &[f64]) -> Comparison {
+        let pair = |(seed, gap): (usize, &f64)| {
+            [run(40, seed as u64, Supervised, 0.8, 0.8), run(40, seed as u64, Mixmatch, 0.8, 0.8 + gap)]
+        };
+        Comparison::new(gaps.iter().enumerate().flat_map(pair).collect(), Vec::new())
+    }
+
+    #[test]
+    fn differences_are_over_the_seeds_that_both_have() {
+        let comparison = example();
+        assert_eq!(comparison.differences.len(), 1, "nothing to hold 100 labels against");
+        let difference = &comparison.differences[0];
+        assert_eq!(
+            (difference.labelled, difference.pairs, difference.seeds.as_slice()),
+            (Some(40), 2, [0, 1].as_slice())
+        );
+        // .88 − .78 and .91 − .80: .105 ± .00707.
+        let Spread { mean, sd } = difference.test_accuracy.unwrap();
+        assert!((mean - 0.105).abs() < 1e-9 && (sd.unwrap() - 0.007_071_067_8).abs() < 1e-9, "{difference:?}");
+        assert!((difference.validation_accuracy.unwrap().mean - 0.1).abs() < 1e-9);
+        assert_eq!((difference.wins, difference.losses, difference.finding), (2, 0, Finding::Undecided));
+    }
+
+    #[test]
+    fn the_sentence_is_right_whoever_won() {
+        let told = |gaps: &[f64]| compared(gaps).verdict;
+        let ahead = told(&[0.028, 0.036, 0.044]);
+        assert!(
+            ahead.contains(
+                "MixMatch beats its supervised baseline by 3.6 ± 0.8 points of test accuracy over 3 seeds (ahead in 3)"
+            ),
+            "{ahead}"
+        );
+        let behind = told(&[-0.05, -0.04, -0.06]);
+        assert!(
+            behind.contains("does not pay here: it is 5.0 ± 1.0 points") && behind.contains("(ahead in 0)"),
+            "{behind}"
+        );
+        let open = told(&[0.05, -0.02, 0.03]);
+        assert!(
+            open.contains("nothing is decided: MixMatch is 2.0 ± 3.6 points") && open.contains("(ahead in 2)"),
+            "{open}"
+        );
+        assert!(told(&[0.2]).contains("20.0 points of test accuracy ahead of its supervised baseline with one seed"));
+        assert!(told(&[0.1, 0.1]).contains("nothing is decided"), "two equal gaps are no proof");
+        assert!(told(&[0.0]).contains("level"));
+    }
+
+    #[test]
+    fn without_a_pair_the_sentence_says_what_is_missing() {
+        let alone = Comparison::new(vec![run(40, 0, Mixmatch, 0.9, 0.9)], Vec::new());
+        assert!(alone.verdict.contains("\"baseline\": true") && alone.differences.is_empty(), "{}", alone.verdict);
+        let waiting = vec![run(40, 0, Mixmatch, 0.9, 0.9), unfinished(40, 0, Supervised, "running")];
+        assert!(Comparison::new(waiting, Vec::new()).verdict.contains("yet"));
+    }
+
+    #[test]
+    fn a_data_set_without_a_test_split_is_judged_on_validation() {
+        let mut runs = vec![run(40, 0, Supervised, 0.7, 0.0), run(40, 0, Mixmatch, 0.8, 0.0)];
+        runs.iter_mut().for_each(|run| run.figures.test_accuracy = None);
+        let comparison = Comparison::new(runs, Vec::new());
+        assert!(comparison.verdict.contains("10.0 points of validation accuracy ahead"), "{}", comparison.verdict);
+        assert_eq!(comparison.differences[0].wins, 1);
+    }
+}

@@ -1,0 +1,137 @@
+//! Jobs that belong together: a sweep with all of its jobs, a job with its baseline.
+
+use serde_json::{Map, Value};
+use sqlx::{FromRow, Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::row::{Raw, parse_state, select_job};
+use super::{JobRow, JobState, parse_id};
+use crate::store::{Result, Store, StoreError, from_json, time};
+
+/// A sweep with its jobs.
+#[derive(Clone, Debug)]
+pub struct SweepRow {
+    /// UUID v7.
+    pub id: Uuid,
+    /// What its jobs learn from.
+    pub dataset_id: Uuid,
+    /// That data set's name when the sweep was queued.
+    pub dataset_name: String,
+    /// The request, less its data set.
+    pub request: Map<String, Value>,
+    /// When it was queued.
+    pub created_at: jiff::Timestamp,
+    /// Its jobs in their order; one at least.
+    pub jobs: Vec<JobRow>,
+}
+
+impl SweepRow {
+    /// The hyper-parameters that take several values besides labels, seed and algorithm.
+    pub fn axes(&self) -> Vec<String> {
+        let grid = self.request.get("grid").and_then(Value::as_object);
+        grid.map(|grid| grid.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// What an id under `/jobs` may stand for.
+#[derive(Clone, Debug)]
+pub enum JobEntry {
+    /// One job.
+    Job(Box<JobRow>),
+    /// Many.
+    Sweep(SweepRow),
+}
+
+#[derive(FromRow)]
+struct RawSweep {
+    dataset_id: String,
+    dataset_name: String,
+    request: String,
+    created_at: i64,
+}
+
+impl Store {
+    /// A job, or a sweep with all of its jobs.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn job_or_sweep(&self, id: Uuid) -> Result<JobEntry> {
+        match self.job(id).await {
+            Err(StoreError::IsSweep { .. }) => self.sweep(id).await.map(JobEntry::Sweep),
+            job => job.map(Box::new).map(JobEntry::Job),
+        }
+    }
+
+    /// A sweep with all of its jobs.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn sweep(&self, id: Uuid) -> Result<SweepRow> {
+        let raw: RawSweep =
+            sqlx::query_as("SELECT dataset_id, dataset_name, request, created_at FROM sweeps WHERE id = ?")
+                .bind(id.to_string())
+                .fetch_optional(&self.reader)
+                .await?
+                .ok_or_else(|| StoreError::not_found("sweep", id))?;
+        let jobs: Vec<Raw> = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
+            .bind(id.to_string())
+            .fetch_all(&self.reader)
+            .await?;
+        Ok(SweepRow {
+            id,
+            dataset_id: parse_id(&raw.dataset_id)?,
+            dataset_name: raw.dataset_name,
+            request: from_json("request", &raw.request)?,
+            created_at: time(raw.created_at)?,
+            jobs: jobs.into_iter().map(Raw::parse).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The baseline that was queued with a job that belongs to no sweep.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn baseline_of(&self, id: Uuid) -> Result<Option<JobRow>> {
+        let row: Option<Raw> = sqlx::query_as(select_job!("WHERE j.baseline_of = ?"))
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(Raw::parse).transpose()
+    }
+
+    /// Why there is no job with this id.
+    pub(super) async fn no_job(&self, id: Uuid) -> Result<StoreError> {
+        let sweep: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sweeps WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(if sweep.is_some() { StoreError::IsSweep { id } } else { StoreError::not_found("job", id) })
+    }
+}
+
+/// A job that a wish reaches.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: Uuid,
+    pub(super) state: JobState,
+    pub(super) attempt: u32,
+}
+
+/// The jobs that are meant by an id: a sweep's, or a job and the baseline that was queued with it. A sweep's
+/// job is meant alone, as its baseline may be that of others too.
+pub(super) async fn members(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<Vec<Member>> {
+    let found: Vec<(String, String, u32)> = sqlx::query_as(
+        "SELECT id, state, attempt FROM jobs
+         WHERE id = ?1 OR sweep_id = ?1 OR (baseline_of = ?1 AND sweep_id IS NULL) ORDER BY id",
+    )
+    .bind(id.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
+    if found.is_empty() {
+        return Err(StoreError::not_found("job", id));
+    }
+    let member = |(id, state, attempt): (String, String, u32)| {
+        Ok(Member { id: parse_id(&id)?, state: parse_state(&state)?, attempt })
+    };
+    found.into_iter().map(member).collect()
+}

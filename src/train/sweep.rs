@@ -1,0 +1,350 @@
+//! From one request to the runs it asks for: lists of values span a grid, and `baseline` puts the supervised
+//! run on the same labels before each run that uses unlabelled images.
+
+use serde_json::{Map, Value};
+
+use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve};
+
+/// The most runs that one request may ask for.
+pub const MOST_RUNS: usize = 200;
+
+/// Fields of a request that are no hyper-parameters.
+pub const REQUEST_FIELDS: [&str; 2] = ["baseline", "grid"];
+
+/// Fields that take a list in place of a value, the slowest to change first: after one seed is done, the
+/// table has a figure in every line.
+const LISTS: [&str; 3] = ["seed", "labelled", "algorithm"];
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// In the order in which they are to run.
+    pub runs: Vec<PlannedRun>,
+    /// Whether the request spans a grid; else there is one run, and its baseline where that is asked for.
+    pub sweep: bool,
+}
+
+/// One run of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedRun {
+    /// The run, fully resolved.
+    pub config: TrainConfig,
+    /// The place in the plan of the run that this one is the baseline of.
+    pub baseline_of: Option<usize>,
+}
+
+/// A field with the values it is to take.
+struct Axis {
+    field: String,
+    /// Where the list stands in the request.
+    pointer: String,
+    values: Vec<Value>,
+}
+
+/// Resolves every run that `request` asks for.
+///
+/// A baseline comes directly before its run: it takes a fraction of the time, and so a run that is over has
+/// its comparison. Runs that would train alike (a supervised run does not read λ_U) are planned once.
+///
+/// # Errors
+/// Every problem of every run, with pointers into the lists (`/labelled/2`, `/grid/lambda_u/0`).
+pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec<FieldProblem>> {
+    let (mut rest, mut problems) = (request.clone(), Vec::new());
+    let baseline = match rest.remove("baseline") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(wanted)) => wanted,
+        Some(other) => {
+            problems.push(FieldProblem::new(
+                "baseline",
+                "invalid_value",
+                format!("{other} is no baseline: true or false"),
+            ));
+            false
+        }
+    };
+    let (axes, sweep) = take_axes(&mut rest, &mut problems);
+    let wanted = axes.iter().fold(1usize, |product, axis| product.saturating_mul(axis.values.len()));
+    if wanted > MOST_RUNS {
+        problems.push(too_many(wanted, &axes));
+    }
+    let mut configs: Vec<TrainConfig> = Vec::new();
+    // Too many are refused anyway: one of them then shows what else is wrong.
+    let tried = if wanted > MOST_RUNS { 1 } else { wanted };
+    for number in 0..tried {
+        match resolve_one(&rest, &axes, number, facts) {
+            Ok(config) if configs.iter().any(|earlier| earlier.trains_as(&config)) => {}
+            Ok(config) => configs.push(config),
+            Err(found) => found.into_iter().for_each(|problem| {
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }),
+        }
+    }
+    let supervised = |config: &TrainConfig| config.algorithm == AlgorithmName::Supervised;
+    if baseline && problems.is_empty() && configs.iter().all(supervised) {
+        let detail = "a supervised run has no baseline: it is one; leave baseline out, or take algorithm mixmatch";
+        problems.push(FieldProblem::new("baseline", "invalid_value", detail));
+    }
+    let runs = if baseline { with_baselines(configs) } else { configs.into_iter().map(PlannedRun::alone).collect() };
+    if runs.len() > MOST_RUNS && wanted <= MOST_RUNS {
+        problems.push(too_many(runs.len(), &axes));
+    }
+    if problems.is_empty() { Ok(Plan { runs, sweep }) } else { Err(problems) }
+}
+
+impl PlannedRun {
+    fn alone(config: TrainConfig) -> Self {
+        Self { config, baseline_of: None }
+    }
+}
+
+/// Puts each run's baseline before it, once for all runs that share it; a supervised run that was asked for
+/// by name is a baseline already.
+fn with_baselines(configs: Vec<TrainConfig>) -> Vec<PlannedRun> {
+    let mut runs: Vec<PlannedRun> = Vec::new();
+    for config in &configs {
+        let baseline = config.baseline();
+        let there = configs.iter().chain(runs.iter().map(|run| &run.config)).any(|other| other.trains_as(&baseline));
+        if !there {
+            let baseline_of = Some(runs.len() + 1);
+            runs.push(PlannedRun { config: baseline, baseline_of });
+        }
+        runs.push(PlannedRun::alone(config.clone()));
+    }
+    runs
+}
+
+/// Takes the lists out of the request, and says whether there were any.
+fn take_axes(request: &mut Map<String, Value>, problems: &mut Vec<FieldProblem>) -> (Vec<Axis>, bool) {
+    let mut sweep = false;
+    let mut found = Vec::new();
+    for field in LISTS {
+        if let Some(Value::Array(_)) = request.get(field) {
+            sweep = true;
+            found.push((field.to_owned(), format!("/{field}"), request.remove(field)));
+        }
+    }
+    match request.remove("grid") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(grid)) => {
+            sweep = true;
+            for (field, values) in grid {
+                let pointer = format!("/grid{}", FieldProblem::new(&field, "", "").pointer);
+                let refused = if LISTS.contains(&field.as_str()) {
+                    Some(("misplaced", format!("a list of {field} stands beside grid, not in it")))
+                } else if request.contains_key(&field) {
+                    Some(("given_twice", format!("{field} stands beside grid too; give it in one place")))
+                } else {
+                    None
+                };
+                match refused {
+                    Some((code, detail)) => problems.push(FieldProblem { pointer, code: code.into(), detail }),
+                    None => found.push((field, pointer, Some(values))),
+                }
+            }
+        }
+        Some(other) => {
+            let detail = format!("{other} is no grid: an object of lists, such as {{\"lambda_u\": [3, 10]}}");
+            problems.push(FieldProblem::new("grid", "invalid_value", detail));
+        }
+    }
+    let mut axes = Vec::new();
+    for (field, pointer, values) in found {
+        match checked(&field, &pointer, values) {
+            Ok(values) => axes.push(Axis { field, pointer, values }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // The algorithm changes fastest: runs that are compared are neighbours.
+    axes.sort_by_key(|axis| axis.field == "algorithm");
+    (axes, sweep)
+}
+
+fn checked(field: &str, pointer: &str, values: Option<Value>) -> Result<Vec<Value>, FieldProblem> {
+    let problem = |pointer: String, code: &str, detail: String| FieldProblem { pointer, code: code.into(), detail };
+    let values = match values {
+        Some(Value::Array(values)) if !values.is_empty() => values,
+        Some(Value::Array(_)) => {
+            return Err(problem(
+                pointer.into(),
+                "out_of_range",
+                format!("the list of {field} is empty; name one value at least"),
+            ));
+        }
+        other => {
+            let other = other.unwrap_or_default();
+            return Err(problem(pointer.into(), "invalid_value", format!("{other} is no list of values for {field}")));
+        }
+    };
+    for (at, value) in values.iter().enumerate() {
+        if let Some(before) = values[..at].iter().position(|earlier| earlier == value) {
+            let detail = format!("{field} {value} stands at {pointer}/{before} already");
+            return Err(problem(format!("{pointer}/{at}"), "repeated", detail));
+        }
+    }
+    Ok(values)
+}
+
+/// Run `number` of the grid; its problems point at the values in the lists.
+fn resolve_one(
+    rest: &Map<String, Value>,
+    axes: &[Axis],
+    mut number: usize,
+    facts: &DataFacts,
+) -> Result<TrainConfig, Vec<FieldProblem>> {
+    let (mut request, mut places) = (rest.clone(), Vec::new());
+    for axis in axes.iter().rev() {
+        let at = number % axis.values.len();
+        number /= axis.values.len();
+        places.push((FieldProblem::new(&axis.field, "", "").pointer, format!("{}/{at}", axis.pointer)));
+        request.insert(axis.field.clone(), axis.values[at].clone());
+    }
+    resolve(&request, facts).map_err(|mut problems| {
+        for problem in &mut problems {
+            if let Some((_, place)) = places.iter().find(|(field, _)| *field == problem.pointer) {
+                problem.pointer.clone_from(place);
+            }
+        }
+        problems
+    })
+}
+
+fn too_many(wanted: usize, axes: &[Axis]) -> FieldProblem {
+    let longest = axes.iter().max_by_key(|axis| axis.values.len());
+    let sizes = axes.iter().map(|axis| format!("{} {}", axis.values.len(), axis.field)).collect::<Vec<_>>().join(" × ");
+    FieldProblem {
+        pointer: longest.map_or_else(String::new, |axis| axis.pointer.clone()),
+        code: "too_many_jobs".into(),
+        detail: format!("this asks for {wanted} jobs ({sizes}); one request may ask for {MOST_RUNS}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts() -> DataFacts {
+        DataFacts {
+            classes: vec!["mask".into(), "no_mask".into()],
+            labelled: vec![300, 200],
+            train: 500,
+            ..DataFacts::default()
+        }
+    }
+
+    fn planned(request: Value) -> Result<Plan, Vec<FieldProblem>> {
+        let Value::Object(map) = request else { panic!("an object is needed") };
+        plan(&map, &facts())
+    }
+
+    fn pointers(request: Value) -> Vec<String> {
+        let mut pointers: Vec<_> = planned(request).unwrap_err().into_iter().map(|problem| problem.pointer).collect();
+        pointers.sort_unstable();
+        pointers
+    }
+
+    /// `seed labels algorithm`, and `→ n` for a baseline of run n.
+    fn told(plan: &Plan) -> Vec<String> {
+        let tell = |run: &PlannedRun| {
+            let TrainConfig { seed, labelled, algorithm, .. } = &run.config;
+            let baseline = run.baseline_of.map_or(String::new(), |of| format!(" → {of}"));
+            format!("{seed} {} {}{baseline}", labelled.unwrap_or(0), algorithm.as_str())
+        };
+        plan.runs.iter().map(tell).collect()
+    }
+
+    #[test]
+    fn a_plain_request_is_one_run_as_resolve_has_it() {
+        let request = json!({"labelled": 40, "seed": 1});
+        let plan = planned(request.clone()).unwrap();
+        assert!(!plan.sweep);
+        let config = resolve(request.as_object().unwrap(), &facts()).unwrap();
+        assert_eq!(plan.runs, [PlannedRun { config, baseline_of: None }]);
+    }
+
+    #[test]
+    fn a_baseline_runs_before_its_job_on_the_same_labels() {
+        let plan = planned(json!({"labelled": 40, "seed": 1, "baseline": true})).unwrap();
+        assert_eq!((told(&plan), plan.sweep), (vec!["1 40 supervised → 1".into(), "1 40 mixmatch".into()], false));
+        assert_eq!(plan.runs[0].config, plan.runs[1].config.baseline());
+        assert_eq!(planned(json!({"baseline": false})).unwrap().runs.len(), 1);
+    }
+
+    #[test]
+    fn lists_span_a_grid_seed_by_seed() {
+        let plan = planned(json!({"labelled": [20, 40], "seed": [0, 1], "baseline": true})).unwrap();
+        let expected = [
+            "0 20 supervised → 1",
+            "0 20 mixmatch",
+            "0 40 supervised → 3",
+            "0 40 mixmatch",
+            "1 20 supervised → 5",
+            "1 20 mixmatch",
+            "1 40 supervised → 7",
+            "1 40 mixmatch",
+        ];
+        assert_eq!((told(&plan), plan.sweep), (expected.map(String::from).to_vec(), true));
+        assert!(planned(json!({"labelled": [40]})).unwrap().sweep, "a list of one is a list");
+    }
+
+    #[test]
+    fn runs_that_train_alike_are_planned_once() {
+        let grid = json!({"labelled": 40, "grid": {"lambda_u": [3, 10], "k": [1, 2]}, "baseline": true});
+        let plan = planned(grid).unwrap();
+        assert_eq!(plan.runs.len(), 5, "one baseline for four: {:?}", told(&plan));
+        assert_eq!(plan.runs[0].baseline_of, Some(1));
+        // What a supervised run does read gives each value a baseline of its own.
+        assert_eq!(
+            planned(json!({"grid": {"learning_rate": [0.001, 0.002]}, "baseline": true})).unwrap().runs.len(),
+            4
+        );
+        // Asked for by name, it is no baseline besides.
+        let named =
+            planned(json!({"labelled": 40, "algorithm": ["mixmatch", "supervised"], "baseline": true})).unwrap();
+        assert_eq!(told(&named), ["0 40 mixmatch", "0 40 supervised"]);
+        let named = json!({"algorithm": ["mixmatch", "supervised"], "grid": {"lambda_u": [3, 10]}});
+        assert_eq!(planned(named).unwrap().runs.len(), 3);
+    }
+
+    #[test]
+    fn every_problem_of_every_run_points_at_its_value() {
+        let request = json!({
+            "labelled": [20, 1, 10_000], "seed": [0, 1], "algorithm": ["mixmatch", "magic"], "batch": 0,
+            "grid": {"lambda_u": [3, -1], "lamda": [1]}
+        });
+        let expected = ["/algorithm/1", "/batch", "/grid/lamda/0", "/grid/lambda_u/1", "/labelled/1", "/labelled/2"];
+        assert_eq!(pointers(request), expected);
+    }
+
+    #[test]
+    fn lists_that_are_none_are_named() {
+        assert_eq!(pointers(json!({"labelled": [], "k": 0})), ["/k", "/labelled"]);
+        assert_eq!(pointers(json!({"seed": [1, 2, 1]})), ["/seed/2"]);
+        assert_eq!(pointers(json!({"k": [1, 2]})), ["/k"], "lists of others stand in grid");
+        assert_eq!(pointers(json!({"grid": {"k": 2}})), ["/grid/k"]);
+        assert_eq!(pointers(json!({"grid": [1]})), ["/grid"]);
+        assert_eq!(pointers(json!({"grid": {"k": [1, 2], "seed": [1]}, "k": 1})), ["/grid/k", "/grid/seed"]);
+        assert_eq!(pointers(json!({"baseline": "yes"})), ["/baseline"]);
+        assert_eq!(pointers(json!({"baseline": true, "algorithm": "supervised"})), ["/baseline"]);
+    }
+
+    #[test]
+    fn too_many_are_refused_with_their_number() {
+        let seeds: Vec<u32> = (0..101).collect();
+        assert_eq!(planned(json!({"seed": seeds, "baseline": false})).unwrap().runs.len(), 101);
+        let problems = planned(json!({"seed": seeds, "baseline": true})).unwrap_err();
+        assert!(problems[0].pointer == "/seed" && problems[0].detail.contains("202 jobs"), "{problems:?}");
+        let many: Vec<u32> = (0..5000).collect();
+        let problems = planned(json!({"seed": many, "labelled": [20, 40], "k": 0})).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.detail.contains("10000 jobs")), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.pointer == "/k"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_wrong_name_may_have_meant_a_field_of_the_request() {
+        let problems = planned(json!({"baselin": true})).unwrap_err();
+        assert!(problems[0].detail.contains("did you mean baseline"), "{problems:?}");
+    }
+}

@@ -1,0 +1,139 @@
+// A sweep: how far it is, the table labels × algorithm, the curve, and every job in it.
+
+import { get, post, remove, download } from './api.js';
+import { h, put, changing } from './dom.js';
+import { go, every } from './router.js';
+import { action } from './problem.js';
+import { lineChart } from './chart.js';
+import { facts, table } from './table.js';
+import { badge, finished } from './job-parts.js';
+import { ALGORITHMS, count, duration, percent, plural, score, shortId, when } from './format.js';
+
+const share = (value, axis) => percent(value, axis ? 0 : 1);
+const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };
+
+export async function sweep(first, { path, signal, title }) {
+  let [now, report] = [first, await get(`${path}/report`, signal)];
+  title(`Sweep on ${now.dataset.name}`);
+  const trouble = h('div');
+  const places = { head: h('div'), verdict: h('div'), rows: h('div'), gaps: h('div'), jobs: h('div') };
+  const parts = Object.fromEntries(Object.entries(places).map(([name, place]) => [name, changing(place)]));
+  const bar = h('progress', { max: 1, 'aria-label': 'Progress of the sweep' });
+  const text = h('p', { class: 'progress-text' });
+  const charts = Object.entries(CHARTS).map(([figure, name]) => ({ figure, chart: lineChart({ title: name, format: share, unit: 'labels', log: true, bounds: [0, 1] }) }));
+
+  function draw() {
+    parts.head([now.state, now.counts], () => head(now, { path, trouble, reload }));
+    bar.value = now.steps ? now.step / now.steps : 0;
+    put(text, `${percent(now.steps ? now.step / now.steps : 0, 0)} of all steps`);
+    bar.hidden = finished(now);
+    text.hidden = finished(now);
+    parts.verdict(report.verdict, () => h('p', { class: 'lead' }, report.verdict));
+    parts.rows(report.rows, () => rows(report));
+    parts.gaps(report.differences, () => report.differences.length > 0 && differences(report));
+    parts.jobs(now.jobs, () => jobs(now, report.axes));
+    for (const { figure, chart } of charts) {
+      const lines = curves(report.rows, figure);
+      chart.node.hidden = !lines.some((line) => line.points.length > 1);
+      chart.update(lines, { xMax: 1 });
+    }
+  }
+
+  async function reload() {
+    [now, report] = await Promise.all([get(path, signal), get(`${path}/report`, signal)]);
+    draw();
+  }
+
+  draw();
+  every(3000, signal, () => !finished(now) && reload());
+  const save = (label, ending, accept) => action(label, () => download(`${path}/report`, `sweep-${shortId(now.id)}.${ending}`, { accept }), { place: trouble, kind: 'small' });
+  return h('div', null,
+    h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs')),
+    places.head, trouble, h('div', { class: 'progress' }, bar, text), places.verdict,
+    h('div', { class: 'charts' }, charts.map(({ chart }) => chart.node)),
+    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Labels by algorithm'),
+      h('div', { class: 'actions' }, save('As Markdown', 'md', 'text/markdown'), save('As CSV', 'csv', 'text/csv'))), places.rows),
+    places.gaps, places.jobs,
+    h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value)]))));
+}
+
+function head(now, { path, trouble, reload }) {
+  const act = (label, work, more) => action(label, work, { place: trouble, ...more });
+  const again = now.counts.failed + now.counts.canceled > 0;
+  const parts = Object.entries(now.counts).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
+  return [
+    h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge(now)),
+      h('div', { class: 'actions' },
+        !finished(now) && act('Cancel all', async () => { await post(`${path}/cancel`); await reload(); }, { kind: 'danger' }),
+        again && act('Retry what failed', async () => { await post(`${path}/retry`); await reload(); }, { kind: 'primary' }),
+        finished(now) && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?' }))),
+    h('p', { class: 'muted' }, [plural(now.jobs.length, 'job'), ...parts, `queued ${when(now.created_at)}`].join(' · ')),
+  ];
+}
+
+const labels = (row) => (row.labelled == null ? 'all' : count(row.labelled));
+const name = (row) => ALGORITHMS[row.algorithm] ?? row.algorithm;
+const plain = (value) => (typeof value === 'string' ? value : JSON.stringify(value));
+
+function spread(value, format) {
+  if (!value) return '–';
+  return value.sd == null ? format(value.mean) : `${format(value.mean)} ± ${format(value.sd)}`;
+}
+
+/// One column for each hyper-parameter of the grid.
+const axisColumns = (axes) => axes.map((axis) => ({ head: axis, number: true, cell: (row) => (axis in row.values ? plain(row.values[axis]) : '–') }));
+
+function rows(report) {
+  return table([
+    { head: 'Labels', number: true, cell: labels },
+    { head: 'Algorithm', cell: (row) => h('span', { class: 'nowrap' }, name(row), report.axes.length > 0 && row.chosen && h('span', { class: 'muted' }, ' chosen on validation')) },
+    ...axisColumns(report.axes),
+    { head: 'Seeds', number: true, cell: (row) => (row.n === row.jobs ? String(row.n) : `${row.n} of ${row.jobs}`) },
+    { head: 'Validation accuracy', number: true, cell: (row) => spread(row.validation_accuracy, share) },
+    { head: 'Test accuracy', number: true, cell: (row) => spread(row.test_accuracy, share) },
+    { head: 'Test F1 macro', number: true, cell: (row) => spread(row.test_f1_macro, score) },
+    { head: 'Best epoch', number: true, cell: (row) => spread(row.best_epoch, (value) => value.toFixed(0)) },
+    { head: 'Took', number: true, cell: (row) => duration(row.seconds?.mean) },
+  ], report.rows, { caption: 'Mean and standard deviation over seeds' });
+}
+
+function differences(report) {
+  const points = (value) => spread(value, (part) => (part * 100).toFixed(1));
+  return h('section', null, h('h2', null, 'Against the supervised baseline'),
+    h('p', { class: 'muted' }, 'The same labels and seeds, in points of accuracy.'),
+    table([
+      { head: 'Labels', number: true, cell: labels },
+      { head: 'Algorithm', cell: name },
+      ...axisColumns(report.axes),
+      { head: 'Validation', number: true, cell: (row) => points(row.validation_accuracy) },
+      { head: 'Test', number: true, cell: (row) => points(row.test_accuracy) },
+      { head: '95\u202f% interval', number: true, cell: (row) => row.interval?.map((end) => (end * 100).toFixed(1)).join(' to ') ?? '–' },
+      { head: 'Ahead in', number: true, cell: (row) => `${row.wins} of ${row.pairs}` },
+      { head: 'Finding', cell: (row) => row.finding },
+    ], report.differences, { caption: 'Differences to the baseline' }));
+}
+
+function jobs(now, axes) {
+  return h('section', null, h('h2', null, 'Jobs'), table([
+    { head: 'Job', cell: (run) => h('a', { href: `#/jobs/${run.id}` }, name(run), run.baseline && ' baseline') },
+    { head: 'Labels', number: true, cell: labels },
+    ...axisColumns(axes),
+    { head: 'Seed', number: true, cell: (run) => String(run.seed) },
+    { head: 'State', cell: (run) => h('span', null, badge(run), run.error && h('div', { class: 'hint' }, run.error)) },
+    { head: 'Validation accuracy', number: true, cell: (run) => share(run.validation_accuracy) },
+    { head: 'Test accuracy', number: true, cell: (run) => share(run.test_accuracy) },
+    { head: 'Took', number: true, cell: (run) => duration(run.seconds) },
+  ], now.jobs, { caption: 'Jobs of the sweep', rowClass: (run) => finished(run) && run.state !== 'succeeded' && 'dim' }));
+}
+
+/// A line for each algorithm over the numbers of labels; of a grid, what validation chose.
+function curves(rows, figure) {
+  const lines = new Map();
+  for (const row of rows) {
+    const value = row[figure];
+    if (row.labelled == null || !row.chosen || !value) continue;
+    if (!lines.has(row.algorithm)) lines.set(row.algorithm, { label: name(row), dash: row.algorithm === 'supervised', points: [] });
+    lines.get(row.algorithm).points.push([row.labelled, value.mean, value.sd ?? undefined]);
+  }
+  return [...lines.values()].sort((a, b) => a.label.localeCompare(b.label));
+}
