@@ -31,6 +31,8 @@ pub struct StepContext<'a> {
     pub teacher: &'a Weights,
     /// Augmentation of every image, labelled ones included.
     pub augment: &'a Augment,
+    /// Augmentation of the views that labels are guessed on, where it is another one (augmentation anchoring).
+    pub anchor: Option<&'a Augment>,
     /// Every random choice of the step comes from here.
     pub rng: &'a mut ChaCha8Rng,
     /// Share of the steps after the warm-up already done, 0 to 1.

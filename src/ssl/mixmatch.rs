@@ -50,7 +50,7 @@ impl Algorithm for MixMatch {
     }
 
     fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
-        let StepContext { augment, progress, .. } = context;
+        let StepContext { augment, anchor, progress, .. } = context;
         let unlabelled =
             batch.unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
         let (labelled, views) = (batch.labelled.size()[0], unlabelled.size()[0] * self.k as i64);
@@ -58,9 +58,15 @@ impl Algorithm for MixMatch {
         // X̂ and Û: every image anew, the labelled ones too.
         let x = augment.apply(&batch.labelled, &augment.draw(labelled as usize, context.rng))?;
         let repeated = unlabelled.f_repeat([self.k as i64, 1, 1, 1])?;
-        let u = augment.apply(&repeated, &augment.draw(views as usize, context.rng))?;
-
-        let q = self.guess(context.network, context.teacher, &u)?;
+        let images = unlabelled.size()[0] as usize;
+        let u = augment.apply(&repeated, &augment.draw_views(images, self.k, context.rng))?;
+        let q = match anchor {
+            Some(weak) => {
+                let seen = weak.apply(&repeated, &weak.draw_views(images, self.k, context.rng))?;
+                self.guess(context.network, context.teacher, &seen)?
+            }
+            None => self.guess(context.network, context.teacher, &u)?,
+        };
 
         let lambda_u = self.lambda_u * ramp::linear(progress, self.ramp);
         let pairing = self.mixup.draw((labelled + views) as usize, context.rng);

@@ -28,6 +28,8 @@ pub struct Learner {
     algorithm: Box<dyn Algorithm>,
     optimizer: Adam,
     augment: Augment,
+    /// What guesses are made on, where that is not what is trained on.
+    anchor: Option<Augment>,
     labelled: Sampler,
     unlabelled: Sampler,
     rng: ChaCha8Rng,
@@ -78,12 +80,8 @@ impl Learner {
             average,
             warmup: ssl::build(AlgorithmKind::Supervised, hyper.clone()),
             algorithm: ssl::build(kind, hyper),
-            augment: Augment {
-                flip: config.augment_flip,
-                pad: config.augment_pad,
-                brightness: config.augment_brightness,
-                contrast: config.augment_contrast,
-            },
+            augment: config.augment(),
+            anchor: config.anchor.then(|| config.augment().weak()),
             labelled: if config.class_balanced {
                 Sampler::balanced(&split.labelled, labels, prior.len())
             } else {
@@ -134,6 +132,7 @@ impl Learner {
             weights: &self.weights,
             teacher: if config.guess_from == GuessFrom::Ema { &self.average } else { &self.weights },
             augment: &self.augment,
+            anchor: self.anchor.as_ref(),
             rng: &mut self.rng,
             progress: progress(config, self.steps_done),
         };

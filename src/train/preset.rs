@@ -1,6 +1,6 @@
 //! Named starting points. A request lays its own values over one of these.
 
-use super::config::{AlgorithmName, GuessFrom, PrecisionWish, Schedule, TrainConfig};
+use super::config::{AlgorithmName, Fill, GuessFrom, Policy, PrecisionWish, Schedule, TrainConfig};
 use crate::imaging::Fit;
 use crate::nn::Head;
 
@@ -53,10 +53,19 @@ pub fn quick() -> TrainConfig {
         warmup: 0.2,
         guess_from: GuessFrom::Ema,
         align: true,
+        anchor: false,
+        augment_policy: Policy::Compose,
         augment_flip: true,
         augment_pad: 4,
         augment_brightness: 0.0,
         augment_contrast: 0.0,
+        augment_saturation: 0.0,
+        augment_gamma: 0.0,
+        augment_grayscale: 0.0,
+        augment_rotation: 0.0,
+        augment_scale: 0.0,
+        augment_fill: Fill::Reflect,
+        augment_erase: 0.0,
         positive_class: None,
     }
 }
@@ -84,14 +93,14 @@ pub fn paper() -> TrainConfig {
     }
 }
 
-/// The project that this one grew from (github.com/Shubhammawa/MixMatch-Semi-Supervised-Learning), with its
-/// network and its figures where they mean something here: batches of 32, five rounds of its data set, Adam at a
+/// The project that this one grew from (Shubhammawa/MixMatch-Semi-Supervised-Learning), with its network, its
+/// augmentation and its figures where they mean something here: batches of 32, five rounds of its data set, Adam at a
 /// constant 1e-4 with decay 0.01, λ_U 1 risen over the first 1,000 steps, K = 4, T = ½, α = ¾, torchvision's BatchNorm
 /// momentum. At two classes its λ_U weighs what ours does: a squared difference of one probability is the mean over both.
-/// What it got wrong stays wrong there: see DESIGN §4.4. It starts from ImageNet weights; none ship with this
+/// The algorithm is ours: what the notebooks got wrong is not repeated (ARCHITECTURE.md). It started from ImageNet weights; none ship with this
 /// program, so that the preset starts at random unless `pretrained` names imported ones.
 pub fn reference() -> TrainConfig {
-    TrainConfig {
+    with_reference_augmentation(TrainConfig {
         preset: "reference".to_owned(),
         labelled: Some(1000),
         network: "wide_resnet50_2".to_owned(),
@@ -111,19 +120,34 @@ pub fn reference() -> TrainConfig {
         warmup: 0.0,
         guess_from: GuessFrom::Raw,
         align: false,
-        // Its augmentation draws for each view one of: brightness ½…1½, contrast ½…1½, saturation ½…1½, mirror,
-        // rotation ±10°, grey, gamma ½…1½. Until there are fields for all of them, those that exist are drawn together.
-        augment_flip: true,
-        augment_pad: 0,
-        augment_brightness: 0.5,
-        augment_contrast: 0.5,
         ..quick()
-    }
+    })
 }
 
 /// A few minutes on two CPU cores for both runs of `make demo`, on drawn faces.
 pub fn demo() -> TrainConfig {
     TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), epochs: 20, ..quick() }
+}
+
+/// `base` with the augmentation of the notebooks that this service grew from: each view gets one of seven
+/// operations at random, and an image's views different ones. Factors and exponents from .5 to 1.5, angles from
+/// −10° to 10° with black corners; nothing is cropped, zoomed or erased.
+pub fn with_reference_augmentation(base: TrainConfig) -> TrainConfig {
+    TrainConfig {
+        augment_policy: Policy::OneOfSeven,
+        augment_flip: true,
+        augment_pad: 0,
+        augment_brightness: 0.5,
+        augment_contrast: 0.5,
+        augment_saturation: 0.5,
+        augment_gamma: 0.5,
+        augment_grayscale: 1.0 / 7.0,
+        augment_rotation: 10.0,
+        augment_scale: 0.0,
+        augment_fill: Fill::Black,
+        augment_erase: 0.0,
+        ..base
+    }
 }
 
 /// Scales λ_U of a preset written for ten classes to `classes`.
