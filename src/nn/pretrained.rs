@@ -207,7 +207,9 @@ mod tests {
     use tch::Device;
 
     /// Tensors in memory.
-    struct Memory(BTreeMap<String, (Vec<i64>, Vec<f32>)>);
+    struct Memory(Tensors);
+
+    type Tensors = BTreeMap<String, (Vec<i64>, Vec<f32>)>;
 
     impl NamedTensors for Memory {
         fn names(&self) -> Vec<String> {
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let with = |change: fn(&mut BTreeMap<String, (Vec<i64>, Vec<f32>)>)| {
+        let with = |change: fn(&mut Tensors)| {
             let mut source = tiny(7, "");
             change(&mut source.0);
             imported(source).unwrap_err()

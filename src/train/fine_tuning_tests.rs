@@ -85,7 +85,7 @@ fn three_steps(config: &TrainConfig) -> Moved {
     let mut learner = Learner::new(config, &split, &labels, &[0.5, 0.5], Device::Cpu, Kind::Float).unwrap();
     let classes = if config.head == Head::Reference { 1000 } else { 7 };
     let new = learner.start_from(&start_file(directory.path(), classes)).unwrap();
-    assert_eq!(new.is_empty(), false, "two classes have a head of their own");
+    assert!(!new.is_empty(), "two classes have a head of their own");
     let (before, statistics) = (learner.weights.flat().copy(), learner.weights.statistics().copy());
     for _ in 0..3 {
         learner.step(config, &images, &labels, 2).unwrap();
