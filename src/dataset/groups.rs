@@ -15,7 +15,7 @@ pub(super) fn value<'a>(sample: &'a Sample, column: &str) -> Option<&'a str> {
 /// Numbers the groups of two samples or more, in the order of their first ones; `pairs` are samples that
 /// belong together whatever the column says.
 pub(super) fn assign(samples: &mut [Sample], column: Option<&str>, pairs: impl Iterator<Item = (u32, u32)>) {
-    let mut forest = Forest { parents: (0..samples.len() as u32).collect() };
+    let mut forest = Forest::new(samples.len());
     if let Some(column) = column {
         let mut firsts: HashMap<&str, u32> = HashMap::new();
         for (index, sample) in samples.iter().enumerate() {
@@ -26,22 +26,32 @@ pub(super) fn assign(samples: &mut [Sample], column: Option<&str>, pairs: impl I
         }
     }
     pairs.for_each(|(a, b)| forest.join(a, b));
-    let roots: Vec<u32> = (0..samples.len() as u32).map(|index| forest.root(index)).collect();
-    let mut sizes: HashMap<u32, u32> = HashMap::new();
-    roots.iter().for_each(|root| *sizes.entry(*root).or_default() += 1);
     let mut numbers: HashMap<u32, u32> = HashMap::new();
-    for (sample, root) in samples.iter_mut().zip(roots) {
+    for (sample, (root, size)) in samples.iter_mut().zip(forest.sets()) {
         let next = numbers.len() as u32;
-        sample.group = (sizes[&root] > 1).then(|| *numbers.entry(root).or_insert(next));
+        sample.group = (size > 1).then(|| *numbers.entry(root).or_insert(next));
     }
 }
 
-/// Disjoint sets.
-struct Forest {
+/// Disjoint sets of indices.
+pub(super) struct Forest {
     parents: Vec<u32>,
 }
 
 impl Forest {
+    /// `len` sets of one.
+    pub fn new(len: usize) -> Self {
+        Self { parents: (0..len as u32).collect() }
+    }
+
+    /// Each index's set, by its smallest member, and that set's size.
+    pub fn sets(mut self) -> Vec<(u32, usize)> {
+        let roots: Vec<u32> = (0..self.parents.len() as u32).map(|index| self.root(index)).collect();
+        let mut sizes = vec![0; roots.len()];
+        roots.iter().for_each(|root| sizes[*root as usize] += 1);
+        roots.into_iter().map(|root| (root, sizes[root as usize])).collect()
+    }
+
     fn root(&mut self, mut index: u32) -> u32 {
         while self.parents[index as usize] != index {
             let above = self.parents[self.parents[index as usize] as usize];
@@ -51,7 +61,8 @@ impl Forest {
         index
     }
 
-    fn join(&mut self, a: u32, b: u32) {
+    /// Makes one set of two.
+    pub fn join(&mut self, a: u32, b: u32) {
         let (a, b) = (self.root(a), self.root(b));
         self.parents[a.max(b) as usize] = a.min(b);
     }

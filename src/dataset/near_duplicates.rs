@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
+use super::groups::Forest;
 use super::manifest::{Manifest, Role};
 use super::perceptual_hash::{self, Alike, Luma, SIDE};
 use super::report::Warning;
@@ -29,14 +30,20 @@ const BUDGET: u64 = 500_000_000;
 /// Pairs whose pictures are compared.
 const MAX_PAIRS: usize = 1_000_000;
 
-/// Pairs named in a warning.
+/// Pairs named beside a warning.
 const NAMED: usize = 5;
+
+/// Images that may be copies of one: at least so many, and at most one 500th of the data set. More of them in one
+/// cluster look alike by nature, as parts before the same camera do, and likeness says nothing about copies.
+const MOST_COPIES: usize = 20;
 
 /// Near duplicates among a data set's samples.
 #[derive(Debug, Default)]
 pub(super) struct NearDuplicates {
     /// Pairs of sample indices, each once, in order.
     pub pairs: Vec<Alike>,
+    /// Images that look alike by nature; no pair is of them.
+    pub alike: usize,
     /// Whether the search went to its end.
     pub complete: bool,
 }
@@ -55,7 +62,14 @@ pub(super) fn find<'a>(hashes: &[Option<u64>], pixels: impl Fn(usize) -> &'a [u8
     // A symmetric picture is like the other and like its mirror image: said once, as the former.
     pairs.sort_unstable();
     pairs.dedup_by_key(|pair| (pair.first, pair.second));
-    NearDuplicates { pairs, complete }
+
+    let mut clusters = Forest::new(hashes.len());
+    pairs.iter().for_each(|pair| clusters.join(pair.first, pair.second));
+    let sets = clusters.sets();
+    let by_nature = |size: usize| size > MOST_COPIES.max(hashes.len() / 500);
+    pairs.retain(|pair| !by_nature(sets[pair.first as usize].1));
+    let alike = sets.iter().filter(|(_, size)| by_nature(*size)).count();
+    NearDuplicates { pairs, alike, complete }
 }
 
 /// Pearson's correlation of two luminances that have no mean; of `a` and the mirror image of `b`.
@@ -79,14 +93,12 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(
         let sample = &samples[index as usize];
         format!("{} row {} {:?}", sample.split.as_str(), row(index as usize), sample.image)
     };
-    let list = |pairs: &[&Alike]| {
+    let examples = |pairs: &[&Alike]| -> Vec<String> {
         let named = pairs.iter().take(NAMED).map(|pair| {
             let mirrored = if pair.mirrored { " (mirrored)" } else { "" };
             format!("{} and {}{mirrored}", name(pair.first), name(pair.second))
         });
-        let more =
-            if pairs.len() > NAMED { format!("; and {} pairs more", pairs.len() - NAMED) } else { String::new() };
-        format!("{}{more}", named.collect::<Vec<_>>().join("; "))
+        named.collect()
     };
     let mut warnings = Vec::new();
 
@@ -98,23 +110,21 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(
         let detail = format!(
             "{} of {all} test images ({:.1} %) are near duplicates of training images (saved again, resized, brightened or \
              mirrored): test figures will look better than on new images. None was left out; look at them and take the \
-             training rows out where it is the same picture: {}",
+             training rows out where it is the same picture",
             affected.len(),
-            100.0 * affected.len() as f64 / all as f64,
-            list(&across)
+            100.0 * affected.len() as f64 / all as f64
         );
-        warnings.push(Warning::new("near_duplicate_in_both_sheets", detail));
+        warnings.push(Warning::new("near_duplicate_in_both_sheets", detail).with_examples(examples(&across)));
     }
 
     let differ = |pair: &&Alike| matches!((of(pair).0.label, of(pair).1.label), (Some(a), Some(b)) if a != b);
     let contradicting: Vec<&Alike> = near.pairs.iter().filter(differ).collect();
     if !contradicting.is_empty() {
         let detail = format!(
-            "{} pairs of near duplicates have different labels: one of each is likely wrong: {}",
-            contradicting.len(),
-            list(&contradicting)
+            "{} pairs of near duplicates have different labels: one of each is likely wrong",
+            contradicting.len()
         );
-        warnings.push(Warning::new("near_duplicate_labels_differ", detail));
+        warnings.push(Warning::new("near_duplicate_labels_differ", detail).with_examples(examples(&contradicting)));
     }
 
     let within = near.pairs.iter().filter(|pair| of(pair).0.split == Role::Train && of(pair).1.split == Role::Train);
@@ -126,6 +136,15 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(
             within.len()
         );
         warnings.push(Warning::new("near_duplicates", detail));
+    }
+    if near.alike > 0 {
+        let detail = format!(
+            "{} of {} images look alike in the large, more than copies would: they are not taken for near duplicates. If they \
+             are frames of a few films or shots of a few things, name those in a group column",
+            near.alike,
+            samples.len()
+        );
+        warnings.push(Warning::new("images_look_alike", detail));
     }
     if !near.complete {
         let detail =
@@ -156,11 +175,15 @@ mod tests {
         pixels.chunks(SIDE * 3).flat_map(|row| row.chunks(3).rev().flatten().copied().collect::<Vec<_>>()).collect()
     }
 
-    fn found(pictures: &[Vec<u8>]) -> Vec<(u32, u32, bool)> {
+    fn search(pictures: &[Vec<u8>]) -> NearDuplicates {
         let hashes: Vec<_> = pictures.iter().map(|p| perceptual_hash::hash(&perceptual_hash::luma(p))).collect();
         let near = find(&hashes, |index| &pictures[index]);
         assert!(near.complete);
-        near.pairs.iter().map(|pair| (pair.first, pair.second, pair.mirrored)).collect()
+        near
+    }
+
+    fn found(pictures: &[Vec<u8>]) -> Vec<(u32, u32, bool)> {
+        search(pictures).pairs.iter().map(|pair| (pair.first, pair.second, pair.mirrored)).collect()
     }
 
     #[test]
@@ -169,6 +192,15 @@ mod tests {
         let brighter = picture(2, |value| value * 0.8 + 45.0);
         let pictures = [plain(1), plain(2), plain(3), brighter, mirrored(&plain(3)), plain(4)];
         assert_eq!(found(&pictures), [(1, 3, false), (2, 4, true)]);
+    }
+
+    #[test]
+    fn many_images_that_look_alike_are_no_copies() {
+        let mut pictures: Vec<Vec<u8>> = (0..25).map(|more| picture(1, |value| value + more as f32)).collect();
+        pictures.extend([picture(2, |value| value), picture(2, |value| value + 3.0)]);
+        let near = search(&pictures);
+        assert_eq!(near.alike, 25);
+        assert_eq!(near.pairs.iter().map(|pair| (pair.first, pair.second)).collect::<Vec<_>>(), [(25, 26)]);
     }
 
     #[test]
@@ -202,14 +234,21 @@ mod tests {
             ..Manifest::default()
         };
         let pair = |first, second, mirrored| Alike { first, second, mirrored };
-        let near = NearDuplicates { pairs: vec![pair(0, 1, false), pair(0, 2, true)], complete: true };
+        let near =
+            NearDuplicates { pairs: vec![pair(0, 1, false), pair(0, 2, true)], complete: true, ..Default::default() };
         let told = warnings(&manifest, &near, |index| index as u64 + 2);
         let codes: Vec<&str> = told.iter().map(|warning| warning.code.as_str()).collect();
         assert_eq!(codes, ["near_duplicate_in_both_sheets", "near_duplicate_labels_differ", "near_duplicates"]);
         let detail = &told[0].detail;
         assert!(detail.starts_with("1 of 2 test images (50.0 %)"), "{detail}");
-        assert!(detail.ends_with("train row 2 \"t0.jpg\" and test row 4 \"e0.jpg\" (mirrored)"), "{detail}");
+        assert_eq!(told[0].examples, ["train row 2 \"t0.jpg\" and test row 4 \"e0.jpg\" (mirrored)"]);
+        assert!(!detail.contains(".jpg"), "a model's card repeats this, and names no image: {detail}");
         assert!(told[2].detail.starts_with("2 training images"), "{}", told[2].detail);
-        assert_eq!(warnings(&manifest, &NearDuplicates { pairs: vec![], complete: true }, |_| 0), []);
+        let nothing = NearDuplicates { complete: true, ..NearDuplicates::default() };
+        assert_eq!(warnings(&manifest, &nothing, |_| 0), []);
+        let doubtful = NearDuplicates { alike: 3, ..NearDuplicates::default() };
+        let codes: Vec<String> =
+            warnings(&manifest, &doubtful, |_| 0).into_iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, ["images_look_alike", "near_duplicates_incomplete"]);
     }
 }

@@ -173,7 +173,7 @@ mod tests {
         for seed in 1..20 {
             let picture = blobs(seed);
             let changed: Vec<u8> = picture.iter().map(|&value| (f32::from(value) * 0.7 + 40.0) as u8).collect();
-            assert!((hash_of(&picture) ^ hash_of(&changed)).count_ones() <= 3, "seed {seed}");
+            assert!((hash_of(&picture) ^ hash_of(&changed)).count_ones() <= MAX_DISTANCE, "seed {seed}");
         }
     }
 

@@ -34,13 +34,20 @@ pub struct RejectedRow {
 pub struct Warning {
     /// A stable snake_case word.
     pub code: String,
-    /// What was seen and what it may mean.
+    /// What was seen and what it may mean. Names no image: models carry this sentence on.
     pub detail: String,
+    /// The first few rows or pairs that show it, by sheet, row and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
 }
 
 impl Warning {
     pub(super) fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), detail: detail.into() }
+        Self { code: code.to_owned(), detail: detail.into(), examples: Vec::new() }
+    }
+
+    pub(super) fn with_examples(self, examples: Vec<String>) -> Self {
+        Self { examples, ..self }
     }
 }
 

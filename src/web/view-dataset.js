@@ -35,7 +35,8 @@ function report(set, path, signal) {
   const { warnings, rejected, rejected_rows: bad } = set.report;
   if (!warnings.length && !bad) return h('p', { class: 'muted' }, 'Nothing to complain of: every row has its image, and no doubt was found.');
   return [
-    warnings.map((warning) => h('div', { class: 'notice warn' }, h('p', null, h('code', null, warning.code), ' ', warning.detail))),
+    warnings.map((warning) => h('div', { class: 'notice warn' }, h('p', null, h('code', null, warning.code), ' ', warning.detail),
+      warning.examples?.length > 0 && h('ul', null, warning.examples.map((example) => h('li', null, example))))),
     bad > 0 && badRows(bad, rejected, path, signal),
   ];
 }
