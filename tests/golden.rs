@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use mixmatch::augment::{Augment, Draws};
 use mixmatch::nn::layers::BatchNorm;
 use mixmatch::nn::weights::{Init, Layout};
 use mixmatch::nn::wrn::Wrn;
@@ -12,6 +11,9 @@ use mixmatch::ssl::mixup::Pairing;
 use mixmatch::ssl::{guess, loss};
 use mixmatch::train::optimizer::{Adam, move_average};
 use tch::{Device, Kind, Tensor};
+
+#[path = "golden/augment.rs"]
+mod augment;
 
 /// One file of golden tensors.
 struct Golden(HashMap<String, Tensor>);
@@ -115,25 +117,6 @@ fn the_moving_average() {
         move_average(&mut average, &weights, golden.number("decay")).unwrap();
         assert_close("average", average.flat(), golden.get(&format!("ema{step}")), 1e-6);
     }
-}
-
-#[test]
-fn flip_pad_and_crop() {
-    let golden = Golden::open("augment");
-    let whole = |name: &str| Vec::<i64>::try_from(golden.get(name)).unwrap();
-    let count = golden.get("flip").size()[0] as usize;
-    let draws = Draws {
-        flip: whole("flip").iter().map(|&flip| flip == 1).collect(),
-        top: whole("dy").iter().map(|&row| row as u32).collect(),
-        left: whole("dx").iter().map(|&column| column as u32).collect(),
-        brightness: vec![1.0; count],
-        contrast: vec![1.0; count],
-    };
-    let augment = Augment { flip: true, pad: golden.get("pad").int64_value(&[0]) as u32, ..Augment::default() };
-    let augmented = augment.apply(golden.get("images"), &draws).unwrap();
-    // Back from −1…1 to the bytes.
-    let bytes = ((augmented.permute([0, 2, 3, 1]) + 1.0) * 127.5).round();
-    assert_close("pixels", &bytes, &golden.get("expected").to_kind(Kind::Float), 1e-9);
 }
 
 #[test]

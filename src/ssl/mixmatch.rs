@@ -55,7 +55,8 @@ impl Algorithm for MixMatch {
         // X̂ and Û: every image anew, the labelled ones too.
         let x = augment.apply(&batch.labelled, &augment.draw(labelled as usize, context.rng))?;
         let repeated = unlabelled.f_repeat([self.k as i64, 1, 1, 1])?;
-        let u = augment.apply(&repeated, &augment.draw(views as usize, context.rng))?;
+        let draws = augment.draw_views(unlabelled.size()[0] as usize, self.k, context.rng);
+        let u = augment.apply(&repeated, &draws)?;
 
         let q = self.guess(&context, &u)?;
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::limits;
 use super::preset;
+pub use crate::augment::{Fill, Policy};
 use crate::imaging::{Fit, Preprocess};
 pub use crate::nn::device::PrecisionWish;
 
@@ -114,14 +115,33 @@ pub struct TrainConfig {
     /// Distribution alignment (ReMixMatch §3.1, arXiv 1911.09785): guesses are scaled so that on the whole
     /// they have the labelled images' class shares. Right only where both sets have the same shares.
     pub align: bool,
+    /// Whether a view gets every operation that is switched on below (`compose`) or exactly one of seven
+    /// (`one_of_seven`, as in the notebooks this service grew from), where the K views of an image get different
+    /// ones.
+    pub augment_policy: Policy,
     /// Mirror images left to right with probability ½.
     pub augment_flip: bool,
     /// Reflect-pad by so many pixels on each side, then crop at random; 0 switches it off.
     pub augment_pad: u32,
     /// Multiply brightness by a factor from 1 ± this, one draw an image; 0 switches it off.
     pub augment_brightness: f64,
-    /// Scale contrast about the image's mean by a factor from 1 ± this; 0 switches it off.
+    /// Scale contrast about the image's mean luma by a factor from 1 ± this; 0 switches it off.
     pub augment_contrast: f64,
+    /// Scale saturation (each pixel about its own luma) by a factor from 1 ± this; 0 switches it off.
+    pub augment_saturation: f64,
+    /// Raise pixels (0…1) to a power from 1 ± this; 0 switches it off.
+    pub augment_gamma: f64,
+    /// Probability of losing all colour; 0 switches it off.
+    pub augment_grayscale: f64,
+    /// Rotate about the middle by an angle from ± this, degrees; 0 switches it off.
+    pub augment_rotation: f64,
+    /// Zoom about the middle by a factor from 1 ± this; 0 switches it off.
+    pub augment_scale: f64,
+    /// What rotation and zoom show beyond the border.
+    pub augment_fill: Fill,
+    /// Cutout (arXiv 1708.04552): cover a mid-grey square anywhere in the image, its side this share of the
+    /// image's; 0 switches it off.
+    pub augment_erase: f64,
     /// The class that F1 speaks of; null takes the first class.
     pub positive_class: Option<String>,
 }

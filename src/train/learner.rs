@@ -72,12 +72,7 @@ impl Learner {
             average,
             warmup: ssl::build(AlgorithmKind::Supervised, hyper.clone()),
             algorithm: ssl::build(kind, hyper),
-            augment: Augment {
-                flip: config.augment_flip,
-                pad: config.augment_pad,
-                brightness: config.augment_brightness,
-                contrast: config.augment_contrast,
-            },
+            augment: config.augment(),
             labelled: Sampler::new(&split.labelled),
             unlabelled: Sampler::new(&split.unlabelled),
             rng,

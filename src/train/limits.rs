@@ -1,5 +1,6 @@
 //! What values a configuration may hold, field by field, and the sentences that say so.
 
+use super::augmentation;
 use super::config::{DataFacts, FieldProblem, TrainConfig};
 use crate::nn::wrn::WrnShape;
 
@@ -12,10 +13,7 @@ pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) 
         // Two stride-2 groups: another size would work, but lose a row and a column on the way.
         problems.push(FieldProblem::new("size", "invalid_value", "size must be a multiple of 4"));
     }
-    if config.augment_pad >= config.size {
-        let detail = format!("augment_pad must be smaller than size ({})", config.size);
-        problems.push(FieldProblem::new("augment_pad", "out_of_range", detail));
-    }
+    problems.extend(augmentation::check(config));
     if let Some(class) = &config.positive_class
         && !facts.classes.is_empty()
         && !facts.classes.contains(class)
@@ -46,11 +44,10 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
         ("lambda_u", config.lambda_u, 0.0, 10_000.0),
         ("ramp", config.ramp, 0.0, 1.0),
         ("warmup", config.warmup, 0.0, 0.9),
-        ("augment_brightness", config.augment_brightness, 0.0, 0.9),
-        ("augment_contrast", config.augment_contrast, 0.0, 0.9),
     ];
     table
         .into_iter()
+        .chain(augmentation::ranges(config))
         .filter(|(_, value, low, high)| !(low..=high).contains(&value))
         .map(|(field, value, low, high)| {
             FieldProblem::new(field, "out_of_range", format!("{field} is {value}, allowed is {low} to {high}"))

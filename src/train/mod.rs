@@ -3,6 +3,7 @@
 //! Runs in a child process of its own (see `worker::child`), on that process's main thread. The loop tells
 //! what happens through [`event::Event`] and knows nobody behind it: no HTTP, no SQL, no terminal.
 
+mod augmentation;
 mod calibration;
 pub mod config;
 mod data;

@@ -1,6 +1,6 @@
 //! Named starting points. A request lays its own values over one of these.
 
-use super::config::{AlgorithmName, GuessFrom, PrecisionWish, Schedule, TrainConfig};
+use super::config::{AlgorithmName, Fill, GuessFrom, Policy, PrecisionWish, Schedule, TrainConfig};
 use crate::imaging::Fit;
 
 /// The presets' names.
@@ -46,10 +46,18 @@ pub fn quick() -> TrainConfig {
         warmup: 0.2,
         guess_from: GuessFrom::Ema,
         align: true,
+        augment_policy: Policy::Compose,
         augment_flip: true,
         augment_pad: 4,
         augment_brightness: 0.0,
         augment_contrast: 0.0,
+        augment_saturation: 0.0,
+        augment_gamma: 0.0,
+        augment_grayscale: 0.0,
+        augment_rotation: 0.0,
+        augment_scale: 0.0,
+        augment_fill: Fill::Reflect,
+        augment_erase: 0.0,
         positive_class: None,
     }
 }
@@ -80,6 +88,27 @@ pub fn paper() -> TrainConfig {
 /// A few minutes on two CPU cores for both runs of `make demo`, on drawn faces.
 pub fn demo() -> TrainConfig {
     TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), epochs: 20, ..quick() }
+}
+
+/// `base` with the augmentation of the notebooks that this service grew from: each view gets one of seven
+/// operations at random, and an image's views different ones. Factors and exponents from .5 to 1.5, angles from
+/// −10° to 10° with black corners; nothing is cropped, zoomed or erased.
+pub fn with_reference_augmentation(base: TrainConfig) -> TrainConfig {
+    TrainConfig {
+        augment_policy: Policy::OneOfSeven,
+        augment_flip: true,
+        augment_pad: 0,
+        augment_brightness: 0.5,
+        augment_contrast: 0.5,
+        augment_saturation: 0.5,
+        augment_gamma: 0.5,
+        augment_grayscale: 1.0 / 7.0,
+        augment_rotation: 10.0,
+        augment_scale: 0.0,
+        augment_fill: Fill::Black,
+        augment_erase: 0.0,
+        ..base
+    }
 }
 
 /// Scales λ_U of a preset written for ten classes to `classes`.

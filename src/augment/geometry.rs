@@ -1,0 +1,88 @@
+//! Operations that move pixels.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{Draws, Fill, on_rows, rows_where};
+
+/// How a pixel between pixels is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sampling {
+    Bilinear,
+    Nearest,
+}
+
+/// Mirroring, reflect padding and cropping in one gather over rows and columns of uint8 `[B, H, W, 3]`.
+pub(super) fn flip_and_crop(images: &Tensor, pad: u32, draws: &Draws) -> Result<Tensor, TchError> {
+    let (batch, height, width, _) = images.size4()?;
+    let pad = i64::from(pad);
+    let rows: Vec<i64> =
+        draws.top.iter().flat_map(|&top| (0..height).map(move |y| reflect(y + i64::from(top) - pad, height))).collect();
+    let columns: Vec<i64> = draws
+        .left
+        .iter()
+        .zip(&draws.flip)
+        .flat_map(|(&left, &flip)| {
+            (0..width).map(move |x| {
+                let source = reflect(x + i64::from(left) - pad, width);
+                if flip { width - 1 - source } else { source }
+            })
+        })
+        .collect();
+    let device = images.device();
+    let index = Tensor::f_arange(batch, (Kind::Int64, device))?.f_view([batch, 1, 1])?;
+    let rows = Tensor::from_slice(&rows).f_to_device(device)?.f_view([batch, height, 1])?;
+    let columns = Tensor::from_slice(&columns).f_to_device(device)?.f_view([batch, 1, width])?;
+    images.f_index(&[Some(index), Some(rows), Some(columns)])
+}
+
+/// Index into 0..n of a position mirrored at the borders (the border itself is not repeated).
+fn reflect(position: i64, n: i64) -> i64 {
+    let position = position.abs();
+    if position < n { position } else { 2 * (n - 1) - position }
+}
+
+/// Rotation and zoom about the middle, in one pass; `x` float32 `[B, H, W, 3]` in −1…1.
+pub(super) fn rotate_and_zoom(x: Tensor, draws: &Draws, sampling: Sampling, fill: Fill) -> Result<Tensor, TchError> {
+    let moves: Vec<(f32, f32)> = draws.rotation.iter().copied().zip(draws.scale.iter().copied()).collect();
+    let rows = rows_where(&moves, |&(degrees, zoom)| degrees != 0.0 || zoom != 1.0);
+    if rows.is_empty() {
+        return Ok(x);
+    }
+    let (_, height, width, channels) = x.size4()?;
+    let aspect = width as f64 / height as f64;
+    let theta: Vec<f32> = rows.iter().flat_map(|&row| inverse(moves[row as usize], aspect)).collect();
+    let theta = Tensor::from_slice(&theta).f_to_device(x.device())?.f_view([-1, 2, 3])?;
+    on_rows(x, &rows, |x| {
+        let size = [rows.len() as i64, channels, height, width];
+        let grid = Tensor::f_affine_grid_generator(&theta, size, false)?;
+        // libtorch's codes: bilinear 0, nearest 1; zeros 0, reflection 2.
+        let mode = if sampling == Sampling::Bilinear { 0 } else { 1 };
+        let sample = |x: &Tensor, padding| x.f_permute([0, 3, 1, 2])?.f_grid_sampler(&grid, mode, padding, false);
+        let mut moved = match fill {
+            Fill::Reflect => sample(&x, 2)?,
+            // Zeros are mid-grey at −1…1, so black is made to be zero meanwhile.
+            Fill::Black => sample(&(x + 1.0), 0)?.f_sub_scalar_(1.0)?,
+        };
+        // The weights of four pixels add up to 1 only to within rounding.
+        moved.f_clamp_(-1.0, 1.0)?.f_permute([0, 2, 3, 1])?.f_contiguous()
+    })
+}
+
+/// The 2×3 matrix that takes a place in the turned and zoomed image to its place in the original, in
+/// libtorch's coordinates (−1…1 along each side, y down); `aspect` is width / height.
+fn inverse((degrees, zoom): (f32, f32), aspect: f64) -> [f32; 6] {
+    let (sin, cos) = f64::from(degrees).to_radians().sin_cos();
+    let (sin, cos) = (sin / f64::from(zoom), cos / f64::from(zoom));
+    [cos, -sin / aspect, 0.0, sin * aspect, cos, 0.0].map(|value| value as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reflection_does_not_repeat_the_border() {
+        let row: Vec<i64> = (-2..6).map(|x| reflect(x, 4)).collect();
+        assert_eq!(row, [2, 1, 0, 1, 2, 3, 2, 1]);
+    }
+}
