@@ -88,7 +88,7 @@ impl Comparison {
         cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map_or(NONE.to_owned(), plain)));
         cells.push(if row.n == row.jobs { row.n.to_string() } else { format!("{} of {}", row.n, row.jobs) });
         cells.extend([percent(row.validation_accuracy), percent(row.test_accuracy)]);
-        cells.extend([spread(row.test_f1_macro, 1.0, 3), spread(row.best_epoch, 1.0, 0), spread(row.seconds, 1.0, 0)]);
+        cells.extend([spread(row.test_f1_macro, 1.0, 3), spread(row.best_epoch, 1.0, 1), spread(row.seconds, 1.0, 0)]);
         cells
     }
 

@@ -147,10 +147,13 @@ fn sentence(difference: &Difference) -> String {
         (Finding::Undecided, 1) => {
             format!("With {place} {name} {order} its supervised baseline with one seed, which decides nothing.")
         }
-        (Finding::Undecided, _) => format!(
-            "With {place} nothing is decided: {name} {order} its supervised baseline over {pairs} seeds (ahead in \
-             {wins}), and chance alone may do that."
-        ),
+        (Finding::Undecided, pairs) => {
+            let why = if *pairs < FEWEST { "three seeds are the least to tell" } else { "chance alone may do that" };
+            format!(
+                "With {place} nothing is decided: {name} {order} its supervised baseline over {pairs} seeds (ahead in \
+                 {wins}); {why}."
+            )
+        }
     }
 }
 

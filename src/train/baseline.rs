@@ -42,7 +42,7 @@ mod tests {
         fields[name] = match &fields[name] {
             serde_json::Value::Bool(value) => json!(!value),
             serde_json::Value::Number(value) if value.is_u64() => json!(value.as_u64().unwrap() + 1),
-            serde_json::Value::Number(value) => json!(value.as_f64().unwrap() / 2.0 + 0.1),
+            serde_json::Value::Number(value) => json!(value.as_f64().unwrap() / 2.0 + 0.01),
             _ => json!("raw"),
         };
         serde_json::from_value(fields).unwrap()

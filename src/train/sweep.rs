@@ -314,7 +314,7 @@ mod tests {
             "labelled": [20, 1, 10_000], "seed": [0, 1], "algorithm": ["mixmatch", "magic"], "batch": 0,
             "grid": {"lambda_u": [3, -1], "lamda": [1]}
         });
-        let expected = ["/algorithm/1", "/batch", "/grid/lamda/0", "/grid/lambda_u/1", "/labelled/1", "/labelled/2"];
+        let expected = ["/algorithm/1", "/batch", "/grid/lambda_u/1", "/grid/lamda/0", "/labelled/1", "/labelled/2"];
         assert_eq!(pointers(request), expected);
     }
 

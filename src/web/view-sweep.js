@@ -92,7 +92,7 @@ function rows(report) {
     { head: 'Validation accuracy', number: true, cell: (row) => spread(row.validation_accuracy, share) },
     { head: 'Test accuracy', number: true, cell: (row) => spread(row.test_accuracy, share) },
     { head: 'Test F1 macro', number: true, cell: (row) => spread(row.test_f1_macro, score) },
-    { head: 'Best epoch', number: true, cell: (row) => spread(row.best_epoch, (value) => value.toFixed(0)) },
+    { head: 'Best epoch', number: true, cell: (row) => spread(row.best_epoch, (value) => value.toFixed(1)) },
     { head: 'Took', number: true, cell: (row) => duration(row.seconds?.mean) },
   ], report.rows, { caption: 'Mean and standard deviation over seeds' });
 }
