@@ -55,10 +55,11 @@ def read(*path):
         return file.read()
 
 
-def start(binary, data_dir, port):
+def start(binary, data_dir, port, more=()):
     base, began = f"http://127.0.0.1:{port}", time.monotonic()
     log = open(os.path.join(data_dir, "server.log"), "wb")
-    server = subprocess.Popen([binary, "serve", "--data-dir", data_dir, "--listen", f"127.0.0.1:{port}"], stderr=log)
+    server = subprocess.Popen([binary, "serve", "--data-dir", data_dir, "--listen", f"127.0.0.1:{port}", *more],
+                              stderr=log)
     while True:
         try:
             urllib.request.urlopen(base + "/readyz").read()

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Does the unlabelled half pay? Label counts × algorithms × seeds on the real data sets, through POST /jobs.
+
+    make build && scripts/label_counts.py --out /tmp/label-counts
+
+Starts target/release/mixmatch with two CPU slots (one thread each) on a data directory of its own, imports the data sets of
+../shared/data and queues one sweep after another; what `GET /jobs/{id}/report` says of each is printed and kept under --out.
+Interrupted, it goes on where it stopped: the server's queue and the sweeps' ids lie in --out. Needs Python 3.10.
+
+Stages (--stages, in this order):
+  labels     supervised and MixMatch on the same labels, the same number of steps
+  unmixed    MixMatch without mixup
+  time       supervised for the time that MixMatch took: --time-ratio times the steps
+  ceiling    supervised with every label outside the validation split
+  ablation   one thing changed at a time, `gender` with 250 labels; with --ablation-steps of a whole run
+"""
+import argparse
+import json
+import os
+import sys
+import time
+import urllib.request
+
+from real_data import ROOT, call, import_set, start
+
+SETS = {"mask": ("mask", [20, 40, 100]), "gender": ("gender_aaf", [100, 250, 1000])}
+ABLATIONS = {
+    "as the preset": {},
+    "K = 2, half the steps": {"k": 2, "steps_share": 0.64},
+    "T = 1": {"temperature": 1.0},
+    "no mixup": {"mixup": False},
+    "EMA off (decay 0)": {"ema_decay": 0.0, "guess_from": "raw"},
+    "guesses from the raw weights": {"guess_from": "raw"},
+    "no alignment": {"align": False},
+    "no anchoring: guess on the strong views": {"anchor": False},
+    "λ_u 3": {"lambda_u": 3},
+    "λ_u 30": {"lambda_u": 30},
+    "ramp over the whole run": {"ramp": 1.0},
+    "no warm-up": {"warmup": 0.0},
+    "flip and crop alone": {"anchor": False, "augment_brightness": 0, "augment_contrast": 0, "augment_saturation": 0,
+                            "augment_rotation": 0, "augment_scale": 0},
+}
+
+
+def markdown(base, job):
+    request = urllib.request.Request(f"{base}/jobs/{job}/report", headers={"accept": "text/markdown"})
+    with urllib.request.urlopen(request) as answer:
+        return answer.read().decode()
+
+
+class Bench:
+    def __init__(self, base, out, settings):
+        self.base, self.out, self.settings = base, out, settings
+        self.path = os.path.join(out, "sweeps.json")
+        self.known = json.load(open(self.path)) if os.path.exists(self.path) else {}
+
+    def queue(self, name, request):
+        """Queues a sweep once, however often the script is started; its id."""
+        if name not in self.known:
+            body = json.dumps({**self.settings, **request}).encode()
+            self.known[name] = call(self.base, "POST", "/jobs", body)["id"]
+            with open(self.path, "w") as file:
+                json.dump(self.known, file, indent=1)
+        return self.known[name]
+
+    def wait(self, names):
+        for name in names:
+            job = self.known[name]
+            while (state := call(self.base, "GET", f"/jobs/{job}")["state"]) in ("queued", "running"):
+                time.sleep(2)
+            text = markdown(self.base, job)
+            with open(os.path.join(self.out, f"{name}.md"), "w") as file:
+                file.write(text)
+            print(f"\n## {name}: {state}\n\n{text}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", default=os.path.join(ROOT, "target/release/mixmatch"))
+    parser.add_argument("--data", default=os.path.join(ROOT, "../shared/data"))
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--stages", default="labels,unmixed,time,ceiling,ablation")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--time-ratio", type=float, default=3.0)
+    parser.add_argument("--ablation-steps", type=float, default=1.0)
+    parser.add_argument("--port", type=int, default=8097)
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
+    args = parser.parse_args()
+    settings = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in args.settings)}
+
+    os.makedirs(args.out, exist_ok=True)
+    data_dir = os.path.join(args.out, "data")
+    os.makedirs(data_dir, exist_ok=True)
+    base, server, _ = start(args.binary, data_dir, args.port, ["--devices", "cpu,cpu"])
+    try:
+        bench = Bench(base, args.out, settings)
+        have = {item["name"] for item in call(base, "GET", "/datasets")["items"]}
+        for name, (folder, _) in SETS.items():
+            if name not in have:
+                import_set(base, name, os.path.join(args.data, folder))
+        steps = settings.get("steps_per_epoch", 300)
+        names = []
+
+        def queue(name, **request):
+            bench.queue(name, {"seed": args.seeds, **request})
+            names.append(name)
+
+        for stage in args.stages.split(","):
+            for name, (_, labels) in SETS.items():
+                if stage == "labels":
+                    queue(f"labels-{name}", dataset=name, labelled=labels, baseline=True)
+                elif stage == "unmixed":
+                    queue(f"unmixed-{name}", dataset=name, labelled=labels, algorithm="mixmatch", mixup=False)
+                elif stage == "time":
+                    queue(f"time-{name}", dataset=name, labelled=labels, algorithm="supervised",
+                          steps_per_epoch=round(steps * args.time_ratio))
+                elif stage == "ceiling":
+                    queue(f"ceiling-{name}", dataset=name, algorithm="supervised")
+            if stage == "ablation":
+                for number, (what, change) in enumerate(ABLATIONS.items()):
+                    change = dict(change)
+                    share = args.ablation_steps * change.pop("steps_share", 1.0)
+                    bench.queue(f"ablation-{number:02}", {"dataset": "gender", "labelled": 250, "seed": args.seeds[:1],
+                                                          "steps_per_epoch": round(steps * share), **change})
+                    names.append(f"ablation-{number:02}")
+                    print(f"ablation-{number:02}: {what}", flush=True)
+        bench.wait(names)
+    finally:
+        server.terminate()
+        print("server ended with", server.wait())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
