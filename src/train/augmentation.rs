@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_references_augmentation_is_allowed_up_to_seven_views() {
-        let mut config = preset::with_reference_augmentation(TrainConfig { k: 7, ..preset::quick() });
+        let mut config = preset::with_reference_augmentation(TrainConfig { k: 7, ..preset::plain() });
         assert_eq!(wrong(&config), [""; 0]);
         config.k = 8;
         assert_eq!(wrong(&config), ["/k out_of_range"]);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_of_seven_needs_all_seven_and_nothing_else() {
-        let config = TrainConfig { augment_policy: Policy::OneOfSeven, augment_erase: 0.2, ..preset::quick() };
+        let config = TrainConfig { augment_policy: Policy::OneOfSeven, augment_erase: 0.2, ..preset::plain() };
         let mut wrong = wrong(&config);
         wrong.sort_unstable();
         let expected = [
@@ -119,8 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn what_quick_does_to_an_image_is_what_it_always_was() {
+    fn the_papers_augmentation_and_the_weak_half_of_ours_are_mirroring_and_cropping() {
         let expected = Augment { flip: true, pad: 4, ..Augment::default() };
-        assert_eq!(preset::quick().augment(), expected);
+        assert_eq!(preset::paper().augment(), expected);
+        assert_eq!(preset::quick().augment().weak(), expected);
+        assert_ne!(preset::quick().augment(), expected);
     }
 }

@@ -166,8 +166,9 @@ pub struct TrainConfig {
 }
 
 impl Default for TrainConfig {
+    /// [`preset::plain`].
     fn default() -> Self {
-        preset::quick()
+        preset::plain()
     }
 }
 
