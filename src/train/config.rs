@@ -359,6 +359,16 @@ mod tests {
     }
 
     #[test]
+    fn every_preset_fits_a_data_set_of_its_size() {
+        let facts = DataFacts { labelled: vec![1000, 1000], train: 2000, ..facts() };
+        for name in preset::NAMES {
+            let request = Map::from_iter([("preset".to_owned(), json!(name))]);
+            let config = resolve(&request, &facts).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            assert_eq!(config.preset, name);
+        }
+    }
+
+    #[test]
     fn the_weight_of_the_unlabelled_loss_depends_on_the_number_of_classes() {
         let classes = (0..10).map(|c| c.to_string()).collect();
         let ten = DataFacts { classes, labelled: vec![100; 10], train: 1000, ..DataFacts::default() };
