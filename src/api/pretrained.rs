@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Path, Query};
 use super::page::Page;
 use super::problem::{Problem, ProblemBody};
-use super::state::AppState;
+use super::state::{App, AppState};
 use super::upload::{disk_problem, too_large};
 use crate::nn::pretrained::{SafeTensorsFile, import};
 use crate::nn::{Architecture, NnError};
@@ -72,6 +72,9 @@ pub async fn get(State(app): State<AppState>, Path(name): Path<String>) -> Resul
     Ok(axum::Json(app.store.pretrained(&name).await?.into()))
 }
 
+/// Bytes of a refused body that are read all the same.
+const DISCARDED: usize = 64 << 20;
+
 /// Which weights are sent.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -100,17 +103,13 @@ pub async fn create(
     Query(query): Query<UploadQuery>,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
-    // What the store would say at the end, said before the upload.
-    if !is_alias(&name) {
-        return Err(StoreError::InvalidName { what: "name of weights", name }.into());
-    }
-    match app.store.pretrained(&name).await {
-        Ok(_) => return Err(StoreError::Taken { what: "set of weights", name }.into()),
-        Err(StoreError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let network = query.network.unwrap_or_else(|| "wide_resnet50_2".to_owned());
-    let _known: Architecture = network.parse().map_err(refused)?;
+    let network = match acceptable(&app, &name, query).await {
+        Ok(network) => network,
+        Err(problem) => {
+            discard(body).await;
+            return Err(problem);
+        }
+    };
     let uploads = app.config.data_dir.uploads();
     let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;
@@ -132,6 +131,33 @@ pub async fn create(
     tracing::info!(%name, network = %row.network, tensors = contents.tensors, "weights imported");
     let location = HeaderValue::from_str(&format!("/pretrained/{name}")).expect("a checked name is a header value");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(Pretrained::from(row))))
+}
+
+/// What would be refused at the end is refused before the upload; gives the network's name.
+async fn acceptable(app: &App, name: &str, query: UploadQuery) -> Result<String, Problem> {
+    if !is_alias(name) {
+        return Err(StoreError::InvalidName { what: "name of weights", name: name.to_owned() }.into());
+    }
+    match app.store.pretrained(name).await {
+        Ok(_) => return Err(StoreError::Taken { what: "set of weights", name: name.to_owned() }.into()),
+        Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let network = query.network.unwrap_or_else(|| "wide_resnet50_2".to_owned());
+    let _known: Architecture = network.parse().map_err(refused)?;
+    Ok(network)
+}
+
+/// Reads a refused body to its end, within reason: a client that is still writing when the connection closes sees a
+/// broken pipe instead of the answer.
+async fn discard(body: Body) {
+    let (mut room, mut chunks) = (DISCARDED, body.into_data_stream());
+    while let Some(Ok(chunk)) = chunks.next().await {
+        room = room.saturating_sub(chunk.len());
+        if room == 0 {
+            return;
+        }
+    }
 }
 
 /// Streams a body to a file of its own under `uploads`, and gives its hash.

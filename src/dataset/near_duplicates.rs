@@ -1,8 +1,8 @@
 //! Pictures that were saved again: re-encoded, resized, brightened, recoloured or mirrored.
 //!
 //! Hashes propose ([`perceptual_hash`]), the pictures themselves decide: the luminance of both at 32 × 32 pixels
-//! has to correlate. Measured on three real data sets (docs/benchmarks.md): as chosen here, every pair claimed
-//! was the same photograph on faces and on CIFAR-10, whose known copies are found. Another crop of the same
+//! has to correlate. The thresholds were chosen for few false claims (docs/benchmarks.md): on two sets of faces
+//! and in a sample of CIFAR-10 every pair claimed was the same picture to the eye. Another crop of the same
 //! photograph is not found: at this size it cannot be told from another person in the same pose.
 //!
 //! Such rows are kept, unlike identical ones: a likeness is a judgement, and whoever owns the labels makes it.

@@ -221,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn a_supervised_card_claims_no_unlabelled_images() {
+        let mut card = card("mask", None);
+        card.config["algorithm"] = "supervised".into();
+        has(&card.markdown(), &["Learned from 250 labelled images alone."]);
+    }
+
+    #[test]
     fn an_older_models_card_leaves_out_what_was_not_kept() {
         let mut card = card("mask", None);
         (card.last_epochs, card.training, card.group_column) = (None, None, None);

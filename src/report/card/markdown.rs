@@ -33,11 +33,18 @@ pub fn write(card: &Card) -> String {
 fn data(text: &mut String, card: &Card) {
     heading(text, "Data");
     let SplitSizes { labelled, unlabelled, validation, test } = card.split;
+    let learned = if card.config["algorithm"] == "supervised" {
+        format!("Learned from {labelled} labelled images alone")
+    } else {
+        format!(
+            "Learned from {labelled} labelled and {unlabelled} unlabelled images; the labelled ones are used without their label \
+             too"
+        )
+    };
     line(
         text,
         &format!(
-            "Learned from {labelled} labelled and {unlabelled} unlabelled images; the labelled ones are used without their label \
-             too. {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
+            "{learned}. {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
              end.\n\nData set SHA-256: `{}`.",
             card.dataset_hash
         ),
