@@ -98,14 +98,14 @@ pub enum JobOrSweep {
     /// `kind` is `job`.
     Job(Box<Job>),
     /// `kind` is `sweep`.
-    Sweep(Sweep),
+    Sweep(Box<Sweep>),
 }
 
 impl From<JobEntry> for JobOrSweep {
     fn from(entry: JobEntry) -> Self {
         match entry {
             JobEntry::Job(row) => Self::Job(Box::new(Job::from(*row))),
-            JobEntry::Sweep(row) => Self::Sweep(row.into()),
+            JobEntry::Sweep(row) => Self::Sweep(Box::new(row.into())),
         }
     }
 }

@@ -21,8 +21,10 @@ const TOLD: &str = r#"
     cat "$FIGURES/$algorithm-$seed.ndjson"
     ! grep -q '"problem"' "$FIGURES/$algorithm-$seed.ndjson""#;
 
-/// `algorithm`, `seed`, accuracy on validation and test, or a failure.
-fn figures(runs: &[(&str, u64, Option<(f64, f64)>)]) -> TempDir {
+/// Algorithm, seed, and the accuracy on validation and test that the run says it has; none is a failure.
+type Told<'a> = (&'a str, u64, Option<(f64, f64)>);
+
+fn figures(runs: &[Told<'_>]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (algorithm, seed, reached) in runs {
         let name = format!("{algorithm}-{seed}");
