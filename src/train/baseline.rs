@@ -3,7 +3,7 @@
 use super::config::{AlgorithmName, TrainConfig};
 
 /// Hyper-parameters that only a run with unlabelled images reads.
-const UNLABELLED_ONLY: [&str; 6] = ["k", "temperature", "lambda_u", "ramp", "guess_from", "align"];
+const UNLABELLED_ONLY: [&str; 7] = ["k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
 
 impl TrainConfig {
     /// The supervised run on the same labels, with the same network, steps, augmentation and mixup.
@@ -26,8 +26,8 @@ impl TrainConfig {
         if self.algorithm != AlgorithmName::Supervised {
             return self.clone();
         }
-        let Self { k, temperature, lambda_u, ramp, guess_from, align, .. } = Self::default();
-        Self { k, temperature, lambda_u, ramp, guess_from, align, ..self.clone() }
+        let Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
+        Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, ..self.clone() }
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_supervised_run_reads_nothing_about_unlabelled_images() {
-        let mixmatch = TrainConfig::default();
+        let mixmatch = crate::train::preset::quick();
         let supervised = mixmatch.baseline();
         for name in UNLABELLED_ONLY {
             let (a, b) = (changed(&mixmatch, name), changed(&supervised, name));
