@@ -131,3 +131,62 @@ impl MixedStep<'_> {
         Ok(MixedLosses { total, labelled: loss_x, unlabelled: loss_u })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::Augment;
+    use crate::nn::weights::Layout;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use tch::{Device, Kind};
+
+    /// Answers with an image's mean brightness and its negative: what it was shown can be read from its logits.
+    #[derive(Debug)]
+    struct Brightness(Layout);
+
+    impl Network for Brightness {
+        fn name(&self) -> String {
+            "brightness".to_owned()
+        }
+
+        fn layout(&self) -> &Layout {
+            &self.0
+        }
+
+        fn forward(&self, _weights: &Weights, images: &Tensor, _mode: Mode) -> Result<Tensor, NnError> {
+            let mean = images.f_mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float)?;
+            Ok(Tensor::f_stack(&[&mean, &mean.f_neg()?], 1)?)
+        }
+    }
+
+    /// The guesses of one step on four grey images, trained on with their brightness drawn anew.
+    fn guesses(anchor: Option<&Augment>) -> Tensor {
+        let network = Brightness(Layout::default());
+        let weights = Weights::zeros(&network.0, Device::Cpu).unwrap();
+        let greys = Tensor::from_slice(&[40u8, 90, 140, 200]).view([4, 1, 1, 1]).expand([4, 8, 8, 3], false);
+        let targets = Tensor::full([4, 2], 0.5, (Kind::Float, Device::Cpu));
+        let batch = Batch { labelled: greys.contiguous(), targets, unlabelled: Some(greys.contiguous()) };
+        let mixup = Mixup { alpha: Some(0.75) };
+        let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u: 1.0, ramp: 0.0, alignment: None };
+        let context = StepContext {
+            network: &network,
+            weights: &weights,
+            teacher: &weights,
+            augment: &Augment { brightness: 0.5, ..Augment::default() },
+            anchor,
+            rng: &mut ChaCha8Rng::seed_from_u64(1),
+            progress: 1.0,
+        };
+        algorithm.losses(context, &batch).unwrap().unlabelled.unwrap().guesses
+    }
+
+    #[test]
+    fn an_anchored_guess_is_that_of_the_weak_view() {
+        let plain = Tensor::from_slice(&[40f32, 90.0, 140.0, 200.0]) / 127.5 - 1.0;
+        let expected = guess::sharpen(&Tensor::stack(&[&plain, &-&plain], 1).softmax(-1, Kind::Float), 0.5).unwrap();
+        let off = |guesses: &Tensor| (guesses - &expected).abs().max().double_value(&[]);
+        assert!(off(&guesses(Some(&Augment::default()))) < 1e-6, "guessed on something else than the weak views");
+        assert!(off(&guesses(None)) > 1e-3, "without an anchor, guesses are made on what is trained on");
+    }
+}
