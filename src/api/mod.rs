@@ -5,6 +5,7 @@
 
 mod auth;
 mod dashboard;
+mod dataset_pictures;
 mod datasets;
 mod docs;
 mod errors;

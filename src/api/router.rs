@@ -20,7 +20,10 @@ use utoipa_axum::routes;
 use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
-use super::{auth, dashboard, datasets, docs, health, job_events, job_metrics, jobs, models, predict, telemetry};
+use super::{
+    auth, dashboard, dataset_pictures, datasets, docs, health, job_events, job_metrics, jobs, models, predict,
+    telemetry,
+};
 use crate::config::{LimitsConfig, ServeConfig};
 
 /// A body that does not go on arriving for so long is given up.
@@ -32,6 +35,9 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
+        .routes(routes!(dataset_pictures::samples))
+        .routes(routes!(dataset_pictures::augmentations))
+        .routes(routes!(dataset_pictures::mixup))
         .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
