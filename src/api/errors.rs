@@ -4,6 +4,7 @@
 use super::page::MOST;
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::ImportError;
+use crate::report::pictures::PictureError;
 use crate::serving::ServingError;
 use crate::store::StoreError;
 
@@ -34,6 +35,15 @@ impl From<ServingError> for Problem {
             ServingError::ShuttingDown => Problem::unavailable(error.to_string()).retry_after(10),
             ServingError::Deadline { .. } => Problem::deadline(error.to_string()),
             error => Problem::bug("the model could not answer", &error),
+        }
+    }
+}
+
+impl From<PictureError> for Problem {
+    fn from(error: PictureError) -> Self {
+        match error {
+            PictureError::Empty(_) => Problem::not_found(error.to_string()),
+            error => Problem::bug("the pictures could not be drawn", &error),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod accept;
 mod auth;
 mod dashboard;
+mod dataset_pictures;
 mod datasets;
 mod docs;
 mod errors;

@@ -21,8 +21,8 @@ use super::openapi::Description;
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    auth, dashboard, datasets, docs, health, job_events, job_metrics, job_report, jobs, models, predict, pretrained,
-    telemetry,
+    auth, dashboard, dataset_pictures, datasets, docs, health, job_events, job_metrics, job_report, jobs, models,
+    predict, pretrained, telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -35,6 +35,9 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
+        .routes(routes!(dataset_pictures::samples))
+        .routes(routes!(dataset_pictures::augmentations))
+        .routes(routes!(dataset_pictures::mixup))
         .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))

@@ -19,6 +19,7 @@ pub use draws::{CANDIDATES, Draws};
 /// How many of the operations a view gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AugmentPolicy)]
 pub enum Policy {
     /// Every operation that is on, one after another.
     #[default]
@@ -31,6 +32,7 @@ pub enum Policy {
 /// What is seen beyond an image's border when it is rotated or made smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AugmentFill)]
 pub enum Fill {
     /// The image mirrored at its border: no corner gives the rotation away.
     #[default]
@@ -212,20 +214,21 @@ mod tests {
     #[test]
     fn an_operation_leaves_the_images_alone_that_did_not_draw_it() {
         let plain = network_input(&noise(4, 8)).unwrap();
-        let one = |change: &dyn Fn(&mut Draws)| {
+        type Change = fn(&mut Draws);
+        let one = |change: Change| {
             let mut draws = Draws::neutral(4, 0);
             change(&mut draws);
             Augment::default().apply(&noise(4, 8), &draws).unwrap()
         };
-        let alone: [(&str, &dyn Fn(&mut Draws)); 8] = [
-            ("flip", &|draws| draws.flip[2] = true),
-            ("brightness", &|draws| draws.brightness[2] = 0.7),
-            ("contrast", &|draws| draws.contrast[2] = 0.7),
-            ("saturation", &|draws| draws.saturation[2] = 0.7),
-            ("gamma", &|draws| draws.gamma[2] = 0.7),
-            ("grayscale", &|draws| draws.grayscale[2] = true),
-            ("rotation", &|draws| draws.rotation[2] = 9.0),
-            ("scale", &|draws| draws.scale[2] = 0.8),
+        let alone: [(&str, Change); 8] = [
+            ("flip", |draws| draws.flip[2] = true),
+            ("brightness", |draws| draws.brightness[2] = 0.7),
+            ("contrast", |draws| draws.contrast[2] = 0.7),
+            ("saturation", |draws| draws.saturation[2] = 0.7),
+            ("gamma", |draws| draws.gamma[2] = 0.7),
+            ("grayscale", |draws| draws.grayscale[2] = true),
+            ("rotation", |draws| draws.rotation[2] = 9.0),
+            ("scale", |draws| draws.scale[2] = 0.8),
         ];
         for (name, change) in alone {
             let x = one(change);

@@ -24,7 +24,7 @@ mod split;
 pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
 pub use manifest::{Manifest, Role, Sample};
-pub use pack::PackedImages;
+pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
 pub use split::{Split, SplitSpec, split};
 

@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::error::DatasetError;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Sample};
 use super::{IMAGES_FILE, archive};
 use crate::imaging::{self, DecodeLimits, Preprocess};
 
@@ -122,9 +122,7 @@ fn build(
     preprocess: &Preprocess,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), DatasetError> {
-    let archive_path = directory.join(IMAGES_FILE);
-    let images = archive::open(&archive_path).map_err(|error| DatasetError::file(&archive_path, error))?;
-    let limits = DecodeLimits::default();
+    let images = open_archive(directory)?;
     let done = AtomicU64::new(0);
     let rows = manifest.samples.chunks(CHUNK).map(|chunk| {
         chunk
@@ -132,11 +130,7 @@ fn build(
             .map_init(
                 || images.clone(),
                 |images, sample| {
-                    let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
-                    let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
-                    let pixels = imaging::prepare(&bytes, &limits, preprocess).map_err(|error| {
-                        DatasetError::Image { image: sample.image.clone(), reason: error.to_string() }
-                    })?;
+                    let pixels = read_image(images, sample, preprocess)?;
                     progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                     Ok(pixels)
                 },
@@ -144,6 +138,32 @@ fn build(
             .collect::<Result<Vec<_>, _>>()
     });
     write(path, manifest, preprocess, rows)
+}
+
+/// Some samples' pixels, `size·size·3` bytes each, decoded from the archive one after another: for a few images
+/// that are not worth packing the whole data set.
+///
+/// # Errors
+/// When the archive cannot be read or an image cannot be decoded.
+pub fn read_images(
+    directory: &Path,
+    samples: &[&Sample],
+    preprocess: &Preprocess,
+) -> Result<Vec<Vec<u8>>, DatasetError> {
+    let mut images = open_archive(directory)?;
+    samples.iter().map(|sample| read_image(&mut images, sample, preprocess)).collect()
+}
+
+fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {
+    let path = directory.join(IMAGES_FILE);
+    archive::open(&path).map_err(|error| DatasetError::file(&path, error))
+}
+
+fn read_image(images: &mut archive::Images, sample: &Sample, preprocess: &Preprocess) -> Result<Vec<u8>, DatasetError> {
+    let limits = DecodeLimits::default();
+    let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
+    let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
+    imaging::prepare(&bytes, &limits, preprocess).map_err(|error| fail(error.to_string()))
 }
 
 /// Writes a packed file from its rows, in order: under another name, synced, then renamed into place.

@@ -1,8 +1,12 @@
-//! What is said about models and runs to the people who use them. Pure: from manifests and figures to words and tables.
+//! What is said about models and runs, and shown of data sets, to the people who use them.
+//!
+//! Cards and comparisons are pure, from manifests and figures to words and tables; [`pictures`] reads images and computes.
 
+mod canvas;
 mod card;
 mod comparison;
 mod comparison_text;
+pub mod pictures;
 mod verdict;
 
 pub use card::Card;

@@ -150,7 +150,7 @@ pub struct TrainConfig {
     pub augment_saturation: f64,
     /// Raise pixels (0…1) to a power from 1 ± this; 0 switches it off.
     pub augment_gamma: f64,
-    /// Probability of losing all colour; 0 switches it off.
+    /// Probability of losing all colour; 0 switches it off. Under `one_of_seven` any other value stands for 1 in 7.
     pub augment_grayscale: f64,
     /// Rotate about the middle by an angle from ± this, degrees; 0 switches it off.
     pub augment_rotation: f64,

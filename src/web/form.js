@@ -32,7 +32,7 @@ export function showProblem(error, fields, place) {
   const found = new Map();
   const rest = [];
   for (const item of error.errors ?? []) {
-    const [first] = item.pointer.replace(/^\//, '').split('/');
+    const [first] = item.pointer.replace(/^[/?]/, '').split('/');
     const name = first.replace(/~1/g, '/').replace(/~0/g, '~');
     if (fields[name]) found.set(name, [...(found.get(name) ?? []), item.detail]);
     else rest.push(item);

@@ -32,6 +32,7 @@ static ASSETS: &[Asset] = &[
     module!("api.js"),
     module!("chart.js"),
     module!("dataset-parts.js"),
+    module!("dataset-pictures.js"),
     module!("dom.js"),
     module!("form.js"),
     module!("format.js"),

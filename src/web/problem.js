@@ -23,7 +23,7 @@ function problemList(problems) {
 /// `/train/17` points at a row of a sheet; other pointers are fields.
 function place(pointer) {
   const row = /^\/(train|test)\/(\d+)$/.exec(pointer);
-  return row ? `${row[1]} sheet, row ${row[2]}` : pointer.replace(/^\//, '');
+  return row ? `${row[1]} sheet, row ${row[2]}` : pointer.replace(/^[/?]/, '');
 }
 
 /// Runs an action behind a button: disabled meanwhile, its problem shown in `place`.

@@ -6,6 +6,7 @@ import { go } from './router.js';
 import { action } from './problem.js';
 import { table } from './table.js';
 import { countsTable, total } from './dataset-parts.js';
+import { pictures } from './dataset-pictures.js';
 import { count, plural, when } from './format.js';
 import { curlTrain, command } from './shell.js';
 
@@ -27,6 +28,7 @@ export async function dataset({ params, signal, title }) {
     h('p', { class: 'muted' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
     place,
     h('section', null, h('h2', null, 'Images'), countsTable(set)),
+    h('section', null, h('h2', null, 'Pictures'), pictures(path, signal)),
     h('section', null, h('h2', null, 'Import report'), report(set, path, signal)),
     h('section', null, h('h2', null, 'Train with curl'), command(curlTrain(set.name))));
 }

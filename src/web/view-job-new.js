@@ -8,7 +8,7 @@ import { facts } from './table.js';
 import { total } from './dataset-parts.js';
 import { count } from './format.js';
 
-const PRESETS = [
+export const PRESETS = [
   ['quick', 'quick – minutes on two CPU cores'],
   ['paper', 'paper – 16,384 steps, for a GPU'],
   ['reference', 'reference – wide_resnet50_2 at 96 × 96, for a GPU'],

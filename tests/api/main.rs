@@ -4,6 +4,7 @@
 mod app;
 mod contract;
 mod crashes;
+mod dataset_pictures;
 mod datasets;
 mod jobs;
 mod pictures;
