@@ -28,7 +28,7 @@ pub struct DatasetRow {
 
 impl DatasetRow {
     /// What a job's configuration is checked against, without the weights there are (see [`Store::job_facts`]).
-    pub(super) fn facts(&self) -> DataFacts {
+    pub(crate) fn facts(&self) -> DataFacts {
         let labelled: Vec<u64> =
             self.classes.iter().map(|class| self.counts.train.get(class).copied().unwrap_or(0)).collect();
         let train = labelled.iter().sum::<u64>() + self.counts.unlabelled;

@@ -67,8 +67,11 @@ async fn samples_stand_in_the_row_of_their_class() {
         }
     }
     let again = decoded(&bytes(&app, "/datasets/shapes/samples.png?seed=3").await);
-    assert_eq!(sheet, again, "the same seed, another sheet");
-    assert_ne!(sheet, decoded(&bytes(&app, "/datasets/shapes/samples.png?seed=4").await));
+    assert!(sheet == again, "the same seed, another sheet");
+    assert!(
+        sheet != decoded(&bytes(&app, "/datasets/shapes/samples.png?seed=4").await),
+        "another seed, the same sheet"
+    );
     // A size that the import did not pack.
     bytes(&app, "/datasets/shapes/samples.png?size=64").await;
     assert_eq!(files(&app), before, "looking stored something");
@@ -80,13 +83,13 @@ async fn augmentations_are_what_the_parameters_ask_for() {
     let view = |sheet: &RgbImage, column: u32, row: u32, down: u32| {
         shown(sheet, GAP + column * ACROSS, GAP + LINE + row * down)
     };
-    let off = "augment_flip=false&augment_pad=0&seed=5";
+    let off = "preset=paper&augment_flip=false&augment_pad=0&seed=5";
     let plain = decoded(&bytes(&app, &format!("/datasets/shapes/augmentations.png?k=3&{off}")).await);
     assert_eq!(plain.width(), GAP + 4 * ACROSS);
     for row in 0..6 {
         let original = view(&plain, 0, row, CELL + GAP);
         for column in 1..4 {
-            assert_eq!(view(&plain, column, row, CELL + GAP), original, "nothing was switched on");
+            assert!(view(&plain, column, row, CELL + GAP) == original, "nothing was switched on");
         }
     }
     let gray =
@@ -97,7 +100,7 @@ async fn augmentations_are_what_the_parameters_ask_for() {
         let luma = 0.2989 * f64::from(colour[0]) + 0.587 * f64::from(colour[1]) + 0.114 * f64::from(colour[2]);
         assert!((luma - f64::from(gray[0])).abs() < 1.0, "{colour:?} became {gray:?}");
     }
-    let seven = "augment_policy=one_of_seven&augment_flip=true&augment_pad=0&augment_brightness=.5&augment_contrast=0.5\
+    let seven = "preset=paper&augment_policy=one_of_seven&augment_flip=true&augment_pad=0&augment_brightness=.5&augment_contrast=0.5\
                  &augment_saturation=0.5&augment_gamma=0.5&augment_grayscale=0.15&augment_rotation=10&augment_fill=black";
     let sheet = decoded(&bytes(&app, &format!("/datasets/shapes/augmentations.png?k=7&{seven}")).await);
     for row in 0..6 {
