@@ -26,7 +26,7 @@ from real_data import ROOT, call, import_set, start
 SETS = {"mask": ("mask", [20, 40, 100]), "gender": ("gender_aaf", [100, 250, 1000])}
 ABLATIONS = {
     "as the preset": {},
-    "K = 2, half the steps": {"k": 2, "steps_share": 0.64},
+    "K = 2, the same arithmetic (0.64 of the steps)": {"k": 2, "steps_share": 0.64},
     "T = 1": {"temperature": 1.0},
     "no mixup": {"mixup": False},
     "EMA off (decay 0)": {"ema_decay": 0.0, "guess_from": "raw"},
