@@ -374,6 +374,9 @@ mod tests {
         let ten = DataFacts { classes, labelled: vec![100; 10], train: 1000, ..DataFacts::default() };
         let request = Map::from_iter([("preset".to_owned(), json!("paper"))]);
         assert_eq!(resolve(&request, &ten).unwrap().lambda_u, 75.0);
-        assert!(resolve(&request, &facts()).unwrap().lambda_u < 75.0);
+        assert_eq!(resolve(&request, &facts()).unwrap().lambda_u, 15.0);
+        let quick = Map::new();
+        let (at_two, at_ten) = (resolve(&quick, &facts()).unwrap().lambda_u, resolve(&quick, &ten).unwrap().lambda_u);
+        assert_eq!((at_two, at_ten), (preset::quick().lambda_u, 5.0 * preset::quick().lambda_u));
     }
 }
