@@ -33,7 +33,7 @@ ABLATIONS = {
     "guesses from the raw weights": {"guess_from": "raw"},
     "no alignment": {"align": False},
     "no anchoring: guess on the strong views": {"anchor": False},
-    "λ_u 3": {"lambda_u": 3},
+    "λ_u 10": {"lambda_u": 10},
     "λ_u 30": {"lambda_u": 30},
     "ramp over the whole run": {"ramp": 1.0},
     "no warm-up": {"warmup": 0.0},
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--stages", default="labels,unmixed,time,ceiling,ablation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--time-ratio", type=float, default=3.0)
+    parser.add_argument("--time-ratio", type=float, default=1.67)
     parser.add_argument("--ablation-steps", type=float, default=1.0)
     parser.add_argument("--port", type=int, default=8097)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
