@@ -1,8 +1,8 @@
 // BatchNorm and leaky ReLU, and the addition of a residual before them, as one differentiable function on the CPU: two
 // passes over memory forward and two backward, where the separate operations make three or four and five or six, and only
 // the normalised function's input is kept for the backward pass.
+#include "norm_act.h"
 #include "norm_act_kernels.h"
-#include "shim.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>

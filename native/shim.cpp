@@ -1,19 +1,10 @@
+#include "norm_act.h"
 #include "shim.h"
 
 #include <ATen/ATen.h>
 #include <cstdio>
 #include <memory>
 #include <torch/csrc/autograd/variable.h>
-
-namespace mixmatch {
-at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
-                    const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
-                    double eps, double slope);
-std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
-                                               const at::Tensor &beta, const at::Tensor *running_mean,
-                                               const at::Tensor *running_variance, bool batch, double momentum,
-                                               double eps, double slope);
-}
 
 namespace {
 

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_references_augmentation_is_allowed_up_to_seven_views() {
-        let mut config = preset::with_reference_augmentation(TrainConfig { k: 7, ..preset::plain() });
+        let mut config = TrainConfig { k: 7, ..preset::reference() };
         assert_eq!(wrong(&config), [""; 0]);
         config.k = 8;
         assert_eq!(wrong(&config), ["/k out_of_range"]);

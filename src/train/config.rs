@@ -306,11 +306,12 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    fn facts() -> DataFacts {
+    /// Two classes and 500 labels, without imported weights.
+    pub fn facts() -> DataFacts {
         DataFacts {
             classes: vec!["mask".into(), "no_mask".into()],
             labelled: vec![300, 200],

@@ -117,10 +117,14 @@ pub fn paper() -> TrainConfig {
 /// augmentation and its figures where they mean something here: batches of 32, five rounds of its data set, Adam at a
 /// constant 1e-4 with decay 0.01, λ_U 1 risen over the first 1,000 steps, K = 4, T = ½, α = ¾, torchvision's BatchNorm
 /// momentum. At two classes its λ_U weighs what ours does: a squared difference of one probability is the mean over both.
-/// The algorithm is ours: what the notebooks got wrong is not repeated (ARCHITECTURE.md). It started from ImageNet weights; none ship with this
-/// program, so that the preset starts at random unless `pretrained` names imported ones.
+///
+/// Each view gets one of seven operations at random, and an image's views different ones: factors and exponents from .5
+/// to 1.5, angles from −10° to 10° with black corners; nothing is cropped, zoomed or erased.
+///
+/// The algorithm is ours: what the notebooks got wrong is not repeated (ARCHITECTURE.md). They started from ImageNet
+/// weights; none ship with this program, so that the preset starts at random unless `pretrained` names imported ones.
 pub fn reference() -> TrainConfig {
-    with_reference_augmentation(TrainConfig {
+    TrainConfig {
         preset: "reference".to_owned(),
         labelled: Some(1000),
         network: "wide_resnet50_2".to_owned(),
@@ -135,22 +139,7 @@ pub fn reference() -> TrainConfig {
         k: 4,
         lambda_u: 1.0,
         ramp: 2.0 / 3.0,
-        ..plain()
-    })
-}
-
-/// A few minutes on two CPU cores for both runs of `make demo`, on drawn faces.
-pub fn demo() -> TrainConfig {
-    TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), lambda_u: 10.0, ..quick() }
-}
-
-/// `base` with the augmentation of the notebooks that this service grew from: each view gets one of seven
-/// operations at random, and an image's views different ones. Factors and exponents from .5 to 1.5, angles from
-/// −10° to 10° with black corners; nothing is cropped, zoomed or erased.
-pub fn with_reference_augmentation(base: TrainConfig) -> TrainConfig {
-    TrainConfig {
         augment_policy: Policy::OneOfSeven,
-        augment_flip: true,
         augment_pad: 0,
         augment_brightness: 0.5,
         augment_contrast: 0.5,
@@ -158,11 +147,14 @@ pub fn with_reference_augmentation(base: TrainConfig) -> TrainConfig {
         augment_gamma: 0.5,
         augment_grayscale: 1.0 / 7.0,
         augment_rotation: 10.0,
-        augment_scale: 0.0,
         augment_fill: Fill::Black,
-        augment_erase: 0.0,
-        ..base
+        ..plain()
     }
+}
+
+/// A few minutes on two CPU cores for both runs of `make demo`, on drawn faces.
+pub fn demo() -> TrainConfig {
+    TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), lambda_u: 10.0, ..quick() }
 }
 
 /// Scales λ_U of a preset to `classes`, up to the paper's ten.

@@ -223,16 +223,8 @@ fn too_many(wanted: usize, axes: &[Axis]) -> FieldProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::config::tests::facts;
     use serde_json::json;
-
-    fn facts() -> DataFacts {
-        DataFacts {
-            classes: vec!["mask".into(), "no_mask".into()],
-            labelled: vec![300, 200],
-            train: 500,
-            ..DataFacts::default()
-        }
-    }
 
     fn planned(request: Value) -> Result<Plan, Vec<FieldProblem>> {
         let Value::Object(map) = request else { panic!("an object is needed") };

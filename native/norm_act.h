@@ -1,0 +1,20 @@
+// The fused functions of norm_act.cpp, for the shim.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <utility>
+
+namespace mixmatch {
+
+// lrelu(batch_norm(x)); see shim.h for the arguments.
+at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
+                    const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
+                    double eps, double slope);
+
+// a + b, and the same of that.
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
+                                               const at::Tensor &beta, const at::Tensor *running_mean,
+                                               const at::Tensor *running_variance, bool batch, double momentum,
+                                               double eps, double slope);
+
+} // namespace mixmatch
