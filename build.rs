@@ -37,6 +37,7 @@ fn build_shim(lib: &Path) {
         .flag("-fopenmp")
         .file("native/shim.cpp")
         .file("native/norm_act.cpp")
+        .file("native/packed_conv.cpp")
         .compile("mixmatch_shim");
     build_kernels();
     // libtorch's own OpenMP, by its very name: a second one in the process would have threads of its own.
@@ -53,6 +54,8 @@ fn build_kernels() {
             .opt_level(3)
             .flag(format!("-march={arch}"))
             .flag_if_supported("-mprefer-vector-width=512")
+            // Vectors wider than the registers are passed in inlined functions alone.
+            .flag("-Wno-psabi")
             .define("NORM_ACT_TABLE", Some(format!("norm_act_{version}").as_str()))
             .file("native/norm_act_kernels.cpp")
             .compile(&format!("mixmatch_kernels_{version}"));

@@ -283,4 +283,11 @@ std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Te
   return {s, activate(s, affine(gamma, beta, by.mean, by.inverse), slope)};
 }
 
+at::Tensor scale_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope) {
+  TORCH_CHECK(fused_kind(x), "scale_act needs float32 or bf16 images on the CPU, got ", x.scalar_type(), " ", x.sizes());
+  check_vectors(x, {&scale, &shift});
+  at::NoGradGuard no_grad;
+  return activate(x.contiguous(at::MemoryFormat::ChannelsLast), {scale, shift}, slope);
+}
+
 } // namespace mixmatch

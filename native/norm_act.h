@@ -17,4 +17,7 @@ std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Te
                                                const at::Tensor *running_variance, bool batch, double momentum,
                                                double eps, double slope);
 
+// lrelu(x·scale + shift) of x [B, C, H, W], for inference: not differentiable, on the CPU.
+at::Tensor scale_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope);
+
 } // namespace mixmatch

@@ -1,5 +1,4 @@
-// Compiled three times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4 and the matching -march. The loops are written so
-// that the compiler turns a chunk of channels into vector registers that live over all rows; no intrinsics.
+// Compiled three times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4 and the matching -march; no intrinsics.
 #include "norm_act_kernels.h"
 
 #include <cstring>
@@ -13,152 +12,199 @@ struct Bf16 {
   uint16_t bits;
 };
 
-inline float load(const float *at) { return *at; }
+// Sixteen channels in GCC's vector types, which any instruction set has: left to itself the compiler gives up on some of
+// these loops without a word, and the scalar code is five times slower.
+constexpr int kLanes = 16;
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Words = uint32_t __attribute__((vector_size(4 * kLanes)));
+using Halves = uint16_t __attribute__((vector_size(2 * kLanes)));
 
-inline float load(const Bf16 *at) {
-  const uint32_t bits = static_cast<uint32_t>(at->bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
+// V is `Floats`, or `float` for the channels that are left over.
+template <class V> constexpr int kWidth = sizeof(V) / sizeof(float);
+
+template <class V> V load(const float *at) {
+  V value;
+  std::memcpy(&value, at, sizeof value);
   return value;
 }
 
-inline void store(float *at, float value) { *at = value; }
+template <class V> V load(const Bf16 *at) {
+  V value;
+  if constexpr (kWidth<V> == 1) {
+    const uint32_t bits = static_cast<uint32_t>(at->bits) << 16;
+    std::memcpy(&value, &bits, sizeof value);
+  } else {
+    Halves halves;
+    std::memcpy(&halves, at, sizeof halves);
+    const Words bits = __builtin_convertvector(halves, Words) << 16;
+    std::memcpy(&value, &bits, sizeof value);
+  }
+  return value;
+}
+
+template <class V> void store(float *at, V value) { std::memcpy(at, &value, sizeof value); }
 
 // Round to nearest, ties to even. A NaN of the usual form stays one.
-inline void store(Bf16 *at, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  at->bits = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+template <class V> void store(Bf16 *at, V value) {
+  if constexpr (kWidth<V> == 1) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    at->bits = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  } else {
+    Words bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const auto halves = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, Halves);
+    std::memcpy(at, &halves, sizeof halves);
+  }
+}
+
+// The leaky ReLU's slope at z.
+template <class V> V slope_at(V z, float slope) {
+  if constexpr (kWidth<V> == 1) {
+    return z > 0 ? 1.0f : slope;
+  } else {
+    return z > 0 ? V{} + 1.0f : V{} + slope;
+  }
+}
+
+template <class V> void add_to(double *sums, V values) {
+  float each[kWidth<V>];
+  std::memcpy(each, &values, sizeof each);
+  for (int lane = 0; lane < kWidth<V>; ++lane) {
+    sums[lane] += each[lane];
+  }
 }
 
 // Rows whose sums are kept in float before they go into a double: few enough that rounding stays below 1e-5.
 constexpr int64_t kRows = 256;
 
-template <class T, int W>
+// Below, a chunk is N vectors of channels, whose constants and sums stay in registers over all rows.
+
+template <class T, class V, int N>
 void statistics_chunk(const T *x, int64_t rows, int64_t stride, double *sum, double *square) {
   for (int64_t from = 0; from < rows; from += kRows) {
     const int64_t to = from + kRows < rows ? from + kRows : rows;
-    float s[W] = {}, q[W] = {};
+    V s[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
-      const T *at = x + row * stride;
-      for (int c = 0; c < W; ++c) {
-        const float value = load(at + c);
-        s[c] += value;
-        q[c] += value * value;
+      for (int n = 0; n < N; ++n) {
+        const V value = load<V>(x + row * stride + n * kWidth<V>);
+        s[n] += value;
+        q[n] += value * value;
       }
     }
-    for (int c = 0; c < W; ++c) {
-      sum[c] += s[c];
-      square[c] += q[c];
+    for (int n = 0; n < N; ++n) {
+      add_to(sum + n * kWidth<V>, s[n]);
+      add_to(square + n * kWidth<V>, q[n]);
     }
   }
 }
 
-template <class T, int W>
+template <class T, class V, int N>
 void add_statistics_chunk(const T *a, const T *b, T *s, int64_t rows, int64_t stride, double *sum, double *square) {
   for (int64_t from = 0; from < rows; from += kRows) {
     const int64_t to = from + kRows < rows ? from + kRows : rows;
-    float u[W] = {}, q[W] = {};
+    V u[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
-      const T *__restrict at_a = a + row * stride;
-      const T *__restrict at_b = b + row * stride;
-      T *__restrict at_s = s + row * stride;
-      for (int c = 0; c < W; ++c) {
-        store(at_s + c, load(at_a + c) + load(at_b + c));
-        const float value = load(at_s + c);
-        u[c] += value;
-        q[c] += value * value;
+      for (int n = 0; n < N; ++n) {
+        const int64_t at = row * stride + n * kWidth<V>;
+        store(s + at, load<V>(a + at) + load<V>(b + at));
+        const V value = load<V>(s + at); // as it was rounded
+        u[n] += value;
+        q[n] += value * value;
       }
     }
-    for (int c = 0; c < W; ++c) {
-      sum[c] += u[c];
-      square[c] += q[c];
+    for (int n = 0; n < N; ++n) {
+      add_to(sum + n * kWidth<V>, u[n]);
+      add_to(square + n * kWidth<V>, q[n]);
     }
   }
 }
 
-template <class T, int W>
+template <class T, class V, int N>
 void apply_chunk(const T *x, T *y, int64_t rows, int64_t stride, const float *scale, const float *shift, float slope) {
-  float a[W], b[W];
-  for (int c = 0; c < W; ++c) {
-    a[c] = scale[c];
-    b[c] = shift[c];
+  V a[N], b[N];
+  for (int n = 0; n < N; ++n) {
+    a[n] = load<V>(scale + n * kWidth<V>);
+    b[n] = load<V>(shift + n * kWidth<V>);
   }
   for (int64_t row = 0; row < rows; ++row) {
-    const T *__restrict from = x + row * stride;
-    T *__restrict to = y + row * stride;
-    for (int c = 0; c < W; ++c) {
-      const float z = load(from + c) * a[c] + b[c];
-      store(to + c, z > 0 ? z : z * slope);
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = row * stride + n * kWidth<V>;
+      const V z = load<V>(x + at) * a[n] + b[n];
+      store(y + at, z * slope_at(z, slope));
     }
   }
 }
 
-template <class T, int W>
+template <class T, class V, int N>
 void backward_statistics_chunk(const T *x, const T *dy, int64_t rows, int64_t stride, const float *scale,
                                const float *shift, float slope, double *sum_g, double *sum_gx) {
-  float a[W], b[W];
-  for (int c = 0; c < W; ++c) {
-    a[c] = scale[c];
-    b[c] = shift[c];
+  V a[N], b[N];
+  for (int n = 0; n < N; ++n) {
+    a[n] = load<V>(scale + n * kWidth<V>);
+    b[n] = load<V>(shift + n * kWidth<V>);
   }
   for (int64_t from = 0; from < rows; from += kRows) {
     const int64_t to = from + kRows < rows ? from + kRows : rows;
-    float s[W] = {}, q[W] = {};
+    V s[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
-      const T *at_x = x + row * stride;
-      const T *at_dy = dy + row * stride;
-      for (int c = 0; c < W; ++c) {
-        const float value = load(at_x + c);
-        const float upstream = load(at_dy + c);
-        const float g = value * a[c] + b[c] > 0 ? upstream : upstream * slope;
-        s[c] += g;
-        q[c] += g * value;
+      for (int n = 0; n < N; ++n) {
+        const int64_t at = row * stride + n * kWidth<V>;
+        const V value = load<V>(x + at);
+        const V g = load<V>(dy + at) * slope_at<V>(value * a[n] + b[n], slope);
+        s[n] += g;
+        q[n] += g * value;
       }
     }
-    for (int c = 0; c < W; ++c) {
-      sum_g[c] += s[c];
-      sum_gx[c] += q[c];
+    for (int n = 0; n < N; ++n) {
+      add_to(sum_g + n * kWidth<V>, s[n]);
+      add_to(sum_gx + n * kWidth<V>, q[n]);
     }
   }
 }
 
-template <class T, int W, bool More>
+template <class T, class V, int N, bool More>
 void backward_apply_chunk(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t stride,
                           const float *scale, const float *shift, float slope, const float *p, const float *q) {
-  float a[W], b[W], u[W], v[W];
-  for (int c = 0; c < W; ++c) {
-    a[c] = scale[c];
-    b[c] = shift[c];
-    u[c] = p[c];
-    v[c] = q[c];
+  V a[N], b[N], u[N], v[N];
+  for (int n = 0; n < N; ++n) {
+    const int64_t c = n * kWidth<V>;
+    a[n] = load<V>(scale + c);
+    b[n] = load<V>(shift + c);
+    u[n] = load<V>(p + c);
+    v[n] = load<V>(q + c);
   }
   for (int64_t row = 0; row < rows; ++row) {
-    const T *__restrict at_x = x + row * stride;
-    const T *__restrict at_dy = dy + row * stride;
-    const T *__restrict at_more = More ? more + row * stride : nullptr;
-    T *__restrict to = dx + row * stride;
-    for (int c = 0; c < W; ++c) {
-      const float value = load(at_x + c);
-      const float upstream = load(at_dy + c);
-      const float g = value * a[c] + b[c] > 0 ? upstream : upstream * slope;
-      const float own = g * a[c] + value * u[c] + v[c];
-      store(to + c, More ? own + load(at_more + c) : own);
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = row * stride + n * kWidth<V>;
+      const V value = load<V>(x + at);
+      const V g = load<V>(dy + at) * slope_at<V>(value * a[n] + b[n], slope);
+      V own = g * a[n] + value * u[n] + v[n];
+      if constexpr (More) {
+        own += load<V>(more + at);
+      }
+      store(dx + at, own);
     }
   }
 }
 
-// Calls `step` with the largest chunk of channels that fits, as a compile-time constant.
+// What a chunk is made of, as types.
+template <class V, int N> struct Chunk {
+  using Lane = V;
+  static constexpr int count = N;
+};
+
+// Calls `step` with the largest chunk of channels that fits.
 template <class Step> void for_chunks(int64_t channels, Step step) {
   int64_t c = 0;
-  for (; c + 32 <= channels; c += 32) {
-    step(c, std::integral_constant<int, 32>());
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
+    step(c, Chunk<Floats, 2>());
   }
-  for (; c + 16 <= channels; c += 16) {
-    step(c, std::integral_constant<int, 16>());
+  for (; c + kLanes <= channels; c += kLanes) {
+    step(c, Chunk<Floats, 1>());
   }
   for (; c < channels; ++c) {
-    step(c, std::integral_constant<int, 1>());
+    step(c, Chunk<float, 1>());
   }
 }
 
@@ -172,8 +218,8 @@ template <class Step> void for_blocks(int64_t rows, int64_t channels, Step step)
 
 template <class T> void statistics(const T *x, int64_t rows, int64_t channels, double *sum, double *square) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto width) {
-      statistics_chunk<T, width.value>(x + row * channels + c, count, channels, sum + c, square + c);
+    for_chunks(channels, [&](int64_t c, auto chunk) {
+      statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + row * channels + c, count, channels, sum + c, square + c);
     });
   });
 }
@@ -181,9 +227,9 @@ template <class T> void statistics(const T *x, int64_t rows, int64_t channels, d
 template <class T>
 void add_statistics(const T *a, const T *b, T *s, int64_t rows, int64_t channels, double *sum, double *square) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto width) {
+    for_chunks(channels, [&](int64_t c, auto chunk) {
       const int64_t at = row * channels + c;
-      add_statistics_chunk<T, width.value>(a + at, b + at, s + at, count, channels, sum + c, square + c);
+      add_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(a + at, b + at, s + at, count, channels, sum + c, square + c);
     });
   });
 }
@@ -191,9 +237,9 @@ void add_statistics(const T *a, const T *b, T *s, int64_t rows, int64_t channels
 template <class T>
 void apply(const T *x, T *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto width) {
+    for_chunks(channels, [&](int64_t c, auto chunk) {
       const int64_t at = row * channels + c;
-      apply_chunk<T, width.value>(x + at, y + at, count, channels, scale + c, shift + c, slope);
+      apply_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope);
     });
   });
 }
@@ -202,9 +248,9 @@ template <class T>
 void backward_statistics(const T *x, const T *dy, int64_t rows, int64_t channels, const float *scale,
                          const float *shift, float slope, double *sum_g, double *sum_gx) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto width) {
+    for_chunks(channels, [&](int64_t c, auto chunk) {
       const int64_t at = row * channels + c;
-      backward_statistics_chunk<T, width.value>(x + at, dy + at, count, channels, scale + c, shift + c, slope,
+      backward_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, dy + at, count, channels, scale + c, shift + c, slope,
                                                 sum_g + c, sum_gx + c);
     });
   });
@@ -214,13 +260,13 @@ template <class T>
 void backward_apply(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t channels, const float *scale,
                     const float *shift, float slope, const float *p, const float *q) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto width) {
+    for_chunks(channels, [&](int64_t c, auto chunk) {
       const int64_t at = row * channels + c;
       if (more) {
-        backward_apply_chunk<T, width.value, true>(x + at, dy + at, more + at, dx + at, count, channels, scale + c,
+        backward_apply_chunk<T, typename decltype(chunk)::Lane, chunk.count, true>(x + at, dy + at, more + at, dx + at, count, channels, scale + c,
                                                    shift + c, slope, p + c, q + c);
       } else {
-        backward_apply_chunk<T, width.value, false>(x + at, dy + at, nullptr, dx + at, count, channels, scale + c,
+        backward_apply_chunk<T, typename decltype(chunk)::Lane, chunk.count, false>(x + at, dy + at, nullptr, dx + at, count, channels, scale + c,
                                                     shift + c, slope, p + c, q + c);
       }
     });

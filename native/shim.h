@@ -17,6 +17,18 @@ void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, con
                             const void *variance, int batch, double momentum, double eps, double slope, void **sum,
                             char *error, size_t room);
 
+// lrelu(x·scale + shift), one float32 scale and shift a channel; for inference. As above.
+void *mixmatch_scale_act(const void *input, const void *scale, const void *shift, double slope, char *error,
+                         size_t room);
+
+// See packed_conv.h. `input` holds the four sizes of the inputs that the weight is packed for. As above.
+void *mixmatch_conv_pack(const void *weight, const long long *input, long long stride, long long padding, char *error,
+                         size_t room);
+
+// `onto` may be null; where it is not, it is overwritten. As above.
+void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto, long long stride,
+                        long long padding, double slope, char *error, size_t room);
+
 #ifdef __cplusplus
 }
 #endif

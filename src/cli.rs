@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 used wrongly.
 
+mod bench;
 mod import;
 mod import_weights;
 mod predict;
@@ -62,6 +63,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Draw a data set, train twice on 40 labels, predict, and keep serving: the whole way in minutes.
     Demo(serve::DemoArgs),
+    /// Measure: training steps.
+    Bench(bench::BenchArgs),
     /// Print the OpenAPI description.
     Openapi,
     /// The child process of a job: reads a run specification on standard input.
@@ -124,6 +127,7 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::ImportWeights(args) => block_on(import_weights::run(args)),
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
+        Command::Bench(args) => bench::run(args, &cuda),
         Command::Openapi => {
             print!("{}", crate::api::openapi_json());
             Ok(ExitCode::SUCCESS)
@@ -176,6 +180,7 @@ mod tests {
             "mixmatch train --dataset faces --labelled 20,40,100 --seed 0,1,2 --baseline",
             "mixmatch predict --model gender@champion a.jpg b.png",
             "mixmatch demo --exit",
+            "mixmatch bench train --network wrn-28-2 --size 32 --batch 64 --steps 30 --json",
             "mixmatch openapi",
             "mixmatch work",
         ] {

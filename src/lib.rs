@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod augment;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data_dir;

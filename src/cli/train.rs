@@ -55,7 +55,7 @@ pub struct TrainArgs {
 }
 
 /// A value is JSON where it reads as JSON, else a string.
-fn parse_setting(text: &str) -> Result<(String, Value), String> {
+pub(super) fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE"))?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((name.trim().to_owned(), value))

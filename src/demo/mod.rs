@@ -3,7 +3,7 @@
 //! through the HTTP interface, as any other client would.
 
 mod client;
-mod dataset;
+pub mod dataset;
 mod draw;
 mod follow;
 mod report;

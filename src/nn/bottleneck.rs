@@ -3,6 +3,7 @@
 
 use tch::Tensor;
 
+use super::folded::{PackedConv, Shape};
 use super::layers::{BatchNorm, Conv};
 use super::layout::Layout;
 use super::{Mode, NnError, Weights};
@@ -29,6 +30,13 @@ impl ConvNorm {
 
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
         self.norm.forward(weights, &self.conv.forward(weights, x)?, mode)
+    }
+}
+
+impl ConvNorm {
+    /// For inference alone, then leaky ReLU with `slope`; and the shape behind it.
+    pub fn fold(&self, weights: &Weights, shape: Shape, slope: f64) -> Result<(PackedConv, Shape), NnError> {
+        Ok((PackedConv::new(weights, &self.conv, Some(&self.norm), shape, slope)?, shape.behind(&self.conv)))
     }
 }
 
@@ -77,5 +85,36 @@ impl Bottleneck {
             None => y.f_add(x)?,
         };
         Ok(sum.f_relu()?)
+    }
+}
+
+/// A block for inference alone.
+#[derive(Debug)]
+pub(super) struct FoldedBottleneck {
+    layers: [PackedConv; 3],
+    downsample: Option<PackedConv>,
+}
+
+impl Bottleneck {
+    /// For inference alone; and the shape behind it.
+    pub fn fold(&self, weights: &Weights, shape: Shape) -> Result<(FoldedBottleneck, Shape), NnError> {
+        let (first, inner) = self.layers[0].fold(weights, shape, 0.0)?;
+        let (second, inner) = self.layers[1].fold(weights, inner, 0.0)?;
+        let (third, output) = self.layers[2].fold(weights, inner, 0.0)?;
+        let downsample = self.downsample.as_ref().map(|layer| layer.fold(weights, shape, 1.0)).transpose()?;
+        Ok((FoldedBottleneck { layers: [first, second, third], downsample: downsample.map(|(conv, _)| conv) }, output))
+    }
+}
+
+impl FoldedBottleneck {
+    /// As [`Bottleneck::forward`]; without a downsampling the answer takes the memory of `x`.
+    pub fn forward(&self, x: Tensor) -> Result<Tensor, NnError> {
+        let [first, second, third] = &self.layers;
+        let y = second.forward(&first.forward(&x)?)?;
+        let residual = match &self.downsample {
+            Some(downsample) => downsample.forward(&x)?,
+            None => x,
+        };
+        third.forward_onto(&y, residual)
     }
 }

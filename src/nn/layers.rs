@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::folded::{PackedConv, ScaleAct, Shape};
 use super::shim::{self, NormAct};
 use super::weights::{BufferId, Init, Layout, ParamId, Weights};
 use super::{Mode, NnError};
@@ -15,9 +16,9 @@ const LEAKY_SLOPE: f64 = 0.1;
 /// A bias-free convolution with "same" padding at odd kernels.
 #[derive(Debug)]
 pub struct Conv {
-    weight: ParamId,
-    stride: i64,
-    padding: i64,
+    pub(super) weight: ParamId,
+    pub(super) stride: i64,
+    pub(super) padding: i64,
 }
 
 impl Conv {
@@ -64,6 +65,15 @@ impl BatchNorm {
         self.activate(weights, x, mode, 1.0)
     }
 
+    /// What it does by its running statistics, as x·scale + shift: two float32 vectors `[C]`.
+    pub(super) fn scale_and_shift(&self, weights: &Weights) -> Result<(Tensor, Tensor), NnError> {
+        let _no_grad = tch::no_grad_guard();
+        let deviation = weights.buffer(self.variance).f_add_scalar(self.eps)?.f_sqrt()?;
+        let scale = weights.param(self.weight).f_div(&deviation)?;
+        let shift = weights.param(self.bias).f_sub(&weights.buffer(self.mean).f_mul(&scale)?)?;
+        Ok((scale, shift))
+    }
+
     /// Normalises, then max(x, slope·x).
     fn activate(&self, weights: &Weights, x: &Tensor, mode: Mode, slope: f64) -> Result<Tensor, NnError> {
         shim::norm_act(x, self.by(weights, mode, slope))
@@ -106,6 +116,16 @@ impl NormRelu {
         self.0.activate(weights, x, mode, LEAKY_SLOPE)
     }
 
+    /// For inference alone.
+    pub fn fold(&self, weights: &Weights) -> Result<ScaleAct, NnError> {
+        ScaleAct::new(weights, &self.0, LEAKY_SLOPE)
+    }
+
+    /// `conv`, whose output this activates, for inference alone.
+    pub fn fold_behind(&self, weights: &Weights, conv: &Conv, shape: Shape) -> Result<PackedConv, NnError> {
+        PackedConv::new(weights, conv, Some(&self.0), shape, LEAKY_SLOPE)
+    }
+
     /// The stream as one tensor, and activated.
     pub fn join(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<(Tensor, Tensor), NnError> {
         match stream {
@@ -121,8 +141,8 @@ impl NormRelu {
 /// A linear layer with bias.
 #[derive(Debug)]
 pub struct Linear {
-    weight: ParamId,
-    bias: ParamId,
+    pub(super) weight: ParamId,
+    pub(super) bias: ParamId,
 }
 
 impl Linear {

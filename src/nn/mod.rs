@@ -9,6 +9,7 @@ mod bottleneck;
 pub mod device;
 pub mod error;
 pub mod file;
+pub mod folded;
 pub mod layers;
 mod layout;
 pub mod pretrained;
@@ -20,6 +21,7 @@ pub mod wrn;
 
 pub use architecture::{Architecture, Head, build};
 pub use error::NnError;
+pub use folded::Folded;
 pub use weights::Weights;
 
 use tch::Tensor;
@@ -50,4 +52,10 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// libtorch's, for example for shapes that do not fit.
     fn forward(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Tensor, NnError>;
+
+    /// The network with these weights for inference alone on the CPU, for square images of `side` pixels.
+    ///
+    /// # Errors
+    /// libtorch's.
+    fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError>;
 }

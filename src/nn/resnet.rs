@@ -3,7 +3,8 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::bottleneck::{Bottleneck, Channels, ConvNorm};
+use super::bottleneck::{Bottleneck, Channels, ConvNorm, FoldedBottleneck};
+use super::folded::{Folded, FoldedLinear, PackedConv, Shape};
 use super::layers::Linear;
 use super::layout::Layout;
 use super::{Head, Mode, Network, NnError, Weights};
@@ -131,6 +132,46 @@ impl Network for ResNet {
         }
         let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
         self.classifier.forward(weights, &pooled)
+    }
+
+    fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError> {
+        let (stem, mut shape) = self.stem.fold(weights, Shape::of_images(side, self.compute), 0.0)?;
+        shape.side = (shape.side + 1) / 2; // the pooling's stride
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (block, behind) = block.fold(weights, shape)?;
+            blocks.push(block);
+            shape = behind;
+        }
+        let classifier = match &self.classifier {
+            Classifier::Linear(linear) => vec![FoldedLinear::new(weights, linear)?],
+            Classifier::Reference(layers) => {
+                layers.iter().map(|linear| FoldedLinear::new(weights, linear)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Box::new(FoldedResNet { stem, blocks, classifier, compute: self.compute }))
+    }
+}
+
+/// A bottleneck ResNet for inference alone.
+#[derive(Debug)]
+struct FoldedResNet {
+    stem: PackedConv,
+    blocks: Vec<FoldedBottleneck>,
+    classifier: Vec<FoldedLinear>,
+    compute: Kind,
+}
+
+impl Folded for FoldedResNet {
+    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+        let _no_grad = tch::no_grad_guard();
+        let x = self.stem.forward(&imagenet_input(images)?.f_to_kind(self.compute)?)?;
+        let mut x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
+        for block in &self.blocks {
+            x = block.forward(x)?;
+        }
+        let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+        self.classifier.iter().try_fold(pooled, |x, linear| linear.forward(&x))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The libtorch calls that tch does not bind, through `native/shim.cpp`.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 
 use tch::Tensor;
 
@@ -32,6 +32,33 @@ unsafe extern "C" {
         eps: f64,
         slope: f64,
         sum: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn mixmatch_scale_act(
+        input: *const c_void,
+        scale: *const c_void,
+        shift: *const c_void,
+        slope: f64,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn mixmatch_conv_pack(
+        weight: *const c_void,
+        input: *const c_longlong,
+        stride: c_longlong,
+        padding: c_longlong,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn mixmatch_conv_run(
+        x: *const c_void,
+        packed: *const c_void,
+        bias: *const c_void,
+        onto: *const c_void,
+        stride: c_longlong,
+        padding: c_longlong,
+        slope: f64,
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
@@ -98,6 +125,35 @@ pub fn add_norm_act(a: &Tensor, b: &Tensor, by: NormAct<'_>) -> Result<(Tensor, 
     })?;
     // SAFETY: made with `new at::Tensor` and given away, like every tensor of the shim.
     Ok((unsafe { Tensor::from_ptr(sum.cast()) }, activated))
+}
+
+/// Leaky ReLU of `input` `[B, C, H, W]` · `scale` + `shift` (float32 `[C]`), for inference on the CPU.
+pub fn scale_act(input: &Tensor, scale: &Tensor, shift: &Tensor, slope: f64) -> Result<Tensor, NnError> {
+    let (x, scale, shift) = (pointer(input), pointer(scale), pointer(shift));
+    // SAFETY: every pointer is a valid at::Tensor for as long as it is borrowed here.
+    tensor_from(|error, room| unsafe { mixmatch_scale_act(x, scale, shift, slope, error, room) })
+}
+
+/// `weight` `[out, in, k, k]` in oneDNN's own layout for inputs of the sizes `input`; only [`conv_run`] can read it.
+pub fn conv_pack(weight: &Tensor, input: [i64; 4], stride: i64, padding: i64) -> Result<Tensor, NnError> {
+    let weight = pointer(weight);
+    // SAFETY: as above; `input` has the four numbers that are read.
+    tensor_from(|error, room| unsafe { mixmatch_conv_pack(weight, input.as_ptr(), stride, padding, error, room) })
+}
+
+/// Leaky ReLU of the convolution of `x` + `bias` + `onto`, for inference on the CPU. The answer takes `onto`'s memory.
+pub fn conv_run(
+    x: &Tensor,
+    packed: &Tensor,
+    bias: &Tensor,
+    onto: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+    slope: f64,
+) -> Result<Tensor, NnError> {
+    let (x, packed, bias, onto) = (pointer(x), pointer(packed), pointer(bias), onto.map_or(std::ptr::null(), pointer));
+    // SAFETY: as above, or null for `onto`, which the shim expects.
+    tensor_from(|error, room| unsafe { mixmatch_conv_run(x, packed, bias, onto, stride, padding, slope, error, room) })
 }
 
 fn pointer(tensor: &Tensor) -> *const c_void {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use tch::{Kind, Tensor};
 
+use super::folded::{Folded, FoldedLinear, PackedConv, ScaleAct, Shape};
 use super::layers::{Conv, Linear, NormRelu, Stream};
 use super::weights::{Layout, Weights};
 use super::{Mode, Network, NnError};
@@ -132,6 +133,71 @@ impl Network for Wrn {
         let (_, x) = self.norm.join(weights, stream, mode)?;
         let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
         self.head.forward(weights, &pooled)
+    }
+
+    fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError> {
+        let mut shape = Shape::of_images(side, self.compute);
+        let stem = PackedConv::new(weights, &self.stem, None, shape, 1.0)?;
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let inner = shape.behind(&block.conv1);
+            let shortcut = block.shortcut.as_ref();
+            blocks.push(FoldedBlock {
+                norm1: block.norm1.fold(weights)?,
+                conv1: block.norm2.fold_behind(weights, &block.conv1, shape)?,
+                conv2: PackedConv::new(weights, &block.conv2, None, inner, 1.0)?,
+                shortcut: shortcut.map(|conv| PackedConv::new(weights, conv, None, shape, 1.0)).transpose()?,
+                activate_before_residual: block.activate_before_residual,
+            });
+            shape = inner;
+        }
+        let (norm, head) = (self.norm.fold(weights)?, FoldedLinear::new(weights, &self.head)?);
+        Ok(Box::new(FoldedWrn { stem, blocks, norm, head, compute: self.compute }))
+    }
+}
+
+/// A block for inference alone.
+#[derive(Debug)]
+struct FoldedBlock {
+    norm1: ScaleAct,
+    conv1: PackedConv,
+    conv2: PackedConv,
+    shortcut: Option<PackedConv>,
+    activate_before_residual: bool,
+}
+
+impl FoldedBlock {
+    fn forward(&self, x: Tensor) -> Result<Tensor, NnError> {
+        let activated = self.norm1.forward(&x)?;
+        let y = self.conv1.forward(&activated)?;
+        let residual = if self.activate_before_residual { activated } else { x };
+        let residual = match &self.shortcut {
+            Some(conv) => conv.forward(&residual)?,
+            None => residual,
+        };
+        self.conv2.forward_onto(&y, residual)
+    }
+}
+
+/// A WRN for inference alone.
+#[derive(Debug)]
+struct FoldedWrn {
+    stem: PackedConv,
+    blocks: Vec<FoldedBlock>,
+    norm: ScaleAct,
+    head: FoldedLinear,
+    compute: Kind,
+}
+
+impl Folded for FoldedWrn {
+    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+        let _no_grad = tch::no_grad_guard();
+        let mut x = self.stem.forward(&images.f_to_kind(self.compute)?)?;
+        for block in &self.blocks {
+            x = block.forward(x)?;
+        }
+        let x = self.norm.forward(&x)?;
+        self.head.forward(&x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
     }
 }
 

@@ -12,6 +12,6 @@ mod predictor;
 mod result;
 
 pub use error::ServingError;
-pub use loaded::ModelFiles;
+pub use loaded::{Loaded, ModelFiles};
 pub use predictor::{Predictor, PredictorOptions, PredictorStatus};
 pub use result::{Classified, PredictOptions, Prediction, Timings};

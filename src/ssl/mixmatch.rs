@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::algorithm::{Algorithm, Batch, StepContext, StepLosses, UnlabelledLosses};
 use super::guess::{self, Alignment};
 use super::mixup::{Mixup, Pairing};
-use super::{loss, ramp};
+use super::{loss, phase, ramp};
 use crate::nn::{Mode, Network, NnError, Weights};
 
 /// The algorithm with its hyper-parameters.
@@ -33,6 +33,7 @@ impl MixMatch {
     /// # Errors
     /// libtorch's.
     pub fn guess(&mut self, network: &dyn Network, teacher: &Weights, views: &Tensor) -> Result<Tensor, NnError> {
+        let _phase = phase::guess().entered();
         let _no_grad = tch::no_grad_guard();
         let logits = network.forward(teacher, views, Mode::Guess)?;
         let mean = guess::average_views(&logits, self.k)?;
@@ -56,17 +57,17 @@ impl Algorithm for MixMatch {
         let (labelled, views) = (batch.labelled.size()[0], unlabelled.size()[0] * self.k as i64);
 
         // X̂ and Û: every image anew, the labelled ones too.
+        let augmenting = phase::augment().entered();
         let x = augment.apply(&batch.labelled, &augment.draw(labelled as usize, context.rng))?;
         let repeated = unlabelled.f_repeat([self.k as i64, 1, 1, 1])?;
         let images = unlabelled.size()[0] as usize;
         let u = augment.apply(&repeated, &augment.draw_views(images, self.k, context.rng))?;
-        let q = match anchor {
-            Some(weak) => {
-                let seen = weak.apply(&repeated, &weak.draw_views(images, self.k, context.rng))?;
-                self.guess(context.network, context.teacher, &seen)?
-            }
-            None => self.guess(context.network, context.teacher, &u)?,
+        let weak = match anchor {
+            Some(weak) => Some(weak.apply(&repeated, &weak.draw_views(images, self.k, context.rng))?),
+            None => None,
         };
+        drop(augmenting);
+        let q = self.guess(context.network, context.teacher, weak.as_ref().unwrap_or(&u))?;
 
         let lambda_u = self.lambda_u * ramp::linear(progress, self.ramp);
         let pairing = self.mixup.draw((labelled + views) as usize, context.rng);
@@ -116,12 +117,15 @@ impl MixedStep<'_> {
     pub fn losses(&self, network: &dyn Network, weights: &Weights) -> Result<MixedLosses, NnError> {
         let (labelled, views) = (self.x.size()[0], self.u.size()[0]);
         let k = views / self.q.size()[0].max(1);
+        let mixing = phase::mix().entered();
         let images = Tensor::f_cat(&[self.x, self.u], 0)?;
         let targets = Tensor::f_cat(&[self.y.shallow_clone(), self.q.f_repeat([k, 1])?], 0)?;
         let (images, targets) = match self.pairing {
             Some(pairing) => (pairing.mix(&images)?, pairing.mix(&targets)?),
             None => (images, targets),
         };
+        drop(mixing);
+        let _phase = phase::forward().entered();
         // One forward over all: every BatchNorm batch holds labelled and unlabelled images alike.
         let logits = network.forward(weights, &images, Mode::Train)?;
         let part = |tensor: &Tensor, start, length| tensor.f_narrow(0, start, length);
@@ -157,6 +161,10 @@ mod tests {
         fn forward(&self, _weights: &Weights, images: &Tensor, _mode: Mode) -> Result<Tensor, NnError> {
             let mean = images.f_mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float)?;
             Ok(Tensor::f_stack(&[&mean, &mean.f_neg()?], 1)?)
+        }
+
+        fn fold(&self, _weights: &Weights, _side: i64) -> Result<Box<dyn crate::nn::Folded>, NnError> {
+            unimplemented!("never served")
         }
     }
 

@@ -8,6 +8,7 @@ pub mod guess;
 pub mod loss;
 pub mod mixmatch;
 pub mod mixup;
+pub mod phase;
 pub mod ramp;
 pub mod supervised;
 

@@ -13,7 +13,7 @@ use crate::augment::Augment;
 use crate::dataset::Split;
 use crate::nn::{self, Network, Weights};
 use crate::ssl::algorithm::{Hyper, Kind as AlgorithmKind};
-use crate::ssl::{self, Algorithm, Batch, StepContext, StepLosses};
+use crate::ssl::{self, Algorithm, Batch, StepContext, StepLosses, phase};
 
 /// The state of a run between two steps.
 pub struct Learner {
@@ -114,6 +114,7 @@ impl Learner {
         labels: &[Option<usize>],
         classes: usize,
     ) -> Result<StepLosses, TrainError> {
+        let gathering = phase::gather().entered();
         let count = config.batch as usize;
         let rows = self.labelled.take(count, &mut self.rng);
         // The sampler walks over labelled rows only, so that each has a class.
@@ -127,6 +128,7 @@ impl Learner {
             None
         };
         let batch = Batch { labelled: images.gather(&rows)?, targets: one_hot(&truth, classes, device)?, unlabelled };
+        drop(gathering);
         let context = StepContext {
             network: self.network.as_ref(),
             weights: &self.weights,
@@ -137,7 +139,8 @@ impl Learner {
             progress: progress(config, self.steps_done),
         };
         let losses = algorithm.losses(context, &batch)?;
-        let gradient = self.weights.gradient(&losses.total)?;
+        let gradient = phase::backward().in_scope(|| self.weights.gradient(&losses.total))?;
+        let _phase = phase::optimise().entered();
         let rate = learning_rate(config, self.steps_done);
         self.optimizer.step(&mut self.weights, &gradient, rate)?;
         self.steps_done += 1;

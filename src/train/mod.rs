@@ -5,6 +5,7 @@
 
 mod augmentation;
 mod baseline;
+pub mod bench;
 mod calibration;
 pub mod config;
 mod data;

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Ours against both PyTorch peers: the same step on the same images, batch and threads, in turn.
+
+    make bench                                    # builds, prepares the peers, runs this and the other benchmarks
+    benches/train.py --peers PYTHON --rounds 5    # needs ../shared/data or --images ZIP --sheet CSV
+
+Each round runs all three, in an order that changes, so that a busy minute hits all alike. The ratio is the median over
+the rounds of each round's own ratio. Look at the load first: beside a busy neighbour no figure means much."""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PEERS = ROOT / "benches" / "peers"
+
+# Runs in the peers' Python, which has numpy and Pillow: the images that we import, as one array.
+ARRAY = """
+import csv, io, sys, zipfile, numpy
+from PIL import Image
+archive, sheet, size, out = sys.argv[1:5]
+rows = list(csv.DictReader(open(sheet)))
+names = sorted({row["label"] for row in rows})
+with zipfile.ZipFile(archive) as images:
+    where = {path.rsplit("/", 1)[-1]: path for path in images.namelist()}
+    picture = lambda row: Image.open(io.BytesIO(images.read(where[row["image"]]))).convert("RGB").resize((int(size),) * 2)
+    pixels = numpy.stack([numpy.asarray(picture(row)) for row in rows])
+numpy.savez(out, images=pixels, labels=numpy.array([names.index(row["label"]) for row in rows]))
+"""
+
+
+def run(command, **kwargs):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **kwargs)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def head(sheet, count, out):
+    """The first rows of a sheet: enough to time steps on."""
+    with open(sheet, newline="") as file, open(out, "w", newline="") as target:
+        reader = csv.reader(file)
+        writer = csv.writer(target)
+        for number, row in enumerate(reader):
+            if number > count:
+                break
+            writer.writerow(row)
+
+
+def main():
+    data = ROOT.parent / "shared" / "data" / "mask"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", default=os.environ.get("PEERS", ROOT / "target/peers/bin/python"))
+    parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
+    parser.add_argument("--images", default=data / "images.zip", help="a ZIP of images")
+    parser.add_argument("--sheet", default=data / "train.csv", help="its sheet, with columns image and label")
+    parser.add_argument("--network", default="wrn-28-2")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--k", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without", action="append", default=[], choices=["plain", "tuned"])
+    parser.add_argument("--workers", type=int, default=0, help="worker processes of the plain peer's DataLoader")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    # Both sides wait the same way: by default libgomp's threads spin, which is the fastest on a quiet machine.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        sheet, array = scratch / "train.csv", scratch / "images.npz"
+        head(args.sheet, 2000, sheet)
+        run([args.peers, "-c", ARRAY, args.images, sheet, args.size, array])
+        imported = ["import", "--data-dir", scratch / "data", "--name", "bench", "--task", "bench"]
+        run([args.binary, *imported, "--images", args.images, "--train", sheet])
+        (dataset,) = (scratch / "data" / "datasets").iterdir()
+        same = ["--network", args.network, "--batch", args.batch, "--k", args.k, "--steps", args.steps]
+        same += ["--threads", args.threads]
+        ours = [args.binary, "bench", "train", "--dataset-dir", dataset, "--size", args.size, *same, "--json"]
+        peer = lambda name: [args.peers, PEERS / f"train_{name}.py", "--data", array, *same]
+        commands = {"ours": ours}
+        commands |= {name: peer(name) for name in ("plain", "tuned") if name not in args.without}
+        if "plain" in commands:
+            commands["plain"] += ["--workers", args.workers]
+        results = {name: [] for name in commands}
+        for turn in range(args.rounds):
+            for name in list(commands) if turn % 2 == 0 else list(commands)[::-1]:
+                figures = json.loads(run(commands[name], env=environment).splitlines()[-1])
+                results[name].append(figures)
+                print(f"round {turn + 1}: {name:6} {figures['labelled_images_per_second']:8.1f}", file=sys.stderr)
+
+    median = lambda name, key: statistics.median(figures[key] for figures in results[name])
+    table = {"settings": {key: str(value) for key, value in vars(args).items()}, "phases_ms": results["ours"][-1]["phases_ms"]}
+    table["machine"] = results["ours"][0]["machine"]
+    for name in results:
+        speeds = [figures["labelled_images_per_second"] for figures in results[name]]
+        ratios = [a["labelled_images_per_second"] / b for a, b in zip(results["ours"], speeds)]
+        table[name] = {
+            "labelled_images_per_second": statistics.median(speeds),
+            "ours_is": statistics.median(ratios),
+            "lowest_and_highest": [min(ratios), max(ratios)],
+            "peak_resident_mib": median(name, "peak_resident_mib"),
+        }
+    if args.json:
+        return print(json.dumps(table))
+    print(f"{args.network} {args.size}×{args.size} B={args.batch} K={args.k}, {args.threads} threads, {args.rounds} rounds")
+    print(f"{'':8}{'labelled images/s':>20}{'ours is':>10}{'(from to)':>16}{'peak MiB':>10}")
+    for name in results:
+        row = table[name]
+        low, high = row["lowest_and_highest"]
+        print(
+            f"{name:8}{row['labelled_images_per_second']:>20.1f}{row['ours_is']:>10.2f}"
+            f"{f'{low:.2f} to {high:.2f}':>16}{row['peak_resident_mib']:>10.0f}"
+        )
+    print("ours, ms a step: " + ", ".join(f"{name} {ms:.1f}" for name, ms in table["phases_ms"].items()))
+
+
+main()

@@ -1,0 +1,60 @@
+// libtorch's own operations for compiled inference (TorchInductor calls them), reached by their names in its dispatcher:
+// oneDNN itself is hidden inside libtorch.
+#include "packed_conv.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+namespace mixmatch {
+namespace {
+
+using Scalars = torch::List<std::optional<at::Scalar>>;
+using Word = std::optional<c10::string_view>;
+
+// mkldnn::_convolution_pointwise and its form that adds, as their schemas spell them.
+using Pointwise = at::Tensor(const at::Tensor &, const at::Tensor &, const std::optional<at::Tensor> &, at::IntArrayRef,
+                             at::IntArrayRef, at::IntArrayRef, int64_t, c10::string_view, Scalars, Word);
+using Binary = at::Tensor &(at::Tensor &, const at::Tensor &, const at::Tensor &, const std::optional<at::Tensor> &,
+                            at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t, c10::string_view,
+                            std::optional<at::Scalar>, Word, Scalars, Word);
+using Pack = at::Tensor(const at::Tensor &, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t,
+                        at::OptionalIntArrayRef);
+
+template <class Signature> c10::TypedOperatorHandle<Signature> operation(const char *name, const char *overload) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+const char *activation(double slope) { return slope == 1.0 ? "none" : slope == 0.0 ? "relu" : "leaky_relu"; }
+
+Scalars parameters(double slope) {
+  Scalars scalars;
+  if (slope != 1.0 && slope != 0.0) {
+    scalars.push_back(at::Scalar(slope));
+  }
+  return scalars;
+}
+
+constexpr int64_t kOnes[] = {1, 1};
+
+} // namespace
+
+at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding) {
+  static const auto pack = operation<Pack>("mkldnn::_reorder_convolution_weight", "");
+  const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
+  at::NoGradGuard no_grad;
+  return pack.call(weight, paddings, strides, kOnes, 1, input);
+}
+
+at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,
+                    int64_t stride, int64_t padding, double slope) {
+  static const auto plain = operation<Pointwise>("mkldnn::_convolution_pointwise", "");
+  static const auto adding = operation<Binary>("mkldnn::_convolution_pointwise_", "binary");
+  const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
+  if (onto == nullptr) {
+    return plain.call(x, packed, bias, paddings, strides, kOnes, 1, activation(slope), parameters(slope), "");
+  }
+  const Word then = slope == 1.0 ? Word() : Word(activation(slope));
+  return adding.call(*onto, x, packed, bias, paddings, strides, kOnes, 1, "add", at::Scalar(1.0), then,
+                     parameters(slope), Word());
+}
+
+} // namespace mixmatch

@@ -1,0 +1,170 @@
+//! A load on an HTTP endpoint that takes one image as the body: so many requests at a time, each sent when the one before it
+//! is answered. Ours and any other server can be measured by it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What is sent, and where.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The whole address, query included.
+    pub url: String,
+    /// Encoded images; sent in turn.
+    pub images: Arc<Vec<Vec<u8>>>,
+    /// Requests that are under way at any moment.
+    pub concurrency: usize,
+    /// How long is measured.
+    pub seconds: f64,
+    /// How long before that.
+    pub warm_seconds: f64,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoadResult {
+    /// Requests under way at any moment.
+    pub concurrency: usize,
+    /// Answers with status 200, a second.
+    pub images_per_second: f64,
+    /// Median latency of those, milliseconds.
+    pub p50_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Mean of the answers' `timings.batch_size`, weighted by requests; none where the answers have none.
+    pub mean_batch: Option<f64>,
+    /// Requests that were not answered with 200: how many by status, 0 for no answer at all.
+    pub errors: BTreeMap<u16, u64>,
+}
+
+#[derive(Default)]
+struct Seen {
+    latencies_ms: Vec<f64>,
+    batches: Vec<f64>,
+    errors: BTreeMap<u16, u64>,
+}
+
+/// Sends for `load.seconds` and tells what came back.
+///
+/// # Errors
+/// When no client can be made, or nothing at all was answered.
+pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
+    let client = reqwest::Client::builder()
+        .pool_max_idle_per_host(load.concurrency)
+        .timeout(Duration::from_secs(60))
+        .build()
+        .context("no HTTP client")?;
+    let next = Arc::new(AtomicUsize::new(0));
+    let begin = Instant::now() + Duration::from_secs_f64(load.warm_seconds);
+    let end = begin + Duration::from_secs_f64(load.seconds);
+    let senders = (0..load.concurrency).map(|_| {
+        let (client, next, load) = (client.clone(), next.clone(), load.clone());
+        tokio::spawn(async move {
+            let mut seen = Seen::default();
+            while Instant::now() < end {
+                let image = load.images[next.fetch_add(1, Ordering::Relaxed) % load.images.len()].clone();
+                let at = Instant::now();
+                let outcome = send(&client, &load.url, image).await;
+                // Requests that straddle an end of the time that is measured would be counted half.
+                if at >= begin && Instant::now() <= end {
+                    seen.take(outcome, at.elapsed());
+                }
+            }
+            seen
+        })
+    });
+    let mut all = Seen::default();
+    for sender in senders.collect::<Vec<_>>() {
+        let seen = sender.await.context("a sender panicked")?;
+        all.latencies_ms.extend(seen.latencies_ms);
+        all.batches.extend(seen.batches);
+        seen.errors.into_iter().for_each(|(status, count)| *all.errors.entry(status).or_default() += count);
+    }
+    anyhow::ensure!(!all.latencies_ms.is_empty(), "{} answered nothing with 200: {:?}", load.url, all.errors);
+    all.latencies_ms.sort_by(f64::total_cmp);
+    let mean_batch = (!all.batches.is_empty()).then(|| all.batches.iter().sum::<f64>() / all.batches.len() as f64);
+    Ok(LoadResult {
+        concurrency: load.concurrency,
+        images_per_second: all.latencies_ms.len() as f64 / load.seconds,
+        p50_ms: percentile(&all.latencies_ms, 0.50),
+        p95_ms: percentile(&all.latencies_ms, 0.95),
+        p99_ms: percentile(&all.latencies_ms, 0.99),
+        mean_batch,
+        errors: all.errors,
+    })
+}
+
+/// The status, and the batch's size where the answer tells it.
+async fn send(client: &reqwest::Client, url: &str, image: Vec<u8>) -> Result<Option<f64>, u16> {
+    let request = client.post(url).header("content-type", "image/jpeg").body(image);
+    let answer = request.send().await.map_err(|_| 0u16)?;
+    let status = answer.status().as_u16();
+    let body = answer.bytes().await.map_err(|_| 0u16)?;
+    if status != 200 {
+        return Err(status);
+    }
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(value.pointer("/timings/batch_size").and_then(Value::as_f64))
+}
+
+impl Seen {
+    fn take(&mut self, outcome: Result<Option<f64>, u16>, latency: Duration) {
+        match outcome {
+            Ok(batch) => {
+                self.latencies_ms.push(latency.as_secs_f64() * 1e3);
+                self.batches.extend(batch);
+            }
+            Err(status) => *self.errors.entry(status).or_default() += 1,
+        }
+    }
+}
+
+/// The smallest value that at least this share of `sorted` does not exceed; `sorted` is not empty.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_seen() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([0.5, 0.95, 0.99, 1.0].map(|share| percentile(&hundred, share)), [50.0, 95.0, 99.0, 100.0]);
+        assert_eq!(percentile(&[7.0], 0.01), 7.0);
+    }
+
+    #[tokio::test]
+    async fn statuses_are_told_apart_and_batches_averaged() {
+        use axum::routing::post;
+        let count = Arc::new(AtomicUsize::new(0));
+        let answer = move || {
+            let turn = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let body = axum::Json(serde_json::json!({"timings": {"batch_size": 3}}));
+                let status = if turn % 4 == 3 { 503 } else { 200 };
+                (axum::http::StatusCode::from_u16(status).unwrap(), body)
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", post(answer))).await });
+        let images = Arc::new(vec![vec![1], vec![2]]);
+        let load = Load { url, images, concurrency: 2, seconds: 0.3, warm_seconds: 0.05 };
+        let result = run(&load).await.unwrap();
+        assert_eq!((result.mean_batch, result.concurrency), (Some(3.0), 2));
+        assert!(result.errors.keys().eq([&503]), "{result:?}");
+        let (good, bad) = (result.images_per_second * 0.3, result.errors[&503] as f64);
+        assert!(good > 2.0 * bad && good < 4.0 * bad + 8.0, "three of four are good: {result:?}");
+        assert!(result.p50_ms > 0.0 && result.p50_ms <= result.p99_ms);
+    }
+}

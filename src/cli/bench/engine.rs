@@ -1,0 +1,62 @@
+//! `mixmatch bench engine`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::bench::{engine, machine};
+use crate::nn::device::PrecisionWish;
+
+/// Arguments of `bench engine`.
+#[derive(Debug, Args)]
+pub struct BenchEngineArgs {
+    /// wrn-<depth>-<width> or wide_resnet50_2, with random weights.
+    #[arg(long, default_value = "wrn-28-2")]
+    network: String,
+    /// Side of the input, pixels.
+    #[arg(long, default_value_t = 64)]
+    size: u32,
+    /// Images in a batch, or several numbers.
+    #[arg(long, value_delimiter = ',', default_value = "1,16", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: Vec<u32>,
+    /// cpu or cuda:<index>.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Compute in float32 even where bf16 is fast.
+    #[arg(long)]
+    float32: bool,
+    /// Threads on a CPU; all cores if absent.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Batches that are timed.
+    #[arg(long, default_value_t = 50)]
+    rounds: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures the engine.
+pub fn run(args: BenchEngineArgs) -> anyhow::Result<ExitCode> {
+    let machine = machine::look();
+    tch::set_num_threads(args.threads.unwrap_or(machine.cores).clamp(1, 1024) as i32);
+    let precision = if args.float32 { PrecisionWish::Float32 } else { PrecisionWish::Auto };
+    let batches: Vec<usize> = args.batch.iter().map(|&batch| batch as usize).collect();
+    let times = engine::measure(&args.network, args.size, &batches, &args.device, precision, args.rounds)?;
+    if args.json {
+        let report = serde_json::json!({
+            "network": args.network, "size": args.size, "device": args.device, "batches": times,
+            "peak_resident_mib": machine::peak_resident_mib(), "machine": machine,
+        });
+        println!("{report}");
+    } else {
+        println!(
+            "{} {}×{} on {}, load before {:.2}",
+            args.network, args.size, args.size, machine.cpu, machine.load_before
+        );
+        for time in &times {
+            println!("batch {:>4}: {:>9.1} images/s, {:>8.2} ms", time.batch, time.images_per_second, time.batch_ms);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,88 @@
+//! `mixmatch bench predict`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::bench::load::{self, Load};
+use crate::bench::machine;
+use crate::demo::dataset::draw;
+
+/// Images that are sent in turn.
+const IMAGES: usize = 256;
+
+/// Arguments of `bench predict`.
+#[derive(Debug, Args)]
+pub struct BenchPredictArgs {
+    /// The whole address, such as http://127.0.0.1:8080/predict?model=mask; any endpoint that takes one JPEG as the body
+    /// and answers 200.
+    #[arg(long)]
+    url: String,
+    /// A directory with JPEG files to send; drawn faces if absent.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// Requests under way at any moment, or several numbers.
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32,128", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    concurrency: Vec<u32>,
+    /// Seconds that are measured at each.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds before that.
+    #[arg(long, default_value_t = 2.0)]
+    warm: f64,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures an endpoint.
+pub async fn run(args: BenchPredictArgs) -> anyhow::Result<ExitCode> {
+    let machine = machine::look();
+    let images = Arc::new(match &args.images {
+        Some(directory) => read(directory)?,
+        None => draw(IMAGES, 2, "face")?.into_iter().map(|drawn| drawn.bytes).collect(),
+    });
+    let mut results = Vec::new();
+    for &concurrency in &args.concurrency {
+        let load = Load {
+            url: args.url.clone(),
+            images: images.clone(),
+            concurrency: concurrency as usize,
+            seconds: args.seconds,
+            warm_seconds: args.warm,
+        };
+        let result = load::run(&load).await?;
+        if !args.json {
+            let batch = result.mean_batch.map_or("?".to_owned(), |batch| format!("{batch:.1}"));
+            println!(
+                "{:>4} at a time: {:>8.1} images/s, p50 {:>7.1} ms, p95 {:>7.1} ms, p99 {:>7.1} ms, batch {batch}, \
+                 errors {:?}",
+                result.concurrency,
+                result.images_per_second,
+                result.p50_ms,
+                result.p95_ms,
+                result.p99_ms,
+                result.errors
+            );
+        }
+        results.push(result);
+    }
+    if args.json {
+        println!("{}", serde_json::json!({"url": args.url, "levels": results, "machine": machine}));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first files of a directory, by name.
+fn read(directory: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let entries = std::fs::read_dir(directory).with_context(|| format!("failed to list {}", directory.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    anyhow::ensure!(!files.is_empty(), "{} holds no file", directory.display());
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+    files.iter().take(IMAGES).map(read).collect()
+}

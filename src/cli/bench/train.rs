@@ -1,0 +1,171 @@
+//! `mixmatch bench train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::bench::{data, machine};
+use crate::dataset::Manifest;
+use crate::nn::device;
+use crate::train::bench::{StepTimes, measure};
+use crate::train::config::{DataFacts, TrainConfig, resolve};
+
+/// Faces that are drawn where no data set is named.
+const DRAWN: usize = 600;
+
+/// Arguments of `bench train`.
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    /// Directory of an imported data set (data/datasets/ID); drawn faces if absent.
+    #[arg(long)]
+    dataset_dir: Option<PathBuf>,
+    /// What the rest is laid over: the step's augmentation, algorithm and sizes.
+    #[arg(long, default_value = "paper")]
+    preset: String,
+    /// mixmatch or supervised.
+    #[arg(long)]
+    algorithm: Option<String>,
+    /// wrn-<depth>-<width> or wide_resnet50_2.
+    #[arg(long)]
+    network: Option<String>,
+    /// Side of the input, pixels.
+    #[arg(long)]
+    size: Option<u32>,
+    /// Labelled images in a step; as many unlabelled ones go with them.
+    #[arg(long)]
+    batch: Option<u32>,
+    /// Views of an unlabelled image.
+    #[arg(long)]
+    k: Option<u32>,
+    /// auto, bf16 or float32.
+    #[arg(long)]
+    precision: Option<String>,
+    /// cpu or cuda:<index>.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads on a CPU; all cores if absent.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Steps that are timed.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Steps before those.
+    #[arg(long, default_value_t = 5)]
+    warm: u32,
+    /// Any other hyper-parameter: --set anchor=true.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = super::super::train::parse_setting)]
+    settings: Vec<(String, Value)>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    network: String,
+    size: u32,
+    batch: u32,
+    k: u32,
+    algorithm: &'static str,
+    device: String,
+    threads: usize,
+    #[serde(flatten)]
+    times: StepTimes,
+    /// The most memory that the process held, MiB.
+    peak_resident_mib: f64,
+    machine: machine::Machine,
+}
+
+/// Measures training steps.
+pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
+    let machine = machine::look();
+    let threads = args.threads.unwrap_or(machine.cores).clamp(1, 1024);
+    tch::set_num_threads(threads as i32);
+    let device = device::parse(&args.device)?;
+    let scratch = tempfile::tempdir()?;
+    let directory = match &args.dataset_dir {
+        Some(directory) => directory.clone(),
+        None => data::drawn(scratch.path(), DRAWN)?,
+    };
+    let manifest = Manifest::read(&directory)?;
+    let config = match resolve(&args.request(), &facts(&manifest)) {
+        Ok(config) => TrainConfig { warmup: 0.0, ..config },
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail);
+            }
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let times = measure(&directory, &config, device, args.warm, args.steps)?;
+    let report = Report {
+        network: config.network.clone(),
+        size: config.size,
+        batch: config.batch,
+        k: config.k,
+        algorithm: config.algorithm.as_str(),
+        device: device::name(device),
+        threads,
+        times,
+        peak_resident_mib: machine::peak_resident_mib(),
+        machine,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl BenchTrainArgs {
+    /// The body of the `POST /jobs` whose steps are timed.
+    fn request(&self) -> Map<String, Value> {
+        let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request.insert(name.to_owned(), value);
+            }
+        };
+        put("preset", Some(self.preset.clone().into()));
+        put("algorithm", self.algorithm.clone().map(Value::from));
+        put("network", self.network.clone().map(Value::from));
+        put("size", self.size.map(Value::from));
+        put("batch", self.batch.map(Value::from));
+        put("k", self.k.map(Value::from));
+        put("precision", self.precision.clone().map(Value::from));
+        // A benchmark knows no imported weights and needs no particular number of labels.
+        put("labelled", Some(Value::Null));
+        request
+    }
+}
+
+/// What the configuration is checked against.
+fn facts(manifest: &Manifest) -> DataFacts {
+    let mut labelled = vec![0; manifest.classes.len()];
+    let train = manifest.samples.iter().filter(|sample| sample.split == crate::dataset::Role::Train);
+    train.clone().filter_map(|sample| sample.label).for_each(|label| labelled[label as usize] += 1);
+    DataFacts { classes: manifest.classes.clone(), labelled, train: train.count() as u64, ..DataFacts::default() }
+}
+
+fn print(report: &Report) {
+    let Report { times, machine, .. } = report;
+    println!(
+        "{} {}×{} B={} K={} {} {}",
+        report.network, report.size, report.size, report.batch, report.k, report.algorithm, times.precision
+    );
+    println!(
+        "{} with {} threads of {}, load before {:.2}",
+        report.device, report.threads, machine.cpu, machine.load_before
+    );
+    println!("{:>10.1} labelled images/s", times.labelled_images_per_second);
+    println!("{:>10.2} ms a step (median of {}; sd {:.2})", times.step_ms, times.steps, times.step_ms_sd);
+    for (name, ms) in &times.phases_ms {
+        println!("{ms:>10.2} ms {name}");
+    }
+    println!("{:>10.0} MiB at most", report.peak_resident_mib);
+}
