@@ -5,6 +5,7 @@
 //! [`store`] keeps what happened, [`serving`] answers with what was learned, [`api`] is the door.
 //! ARCHITECTURE.md says who may call whom.
 
+pub mod allocator;
 pub mod api;
 pub mod augment;
 pub mod bench;

@@ -21,6 +21,8 @@ pub struct EngineTimes {
     pub images_per_second: f64,
     /// Median of the batches, milliseconds.
     pub batch_ms: f64,
+    /// The very first batch of this size, milliseconds: oneDNN compiles its kernels for it.
+    pub first_ms: f64,
 }
 
 /// Times `rounds` batches of each size through a randomly initialised network, from pixels to probabilities.
@@ -45,17 +47,18 @@ pub fn measure(
     for &batch in batches {
         let mut pixels = vec![0; batch * (size * size * 3) as usize];
         rng.fill_bytes(&mut pixels);
-        let mut run = || -> anyhow::Result<f64> {
+        let run = || -> anyhow::Result<f64> {
             let at = Instant::now();
             engine.probabilities(&pixels, batch)?;
             Ok(at.elapsed().as_secs_f64() * 1e3)
         };
+        let first_ms = run()?;
         for _ in 0..rounds.div_ceil(5) {
             run()?;
         }
         let measured = (0..rounds).map(|_| run()).collect::<anyhow::Result<Vec<_>>>()?;
         let batch_ms = median(&measured).unwrap_or(f64::NAN);
-        times.push(EngineTimes { batch, images_per_second: batch as f64 * 1e3 / batch_ms, batch_ms });
+        times.push(EngineTimes { batch, images_per_second: batch as f64 * 1e3 / batch_ms, batch_ms, first_ms });
     }
     Ok(times)
 }

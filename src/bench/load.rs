@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use reqwest::multipart::{Form, Part};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ use serde_json::Value;
 pub struct Load {
     /// The whole address, query included.
     pub url: String,
+    /// The multipart field that an image is sent in; none sends it as the body.
+    pub field: Option<String>,
     /// Encoded images; sent in turn.
     pub images: Arc<Vec<Vec<u8>>>,
     /// Requests that are under way at any moment.
@@ -71,7 +74,7 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
             while Instant::now() < end {
                 let image = load.images[next.fetch_add(1, Ordering::Relaxed) % load.images.len()].clone();
                 let at = Instant::now();
-                let outcome = send(&client, &load.url, image).await;
+                let outcome = send(&client, &load, image).await;
                 // Requests that straddle an end of the time that is measured would be counted half.
                 if at >= begin && Instant::now() <= end {
                     seen.take(outcome, at.elapsed());
@@ -102,8 +105,12 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
 }
 
 /// The status, and the batch's size where the answer tells it.
-async fn send(client: &reqwest::Client, url: &str, image: Vec<u8>) -> Result<Option<f64>, u16> {
-    let request = client.post(url).header("content-type", "image/jpeg").body(image);
+async fn send(client: &reqwest::Client, load: &Load, image: Vec<u8>) -> Result<Option<f64>, u16> {
+    let request = client.post(&load.url);
+    let request = match load.field.clone() {
+        Some(field) => request.multipart(Form::new().part(field, Part::bytes(image).file_name("image.jpg"))),
+        None => request.header("content-type", "image/jpeg").body(image),
+    };
     let answer = request.send().await.map_err(|_| 0u16)?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await.map_err(|_| 0u16)?;
@@ -159,7 +166,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", post(answer))).await });
         let images = Arc::new(vec![vec![1], vec![2]]);
-        let load = Load { url, images, concurrency: 2, seconds: 0.3, warm_seconds: 0.05 };
+        let load = Load { url, field: None, images, concurrency: 2, seconds: 0.3, warm_seconds: 0.05 };
         let result = run(&load).await.unwrap();
         assert_eq!((result.mean_batch, result.concurrency), (Some(3.0), 2));
         assert!(result.errors.keys().eq([&503]), "{result:?}");

@@ -44,7 +44,9 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     );
     let store = Store::open(&data).await?;
     let row = store.resolve_model(&args.model).await?;
-    let predictor = Predictor::new(PredictorOptions::default());
+    // No larger than needed: every batch size up to it is warmed.
+    let max_batch = args.files.len().min(BATCH);
+    let predictor = Predictor::new(PredictorOptions { max_batch, ..PredictorOptions::default() });
     let key = format!("{}:{}", row.name, row.version);
     let files =
         ModelFiles { weights: store.artifact(&row.weights_sha256), manifest: store.artifact(&row.manifest_sha256) };

@@ -1,7 +1,8 @@
 //! The compute thread: it owns the loaded models and answers requests batch by batch.
 //!
 //! Batching is adaptive without a clock: the thread takes what waits, up to the largest batch, and while it
-//! computes the next ones gather. A lone request never waits for company.
+//! computes the next ones gather. A lone request never waits for company. Of what waits it takes as many images as one of
+//! the [warm sizes](super::sizes) holds; the others are the beginning of the next batch.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::ServingError;
 use super::loaded::Loaded;
+use super::sizes;
 
 /// Something for the thread to do, in the order of sending.
 pub(super) enum Command {
@@ -164,11 +166,14 @@ impl Worker {
             !gone
         });
         let first = self.backlog.pop_front()?;
+        let alike = self.backlog.iter().filter(|request| request.key == first.key);
+        let waiting = first.count + alike.map(|request| request.count).sum::<usize>();
+        let most = sizes::largest(waiting, self.max_batch);
         let mut images = first.count;
         let mut batch = vec![first];
         let mut rest = VecDeque::with_capacity(self.backlog.len());
         for request in self.backlog.drain(..) {
-            if request.key == batch[0].key && images + request.count <= self.max_batch {
+            if request.key == batch[0].key && images + request.count <= most {
                 images += request.count;
                 batch.push(request);
             } else {
@@ -212,8 +217,11 @@ impl Worker {
         let pixels: Vec<u8> = batch.iter().flat_map(|request| request.pixels.iter().copied()).collect();
         let count: usize = batch.iter().map(|request| request.count).sum();
         let image = pixels.len() / count.max(1);
-        for chunk in pixels.chunks(self.max_batch * image.max(1)) {
-            rows.extend(model.probabilities(chunk, chunk.len() / image.max(1))?);
+        let mut rest = pixels.as_slice();
+        for part in sizes::parts(count, self.max_batch) {
+            let (now, later) = rest.split_at(part * image);
+            rows.extend(model.probabilities(now, part)?);
+            rest = later;
         }
         Ok(rows)
     }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::ServingError;
+use super::sizes;
 use crate::augment::network_input;
 use crate::model::{Golden, ModelManifest};
 use crate::nn::device::{self, PrecisionWish};
@@ -106,6 +107,17 @@ impl Loaded {
         let (difference, allowed) = (manifest.golden.difference(&logits), manifest.golden.allowed(bf16));
         if difference > allowed {
             return Err(ServingError::GoldenCheck { name: name.to_owned(), difference, allowed });
+        }
+        Ok(())
+    }
+
+    /// Runs every batch size that it will be run at, up to `most`, so that no caller waits for kernels to be compiled.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn warm(&self, most: usize) -> Result<(), ServingError> {
+        for images in sizes::up_to(most) {
+            self.probabilities(&vec![0; images * (self.size * self.size * 3) as usize], images)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod error;
 mod loaded;
 mod predictor;
 mod result;
+mod sizes;
 
 pub use error::ServingError;
 pub use loaded::{Loaded, ModelFiles};

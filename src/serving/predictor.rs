@@ -105,10 +105,13 @@ impl Predictor {
         std::thread::Builder::new()
             .name("load".into())
             .spawn(move || {
-                tch::set_num_threads(1);
+                // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
+                tch::set_num_threads(options.threads as i32);
                 let open = || {
                     let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
-                    Loaded::open(&name, &files, device)
+                    let (model, manifest) = Loaded::open(&name, &files, device)?;
+                    model.warm(options.max_batch)?;
+                    Ok((model, manifest))
                 };
                 // The caller may have gone; the model is then dropped with the message.
                 let _gone = reply.send(open());

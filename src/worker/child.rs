@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::allocator;
 use crate::nn::device;
 use crate::train::event::Event;
 use crate::train::{RunInput, TrainError, run};
@@ -19,6 +20,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Reads the specification, trains, reports.
 pub fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     install_sigterm();
     let outcome = match read_spec() {
         Ok(spec) => catch_unwind(AssertUnwindSafe(|| train(&spec))).unwrap_or_else(|panic| {

@@ -55,7 +55,10 @@ pub fn run(args: BenchEngineArgs) -> anyhow::Result<ExitCode> {
             args.network, args.size, args.size, machine.cpu, machine.load_before
         );
         for time in &times {
-            println!("batch {:>4}: {:>9.1} images/s, {:>8.2} ms", time.batch, time.images_per_second, time.batch_ms);
+            let engine::EngineTimes { batch, images_per_second, batch_ms, first_ms } = time;
+            println!(
+                "batch {batch:>4}: {images_per_second:>9.1} images/s, {batch_ms:>8.2} ms, the first {first_ms:.2} ms"
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -21,6 +21,9 @@ pub struct BenchPredictArgs {
     /// and answers 200.
     #[arg(long)]
     url: String,
+    /// Send each image as a multipart form in this field, instead of as the body.
+    #[arg(long)]
+    field: Option<String>,
     /// A directory with JPEG files to send; drawn faces if absent.
     #[arg(long)]
     images: Option<PathBuf>,
@@ -49,6 +52,7 @@ pub async fn run(args: BenchPredictArgs) -> anyhow::Result<ExitCode> {
     for &concurrency in &args.concurrency {
         let load = Load {
             url: args.url.clone(),
+            field: args.field.clone(),
             images: images.clone(),
             concurrency: concurrency as usize,
             seconds: args.seconds,

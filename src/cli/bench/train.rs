@@ -82,6 +82,8 @@ struct Report {
 
 /// Measures training steps.
 pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
+    // As a run's own process does.
+    crate::allocator::keep_freed_memory();
     let machine = machine::look();
     let threads = args.threads.unwrap_or(machine.cores).clamp(1, 1024);
     tch::set_num_threads(threads as i32);

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""What a training job on the same CPU does to `POST /predict`: latencies at 4 requests at a time, idle and beside it.
+
+    benches/neighbour.py"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+import urllib.request
+import zipfile
+
+from serving import ROOT, Server, free_port, run
+
+
+def ask(url, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def main():
+    data = ROOT.parent / "shared" / "data" / "mask"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
+    parser.add_argument("--network", default="wrn-28-2")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        pictures = scratch / "pictures"
+        pictures.mkdir()
+        rows = list(csv.reader(open(data / "train.csv", newline="")))[:601]
+        with open(scratch / "train.csv", "w", newline="") as sheet:
+            csv.writer(sheet).writerows(rows)
+        wanted = {row[rows[0].index("image")] for row in rows[1:]}
+        with zipfile.ZipFile(data / "images.zip") as archive:
+            for path in archive.namelist():
+                if pathlib.PurePosixPath(path).name in wanted and len(os.listdir(pictures)) < 256:
+                    (pictures / pathlib.PurePosixPath(path).name).write_bytes(archive.read(path))
+        served, port = scratch / "data", free_port()
+        base = f"http://127.0.0.1:{port}"
+        run([args.binary, "import", "--data-dir", served, "--name", "bench", "--task", "bench", "--images", data / "images.zip", "--train", scratch / "train.csv"])
+        settings = {"network": args.network, "size": args.size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 40}
+        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        run([args.binary, "train", "--data-dir", served, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
+        load = [args.binary, "bench", "predict", "--url", f"{base}/predict?model=bench:1", "--images", pictures]
+        load += ["--concurrency", args.concurrency, "--seconds", args.seconds, "--json"]
+        measured = {"idle": [], "training": []}
+        serve = [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{port}"]
+        with Server(serve, f"{base}/readyz", scratch / "server.log", dict(os.environ)):
+            for _ in range(args.rounds):
+                for state in measured:
+                    if state == "training":
+                        wanted = {"dataset": "bench", "preset": "paper", "network": args.network, "size": args.size}
+                        job = ask(f"{base}/jobs", {**wanted, "labelled": 40})["id"]
+                        while ask(f"{base}/jobs/{job}").get("phase") != "training":
+                            time.sleep(0.3)
+                        time.sleep(2)
+                    measured[state].append(json.loads(run(load).splitlines()[-1])["levels"][0])
+                    if state == "training":
+                        ask(f"{base}/jobs/{job}/cancel", {})
+                        while ask(f"{base}/jobs/{job}")["state"] not in ("canceled", "failed", "succeeded"):
+                            time.sleep(0.3)
+    print(f"{args.network} {args.size}×{args.size}, {args.concurrency} at a time, {args.rounds} rounds of {args.seconds} s; medians")
+    for state, levels in measured.items():
+        middle = {key: statistics.median(level[key] for level in levels) for key in ("images_per_second", "p50_ms", "p95_ms", "p99_ms")}
+        print(f"{state:9}" + ", ".join(f"{key} {value:.1f}" for key, value in middle.items()))
+    ratios = [b["p99_ms"] / a["p99_ms"] for a, b in zip(measured["idle"], measured["training"])]
+    print(f"p99 beside training is {statistics.median(ratios):.2f}× that of idle ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+main()

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""`POST /predict` under load, against LitServe with PyTorch on the same network, images, client and threads, in turn.
+
+    benches/serving.py --peers PYTHON --network wrn-28-2 --size 64
+
+Our server imports ../shared/data/mask (or --images, --sheet), trains two steps of the network, and serves what came out: how
+well it answers does not matter here. The client is `mixmatch bench predict`, on the same machine as the servers."""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def run(command, **kwargs):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **kwargs)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Server:
+    """A server in a process group of its own, until the end of the block."""
+
+    def __init__(self, command, probe, log, environment):
+        self.command, self.probe, self.log, self.environment = command, probe, log, environment
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [str(part) for part in self.command],
+            stdout=open(self.log, "w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=self.environment,
+        )
+        for _ in range(600):
+            if self.process.poll() is not None:
+                sys.exit(f"{self.command} ended at once:\n{open(self.log).read()}")
+            try:
+                with urllib.request.urlopen(self.probe, timeout=1):
+                    return self
+            except OSError:
+                time.sleep(0.1)
+        sys.exit(f"{self.probe} never answered")
+
+    def __exit__(self, *_):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def main():
+    data = ROOT.parent / "shared" / "data" / "mask"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", default=os.environ.get("PEERS", ROOT / "target/peers/bin/python"))
+    parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
+    parser.add_argument("--images", default=data / "images.zip")
+    parser.add_argument("--sheet", default=data / "train.csv")
+    parser.add_argument("--network", default="wrn-28-2")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--concurrency", default="1,8,32,128")
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--peer-bf16", action="store_true", help="give the peer bf16 and channels_last")
+    args = parser.parse_args()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        pictures = scratch / "pictures"
+        pictures.mkdir()
+        rows = list(csv.reader(open(args.sheet, newline="")))[:601]
+        with open(scratch / "train.csv", "w", newline="") as sheet:
+            csv.writer(sheet).writerows(rows)
+        wanted = {row[rows[0].index("image")] for row in rows[1:]}
+        with zipfile.ZipFile(args.images) as archive:
+            for path in archive.namelist():
+                if pathlib.PurePosixPath(path).name in wanted and len(os.listdir(pictures)) < 256:
+                    (pictures / pathlib.PurePosixPath(path).name).write_bytes(archive.read(path))
+        served = scratch / "data"
+        run([args.binary, "import", "--data-dir", served, "--name", "bench", "--task", "bench", "--images", args.images, "--train", scratch / "train.csv"])
+        settings = {"network": args.network, "size": args.size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 40}
+        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        run([args.binary, "train", "--data-dir", served, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
+
+        ours, theirs = free_port(), free_port()
+        litserve = [args.peers, ROOT / "benches/peers/serve_litserve.py", "--network", args.network, "--size", args.size]
+        litserve += ["--threads", args.threads, "--port", theirs] + (["--bf16"] if args.peer_bf16 else [])
+        servers = {
+            "ours": (
+                [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{ours}"],
+                f"http://127.0.0.1:{ours}/readyz",
+                f"http://127.0.0.1:{ours}/predict?model=bench",
+            ),
+            "litserve": (litserve, f"http://127.0.0.1:{theirs}/health", f"http://127.0.0.1:{theirs}/predict"),
+        }
+        results = {name: [] for name in servers}
+        for turn in range(args.rounds):
+            for name in list(servers) if turn % 2 == 0 else list(servers)[::-1]:
+                command, probe, url = servers[name]
+                with Server(command, probe, scratch / f"{name}.log", environment):
+                    load = [args.binary, "bench", "predict", "--url", url, "--field", "image", "--images", pictures]
+                    load += ["--concurrency", args.concurrency, "--seconds", args.seconds, "--json"]
+                    levels = json.loads(run(load).splitlines()[-1])["levels"]
+                results[name].append({level["concurrency"]: level for level in levels})
+                print(f"round {turn + 1} {name}: " + ", ".join(f"{l['concurrency']}: {l['images_per_second']:.0f}/s" for l in levels), file=sys.stderr)
+    print(f"{args.network} {args.size}×{args.size}, {args.threads} threads, {args.rounds} rounds of {args.seconds} s; medians")
+    print(f"{'':10}{'at a time':>10}{'images/s':>10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'batch':>7}  errors   ours is")
+    for level in map(int, args.concurrency.split(",")):
+        for name, rounds in results.items():
+            middle = lambda key: statistics.median(one[level][key] for one in rounds)
+            ratio = statistics.median(
+                a[level]["images_per_second"] / b[level]["images_per_second"] for a, b in zip(results["ours"], rounds)
+            )
+            batch = middle("mean_batch") if rounds[0][level]["mean_batch"] else float("nan")
+            errors = sum(sum(one[level]["errors"].values()) for one in rounds)
+            print(
+                f"{name:10}{level:>10}{middle('images_per_second'):>10.0f}{middle('p50_ms'):>9.1f}{middle('p95_ms'):>9.1f}"
+                f"{middle('p99_ms'):>9.1f}{batch:>7.1f}{errors:>8}{ratio:>9.2f}×"
+            )
+
+
+if __name__ == "__main__":
+    main()

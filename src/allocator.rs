@@ -1,0 +1,80 @@
+//! The memory allocator of the whole process, libtorch's included: jemalloc.
+//!
+//! A step of training allocates and frees the same hundreds of megabytes again and again. glibc gives large blocks back
+//! to the system each time and gets them back as fresh pages to be zeroed: a fifth of a training step, a third of a
+//! batch of predictions (docs/benchmarks.md). jemalloc keeps them, and asks for huge pages.
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+
+use tikv_jemalloc_sys as jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Read by jemalloc as it starts. Blocks beyond 8 MiB are kept like all others, huge pages are asked for, and memory
+/// that was not used again for a minute goes back to the system. `MALLOC_CONF` in the environment has the last word.
+// SAFETY: the name is jemalloc's, which reads a pointer to a terminated string there.
+#[unsafe(export_name = "malloc_conf")]
+static CONFIGURATION: Terminated =
+    Terminated(c"oversize_threshold:0,thp:always,dirty_decay_ms:60000,muzzy_decay_ms:0".as_ptr());
+
+#[repr(transparent)]
+struct Terminated(*const c_char);
+
+// SAFETY: it points to a constant.
+unsafe impl Sync for Terminated {}
+
+/// Keeps freed memory for good: for a process that does one thing and ends, such as a training run. With memory going
+/// back in between, a step of WRN-28-2 takes nearly twice as long.
+pub fn keep_freed_memory() {
+    let arenas = read(c"arenas.narenas", 0u32).unwrap_or(0);
+    let there = (0..arenas).filter_map(|arena| CString::new(format!("arena.{arena}.dirty_decay_ms")).ok());
+    // Those to come, then those that are there; an arena that nobody has used yet refuses, and takes what is to come.
+    for name in std::iter::once(c"arenas.dirty_decay_ms".to_owned()).chain(there) {
+        let mut never: isize = -1;
+        // SAFETY: these settings take one `ssize_t`, which is what is handed over. A refusal changes nothing.
+        unsafe {
+            let (value, size) = (ptr::from_mut(&mut never).cast(), size_of::<isize>());
+            jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), value, size);
+        }
+    }
+}
+
+/// A number that jemalloc keeps; `value` is of its type.
+fn read<T: Copy>(name: &CStr, mut value: T) -> Option<T> {
+    let mut size = size_of::<T>();
+    // SAFETY: no more than `size` bytes are written, and jemalloc refuses a size that is not the number's.
+    let refused = unsafe {
+        jemalloc::mallctl(name.as_ptr(), ptr::from_mut(&mut value).cast(), &raw mut size, ptr::null_mut(), 0)
+    };
+    (refused == 0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_the_one_that_jemalloc_reads() {
+        assert_eq!(read(c"opt.oversize_threshold", usize::MAX), Some(0));
+        assert_eq!(read(c"opt.dirty_decay_ms", 0isize), Some(60_000));
+    }
+
+    #[test]
+    fn libtorchs_memory_is_jemallocs() {
+        let before = read(c"thread.allocated", 0u64).unwrap();
+        let tensor = tch::Tensor::zeros([32 << 20], (tch::Kind::Uint8, tch::Device::Cpu));
+        let grown = read(c"thread.allocated", 0u64).unwrap() - before;
+        assert!(grown >= tensor.numel() as u64, "a tensor of 32 MiB moved jemalloc's counter by {grown}");
+    }
+
+    #[test]
+    fn freed_memory_can_be_kept() {
+        let arena = read(c"thread.arena", 0u32).unwrap();
+        let decay = || read(&CString::new(format!("arena.{arena}.dirty_decay_ms")).unwrap(), 0isize);
+        assert_eq!(decay(), Some(60_000));
+        keep_freed_memory();
+        assert_eq!((decay(), read(c"arenas.dirty_decay_ms", 0isize)), (Some(-1), Some(-1)));
+    }
+}
