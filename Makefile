@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test build serve openapi lint docker-check libtorch
+.PHONY: help demo test build serve bench openapi lint docker-check libtorch
 
 # What `cargo deny` looks at. `advisories` fetches its database; without a way to it, leave that out.
 DENY ?= advisories bans licenses sources
@@ -27,6 +27,23 @@ build: libtorch ## the release binary, target/release/mixmatch
 
 serve: build ## the service; ARGS="--data-dir DIR --listen ADDR"
 	target/release/mixmatch serve $(ARGS)
+
+# What the benchmarks compare with, in an environment of its own: about 5 GB. PEERS names a Python that has it already.
+PEERS ?= target/peers/bin/python
+
+bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and half an hour
+	cargo bench --locked --bench micro
+	benches/train.py --peers $(PEERS)
+	benches/train.py --peers $(PEERS) --size 64 --steps 8
+	benches/engine.py --peers $(PEERS)
+	benches/serving.py --peers $(PEERS)
+	benches/neighbour.py
+	benches/import.py --peers $(PEERS)
+
+target/peers/bin/python: benches/peers/requirements.txt
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
+	touch $@
 
 openapi: libtorch ## write openapi/openapi.json from the routes
 	mkdir -p openapi

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -77,7 +78,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         group_column: args.group_column,
         strict: args.strict,
     };
-    let target = destination.clone();
+    let (target, began) = (destination.clone(), Instant::now());
     let outcome = tokio::task::spawn_blocking(move || {
         let bar = ProgressBar::new(0).with_style(
             ProgressStyle::with_template("decoding {bar:32} {human_pos}/{human_len} images, {per_sec}, {eta} left")
@@ -92,6 +93,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         outcome
     })
     .await?;
+    let seconds = began.elapsed().as_secs_f64();
     let imported = match outcome {
         Ok(imported) => imported,
         Err(error) => {
@@ -114,14 +116,14 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     }
     store.close().await;
     if args.json {
-        println!("{}", as_json(id, &args.name, &imported));
+        println!("{}", as_json(id, &args.name, &imported, seconds));
     } else {
         print_report(id, &args.name, &imported);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(id: Uuid, name: &str, imported: &Imported) -> serde_json::Value {
+fn as_json(id: Uuid, name: &str, imported: &Imported, seconds: f64) -> serde_json::Value {
     serde_json::json!({
         "id": id,
         "name": name,
@@ -129,6 +131,7 @@ fn as_json(id: Uuid, name: &str, imported: &Imported) -> serde_json::Value {
         "classes": imported.manifest.classes,
         "counts": imported.manifest.counts(),
         "report": imported.report,
+        "seconds": seconds,
     })
 }
 

@@ -11,7 +11,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
 
-use super::ImagingError;
+use super::{ImagingError, scaled_jpeg};
 
 /// What an image may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,23 +36,39 @@ impl Default for DecodeLimits {
 /// # Errors
 /// When the bytes are too many, of another format, animated, damaged, or declare too large a picture.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+    decode_for(bytes, limits, None)
+}
+
+/// The same for a square of `size`: a far larger JPEG may come out smaller than it is.
+pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<RgbImage, ImagingError> {
     if bytes.is_empty() {
         return Err(ImagingError::Empty);
     }
     if bytes.len() > limits.max_bytes {
         return Err(ImagingError::TooManyBytes { bytes: bytes.len(), allowed: limits.max_bytes });
     }
-    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits)))
+    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits, size)))
         .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
 }
 
-fn by_format(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<RgbImage, ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
         if is_truncated_jpeg(bytes) {
             return Err(ImagingError::Truncated);
         }
-        pixels(JpegDecoder::new(input()).map_err(corrupt)?, limits)
+        let mut decoder = JpegDecoder::new(input()).map_err(corrupt)?;
+        let (width, height) = decoder.dimensions();
+        check_size(width, height, limits)?;
+        let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
+        match size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room)) {
+            Some(small) => {
+                let mut image = DynamicImage::from(small);
+                image.apply_orientation(decoder.orientation().map_err(corrupt)?);
+                Ok(image.into_rgb8())
+            }
+            None => pixels(decoder, limits),
+        }
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // The decoder's own refusal would not say how large the picture is.
         if let Some(&[b'I', b'H', b'D', b'R', a, b, c, d, e, f, g, h]) = bytes.get(12..24) {

@@ -6,6 +6,7 @@
 mod decode;
 mod error;
 mod fit;
+mod scaled_jpeg;
 
 pub use decode::{DecodeLimits, decode};
 pub use error::ImagingError;
@@ -16,5 +17,5 @@ pub use fit::{Fit, Preprocess, resize};
 /// # Errors
 /// When the bytes are no image that we take, see [`decode`].
 pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Vec<u8>, ImagingError> {
-    resize(&decode(bytes, limits)?, preprocess)
+    resize(&decode::decode_for(bytes, limits, Some(preprocess.size))?, preprocess)
 }

@@ -14,7 +14,7 @@ use crate::dataset::PackedImages;
 pub struct Images {
     // Declared before the mapping that it may look into: fields are dropped in this order.
     tensor: Tensor,
-    _packed: PackedImages,
+    packed: PackedImages,
 }
 
 impl Images {
@@ -29,7 +29,12 @@ impl Images {
         // SAFETY: the mapping holds exactly N·H·W·3 bytes, is never written to, and lives in the same struct
         // behind the tensor; nobody writes to the tensor either (it is only gathered from).
         let tensor = unsafe { Tensor::from_blob(packed.bytes().as_ptr(), &shape, &strides, Kind::Uint8, Device::Cpu) };
-        Ok(Self { tensor: tensor.f_to_device(device)?, _packed: packed })
+        Ok(Self { tensor: tensor.f_to_device(device)?, packed })
+    }
+
+    /// Side of an image, pixels.
+    pub fn side(&self) -> i64 {
+        i64::from(self.packed.size())
     }
 
     /// The rows `indices`, uint8 `[len, H, W, 3]`.

@@ -9,7 +9,7 @@ use crate::augment::network_input;
 use crate::nn::{Mode, Network, Weights};
 
 /// Images in one forward pass of an evaluation.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 
 /// Answers to labelled images.
 #[derive(Debug)]
@@ -37,10 +37,19 @@ pub fn evaluate(
     classes: usize,
 ) -> Result<Evaluation, TrainError> {
     let _no_grad = tch::no_grad_guard();
+    // On a CPU as it will be served: folded, which is the faster half of it.
+    let folded = match weights.flat().device() {
+        Device::Cpu if !indices.is_empty() => Some(network.fold(weights, images.side())?),
+        _ => None,
+    };
     let (mut all_logits, mut answers) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
     let mut loss = 0.0;
     for (rows, truth) in indices.chunks(BATCH).zip(labels.chunks(BATCH)) {
-        let logits = network.forward(weights, &network_input(&images.gather(rows)?)?, Mode::Eval)?;
+        let input = network_input(&images.gather(rows)?)?;
+        let logits = match &folded {
+            Some(folded) => folded.forward(&input)?,
+            None => network.forward(weights, &input, Mode::Eval)?,
+        };
         let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?;
         let truth: Vec<i64> = truth.iter().map(|&class| class as i64).collect();
         let truth = Tensor::from_slice(&truth).f_to_device(logits.device())?.f_view([-1, 1])?;

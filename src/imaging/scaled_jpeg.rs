@@ -1,0 +1,96 @@
+//! JPEG at ½, ¼ or ⅛ of its size, straight from the coefficients: a phone's photo for a network of 64 pixels need not
+//! become 36 MB of pixels first.
+
+use image::RgbImage;
+use jpeg_decoder::{Decoder, PixelFormat};
+
+/// Pixels that are left to the resizer for each that it makes, across and down: its antialiasing then still has the last
+/// word, and the answer is that of the whole picture to within a few levels.
+const SPARE: u32 = 2;
+
+/// The least that a side may have for a square of `size`, and whether a picture is so much larger that it pays.
+fn least(width: u32, height: u32, size: u32) -> Option<u16> {
+    let least = size.checked_mul(SPARE)?;
+    let pays = width.min(height) >= least.checked_mul(2)?;
+    if pays { u16::try_from(least).ok() } else { None }
+}
+
+/// The picture at a size that both its sides still have `SPARE` pixels for each of a square of `size`. None where it is not
+/// that large, or of a kind that the whole decoder knows better (CMYK, lossless, damaged): that one then decides.
+pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<RgbImage> {
+    let least = least(width, height, size)?;
+    let mut decoder = Decoder::new(bytes);
+    decoder.set_max_decoding_buffer_size(max_bytes);
+    let (width, height) = decoder.scale(least, least).ok()?;
+    let pixels = decoder.decode().ok()?;
+    let rgb = match decoder.info()?.pixel_format {
+        PixelFormat::RGB24 => pixels,
+        PixelFormat::L8 => pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
+        PixelFormat::L16 | PixelFormat::CMYK32 => return None,
+    };
+    RgbImage::from_raw(u32::from(width), u32::from(height), rgb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::{self, DecodeLimits, Fit, Preprocess, resize};
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{GrayImage, ImageBuffer, Luma, Pixel, PixelWithColorType, Rgb};
+
+    /// Edges, ramps and fine texture.
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let (u, v) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+            let disc = ((u - 0.4).powi(2) + (v - 0.55).powi(2)) < 0.06;
+            let texture = f64::from((x * 7 + y * 13) % 16);
+            let red = 60.0 + 120.0 * u + texture;
+            Rgb([red as u8, if disc { 210 } else { (90.0 * v) as u8 }, (40.0 + 150.0 * (9.0 * v).sin().abs()) as u8])
+        })
+    }
+
+    fn jpeg<P>(image: &ImageBuffer<P, Vec<u8>>) -> Vec<u8>
+    where
+        P: Pixel<Subpixel = u8> + PixelWithColorType,
+    {
+        let mut bytes = Vec::new();
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_large_photo_is_decoded_small_and_becomes_the_same_square() {
+        let bytes = jpeg(&picture(1600, 1200));
+        let limits = DecodeLimits::default();
+        for size in [32, 64, 96] {
+            let small = decode(&bytes, (1600, 1200), size, 1 << 30).unwrap();
+            assert!(small.height() >= SPARE * size && small.height() <= 4 * SPARE * size, "{:?}", small.dimensions());
+            for fit in [Fit::Stretch, Fit::Crop] {
+                let preprocess = Preprocess { size, fit };
+                let whole = resize(&imaging::decode(&bytes, &limits).unwrap(), &preprocess).unwrap();
+                let ours = imaging::prepare(&bytes, &limits, &preprocess).unwrap();
+                let off: Vec<u8> = whole.iter().zip(&ours).map(|(a, b)| a.abs_diff(*b)).collect();
+                let mean = off.iter().map(|&d| f64::from(d)).sum::<f64>() / off.len() as f64;
+                assert!(mean < 1.5, "{size} {fit}: {mean} levels off on average");
+                assert!(*off.iter().max().unwrap() < 40, "{size} {fit}: an edge moved");
+                assert!(mean > 0.0, "{size} {fit}: the whole picture was decoded");
+            }
+        }
+    }
+
+    #[test]
+    fn small_pictures_and_kinds_it_does_not_know_are_left_to_the_whole_decoder() {
+        let bytes = jpeg(&picture(120, 90));
+        assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "90 is no four times 32");
+        assert!(decode(b"no picture", (4000, 3000), 32, 1 << 30).is_none());
+        assert!(decode(&jpeg(&picture(800, 800)), (800, 800), 32, 100).is_none(), "no memory for it");
+    }
+
+    #[test]
+    fn grey_becomes_rgb() {
+        let grey: GrayImage = ImageBuffer::from_fn(640, 640, |x, _| Luma([(x / 4) as u8]));
+        let small = decode(&jpeg(&grey), (640, 640), 32, 1 << 30).unwrap();
+        let Rgb([r, g, b]) = *small.get_pixel(small.width() / 2, 5);
+        assert!(r == g && g == b && r.abs_diff(80) < 4, "{r} {g} {b}");
+    }
+}
