@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 /// Where things are kept.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -40,9 +42,14 @@ impl DataDir {
         self.0.join("uploads")
     }
 
-    /// One directory for each attempt at a job.
+    /// One directory for each job that is not over: its checkpoints, and a directory of the attempt at work.
     pub fn runs(&self) -> PathBuf {
         self.0.join("runs")
+    }
+
+    /// That of one job.
+    pub fn run(&self, job: Uuid) -> PathBuf {
+        self.runs().join(job.to_string())
     }
 
     /// Makes the directory and takes its lock, which lasts as long as the returned value (and never
