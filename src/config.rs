@@ -100,7 +100,8 @@ pub struct WorkerConfig {
     pub grace: Duration,
     /// A run that says nothing for so long is taken for hung.
     pub silence: Duration,
-    /// At most so long between two checkpoints of a run, if it can be had for a fiftieth of its time.
+    /// At most so long between two checkpoints of a run, if it can be had for a fiftieth of its time. Zero: one after
+    /// every step, at any price.
     pub checkpoint: Duration,
     /// How long collected events wait for company before they are written.
     pub flush: Duration,

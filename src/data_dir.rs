@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::failpoint;
+
 /// Where things are kept.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -60,7 +62,7 @@ impl DataDir {
     pub fn lock(&self) -> Result<DataLock, DataDirError> {
         let io = |error| DataDirError::Io { path: self.0.clone(), error };
         for directory in [self.root().to_owned(), self.artifacts(), self.datasets(), self.uploads(), self.runs()] {
-            std::fs::create_dir_all(directory).map_err(io)?;
+            failpoint::pass("data_dir.create").and_then(|()| std::fs::create_dir_all(directory)).map_err(io)?;
         }
         let path = self.0.join("lock");
         let mut file =

@@ -54,7 +54,8 @@ struct LimitArgs {
     /// Minutes of silence after which a run is taken for hung.
     #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15)]
     run_silence: u64,
-    /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer.
+    /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer. 0 writes one after
+    /// every step, whatever that costs.
     #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value_t = 120.0)]
     checkpoint_seconds: f64,
 }

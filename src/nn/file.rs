@@ -112,6 +112,7 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, NnError> {
 
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    crate::failpoint::pass("export.write")?;
     let mut file = std::fs::File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -11,6 +11,7 @@ mod error;
 mod jobs;
 mod models;
 mod names;
+mod orphans;
 mod pretrained;
 
 use std::path::PathBuf;

@@ -16,8 +16,9 @@ use super::progress::{EpochSums, Pace, finite};
 use super::setting::{Setting, info, warn};
 use super::start;
 use super::watch::Watch;
+use crate::failpoint;
 use crate::model::LastEpochs;
-use crate::nn::{Weights, device};
+use crate::nn::{NnError, Weights, device};
 use crate::statistics::median;
 
 /// Labelled training images that are evaluated each epoch.
@@ -212,6 +213,7 @@ impl Course {
     fn step(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         let (config, classes) = (setting.config(), setting.manifest.classes.len());
         let at = Instant::now();
+        failpoint::pass("train.step").map_err(|error| NnError::Shim(error.to_string()))?;
         self.sums.add(&self.learner.step(config, &setting.images, &setting.labels, classes)?)?;
         self.epoch.training += at.elapsed();
         if let Some(progress) = self.pace.step(at.elapsed(), self.rows.len() as u32 + 1, &self.sums)? {

@@ -52,7 +52,14 @@ fn data_set(directory: &Path) -> PathBuf {
 
 /// The preset whose guesses are aligned and anchored, as small as it gets.
 fn anchored() -> TrainConfig {
-    TrainConfig { network: "wrn-10-1".to_owned(), batch: 6, epochs: EPOCHS, steps_per_epoch: STEPS, ..preset::quick() }
+    TrainConfig {
+        network: "wrn-10-1".to_owned(),
+        size: 16,
+        batch: 6,
+        epochs: EPOCHS,
+        steps_per_epoch: STEPS,
+        ..preset::quick()
+    }
 }
 
 /// One job's directories, and what its attempts said.

@@ -15,6 +15,7 @@ use super::process::{Running, explain};
 use super::slots::Slot;
 use super::spec::RunSpec;
 use super::supervisor::Shared;
+use crate::failpoint;
 use crate::store::{JobRow, JobState, StoreError, Wish};
 use crate::train::event::{Event, LogLevel};
 
@@ -108,9 +109,11 @@ impl<'a> Run<'a> {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
         // A stale directory of the same attempt can only be left from before a crash of the server.
         let _ = tokio::fs::remove_dir_all(run_dir).await;
-        tokio::fs::create_dir_all(run_dir)
-            .await
-            .map_err(|error| failed("the run's directory could not be made", &error))?;
+        let create = async {
+            failpoint::pass("run.create")?;
+            tokio::fs::create_dir_all(run_dir).await
+        };
+        create.await.map_err(|error| failed("the run's directory could not be made", &error))?;
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await?;
         let spec = RunSpec {

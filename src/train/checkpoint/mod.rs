@@ -67,7 +67,8 @@ pub enum CheckpointError {
 pub struct CheckpointPlan<'a> {
     /// A directory that lasts as long as the job, whatever becomes of this attempt at it.
     pub directory: &'a Path,
-    /// At most so long between two of them; at the ends of epochs after a tenth of it.
+    /// At most so long between two of them; at the ends of epochs after a tenth of it. Zero writes one after every step,
+    /// whatever that costs.
     pub every: Duration,
 }
 
@@ -104,6 +105,9 @@ impl Checkpoints {
 
     /// Whether it is time for one.
     pub fn due(&self, epoch_ends: bool) -> bool {
+        if self.every.is_zero() {
+            return true;
+        }
         let since = self.last.elapsed();
         let wanted = if epoch_ends { self.every / EPOCH_SHARE } else { self.every };
         since >= wanted && since >= self.cost * SHARE
