@@ -63,7 +63,8 @@ pub(super) fn train(
                 return Err(TrainError::Stopped);
             }
             course.step(setting, emit)?;
-            if keeper.due(false) {
+            // Not after an epoch's last step: the state behind its evaluation is worth more, and has the same number.
+            if course.sums.steps() < config.steps_per_epoch && keeper.due(false) {
                 keeper.keep(&course, setting, emit)?;
             }
         }

@@ -275,6 +275,8 @@ impl<'a> Run<'a> {
                 self.crash("hung", &detail).await;
             }
             (None, _) => match self.problem.take() {
+                // Whoever stops the server may signal its children too (systemd does), and first.
+                Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
                 // What a run says of itself it would say again; a panic is a crash that could still speak.
                 Some((code, detail)) if code != "panic" => {
                     self.spent = ["diverged", "collapsed"].contains(&code.as_str());

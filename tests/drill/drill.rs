@@ -210,7 +210,7 @@ impl Drill<'_> {
         let path = format!("{}/models/shape/aliases/shadow", server.base);
         let Ok(answer) = server.client.put(path).json(&json!({ "version": version })).send().await else { return };
         assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
-        self.ledger.shadow = vec![version];
+        (self.ledger.shadow, self.ledger.has_shadow) = (vec![version], true);
     }
 
     /// Looks at everything that was promised.

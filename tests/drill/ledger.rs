@@ -23,6 +23,8 @@ pub struct Ledger {
     pub jobs: BTreeMap<String, Job>,
     /// What the alias `shadow` may mean: the last answer, and what was asked for after it without an answer.
     pub shadow: Vec<u64>,
+    /// That it means something was answered with yes once.
+    pub has_shadow: bool,
 }
 
 impl Ledger {
