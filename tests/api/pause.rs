@@ -16,7 +16,8 @@ fn job(seed: u64) -> Value {
 
 /// Waits until a job is some steps into its training.
 async fn until_step(app: &TestApp, id: &str, step: u64) {
-    app.until_job(id, "some steps", |job| job["step"].as_u64().unwrap() >= step || job["state"] != "running").await;
+    let met = |job: &Value| job["state"] == "running" && job["step"].as_u64().unwrap() >= step;
+    app.until_job(id, "some steps", |job| met(job) || job["finished_at"].is_string()).await;
 }
 
 async fn wish(app: &TestApp, id: &str, wish: &str) -> Value {
