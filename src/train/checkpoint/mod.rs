@@ -1,6 +1,6 @@
 //! Checkpoints: a run's whole state on the disk, so that what is killed goes on where it was.
 //!
-//! [`snapshot`] is the state by name, [`file`] how it becomes one file, and [`Checkpoints`] when it does: which
+//! `snapshot` is the state by name, `file` how it becomes one file, and [`Checkpoints`] when it does: which
 //! files there are, which one a run continues from, and how seldom they are written for the run not to feel it.
 //! What a run consists of is `course`'s to know.
 
