@@ -100,6 +100,9 @@ pub struct WorkerConfig {
     pub grace: Duration,
     /// A run that says nothing for so long is taken for hung.
     pub silence: Duration,
+    /// At most so long between two checkpoints of a run, if it can be had for a fiftieth of its time. Zero: one after
+    /// every step, at any price.
+    pub checkpoint: Duration,
     /// How long collected events wait for company before they are written.
     pub flush: Duration,
 }
@@ -111,8 +114,10 @@ impl Default for WorkerConfig {
             child: None,
             heartbeat: Duration::from_secs(10),
             lease: Duration::from_secs(60),
-            grace: Duration::from_secs(10),
+            // Long enough for the step under way and a checkpoint.
+            grace: Duration::from_secs(20),
             silence: Duration::from_secs(15 * 60),
+            checkpoint: Duration::from_secs(120),
             flush: Duration::from_millis(250),
         }
     }

@@ -5,6 +5,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
+use crate::failpoint;
+
 /// Where things are kept.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -40,9 +44,14 @@ impl DataDir {
         self.0.join("uploads")
     }
 
-    /// One directory for each attempt at a job.
+    /// One directory for each job that is not over: its checkpoints, and a directory of the attempt at work.
     pub fn runs(&self) -> PathBuf {
         self.0.join("runs")
+    }
+
+    /// That of one job.
+    pub fn run(&self, job: Uuid) -> PathBuf {
+        self.runs().join(job.to_string())
     }
 
     /// Makes the directory and takes its lock, which lasts as long as the returned value (and never
@@ -53,7 +62,7 @@ impl DataDir {
     pub fn lock(&self) -> Result<DataLock, DataDirError> {
         let io = |error| DataDirError::Io { path: self.0.clone(), error };
         for directory in [self.root().to_owned(), self.artifacts(), self.datasets(), self.uploads(), self.runs()] {
-            std::fs::create_dir_all(directory).map_err(io)?;
+            failpoint::pass("data_dir.create").and_then(|()| std::fs::create_dir_all(directory)).map_err(io)?;
         }
         let path = self.0.join("lock");
         let mut file =

@@ -14,6 +14,7 @@ pub mod config;
 pub mod data_dir;
 pub mod dataset;
 pub mod demo;
+pub mod failpoint;
 pub mod imaging;
 pub mod model;
 pub mod nn;

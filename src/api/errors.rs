@@ -21,6 +21,10 @@ impl From<StoreError> for Problem {
             }
             StoreError::InvalidName { .. } => Problem::invalid(error.to_string()),
             StoreError::State { .. } | StoreError::InUse { .. } => Problem::conflict(error.to_string()),
+            error if error.is_busy() => {
+                tracing::error!(%error, "another process holds the database");
+                Problem::unavailable("another process holds the database; nothing was changed").retry_after(5)
+            }
             error => Problem::bug("the store failed", &error),
         }
     }

@@ -30,7 +30,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What happens in a job, live.
 ///
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
-/// `step`, `epoch`, `test`, `log`, `problem`) and JSON data. The stream ends after the final state.
+/// `start`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
+/// attempt begins or goes on; epochs after those come again. The stream ends after the final state.
 #[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", params(
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),

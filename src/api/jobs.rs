@@ -1,4 +1,4 @@
-//! `/jobs`: queue runs, look at them, cancel, retry, delete. An id stands for one job or for a sweep of many.
+//! `/jobs`: queue runs, look at them, cancel, pause, resume, retry, delete. An id stands for one job or for a sweep of many.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub struct Job {
     /// The preset its configuration was laid over.
     #[schema(example = "quick")]
     preset: String,
-    /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
+    /// `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
     #[schema(example = "running")]
     state: &'static str,
     /// While running: `importing`, `training`, `evaluating` or `exporting`.
@@ -72,6 +72,10 @@ pub struct Job {
     device: Option<String>,
     /// True once somebody asked to cancel it.
     cancel_requested: bool,
+    /// True once somebody asked to pause it; it is paused when its checkpoint is written.
+    pause_requested: bool,
+    /// Optimiser steps in its newest checkpoint: where it goes on when it is resumed or retried. `null` without one.
+    checkpoint_step: Option<u64>,
     /// The fully resolved configuration.
     config: TrainConfig,
     /// The last epoch.
@@ -153,6 +157,8 @@ impl From<JobRow> for Job {
             attempt: row.attempt,
             device: row.device,
             cancel_requested: row.cancel_requested,
+            pause_requested: row.pause_requested,
+            checkpoint_step: row.checkpoint_step,
             config: row.config,
             last: row.last,
             best: row.best,
@@ -284,7 +290,7 @@ fn location(id: Uuid) -> (header::HeaderName, HeaderValue) {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct JobsQuery {
-    /// Only jobs in this state: `queued`, `running`, `succeeded`, `failed` or `canceled`.
+    /// Only jobs in this state: `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
     state: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -336,7 +342,7 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 
 /// Ask a job, or all jobs of a sweep, to stop.
 ///
-/// A queued job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
+/// A queued or paused job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
 /// and killed if it does not. Repeating is harmless. What has succeeded or failed stays as it is; if that is
 /// everything, the answer is 409.
 #[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)), responses(
@@ -352,12 +358,50 @@ pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Resu
     Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
 }
 
+/// Pause a job, or all jobs of a sweep.
+///
+/// A queued job waits from now on; a running one stops after the step under way, writes a checkpoint and frees its
+/// slot. Repeating is harmless. What is over stays as it is; if that is everything, the answer is 409.
+#[utoipa::path(post, path = "/jobs/{id}/pause", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 202, body = JobOrSweep),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn pause(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let id = job_id(&id)?;
+    for job in app.store.pause_job(id).await? {
+        app.supervisor.nudge(job);
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+}
+
+/// Queue a paused job, or all paused jobs of a sweep, again.
+///
+/// It goes on from its checkpoint and ends, on a CPU with as many threads, with the very model that it would have
+/// ended with. Repeating is harmless. What is over stays as it is; if that is everything, the answer is 409.
+#[utoipa::path(post, path = "/jobs/{id}/resume", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 202, body = JobOrSweep),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let id = job_id(&id)?;
+    for job in app.store.resume_job(id).await? {
+        app.supervisor.changes().announce(job);
+    }
+    app.supervisor.wake();
+    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+}
+
 /// Queue a failed or canceled job again, with the same configuration; of a sweep, or of a job with its baseline,
 /// all that have failed or were canceled.
+///
+/// It goes on from its last checkpoint, unless it failed by its own figures (the loss diverged, the model collapsed):
+/// then it begins anew.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "It succeeded, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "It succeeded or is paused, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
     let id = job_id(&id)?;
@@ -368,13 +412,21 @@ pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Resul
     Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
 }
 
-/// Forget a finished job with its baseline, or a finished sweep: metrics, events and logs. The models stay.
+/// Forget a finished job with its baseline, or a finished sweep: metrics, events, logs and checkpoints. The models stay.
 #[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Not finished yet", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    app.store.delete_job(job_id(&id)?).await?;
+    for job in app.store.delete_job(job_id(&id)?).await? {
+        let directory = app.config.data_dir.run(job);
+        if let Err(error) = tokio::fs::remove_dir_all(&directory).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // Only lost space: the next start removes what belongs to no job.
+            tracing::warn!(path = %directory.display(), %error, "a job's checkpoints could not be removed");
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }

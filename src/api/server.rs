@@ -1,7 +1,7 @@
 //! The life of a server: open the rooms, listen, and stop in an order that loses nothing.
 //!
 //! Stopping: readiness off → no more claims → event streams closed → requests in flight drained →
-//! children stopped and their jobs put back into the queue → models released → store closed.
+//! children stopped with a checkpoint and their jobs put back into the queue → models released → store closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Server {
     _lock: DataLock,
 }
 
-/// Takes the data directory's lock and opens the store in it.
+/// Takes the data directory's lock, opens the store in it and clears away what a killed process left.
 ///
 /// # Errors
 /// When another process holds the directory or the store cannot be opened.
@@ -36,6 +36,7 @@ pub async fn open_rooms(data: &DataDir) -> anyhow::Result<(DataLock, Store)> {
     let lock = data.lock()?;
     data.sweep_uploads(&lock);
     let store = Store::open(data).await?;
+    store.clear_orphans(data, &lock).await?;
     Ok((lock, store))
 }
 

@@ -20,7 +20,7 @@ pub struct Sweep {
     kind: &'static str,
     /// What its jobs learn from.
     dataset: DatasetName,
-    /// `queued` until the first job begins, `running` until the last one ends; then `succeeded` if all of them
+    /// `queued` until the first job begins, `running` until the last one ends, `paused` where only paused ones are left; then `succeeded` if all of them
     /// have, else `failed` if one has, else `canceled`.
     #[schema(example = "running")]
     state: &'static str,
@@ -51,6 +51,7 @@ pub struct Sweep {
 pub struct JobCounts {
     queued: usize,
     running: usize,
+    paused: usize,
     succeeded: usize,
     failed: usize,
     canceled: usize,
@@ -76,6 +77,7 @@ impl From<SweepRow> for Sweep {
             counts: JobCounts {
                 queued: count(JobState::Queued),
                 running: count(JobState::Running),
+                paused: count(JobState::Paused),
                 succeeded: count(JobState::Succeeded),
                 failed: count(JobState::Failed),
                 canceled: count(JobState::Canceled),

@@ -54,6 +54,10 @@ struct LimitArgs {
     /// Minutes of silence after which a run is taken for hung.
     #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15)]
     run_silence: u64,
+    /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer. 0 writes one after
+    /// every step, whatever that costs.
+    #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value_t = 120.0)]
+    checkpoint_seconds: f64,
 }
 
 fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
@@ -66,6 +70,8 @@ impl ServeArgs {
         config.api_key = self.api_key;
         config.worker.devices = self.devices.devices;
         config.worker.silence = Duration::from_secs(self.limits.run_silence.max(1) * 60);
+        let checkpoint = Duration::try_from_secs_f64(self.limits.checkpoint_seconds);
+        config.worker.checkpoint = checkpoint.unwrap_or(config.worker.checkpoint);
         config.limits.upload_bytes = self.limits.max_upload;
         config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
         config.limits.predict_images = self.limits.max_images.max(1);

@@ -19,7 +19,7 @@ use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::{IMAGES_FILE, confounding, duplicates, groups, near_duplicates, pack, perceptual_hash};
 use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
-use crate::sha256;
+use crate::{failpoint, sha256};
 
 /// What the `quick` preset trains at: packed in the same pass that checks the images.
 const CHECKED_AT: Preprocess = Preprocess { size: 32, fit: Fit::Stretch };
@@ -115,7 +115,9 @@ pub fn import(
     if destination.exists() {
         return Err(ImportError::storage(destination, "it exists already"));
     }
+    failpoint::pass("import.rename").map_err(storage)?;
     std::fs::rename(staging.path(), destination).map_err(storage)?;
+    failpoint::pass("import.renamed").map_err(storage)?;
     let _moved = staging.keep();
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(storage)?;
     Ok(imported)
@@ -215,6 +217,7 @@ fn decode_all(
     let blank = [0; PICTURE_BYTES];
     let mut pictures = Vec::with_capacity(candidates.len());
     for chunk in candidates.chunks(CHUNK) {
+        failpoint::pass("import.decode").map_err(storage)?;
         let decoded: Vec<Result<(Vec<u8>, Picture), RejectedRow>> = chunk
             .par_iter()
             .map_init(

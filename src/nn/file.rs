@@ -33,7 +33,8 @@ pub fn save(network: &dyn Network, weights: &Weights, path: &Path) -> Result<(),
         })
         .collect::<Result<Vec<_>, NnError>>()?;
     let metadata = HashMap::from([("network".to_owned(), network.name()), ("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(e.to_string()))?;
+    let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(e.to_string()))?;
+    sort_header(&mut bytes);
     write_synced(path, &bytes).map_err(|e| file_error(e.to_string()))
 }
 
@@ -56,6 +57,23 @@ pub fn load(network: &dyn Network, path: &Path, device: Device) -> Result<Weight
         tensor.shallow_clone().f_copy_(&tensor_of(&file, entry, network)?)?;
     }
     Ok(weights)
+}
+
+/// Sorts the header's keys: the library writes its metadata in the order of a hash map, another one each time, and the
+/// same weights must be the same file.
+fn sort_header(bytes: &mut [u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+    let length = u64::from_le_bytes(*length) as usize;
+    let Some(header) = rest.get(..length) else { return };
+    // Sorted, the JSON is as long as before; the spaces that fill it up stay behind it.
+    let sorted = serde_json::from_slice::<serde_json::Value>(header).and_then(|header| serde_json::to_vec(&header));
+    if let Ok(sorted) = sorted
+        && sorted.len() <= length
+    {
+        let end = sorted.len();
+        bytes[8..8 + end].copy_from_slice(&sorted);
+        bytes[8 + end..8 + length].fill(b' ');
+    }
 }
 
 fn check_fit(network: &dyn Network, file: &SafeTensors<'_>) -> Result<(), NnError> {
@@ -94,6 +112,7 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, NnError> {
 
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    crate::failpoint::pass("export.write")?;
     let mut file = std::fs::File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -125,6 +144,22 @@ mod tests {
         let loaded = load(&network, &path, Device::Cpu).unwrap();
         let after = network.forward(&loaded, &images, Mode::Eval).unwrap();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn the_same_weights_are_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let network = network("wrn-10-1");
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let written = (0..8).map(|number| {
+            let path = directory.path().join(format!("{number}.safetensors"));
+            save(&network, &weights, &path).unwrap();
+            std::fs::read(&path).unwrap()
+        });
+        let written: std::collections::BTreeSet<_> = written.collect();
+        assert_eq!(written.len(), 1);
+        let (_, metadata) = SafeTensors::read_metadata(written.first().unwrap()).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["network"], "wrn-10-1");
     }
 
     #[test]

@@ -71,6 +71,11 @@ pub trait Algorithm: Send {
     /// # Errors
     /// libtorch's.
     fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError>;
+
+    /// What it carries from step to step, by name: a checkpoint keeps it, and writing to it moves the algorithm.
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        Vec::new()
+    }
 }
 
 /// The hyper-parameters that algorithms read.

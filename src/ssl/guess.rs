@@ -41,6 +41,11 @@ impl Alignment {
         Self { running: prior.copy(), prior }
     }
 
+    /// The running mean of the guesses, `[C]`; writing to it moves the alignment.
+    pub fn running(&self) -> &Tensor {
+        &self.running
+    }
+
     /// Guesses `[B, C]` → aligned guesses `[B, C]`; the running mean takes the batch in.
     ///
     /// # Errors

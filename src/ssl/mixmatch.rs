@@ -79,6 +79,10 @@ impl Algorithm for MixMatch {
             unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, lambda_u, guesses: q }),
         })
     }
+
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        self.alignment.iter().map(|alignment| ("alignment", alignment.running())).collect()
+    }
 }
 
 /// What is left of a step once every random choice is made and the labels are guessed: a pure function of its fields.

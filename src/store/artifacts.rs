@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Store;
 use super::error::StoreError;
-use crate::sha256;
+use crate::{failpoint, sha256};
 
 impl Store {
     /// Where the file with this hash lies, whether it is there or not.
@@ -35,6 +35,7 @@ pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
     let mut copy = tempfile::NamedTempFile::new_in(root).map_err(|e| fail(root, &e))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
+    failpoint::pass("artifact.write").map_err(|e| fail(root, &e))?;
     loop {
         let read = input.read(&mut buffer).map_err(|e| fail(source, &e))?;
         if read == 0 {
@@ -49,9 +50,12 @@ pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
         return Ok(sha256);
     }
     let parent = target.parent().unwrap_or(root);
+    failpoint::pass("artifact.fsync").map_err(|e| fail(&target, &e))?;
     copy.as_file().sync_all().map_err(|e| fail(&target, &e))?;
     std::fs::create_dir_all(parent).map_err(|e| fail(parent, &e))?;
+    failpoint::pass("artifact.rename").map_err(|e| fail(&target, &e))?;
     copy.persist(&target).map_err(|e| fail(&target, &e))?;
+    failpoint::pass("artifact.renamed").map_err(|e| fail(&target, &e))?;
     for directory in [parent, &root.join("sha256"), root] {
         File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fail(directory, &e))?;
     }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError, from_json, now, time, to_json};
+use super::{Result, Store, StoreError, commit, from_json, now, time, to_json};
 use crate::dataset::{Counts, ImportReport, Manifest};
 use crate::train::config::DataFacts;
 
@@ -132,26 +132,27 @@ impl Store {
         rows.into_iter().map(Raw::parse).collect()
     }
 
-    /// Forgets a data set that no queued or running job needs. Its directory is the caller's to remove,
+    /// Forgets a data set that no unfinished job needs. Its directory is the caller's to remove,
     /// afterwards.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::NotFound`].
     pub async fn delete_dataset(&self, id: Uuid) -> Result<()> {
         let mut tx = self.write().await?;
-        let needed: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running')")
-                .bind(id.to_string())
-                .fetch_one(&mut *tx)
-                .await?;
+        let needed: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running', 'paused')",
+        )
+        .bind(id.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
         if needed > 0 {
-            let detail = format!("{needed} queued or running job(s) need this data set; cancel them first");
+            let detail = format!("{needed} unfinished job(s) need this data set; cancel them first");
             return Err(StoreError::InUse { detail });
         }
         let gone = sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id.to_string()).execute(&mut *tx).await?;
         if gone.rows_affected() == 0 {
             return Err(StoreError::not_found("data set", id));
         }
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 }

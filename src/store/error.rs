@@ -93,6 +93,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether another process holds the database just now: the same call may succeed a moment later.
+    pub fn is_busy(&self) -> bool {
+        // SQLITE_BUSY and SQLITE_LOCKED, with their extended codes in the higher bits.
+        let code = |error: &dyn sqlx::error::DatabaseError| error.code()?.parse::<i64>().ok();
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                code(error.as_ref()).is_some_and(|code| [5, 6].contains(&(code & 0xff)))
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn stored(what: &'static str, reason: impl ToString) -> Self {
         Self::Stored { what, reason: reason.to_string() }
     }

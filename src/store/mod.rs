@@ -11,6 +11,7 @@ mod error;
 mod jobs;
 mod models;
 mod names;
+mod orphans;
 mod pretrained;
 
 use std::path::PathBuf;
@@ -20,10 +21,11 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::data_dir::DataDir;
+use crate::failpoint;
 
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
-pub use jobs::{EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NewJob, NewJobs, NewSweep, SweepRow};
+pub use jobs::{EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NewJob, NewJobs, NewSweep, SweepRow, Wish};
 pub use models::{ModelRow, VersionRow};
 pub use names::is_alias;
 pub use pretrained::{NewPretrained, PretrainedRow};
@@ -81,9 +83,17 @@ impl Store {
     }
 }
 
+/// Ends a transaction. Killed before, none of it is there; killed after, all of it is, though nobody was told.
+async fn commit(tx: sqlx::Transaction<'static, sqlx::Sqlite>) -> Result<()> {
+    failpoint::pass("store.commit").map_err(sqlx::Error::Io)?;
+    tx.commit().await?;
+    failpoint::pass("store.committed").map_err(sqlx::Error::Io)?;
+    Ok(())
+}
+
 /// Now, unix milliseconds.
 fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    jiff::Timestamp::now().as_millisecond() + failpoint::clock_shift()
 }
 
 /// A stored time.

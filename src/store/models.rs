@@ -104,7 +104,7 @@ pub(super) async fn crown(tx: &mut Transaction<'_, Sqlite>, job: Uuid) -> Result
          JOIN jobs j ON j.id = ended.id OR j.sweep_id = ended.sweep_id
          JOIN model_versions v ON v.name = j.model_name AND v.version = j.model_version
          WHERE ended.id = ?1 AND j.state = 'succeeded' AND j.baseline_of IS NULL
-           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.sweep_id = ended.sweep_id AND o.state IN ('queued', 'running'))
+           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.sweep_id = ended.sweep_id AND o.state IN ('queued', 'running', 'paused'))
          ORDER BY v.metrics ->> '$.validation.validation_accuracy' DESC,
            v.metrics ->> '$.validation.validation_loss', j.id
          LIMIT 1",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::FromRow;
 
-use super::{DatasetRow, Result, Store, StoreError, artifacts, names, now, time};
+use super::{DatasetRow, Result, Store, StoreError, artifacts, commit, names, now, time};
 use crate::train::config::{DataFacts, PretrainedFacts};
 
 /// Weights as stored.
@@ -136,7 +136,7 @@ impl Store {
         rows.into_iter().map(Raw::parse).collect()
     }
 
-    /// Forgets weights that no queued or running job starts from; the file goes after the row, unless another
+    /// Forgets weights that no unfinished job starts from; the file goes after the row, unless another
     /// row names the same bytes.
     ///
     /// # Errors
@@ -149,25 +149,26 @@ impl Store {
             .await?;
         let sha256 = sha256.ok_or_else(|| StoreError::not_found("set of weights", name))?;
         let needed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND config ->> '$.pretrained' = ?",
+            "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained' = ?",
         )
         .bind(name)
         .fetch_one(&mut *tx)
         .await?;
         if needed > 0 {
-            let detail = format!("{needed} queued or running job(s) start from these weights; cancel them first");
+            let detail = format!("{needed} unfinished job(s) start from these weights; cancel them first");
             return Err(StoreError::InUse { detail });
         }
         sqlx::query("DELETE FROM pretrained_weights WHERE name = ?").bind(name).execute(&mut *tx).await?;
         let named: i64 = sqlx::query_scalar(
             "SELECT (SELECT COUNT(*) FROM pretrained_weights WHERE sha256 = ?1)
                   + (SELECT COUNT(*) FROM model_versions WHERE weights_sha256 = ?1)
-                  + (SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND config ->> '$.pretrained_sha256' = ?1)",
+                  + (SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused')
+                     AND config ->> '$.pretrained_sha256' = ?1)",
         )
         .bind(&sha256)
         .fetch_one(&mut *tx)
         .await?;
-        tx.commit().await?;
+        commit(tx).await?;
         let path = self.artifact(&sha256);
         if named == 0
             && let Err(error) = tokio::fs::remove_file(&path).await

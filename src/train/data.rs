@@ -4,6 +4,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use crate::dataset::PackedImages;
 
 /// All images of a data set at the run's resolution, uint8 `[N, H, W, 3]`.
@@ -92,6 +93,48 @@ impl Sampler {
     fn of(groups: Vec<Vec<u32>>) -> Self {
         let filled = groups.into_iter().filter(|order| !order.is_empty());
         Self { walks: filled.map(|order| Walk { next: order.len(), order }).collect(), turn: 0 }
+    }
+
+    /// Puts orders and positions into a checkpoint, under names that begin with `name`.
+    ///
+    /// # Errors
+    /// See [`Snapshot::put`].
+    pub fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        let next: Vec<usize> = self.walks.iter().map(|walk| walk.next).collect();
+        snapshot.put(&format!("{name}.next"), &next)?;
+        snapshot.put(&format!("{name}.turn"), &self.turn)?;
+        for (at, walk) in self.walks.iter().enumerate() {
+            let order: Vec<i64> = walk.order.iter().map(|&row| i64::from(row)).collect();
+            snapshot.put_tensor(&format!("{name}.order.{at}"), &Tensor::from_slice(&order));
+        }
+        Ok(())
+    }
+
+    /// Takes them out again.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfit`] for walks over other rows.
+    pub fn restore(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        let next: Vec<usize> = snapshot.get(&format!("{name}.next"))?;
+        let other = || CheckpointError::Unfit(format!("{name} walks over other rows"));
+        if next.len() != self.walks.len() {
+            return Err(other());
+        }
+        for (at, (walk, next)) in self.walks.iter_mut().zip(next).enumerate() {
+            let order = Vec::<i64>::try_from(snapshot.tensor(&format!("{name}.order.{at}"))?)?;
+            let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
+            let sorted = |rows: &[u32]| {
+                let mut rows = rows.to_vec();
+                rows.sort_unstable();
+                rows
+            };
+            if sorted(&order) != sorted(&walk.order) || next > order.len() {
+                return Err(other());
+            }
+            *walk = Walk { order, next };
+        }
+        self.turn = snapshot.get(&format!("{name}.turn"))?;
+        Ok(())
     }
 
     /// The next `count` rows.

@@ -21,6 +21,19 @@ pub enum Event {
         /// The phase that begins.
         phase: Phase,
     },
+    /// Training begins, or goes on from a checkpoint. What was told of later epochs is void: they come again. The
+    /// rows of the epochs before follow, in case the last attempt's did not arrive.
+    Start {
+        /// Optimiser steps done already.
+        step: u64,
+        /// Epochs done already.
+        epoch: u32,
+    },
+    /// The run's state after this many optimiser steps is on the disk.
+    Checkpoint {
+        /// Optimiser steps done.
+        step: u64,
+    },
     /// Progress within training, at most one a second.
     Step(StepProgress),
     /// An epoch ended and was evaluated on the validation split.

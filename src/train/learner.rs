@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind};
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::{AlgorithmName, GuessFrom, Schedule, TrainConfig};
 use super::data::{Images, Sampler, one_hot};
 use super::error::TrainError;
@@ -103,6 +104,55 @@ impl Learner {
         Ok(new)
     }
 
+    /// Optimiser steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.steps_done
+    }
+
+    /// Puts all of it into a checkpoint.
+    ///
+    /// # Errors
+    /// See [`Snapshot::put`].
+    pub fn save(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        snapshot.put("steps", &self.steps_done)?;
+        for (name, weights) in [("weights", &self.weights), ("average", &self.average)] {
+            save_weights(name, weights, snapshot);
+        }
+        self.optimizer.save(snapshot)?;
+        self.labelled.save("labelled", snapshot)?;
+        self.unlabelled.save("unlabelled", snapshot)?;
+        for (name, tensor) in self.algorithm.state() {
+            snapshot.put_tensor(&format!("algorithm.{name}"), tensor);
+        }
+        // Seed, stream and word position: where the generator stands, exactly. The position is 68 bits long, which is
+        // why it is text.
+        snapshot.put("rng.seed", &self.rng.get_seed())?;
+        snapshot.put("rng.stream", &self.rng.get_stream())?;
+        snapshot.put("rng.word", &self.rng.get_word_pos().to_string())
+    }
+
+    /// Takes all of it out again; `self` is the learner as it was at the run's start.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfit`]; `self` is of no use then.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        self.steps_done = snapshot.get("steps")?;
+        for (name, weights) in [("weights", &self.weights), ("average", &self.average)] {
+            restore_weights(name, weights, snapshot)?;
+        }
+        self.optimizer.restore(snapshot)?;
+        self.labelled.restore("labelled", snapshot)?;
+        self.unlabelled.restore("unlabelled", snapshot)?;
+        for (name, tensor) in self.algorithm.state() {
+            snapshot.fill(&format!("algorithm.{name}"), tensor)?;
+        }
+        let word: String = snapshot.get("rng.word")?;
+        self.rng = ChaCha8Rng::from_seed(snapshot.get("rng.seed")?);
+        self.rng.set_stream(snapshot.get("rng.stream")?);
+        self.rng.set_word_pos(word.parse().map_err(|_| CheckpointError::Unfit(format!("rng.word is {word:?}")))?);
+        Ok(())
+    }
+
     /// One optimiser step on fresh batches; `labels[row]` is the class of a labelled row.
     ///
     /// # Errors
@@ -138,7 +188,10 @@ impl Learner {
             rng: &mut self.rng,
             progress: progress(config, self.steps_done),
         };
-        let losses = algorithm.losses(context, &batch)?;
+        let mut losses = algorithm.losses(context, &batch)?;
+        if crate::failpoint::pass("train.loss").is_err() {
+            losses.total = losses.total.f_mul_scalar(f64::NAN)?;
+        }
         let gradient = phase::backward().in_scope(|| self.weights.gradient(&losses.total))?;
         let _phase = phase::optimise().entered();
         let rate = learning_rate(config, self.steps_done);
@@ -147,6 +200,21 @@ impl Learner {
         move_average(&mut self.average, &self.weights, warmed_decay(config.ema_decay, self.steps_done))?;
         Ok(losses)
     }
+}
+
+/// Puts parameters and BatchNorm's statistics into a checkpoint.
+pub fn save_weights(name: &str, weights: &Weights, snapshot: &mut Snapshot) {
+    snapshot.put_tensor(&format!("{name}.flat"), weights.flat());
+    snapshot.put_tensor(&format!("{name}.statistics"), weights.statistics());
+}
+
+/// Takes them out again.
+///
+/// # Errors
+/// [`CheckpointError::Unfit`] for another network's.
+pub fn restore_weights(name: &str, weights: &Weights, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+    snapshot.fill(&format!("{name}.flat"), weights.flat())?;
+    snapshot.fill(&format!("{name}.statistics"), weights.statistics())
 }
 
 /// The network of a run.

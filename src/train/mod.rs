@@ -7,7 +7,9 @@ mod augmentation;
 mod baseline;
 pub mod bench;
 mod calibration;
+pub mod checkpoint;
 pub mod config;
+mod course;
 mod data;
 pub mod error;
 mod evaluate;
@@ -23,10 +25,14 @@ mod metrics;
 pub mod optimizer;
 pub mod preset;
 mod progress;
+#[cfg(test)]
+mod resume_tests;
 mod run;
+mod setting;
 mod start;
 pub mod sweep;
 mod watch;
 
+pub use checkpoint::CheckpointPlan;
 pub use error::TrainError;
 pub use run::{RunInput, run};

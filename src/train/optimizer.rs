@@ -5,6 +5,7 @@
 
 use tch::{TchError, Tensor};
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use crate::nn::weights::Span;
 use crate::nn::{NnError, Weights};
 
@@ -31,6 +32,27 @@ impl Adam {
     pub fn new(weights: &Weights, weight_decay: f64, backbone_factor: f64) -> Result<Self, TchError> {
         let zeros = || part(weights.flat(), weights.trained())?.f_zeros_like();
         Ok(Self { first: zeros()?, second: zeros()?, steps: 0, weight_decay, backbone_factor })
+    }
+
+    /// Puts the moments and the step count into a checkpoint.
+    ///
+    /// # Errors
+    /// See [`Snapshot::put`].
+    pub fn save(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        snapshot.put_tensor("adam.first", &self.first);
+        snapshot.put_tensor("adam.second", &self.second);
+        snapshot.put("adam.steps", &self.steps)
+    }
+
+    /// Takes them out again.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfit`].
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        snapshot.fill("adam.first", &self.first)?;
+        snapshot.fill("adam.second", &self.second)?;
+        self.steps = snapshot.get("adam.steps")?;
+        Ok(())
     }
 
     /// One step along `gradient`, as [`Weights::gradient`] gives it, then the decay.

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::event::StepProgress;
@@ -15,6 +16,9 @@ use crate::ssl::StepLosses;
 
 /// How often a run says where it stands.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What the sums are called in a checkpoint.
+const SUMS: [&str; 5] = ["sums.total", "sums.labelled", "sums.unlabelled", "sums.guesses", "sums.confidence"];
 
 /// Running sums of one epoch.
 #[derive(Debug)]
@@ -59,6 +63,46 @@ impl EpochSums {
             self.lambda_u = Some(unlabelled.lambda_u);
         }
         Ok(())
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Puts the sums into a checkpoint.
+    ///
+    /// # Errors
+    /// See [`Snapshot::put`].
+    pub fn save(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        let sums = [&self.total, &self.labelled, &self.unlabelled, &self.guesses, &self.confidence];
+        for (name, sum) in SUMS.iter().zip(sums) {
+            if let Some(sum) = sum {
+                snapshot.put_tensor(name, sum);
+            }
+        }
+        snapshot.put("sums.steps", &self.steps)?;
+        snapshot.put("sums.lambda_u", &self.lambda_u)
+    }
+
+    /// Takes them out again, onto `device`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfit`].
+    pub fn restore(snapshot: &Snapshot, device: Device) -> Result<Self, CheckpointError> {
+        // Sums that were not begun were not put in.
+        let mut sums =
+            SUMS.iter().map(|name| snapshot.tensor(name).ok().map(|sum| sum.f_to_device(device)).transpose());
+        let mut next = || sums.next().unwrap_or(Ok(None));
+        Ok(Self {
+            total: next()?,
+            labelled: next()?,
+            unlabelled: next()?,
+            guesses: next()?,
+            confidence: next()?,
+            steps: snapshot.get("sums.steps")?,
+            lambda_u: snapshot.get("sums.lambda_u")?,
+        })
     }
 
     /// Mean total loss so far.
@@ -118,8 +162,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of a run that starts now.
-    pub fn new(config: &TrainConfig) -> Self {
+    /// The pace of a run that starts now, with `done` steps behind it.
+    pub fn new(config: &TrainConfig, done: u64) -> Self {
         Self {
             epochs: config.epochs,
             steps: config.steps(),
@@ -128,7 +172,7 @@ impl Pace {
             last: Instant::now(),
             training: Duration::ZERO,
             recent: 0,
-            done: 0,
+            done,
         }
     }
 

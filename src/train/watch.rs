@@ -4,6 +4,7 @@
 //! Self-training feeds on its own answers, so a class that is lost does not come back. A run that *ends*
 //! collapsed fails (`run`); this says so while there is still time to cancel it.
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use super::event::{EpochMetrics, EpochWarning};
 use super::metrics::starves;
 
@@ -32,6 +33,23 @@ impl Watch {
             prior: prior.iter().map(|&share| f64::from(share)).collect(),
             seen: kinds.map(|kind| (kind, 0)).to_vec(),
         }
+    }
+
+    /// Puts what has shown into a checkpoint.
+    ///
+    /// # Errors
+    /// See [`Snapshot::put`].
+    pub fn save(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        snapshot.put("watch", &self.seen)
+    }
+
+    /// Takes it out again.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfit`].
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        self.seen = snapshot.get("watch")?;
+        Ok(())
     }
 
     /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.

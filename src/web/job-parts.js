@@ -10,7 +10,8 @@ const FINAL = new Set(['succeeded', 'failed', 'canceled']);
 export const finished = (job) => FINAL.has(job.state);
 
 export function badge(job) {
-  const word = job.state === 'running' && job.cancel_requested ? 'canceling' : job.state;
+  const wish = job.cancel_requested ? 'canceling' : job.pause_requested && 'pausing';
+  const word = (job.state === 'running' && wish) || job.state;
   return h('span', { class: `badge ${job.state}` }, word);
 }
 

@@ -35,7 +35,7 @@ export async function job({ params, signal, title }) {
   const parts = Object.fromEntries(Object.entries(places).map(([name, place]) => [name, changing(place)]));
 
   function draw() {
-    parts.head([now.state, now.cancel_requested], () => head(now, { path, trouble, siblings, reload }));
+    parts.head([now.state, now.cancel_requested, now.pause_requested], () => head(now, { path, trouble, siblings, reload }));
     parts.state([now.state, now.phase, now.error], () => [
       !finished(now) && [phases(now), bar.node],
       now.error && h('div', { class: 'notice bad' }, h('p', null, h('strong', null, 'Failed'), ' ', h('code', null, now.error.code), ' ', now.error.detail)),
@@ -82,10 +82,10 @@ export async function job({ params, signal, title }) {
   const events = {
     state: (data) => {
       state = data.state;
-      // Another attempt begins at its first epoch.
-      if (state === 'running') epochs.clear();
       reload();
     },
+    // Another attempt begins, or goes on from a checkpoint: later epochs come again.
+    start: (data) => [...epochs.keys()].filter((epoch) => epoch > data.epoch).forEach((epoch) => epochs.delete(epoch)),
     phase: (data) => { now = { ...now, phase: data.phase }; },
     step: (data) => {
       const { epoch, step, images_per_second, eta_seconds } = data;
@@ -138,7 +138,9 @@ function head(now, { path, trouble, siblings, reload }) {
   return [
     h('div', { class: 'title' }, h('h1', null, jobTitle(now), ' ', badge(now)),
       h('div', { class: 'actions' },
-        running && act('Cancel', async () => { await post(`${path}/cancel`); if (now.state === 'queued') show(); else reload(); }, { kind: 'danger' }),
+        ['queued', 'running'].includes(now.state) && !now.pause_requested && act('Pause', async () => { await post(`${path}/pause`); if (now.state === 'queued') show(); else reload(); }),
+        (now.state === 'paused' || (running && now.pause_requested)) && act('Resume', async () => { await post(`${path}/resume`); show(); }, { kind: 'primary' }),
+        running && act('Cancel', async () => { await post(`${path}/cancel`); if (now.state !== 'running') show(); else reload(); }, { kind: 'danger' }),
         ['failed', 'canceled'].includes(now.state) && act('Retry', async () => { await post(`${path}/retry`); show(); }, { kind: 'primary' }),
         !running && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete for good?' }))),
     h('p', { class: 'muted' }, about.filter(Boolean).join(' · ')),

@@ -7,7 +7,7 @@ import { table } from './table.js';
 import { jobLink, badge, testAccuracy, finished } from './job-parts.js';
 import { percent, score, when, duration, elapsed, shortId, algorithm, plural } from './format.js';
 
-const STATES = ['', 'running', 'queued', 'succeeded', 'failed', 'canceled'];
+const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
 const PAGE = 50;
 
 export async function jobs({ query, signal }) {

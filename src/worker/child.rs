@@ -2,17 +2,19 @@
 //!
 //! The training loop runs on the main thread. Standard output carries events and nothing else; whatever a
 //! library prints goes to standard error, which the parent keeps as log lines. SIGTERM asks the loop to stop
-//! at the next step. The child opens no database.
+//! at the next step, with a checkpoint. The child opens no database.
 
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::allocator;
+use crate::failpoint;
 use crate::nn::device;
 use crate::train::event::Event;
-use crate::train::{RunInput, TrainError, run};
+use crate::train::{CheckpointPlan, RunInput, TrainError, run};
 use crate::worker::spec::RunSpec;
 
 /// Set by SIGTERM and by a parent that reads no more.
@@ -51,7 +53,10 @@ fn train(spec: &RunSpec) -> Result<(), (String, String)> {
     tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
     let RunSpec { dataset_dir, run_dir, config, .. } = spec;
-    let input = RunInput { dataset_dir, run_dir, config, device, pretrained: spec.pretrained.as_deref() };
+    let every = Duration::try_from_secs_f64(spec.checkpoint_seconds).unwrap_or(Duration::MAX);
+    let checkpoints = spec.checkpoint_dir.as_deref().map(|directory| CheckpointPlan { directory, every });
+    let pretrained = spec.pretrained.as_deref();
+    let input = RunInput { dataset_dir, run_dir, config, device, pretrained, checkpoints };
     run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(&event)).map_err(problem)
 }
 
@@ -60,6 +65,9 @@ fn emit(event: &Event) {
     let Ok(mut line) = serde_json::to_string(event) else { return };
     line.push('\n');
     let mut out = std::io::stdout().lock();
+    if failpoint::pass("child.event").is_err() {
+        return STOP.store(true, Ordering::Relaxed);
+    }
     if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
         STOP.store(true, Ordering::Relaxed);
     }

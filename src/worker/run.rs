@@ -1,7 +1,7 @@
 //! One attempt at a job, from the claimed row to its final state.
 //!
 //! The loop listens to five things at once: the child's lines, the heartbeat, a nudge (somebody asked to
-//! cancel), the server's stop, and the clocks for silence and for grace. Whatever happens, it ends with
+//! cancel or pause), the server's stop, and the clocks for silence and for grace. Whatever happens, it ends with
 //! the child gone and exactly one final write, which the attempt number fences.
 
 use std::path::PathBuf;
@@ -15,17 +15,21 @@ use super::process::{Running, explain};
 use super::slots::Slot;
 use super::spec::RunSpec;
 use super::supervisor::Shared;
-use crate::store::{JobRow, StoreError};
+use crate::failpoint;
+use crate::store::{JobRow, JobState, StoreError, Wish};
 use crate::train::event::{Event, LogLevel};
 
 /// Collected events are written at once from this many on.
 const BATCH: usize = 500;
 
+/// How often a write that must be made is tried: for about a quarter of a minute, and longer where the database is busy.
+const TRIALS: u32 = 6;
+
 /// Why a child is being stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// Somebody asked to cancel the job.
-    Cancel,
+    /// Somebody asked to cancel or to pause the job.
+    Wish(Wish),
     /// The server stops; the job goes back to the queue.
     Shutdown,
     /// The child said nothing for too long.
@@ -37,9 +41,17 @@ enum Stop {
 /// How an attempt without a model ends.
 #[derive(Debug, Clone, Copy)]
 enum Final<'a> {
-    Canceled,
-    Requeued,
-    Failed { code: &'a str, detail: &'a str },
+    /// It stopped because it was asked to: what the job is then depends on what is wished for by then.
+    Released,
+    /// It died without a word: the job may go on from its checkpoint.
+    Crashed {
+        code: &'a str,
+        detail: &'a str,
+    },
+    Failed {
+        code: &'a str,
+        detail: &'a str,
+    },
 }
 
 /// One attempt.
@@ -51,16 +63,28 @@ pub(super) struct Run<'a> {
     model: Option<PathBuf>,
     problem: Option<(String, String)>,
     stop: Option<Stop>,
+    /// The job's checkpoints are of no use any more.
+    spent: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(shared: &'a Shared, slot: &'a Slot, job: JobRow) -> Self {
-        Self { shared, slot, job, collector: Collector::default(), model: None, problem: None, stop: None }
+        Self {
+            shared,
+            slot,
+            job,
+            collector: Collector::default(),
+            model: None,
+            problem: None,
+            stop: None,
+            spent: false,
+        }
     }
 
     /// Carries the attempt out.
     pub(super) async fn carry_out(mut self) {
-        let run_dir = self.shared.data.runs().join(self.job.id.to_string()).join(self.job.attempt.to_string());
+        let job_dir = self.shared.data.run(self.job.id);
+        let run_dir = job_dir.join(self.job.attempt.to_string());
         match self.start(&run_dir).await {
             Ok(child) => {
                 let (status, stderr) = self.follow(child).await;
@@ -70,14 +94,13 @@ impl<'a> Run<'a> {
             }
             Err(detail) => self.fail("start_failed", &detail).await,
         }
-        if let Err(error) = tokio::fs::remove_dir_all(&run_dir).await
+        // The checkpoints beside it stay, for whoever goes on with the job; once there is nothing to go on with, they
+        // go as well.
+        let over = if self.spent { &job_dir } else { &run_dir };
+        if let Err(error) = tokio::fs::remove_dir_all(over).await
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %run_dir.display(), %error, "a run's directory could not be removed");
-        }
-        // The job's own directory, once its last attempt's is gone.
-        if let Some(parent) = run_dir.parent() {
-            let _ = tokio::fs::remove_dir(parent).await;
+            tracing::warn!(path = %over.display(), %error, "a run's directory could not be removed");
         }
         self.shared.changes.announce(self.job.id);
     }
@@ -86,9 +109,11 @@ impl<'a> Run<'a> {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
         // A stale directory of the same attempt can only be left from before a crash of the server.
         let _ = tokio::fs::remove_dir_all(run_dir).await;
-        tokio::fs::create_dir_all(run_dir)
-            .await
-            .map_err(|error| failed("the run's directory could not be made", &error))?;
+        let create = async {
+            failpoint::pass("run.create")?;
+            tokio::fs::create_dir_all(run_dir).await
+        };
+        create.await.map_err(|error| failed("the run's directory could not be made", &error))?;
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await?;
         let spec = RunSpec {
@@ -99,6 +124,8 @@ impl<'a> Run<'a> {
             config: self.job.config.clone(),
             device: self.slot.device_in_child().to_owned(),
             pretrained: self.job.config.pretrained_sha256.as_deref().map(|sha256| self.shared.store.artifact(sha256)),
+            checkpoint_dir: run_dir.parent().map(|job_dir| job_dir.join("checkpoints")),
+            checkpoint_seconds: self.shared.config.checkpoint.as_secs_f64(),
             threads: self.slot.threads,
         };
         let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error))?;
@@ -190,11 +217,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Renews the lease and hears whether somebody wants the job canceled.
+    /// Renews the lease and hears whether somebody wants the job canceled or paused.
     async fn renew(&mut self) {
         match self.shared.store.heartbeat(self.job.id, self.job.attempt, self.shared.config.lease).await {
             // A finished model is not thrown away for a wish that came too late.
-            Ok(true) if self.stop.is_none() && self.model.is_none() => self.stop = Some(Stop::Cancel),
+            Ok(Some(wish)) if self.stop.is_none() && self.model.is_none() => self.stop = Some(Stop::Wish(wish)),
             Ok(_) => {}
             Err(error) => self.store_failed("renewing the lease", &error),
         }
@@ -239,53 +266,61 @@ impl<'a> Run<'a> {
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
             (_, Some(directory)) if done => self.publish(directory).await,
-            (Some(Stop::Cancel), _) => {
-                self.settle(Final::Canceled).await;
-            }
-            (Some(Stop::Shutdown), _) => {
-                self.settle(Final::Requeued).await;
+            (Some(Stop::Wish(_) | Stop::Shutdown), _) => {
+                self.settle(Final::Released).await;
             }
             (Some(Stop::Silent), _) => {
                 let minutes = self.shared.config.silence.as_secs_f64() / 60.0;
                 let detail = format!("the run said nothing for {minutes:.1} minutes and was ended: it hung");
-                self.fail("hung", &detail).await;
+                self.crash("hung", &detail).await;
             }
-            (None, _) => {
-                let (code, detail) = self.reason(status, stderr);
-                self.fail(&code, &detail).await;
-            }
+            (None, _) => match self.problem.take() {
+                // Whoever stops the server may signal its children too (systemd does), and first.
+                Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
+                // What a run says of itself it would say again; a panic is a crash that could still speak.
+                Some((code, detail)) if code != "panic" => {
+                    self.spent = ["diverged", "collapsed"].contains(&code.as_str());
+                    self.fail(&code, &detail).await;
+                }
+                Some((code, detail)) => self.crash(&code, &detail).await,
+                None => {
+                    let (code, detail) = reason(status, stderr);
+                    self.crash(code, &detail).await;
+                }
+            },
         }
-    }
-
-    /// Why a run without a model ended: its own words where it has some, else its exit.
-    fn reason(&mut self, status: Option<ExitStatus>, stderr: &str) -> (String, String) {
-        if let Some(problem) = self.problem.take() {
-            return problem;
-        }
-        let (code, mut detail) = match status {
-            Some(status) => explain(status),
-            None => ("exited", "the run ended and the system did not say how".to_owned()),
-        };
-        if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-            let last: String = last.chars().take(300).collect();
-            detail.push_str(&format!(" (last line on stderr: {last})"));
-        }
-        (code.to_owned(), detail)
     }
 
     /// Files first, then the row that names them.
     async fn publish(&mut self, directory: PathBuf) {
         let (job, attempt) = (self.job.id, self.job.attempt);
-        match self.shared.store.finish_succeeded(job, attempt, &directory).await {
-            Ok(model) => {
-                tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
-            }
-            Err(error @ StoreError::Fenced { .. }) => self.store_failed("publishing", &error),
-            Err(error) => {
-                tracing::error!(%job, %error, "the model could not be published");
-                self.fail("publish_failed", &format!("the model could not be published: {error}")).await;
+        for trial in 0..TRIALS {
+            match self.shared.store.finish_succeeded(job, attempt, &directory).await {
+                Ok(model) => {
+                    tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
+                    self.spent = true;
+                    return;
+                }
+                Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
+                Err(error) if error.is_busy() && trial + 1 < TRIALS => {
+                    self.store_failed("publishing", &error);
+                    pause(trial).await;
+                }
+                Err(error) => {
+                    tracing::error!(%job, %error, "the model could not be published");
+                    return self.fail("publish_failed", &format!("the model could not be published: {error}")).await;
+                }
             }
         }
+    }
+
+    async fn crash(&mut self, code: &str, detail: &str) {
+        tracing::warn!(job = %self.job.id, code, detail, "run crashed");
+        // In the log too: where the job goes on, that is the only place that tells of it.
+        self.collector
+            .event(Event::Log { level: LogLevel::Error, message: format!("attempt {}: {detail}", self.job.attempt) });
+        self.write().await;
+        self.settle(Final::Crashed { code, detail }).await;
     }
 
     async fn fail(&mut self, code: &str, detail: &str) {
@@ -297,18 +332,43 @@ impl<'a> Run<'a> {
     /// only at the next start.
     async fn settle(&mut self, end: Final<'_>) {
         let (store, job, attempt) = (&self.shared.store, self.job.id, self.job.attempt);
-        for trial in 0..6_u32 {
+        for trial in 0..TRIALS {
             let written = match end {
-                Final::Canceled => store.finish_canceled(job, attempt).await,
-                Final::Requeued => store.requeue(job, attempt).await,
-                Final::Failed { code, detail } => store.finish_failed(job, attempt, code, detail).await,
+                Final::Released => store.release(job, attempt).await,
+                Final::Crashed { code, detail } => store.finish_crashed(job, attempt, code, detail).await,
+                Final::Failed { code, detail } => {
+                    store.finish_failed(job, attempt, code, detail).await.map(|()| JobState::Failed)
+                }
             };
-            let Err(error) = written else { return };
-            self.store_failed("the final write", &error);
+            match written {
+                Ok(state) => {
+                    tracing::info!(%job, attempt, state = state.as_str(), "run ended");
+                    return;
+                }
+                Err(error) => self.store_failed("the final write", &error),
+            }
             if self.stop == Some(Stop::Lost) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(200 << trial)).await;
+            pause(trial).await;
         }
     }
+}
+
+/// Between two trials of a write that must be made.
+async fn pause(trial: u32) {
+    tokio::time::sleep(Duration::from_millis(200 << trial)).await;
+}
+
+/// Why a run without a word of its own ended.
+fn reason(status: Option<ExitStatus>, stderr: &str) -> (&'static str, String) {
+    let (code, mut detail) = match status {
+        Some(status) => explain(status),
+        None => ("exited", "the run ended and the system did not say how".to_owned()),
+    };
+    if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        let last: String = last.chars().take(300).collect();
+        detail.push_str(&format!(" (last line on stderr: {last})"));
+    }
+    (code, detail)
 }

@@ -25,6 +25,12 @@ pub struct RunSpec {
     /// The file of `config.pretrained`.
     #[serde(default)]
     pub pretrained: Option<PathBuf>,
+    /// Where the run's state is kept, beyond this attempt.
+    #[serde(default)]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// At most so many seconds between two checkpoints.
+    #[serde(default)]
+    pub checkpoint_seconds: f64,
     /// Compute threads on a CPU.
     pub threads: u32,
 }

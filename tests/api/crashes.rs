@@ -89,3 +89,14 @@ async fn a_stopping_server_puts_its_job_back_and_the_next_one_takes_it() {
     assert_eq!(job["attempt"], 2);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_child_that_was_stopped_by_somebody_else_goes_back_into_the_queue() {
+    // As systemd does, which signals every process of a service at once.
+    let script = r#"N="$(cat ../../../tries 2>/dev/null || echo 0)"; echo $((N + 1)) > ../../../tries
+        if [ "$N" = 0 ]; then echo '{"type":"problem","code":"stopped","detail":"stopped on request"}'; exit 1; fi
+        echo '{"type":"problem","code":"enough","detail":"the second time"}'; exit 1"#;
+    let job = fate(script, LONG).await;
+    assert_failed(&job, &["enough"]);
+    assert_eq!(job["attempt"], 2);
+}

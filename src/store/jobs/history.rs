@@ -14,7 +14,7 @@ pub struct EventRow {
     pub seq: i64,
     /// When it was written.
     pub at: jiff::Timestamp,
-    /// `state`, `phase`, `step`, `epoch`, `test`, `log` or `problem`.
+    /// `state`, `phase`, `start`, `step`, `epoch`, `test`, `log` or `problem`.
     pub kind: String,
     /// What the kind says.
     pub data: serde_json::Value,

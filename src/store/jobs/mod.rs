@@ -1,9 +1,10 @@
 //! Jobs: the queue, their progress, their history.
 //!
-//! [`state`] owns the state machine, [`queue`] the ways in and out of the queue, [`run`] what the worker
-//! writes while a job runs (every write fenced by the attempt), [`history`] what happened, [`sweeps`] which jobs
-//! belong together.
+//! [`state`] owns the state machine, [`queue`] the ways in and out of the queue, [`wishes`] what people ask of a job,
+//! [`run`] what the worker writes while a job runs (every write fenced by the attempt), [`crash`] what becomes of a job
+//! whose run or server died, [`history`] what happened, [`sweeps`] which jobs belong together.
 
+mod crash;
 mod history;
 mod queue;
 mod row;
@@ -12,9 +13,11 @@ mod state;
 mod sweeps;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 pub use history::{EventRow, LogRow};
 pub(in crate::store) use row::parse_id;
 pub use row::{Idempotency, JobRow, NewJob, NewJobs, NewSweep};
+pub use run::Wish;
 pub use state::JobState;
 pub use sweeps::{JobEntry, SweepRow};

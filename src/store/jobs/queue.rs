@@ -1,6 +1,4 @@
-//! Into the queue and out of it: insert, claim, cancel, retry, delete, and what a new boot finds.
-//!
-//! Cancel, retry and delete reach a sweep's jobs through its id, and a job's baseline through the job's.
+//! Into the queue and out of it: insert and claim.
 
 use std::time::Duration;
 
@@ -9,12 +7,8 @@ use uuid::Uuid;
 
 use super::history::state_event;
 use super::row::{Idempotency, JobRow, NewJobs, Raw, select_job};
-use super::sweeps::{Member, members};
 use super::{JobState, parse_id};
-use crate::store::{Result, Store, StoreError, models, names, now, to_json};
-
-/// Crashes of the server while a job ran after which it is not tried again.
-const MOST_CRASHES: i64 = 3;
+use crate::store::{Result, Store, StoreError, commit, names, now, to_json};
 
 impl Store {
     /// Queues the jobs of a request, all or none, and gives the id that stands for them: the sweep's, or that of
@@ -71,7 +65,7 @@ impl Store {
             .await?;
             state_event(&mut tx, job.id, 0, JobState::Queued).await?;
         }
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(sweep.unwrap_or(own))
     }
 
@@ -93,7 +87,8 @@ impl Store {
         let now = now();
         let claimed: Option<(String, u32)> = sqlx::query_as(
             "UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
-               lease_expires_at = ?4, phase = NULL, progress = NULL, test = NULL
+               lease_expires_at = ?4, phase = NULL, test = NULL,
+               progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END
              WHERE id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, id LIMIT 1)
              RETURNING id, attempt",
         )
@@ -104,148 +99,16 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some((id, attempt)) = claimed else { return Ok(None) };
+        // What the last attempt told stays to be seen until this one says from where it goes on (`Event::Start`).
+        sqlx::query("UPDATE job_metrics SET attempt = ?1 WHERE job_id = ?2")
+            .bind(attempt)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
         state_event(&mut tx, parse_id(&id)?, attempt, JobState::Running).await?;
         let row: Raw = sqlx::query_as(select_job!("WHERE j.id = ?")).bind(id).fetch_one(&mut *tx).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         row.parse().map(Some)
-    }
-
-    /// Asks to cancel: a queued job is canceled at once, a running one by its worker. Repeating is harmless.
-    /// Gives the jobs that the wish reaches.
-    ///
-    /// # Errors
-    /// [`StoreError::State`] when everything has succeeded or failed already.
-    pub async fn cancel_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
-        let mut tx = self.write().await?;
-        let members = members(&mut tx, id).await?;
-        let over = |member: &Member| matches!(member.state, JobState::Succeeded | JobState::Failed);
-        if members.iter().all(over) {
-            return Err(refused(&members, "canceled"));
-        }
-        for Member { id, state, attempt } in &members {
-            match state {
-                JobState::Queued => {
-                    sqlx::query(
-                        "UPDATE jobs SET state = 'canceled', cancel_requested_at = ?1, finished_at = ?1 WHERE id = ?2",
-                    )
-                    .bind(now())
-                    .bind(id.to_string())
-                    .execute(&mut *tx)
-                    .await?;
-                    state_event(&mut tx, *id, *attempt, JobState::Canceled).await?;
-                    models::crown(&mut tx, *id).await?;
-                }
-                JobState::Running => {
-                    sqlx::query("UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE id = ?")
-                        .bind(now())
-                        .bind(id.to_string())
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                JobState::Canceled | JobState::Succeeded | JobState::Failed => {}
-            }
-        }
-        tx.commit().await?;
-        Ok(members.iter().map(|member| member.id).collect())
-    }
-
-    /// Queues what has failed or was canceled again, behind those that wait; the rest is left as it is:
-    /// repeating is harmless. Gives the jobs that are queued or running now.
-    ///
-    /// # Errors
-    /// [`StoreError::State`] when everything has succeeded.
-    pub async fn retry_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
-        let mut tx = self.write().await?;
-        let members = members(&mut tx, id).await?;
-        if members.iter().all(|member| member.state == JobState::Succeeded) {
-            return Err(refused(&members, "retried"));
-        }
-        let ended = |member: &&Member| member.state.is_final() && member.state.may_become(JobState::Queued);
-        for Member { id, attempt, .. } in members.iter().filter(ended) {
-            let there: Option<i64> =
-                sqlx::query_scalar("SELECT 1 FROM datasets WHERE id = (SELECT dataset_id FROM jobs WHERE id = ?)")
-                    .bind(id.to_string())
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            if there.is_none() {
-                return Err(StoreError::State {
-                    detail: "the job's data set was deleted; it cannot be retried".into(),
-                });
-            }
-            sqlx::query(
-                "UPDATE jobs SET state = 'queued', crashes = 0, finished_at = NULL, error_code = NULL,
-                   error_detail = NULL, cancel_requested_at = NULL, phase = NULL, progress = NULL WHERE id = ?",
-            )
-            .bind(id.to_string())
-            .execute(&mut *tx)
-            .await?;
-            state_event(&mut tx, *id, *attempt, JobState::Queued).await?;
-        }
-        tx.commit().await?;
-        Ok(members.iter().filter(|member| member.state != JobState::Succeeded).map(|member| member.id).collect())
-    }
-
-    /// Deletes what is finished with its metrics, events and log. What was published stays.
-    ///
-    /// # Errors
-    /// [`StoreError::State`] when not all of it is finished.
-    pub async fn delete_job(&self, id: Uuid) -> Result<()> {
-        let mut tx = self.write().await?;
-        let members = members(&mut tx, id).await?;
-        if !members.iter().all(|member| member.state.is_final()) {
-            return Err(refused(&members, "deleted; cancel it first"));
-        }
-        for member in &members {
-            sqlx::query("DELETE FROM jobs WHERE id = ?").bind(member.id.to_string()).execute(&mut *tx).await?;
-        }
-        // A sweep ends with its last job.
-        sqlx::query("DELETE FROM sweeps WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE sweep_id = sweeps.id)")
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// Takes back the jobs that an earlier boot left running: canceled where that was asked for, failed
-    /// after too many crashes, else queued again. Gives their number.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn reclaim(&self, boot: Uuid) -> Result<u64> {
-        let mut tx = self.write().await?;
-        let left: Vec<(String, u32, i64, bool)> = sqlx::query_as(
-            "SELECT id, attempt, crashes + 1, cancel_requested_at IS NOT NULL FROM jobs
-             WHERE state = 'running' AND owner <> ?",
-        )
-        .bind(boot.to_string())
-        .fetch_all(&mut *tx)
-        .await?;
-        for (id, attempt, crashes, cancel) in &left {
-            let next = match (cancel, *crashes >= MOST_CRASHES) {
-                (true, _) => JobState::Canceled,
-                (false, true) => JobState::Failed,
-                (false, false) => JobState::Queued,
-            };
-            let failed = next == JobState::Failed;
-            let detail =
-                format!("the server ended {crashes} times while this job ran; it is not tried again by itself");
-            sqlx::query(
-                "UPDATE jobs SET state = ?1, crashes = ?2, owner = NULL, lease_expires_at = NULL,
-                   finished_at = CASE WHEN ?1 = 'queued' THEN NULL ELSE ?3 END, error_code = ?4, error_detail = ?5
-                 WHERE id = ?6",
-            )
-            .bind(next.as_str())
-            .bind(crashes)
-            .bind(now())
-            .bind(failed.then_some("crashed_repeatedly"))
-            .bind(failed.then_some(detail))
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-            state_event(&mut tx, parse_id(id)?, *attempt, next).await?;
-            models::crown(&mut tx, parse_id(id)?).await?;
-        }
-        tx.commit().await?;
-        Ok(left.len() as u64)
     }
 }
 
@@ -263,17 +126,4 @@ async fn earlier_request<'e>(
         Some((id, sha256)) if sha256 == idempotency.request_sha256 => parse_id(&id).map(Some),
         Some(_) => Err(StoreError::KeyReused { key: idempotency.key.clone() }),
     }
-}
-
-fn refused(members: &[Member], what: &str) -> StoreError {
-    let detail = match members {
-        [one] => format!("the job is {} and cannot be {what}", one.state.as_str()),
-        many => {
-            let count = |state| many.iter().filter(|member| member.state == state).count();
-            let states = JobState::ALL.into_iter().filter(|&state| count(state) > 0);
-            let states: Vec<String> = states.map(|state| format!("{} {}", count(state), state.as_str())).collect();
-            format!("of its {} jobs {}: it cannot be {what}", many.len(), states.join(", "))
-        }
-    };
-    StoreError::State { detail }
 }

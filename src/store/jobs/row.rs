@@ -92,6 +92,10 @@ pub struct JobRow {
     pub queue_position: Option<u64>,
     /// Somebody asked to cancel it.
     pub cancel_requested: bool,
+    /// Somebody asked to pause it.
+    pub pause_requested: bool,
+    /// Optimiser steps in its newest checkpoint: where another attempt would go on.
+    pub checkpoint_step: Option<u64>,
     /// When it was queued.
     pub created_at: jiff::Timestamp,
     /// When the last attempt began.
@@ -155,6 +159,8 @@ pub(super) struct Raw {
     error_code: Option<String>,
     error_detail: Option<String>,
     cancel_requested_at: Option<i64>,
+    pause_requested_at: Option<i64>,
+    checkpoint_step: Option<i64>,
     created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
@@ -184,6 +190,8 @@ impl Raw {
             progress: optional("progress", self.progress.as_deref())?,
             queue_position: self.queue_position.map(|position| position as u64),
             cancel_requested: self.cancel_requested_at.is_some(),
+            pause_requested: self.pause_requested_at.is_some(),
+            checkpoint_step: self.checkpoint_step.map(|step| step as u64),
             created_at: time(self.created_at)?,
             started_at: self.started_at.map(time).transpose()?,
             finished_at: self.finished_at.map(time).transpose()?,

@@ -10,25 +10,39 @@ use uuid::Uuid;
 use super::JobState;
 use super::history::{event, state_event};
 use crate::store::models::{self, NewVersion};
-use crate::store::{Result, Store, StoreError, VersionRow, artifacts, now, to_json};
+use crate::store::{Result, Store, StoreError, VersionRow, artifacts, commit, now, to_json};
 use crate::train::event::Event;
 
+/// What somebody asked of a running job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To end it.
+    Cancel,
+    /// To stop it with a checkpoint until it is resumed.
+    Pause,
+}
+
 impl Store {
-    /// Renews the lease; true when somebody asked to cancel.
+    /// Renews the lease, and tells what somebody asked of the job.
     ///
     /// # Errors
     /// [`StoreError::Fenced`].
-    pub async fn heartbeat(&self, id: Uuid, attempt: u32, lease: Duration) -> Result<bool> {
-        let wish: Option<bool> = sqlx::query_scalar(
+    pub async fn heartbeat(&self, id: Uuid, attempt: u32, lease: Duration) -> Result<Option<Wish>> {
+        let wishes: Option<(bool, bool)> = sqlx::query_as(
             "UPDATE jobs SET lease_expires_at = ? WHERE id = ? AND attempt = ? AND state = 'running'
-             RETURNING cancel_requested_at IS NOT NULL",
+             RETURNING cancel_requested_at IS NOT NULL, pause_requested_at IS NOT NULL",
         )
         .bind(now() + lease.as_millis() as i64)
         .bind(id.to_string())
         .bind(attempt)
         .fetch_optional(&self.writer)
         .await?;
-        wish.ok_or(StoreError::Fenced { job: id, attempt })
+        match wishes {
+            None => Err(StoreError::Fenced { job: id, attempt }),
+            Some((true, _)) => Ok(Some(Wish::Cancel)),
+            Some((false, true)) => Ok(Some(Wish::Pause)),
+            Some((false, false)) => Ok(None),
+        }
     }
 
     /// Writes a child's events, all or none.
@@ -40,7 +54,7 @@ impl Store {
         for event in events {
             record_one(&mut tx, id, attempt, event).await?;
         }
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
     /// Publishes the model in `model_dir` and ends the job, in one transaction. The files are in place
@@ -61,7 +75,7 @@ impl Store {
             .await?;
         let row = models::publish(&mut tx, &name, id, new).await?;
         finish(&mut tx, id, attempt, JobState::Succeeded, None, Some(row.version)).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(row)
     }
 
@@ -72,7 +86,7 @@ impl Store {
     pub async fn finish_failed(&self, id: Uuid, attempt: u32, code: &str, detail: &str) -> Result<()> {
         let mut tx = self.fenced(id, attempt).await?;
         finish(&mut tx, id, attempt, JobState::Failed, Some((code, detail)), None).await?;
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
     /// Ends the job because somebody asked.
@@ -82,25 +96,38 @@ impl Store {
     pub async fn finish_canceled(&self, id: Uuid, attempt: u32) -> Result<()> {
         let mut tx = self.fenced(id, attempt).await?;
         finish(&mut tx, id, attempt, JobState::Canceled, None, None).await?;
-        Ok(tx.commit().await?)
+        commit(tx).await
     }
 
-    /// Puts the job back into the queue because the server stops; no crash is counted.
+    /// Ends an attempt that stopped in order: canceled or paused where somebody asks for that now, else back into the
+    /// queue. No crash is counted. Gives what the job is now.
     ///
     /// # Errors
     /// [`StoreError::Fenced`].
-    pub async fn requeue(&self, id: Uuid, attempt: u32) -> Result<()> {
+    pub async fn release(&self, id: Uuid, attempt: u32) -> Result<JobState> {
         let mut tx = self.fenced(id, attempt).await?;
-        sqlx::query("UPDATE jobs SET state = 'queued', owner = NULL, lease_expires_at = NULL WHERE id = ?")
+        let (cancel, pause): (bool, bool) = sqlx::query_as(
+            "SELECT cancel_requested_at IS NOT NULL, pause_requested_at IS NOT NULL FROM jobs WHERE id = ?",
+        )
+        .bind(id.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+        if cancel {
+            finish(&mut tx, id, attempt, JobState::Canceled, None, None).await?;
+            return commit(tx).await.map(|()| JobState::Canceled);
+        }
+        let next = if pause { JobState::Paused } else { JobState::Queued };
+        sqlx::query("UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL WHERE id = ?")
+            .bind(next.as_str())
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
-        state_event(&mut tx, id, attempt, JobState::Queued).await?;
-        Ok(tx.commit().await?)
+        state_event(&mut tx, id, attempt, next).await?;
+        commit(tx).await.map(|()| next)
     }
 
     /// A transaction on a job that this attempt still owns.
-    async fn fenced(&self, id: Uuid, attempt: u32) -> Result<Transaction<'static, Sqlite>> {
+    pub(super) async fn fenced(&self, id: Uuid, attempt: u32) -> Result<Transaction<'static, Sqlite>> {
         let mut tx = self.write().await?;
         let owned: Option<i64> =
             sqlx::query_scalar("SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'")
@@ -115,7 +142,8 @@ impl Store {
     }
 }
 
-async fn finish(
+/// Ends a job.
+pub(super) async fn finish(
     tx: &mut Transaction<'_, Sqlite>,
     id: Uuid,
     attempt: u32,
@@ -124,10 +152,11 @@ async fn finish(
     version: Option<u32>,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL, finished_at = ?, error_code = ?,
-           error_detail = ?, model_version = ? WHERE id = ?",
+        "UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL, finished_at = MAX(?, COALESCE(started_at, 0)),
+           error_code = ?, error_detail = ?, model_version = ? WHERE id = ?",
     )
     .bind(state.as_str())
+    // A clock that was set back must not end a job before it began.
     .bind(now())
     .bind(error.map(|(code, _)| code))
     .bind(error.map(|(_, detail)| detail))
@@ -151,6 +180,14 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
                 .execute(&mut **tx)
                 .await?;
             event(tx, id, attempt, "phase", to_json(&serde_json::json!({ "phase": phase }))?).await?;
+        }
+        Event::Start { step, epoch } => restart(tx, id, attempt, *step, *epoch).await?,
+        Event::Checkpoint { step } => {
+            sqlx::query("UPDATE jobs SET checkpoint_step = ? WHERE id = ?")
+                .bind(*step as i64)
+                .bind(id.to_string())
+                .execute(&mut **tx)
+                .await?;
         }
         Event::Step(progress) => {
             let progress = to_json(progress)?;
@@ -176,7 +213,17 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             .bind(&row)
             .execute(&mut **tx)
             .await?;
-            event(tx, id, attempt, "epoch", row).await?;
+            // A resumed run tells the epochs before again; whoever reads the events has heard of them.
+            let told: Option<i64> = sqlx::query_scalar(
+                "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'epoch' AND data ->> '$.epoch' = ? LIMIT 1",
+            )
+            .bind(id.to_string())
+            .bind(metrics.epoch)
+            .fetch_optional(&mut **tx)
+            .await?;
+            if told.is_none() {
+                event(tx, id, attempt, "epoch", row).await?;
+            }
         }
         Event::Test(metrics) => {
             let test = to_json(metrics)?;
@@ -203,6 +250,29 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
         Event::Model { .. } => {}
     }
     Ok(())
+}
+
+/// Training begins after `epoch` whole epochs: what was told of later ones is void.
+async fn restart(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, step: u64, epoch: u32) -> Result<()> {
+    sqlx::query("DELETE FROM job_metrics WHERE job_id = ? AND epoch > ?")
+        .bind(id.to_string())
+        .bind(epoch)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM job_events WHERE job_id = ? AND kind = 'epoch' AND data ->> '$.epoch' > ?")
+        .bind(id.to_string())
+        .bind(epoch)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "UPDATE jobs SET checkpoint_step = ?1, progress = CASE WHEN ?1 IS NOT NULL THEN progress END WHERE id = ?2",
+    )
+    .bind((step > 0).then_some(step as i64))
+    .bind(id.to_string())
+    .execute(&mut **tx)
+    .await?;
+    let data = to_json(&serde_json::json!({ "step": step, "epoch": epoch }))?;
+    event(tx, id, attempt, "start", data).await.map(drop)
 }
 
 async fn set(tx: &mut Transaction<'_, Sqlite>, id: Uuid, statement: &'static str, value: &str) -> Result<()> {

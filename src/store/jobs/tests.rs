@@ -1,13 +1,16 @@
 //! The queue and the run on a real file: transitions, fencing, claims, walks.
 
+mod crash;
+mod model;
 mod sweeps;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{JobRow, JobState, NewJob, NewJobs};
+use super::{JobRow, JobState, NewJob, NewJobs, Wish};
 use crate::data_dir::DataDir;
 use crate::dataset::{ImportReport, Manifest};
 use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
@@ -155,7 +158,7 @@ async fn the_first_version_is_the_champion_and_later_ones_are_not() {
 async fn a_stale_attempt_can_write_nothing() {
     let f = Fixture::new().await;
     let job = f.running().await;
-    f.store.requeue(job.id, 1).await.unwrap();
+    f.store.release(job.id, 1).await.unwrap();
     let fenced = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Fenced { .. })));
     for _ in 0..2 {
         // Once while queued, once while the next attempt runs.
@@ -163,7 +166,7 @@ async fn a_stale_attempt_can_write_nothing() {
         fenced(f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5)]).await);
         fenced(f.store.finish_failed(job.id, 1, "x", "y").await);
         fenced(f.store.finish_canceled(job.id, 1).await);
-        fenced(f.store.requeue(job.id, 1).await);
+        fenced(f.store.release(job.id, 1).await.map(drop));
         fenced(f.store.finish_succeeded(job.id, 1, &f.model("stale")).await.map(drop));
         f.claim(Uuid::now_v7()).await;
     }
@@ -183,7 +186,12 @@ async fn metrics_are_the_last_attempts() {
     assert_eq!(failed.error, Some(("killed".into(), "no memory".into())));
     f.store.retry_job(job.id).await.unwrap();
     f.claim(Uuid::now_v7()).await.unwrap();
-    f.store.record(job.id, 2, &[epoch(1, 0.6, 0.3)]).await.unwrap();
+    assert_eq!(
+        f.store.job_metrics(job.id).await.unwrap().len(),
+        2,
+        "they stay until the new attempt says where it begins"
+    );
+    f.store.record(job.id, 2, &[Event::Start { step: 0, epoch: 0 }, epoch(1, 0.6, 0.3)]).await.unwrap();
     let rows = f.store.job_metrics(job.id).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.validation_accuracy).collect::<Vec<_>>(), [0.6]);
     assert_eq!(f.store.job(job.id).await.unwrap().error, None);
@@ -233,10 +241,10 @@ async fn canceling_is_at_once_for_a_queued_job_and_a_wish_for_a_running_one() {
     assert_eq!(f.state(queued).await, JobState::Canceled);
 
     let job = f.running().await;
-    assert!(!f.store.heartbeat(job.id, 1, LEASE).await.unwrap());
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), None);
     f.store.cancel_job(job.id).await.unwrap();
     assert_eq!(f.state(job.id).await, JobState::Running);
-    assert!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap());
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), Some(Wish::Cancel));
     f.store.finish_canceled(job.id, 1).await.unwrap();
     assert_eq!(f.state(job.id).await, JobState::Canceled);
 

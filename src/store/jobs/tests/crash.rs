@@ -1,0 +1,117 @@
+//! Children and servers that die, and clocks that jump.
+
+use uuid::Uuid;
+
+use super::{Fixture, LEASE, epoch, step};
+use crate::failpoint;
+use crate::store::jobs::{JobRow, JobState};
+use crate::train::event::Event;
+
+/// A checkpoint of the running attempt.
+async fn checkpoint(f: &Fixture, job: &JobRow, step: u64) {
+    f.store.record(job.id, job.attempt, &[Event::Checkpoint { step }]).await.unwrap();
+}
+
+async fn crash(f: &Fixture, job: &JobRow) -> JobState {
+    f.store.finish_crashed(job.id, job.attempt, "killed_by_signal", "killed by signal 9").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 10).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued);
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.record(job.id, 2, &[Event::Start { step: 10, epoch: 1 }]).await.unwrap();
+    checkpoint(&f, &job, 20).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued, "the checkpoint moved");
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(crash(&f, &job).await, JobState::Failed, "it did not");
+    let error = f.store.job(job.id).await.unwrap().error.unwrap();
+    assert_eq!(error.0, "killed_by_signal");
+    assert!(error.1.contains("signal 9") && error.1.contains("step 20"), "{}", error.1);
+
+    // Whoever retries it gives it another chance.
+    f.store.retry_job(job.id).await.unwrap();
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!((crash(&f, &job).await, job.checkpoint_step), (JobState::Queued, Some(20)));
+}
+
+#[tokio::test]
+async fn a_run_that_crashed_before_any_checkpoint_has_failed() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    assert_eq!(crash(&f, &job).await, JobState::Failed);
+    let error = f.store.job(job.id).await.unwrap().error.unwrap();
+    assert!(error.1.contains("no checkpoint"), "{}", error.1);
+}
+
+#[tokio::test]
+async fn a_crash_while_a_wish_waits_meets_the_wish() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.pause_job(job.id).await.unwrap();
+    assert_eq!(crash(&f, &job).await, JobState::Paused);
+    f.store.resume_job(job.id).await.unwrap();
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.cancel_job(job.id).await.unwrap();
+    assert_eq!(crash(&f, &job).await, JobState::Canceled);
+}
+
+#[tokio::test]
+async fn servers_may_die_as_often_as_they_like_while_the_job_gets_further() {
+    let f = Fixture::new().await;
+    f.queue().await;
+    for death in 1..=10 {
+        let job = f.claim(Uuid::now_v7()).await.unwrap();
+        checkpoint(&f, &job, death).await;
+        assert_eq!(f.store.reclaim(Uuid::now_v7()).await.unwrap(), 1);
+        assert_eq!(f.state(job.id).await, JobState::Queued, "death {death}");
+    }
+    let mut states = Vec::new();
+    while let Some(job) = f.claim(Uuid::now_v7()).await {
+        f.store.reclaim(Uuid::now_v7()).await.unwrap();
+        states.push(f.state(job.id).await);
+    }
+    assert_eq!(states, [JobState::Queued, JobState::Failed], "the third in a row without a step forward");
+
+    let paused = f.running().await;
+    f.store.pause_job(paused.id).await.unwrap();
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(f.state(paused.id).await, JobState::Paused);
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_clock_that_is_set_back_a_day_confuses_nobody() {
+    let f = Fixture::new().await;
+    let boot = Uuid::now_v7();
+    f.queue().await;
+    let job = f.claim(boot).await.unwrap();
+    f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5), step(4)]).await.unwrap();
+    let seen = f.store.job_events(job.id, 0, 100).await.unwrap().last().unwrap().seq;
+
+    failpoint::shift_clock(-86_400_000);
+    // The lease now seems to last another day, or, seen from before, to have run out: neither decides anything.
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), None);
+    assert_eq!(f.store.reclaim(boot).await.unwrap(), 0, "its own jobs are left alone");
+    f.store.record(job.id, 1, &[epoch(2, 0.6, 0.4)]).await.unwrap();
+    let after = f.store.job_events(job.id, seen, 100).await.unwrap();
+    assert_eq!(
+        after.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(),
+        ["epoch"],
+        "nothing lost, nothing twice"
+    );
+    assert!(after[0].at < job.started_at.unwrap(), "the clock did go back");
+    f.store.finish_failed(job.id, 1, "x", "y").await.unwrap();
+    let row = f.store.job(job.id).await.unwrap();
+    assert!(row.finished_at.unwrap() >= row.started_at.unwrap(), "no job ends before it began");
+
+    // A server that starts in the past takes over what one in the future left.
+    let job = f.running().await;
+    failpoint::shift_clock(-2 * 86_400_000);
+    assert_eq!(f.store.reclaim(Uuid::now_v7()).await.unwrap(), 1);
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, job.id);
+    failpoint::shift_clock(0);
+}

@@ -1,0 +1,145 @@
+//! Pause, resume, and what a migrated file thinks of them.
+
+use uuid::Uuid;
+
+use super::{Fixture, LEASE, epoch};
+use crate::data_dir::DataDir;
+use crate::store::jobs::{JobState, Wish};
+use crate::store::{Store, StoreError};
+use crate::train::event::Event;
+
+#[tokio::test]
+async fn pausing_is_at_once_for_a_queued_job_and_a_wish_for_a_running_one() {
+    let f = Fixture::new().await;
+    let queued = f.queue().await;
+    for _ in 0..2 {
+        f.store.pause_job(queued).await.unwrap();
+        assert_eq!(f.state(queued).await, JobState::Paused);
+    }
+    assert!(f.claim(Uuid::now_v7()).await.is_none(), "a paused job is not claimed");
+    for _ in 0..2 {
+        f.store.resume_job(queued).await.unwrap();
+        assert_eq!(f.state(queued).await, JobState::Queued);
+    }
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert!(!job.pause_requested);
+    f.store.pause_job(job.id).await.unwrap();
+    assert_eq!(f.state(job.id).await, JobState::Running);
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), Some(Wish::Pause));
+    f.store.cancel_job(job.id).await.unwrap();
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), Some(Wish::Cancel), "to cancel weighs more");
+    assert_eq!(f.store.release(job.id, 1).await.unwrap(), JobState::Canceled);
+}
+
+#[tokio::test]
+async fn a_wish_that_was_taken_back_while_the_child_stopped_is_not_met() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.pause_job(job.id).await.unwrap();
+    assert_eq!(f.store.heartbeat(job.id, 1, LEASE).await.unwrap(), Some(Wish::Pause));
+    f.store.resume_job(job.id).await.unwrap();
+    assert_eq!(f.store.release(job.id, 1).await.unwrap(), JobState::Queued);
+
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.pause_job(job.id).await.unwrap();
+    assert_eq!(f.store.release(job.id, job.attempt).await.unwrap(), JobState::Paused);
+    let paused = f.store.job(job.id).await.unwrap();
+    assert!(paused.pause_requested && paused.finished_at.is_none());
+}
+
+#[tokio::test]
+async fn what_is_over_is_neither_paused_nor_resumed_and_what_is_paused_is_kept() {
+    let f = Fixture::new().await;
+    let done = f.running().await;
+    f.store.finish_failed(done.id, 1, "x", "y").await.unwrap();
+    let refused = |result: Result<Vec<Uuid>, StoreError>, words: [&str; 2]| {
+        let Err(StoreError::State { detail }) = result else { panic!("{result:?}") };
+        assert!(words.iter().all(|word| detail.contains(word)), "{detail}");
+    };
+    refused(f.store.pause_job(done.id).await, ["failed", "paused"]);
+    refused(f.store.resume_job(done.id).await, ["failed", "resumed"]);
+
+    let paused = f.queue().await;
+    f.store.pause_job(paused).await.unwrap();
+    refused(f.store.retry_job(paused).await, ["paused", "resume it"]);
+    refused(f.store.delete_job(paused).await, ["paused", "cancel it first"]);
+    assert!(matches!(f.store.delete_dataset(f.dataset).await, Err(StoreError::InUse { .. })));
+    f.store.cancel_job(paused).await.unwrap();
+    assert_eq!(f.state(paused).await, JobState::Canceled);
+    assert_eq!(f.store.delete_job(paused).await.unwrap(), [paused]);
+}
+
+#[tokio::test]
+async fn a_resumed_run_leaves_no_gap_and_repeats_nothing() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let first =
+        [Event::Start { step: 0, epoch: 0 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), Event::Checkpoint { step: 20 }];
+    f.store.record(job.id, 1, &first).await.unwrap();
+    f.store.record(job.id, 1, &[epoch(3, 0.65, 0.7)]).await.unwrap();
+    f.store.release(job.id, 1).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    let rows = async || f.store.job_metrics(job.id).await.unwrap();
+    assert_eq!(rows().await.len(), 3, "all stays to be seen until the new attempt says where it goes on");
+
+    // It goes on after the second epoch, whose event never arrived in this story; the third comes again.
+    let again = [Event::Start { step: 20, epoch: 2 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
+    f.store.record(job.id, 2, &again).await.unwrap();
+    f.store.record(job.id, 2, &[epoch(4, 0.75, 0.5)]).await.unwrap();
+    assert_eq!(rows().await.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(rows().await[2].validation_accuracy, 0.7);
+    let events = f.store.job_events(job.id, 0, 100).await.unwrap();
+    let told = events.iter().filter(|event| event.kind == "epoch").map(|event| event.data["epoch"].as_u64().unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let row = f.store.job(job.id).await.unwrap();
+    assert_eq!((row.checkpoint_step, row.last.unwrap().epoch), (Some(20), 4));
+}
+
+#[tokio::test]
+async fn an_epoch_whose_event_was_lost_with_the_server_is_told_by_the_next_attempt() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.record(job.id, 1, &[Event::Start { step: 0, epoch: 0 }, epoch(1, 0.5, 0.9)]).await.unwrap();
+    // Epochs 2 and 3 ended, their checkpoint was written, and nobody heard of it.
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    let again = [Event::Start { step: 30, epoch: 3 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
+    f.store.record(job.id, 2, &again).await.unwrap();
+    let rows = f.store.job_metrics(job.id).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    let events = f.store.job_events(job.id, 0, 100).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind == "epoch").count(), 3);
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_takes_paused_jobs_and_keeps_its_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = DataDir::new(directory.path()).database();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true).foreign_keys(true);
+    let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut before = sqlx::migrate!();
+    before.migrations = before.migrations.iter().filter(|migration| migration.version < 4).cloned().collect();
+    before.run(&pool).await.unwrap();
+    let (dataset, job) = (Uuid::now_v7().to_string(), Uuid::now_v7());
+    for statement in [
+        format!("INSERT INTO datasets VALUES ('{dataset}', 'faces', 'gender', '[]', '{{}}', '{{}}', 'h', 0)"),
+        format!(
+            "INSERT INTO jobs (id, dataset_id, dataset_name, model_name, state, config, created_at)
+             VALUES ('{job}', '{dataset}', 'faces', 'gender', 'queued', '{{}}', 0)"
+        ),
+        format!("INSERT INTO job_events (job_id, attempt, at, kind, data) VALUES ('{job}', 0, 0, 'state', '{{}}')"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    assert_eq!(store.job(job).await.unwrap().state, JobState::Queued);
+    assert_eq!(store.job_events(job, 0, 10).await.unwrap().len(), 1);
+    store.pause_job(job).await.unwrap();
+    assert_eq!(store.job(job).await.unwrap().state, JobState::Paused);
+    let nonsense = sqlx::query("UPDATE jobs SET state = 'asleep'").execute(&store.writer).await;
+    assert!(nonsense.unwrap_err().to_string().contains("CHECK"), "the table still knows its states");
+    let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&store.writer).await.unwrap();
+    assert_eq!(whole, "ok");
+}

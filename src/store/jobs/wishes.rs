@@ -1,0 +1,194 @@
+//! What people ask of jobs: cancel, pause, resume, retry, delete. Where a child is at work the wish is a column that its
+//! worker reads with the next heartbeat; else it is done at once.
+//!
+//! Each reaches a sweep's jobs through its id, and a job's baseline through the job's. Repeating is harmless.
+
+use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::JobState;
+use super::history::state_event;
+use super::sweeps::{Member, members};
+use crate::store::{Result, Store, StoreError, commit, models, now};
+
+impl Store {
+    /// Asks to cancel: a queued or paused job is canceled at once, a running one by its worker. Gives the jobs that
+    /// the wish reaches.
+    ///
+    /// # Errors
+    /// [`StoreError::State`] when everything has succeeded or failed already.
+    pub async fn cancel_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let mut tx = self.write().await?;
+        let members = members(&mut tx, id).await?;
+        let over = |member: &Member| matches!(member.state, JobState::Succeeded | JobState::Failed);
+        if members.iter().all(over) {
+            return Err(refused(&members, "canceled"));
+        }
+        for Member { id, state, attempt } in &members {
+            match state {
+                JobState::Queued | JobState::Paused => {
+                    sqlx::query(
+                        "UPDATE jobs SET state = 'canceled', cancel_requested_at = ?1, finished_at = ?1 WHERE id = ?2",
+                    )
+                    .bind(now())
+                    .bind(id.to_string())
+                    .execute(&mut *tx)
+                    .await?;
+                    state_event(&mut tx, *id, *attempt, JobState::Canceled).await?;
+                    models::crown(&mut tx, *id).await?;
+                }
+                JobState::Running => {
+                    sqlx::query("UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE id = ?")
+                        .bind(now())
+                        .bind(id.to_string())
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                JobState::Canceled | JobState::Succeeded | JobState::Failed => {}
+            }
+        }
+        commit(tx).await?;
+        Ok(members.iter().map(|member| member.id).collect())
+    }
+
+    /// Asks to pause: a queued job waits from now on, a running one once its child has written a checkpoint. What is
+    /// over stays as it is. Gives the jobs that the wish reaches.
+    ///
+    /// # Errors
+    /// [`StoreError::State`] when everything is over.
+    pub async fn pause_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let mut tx = self.write().await?;
+        let members = members(&mut tx, id).await?;
+        if members.iter().all(|member| member.state.is_final()) {
+            return Err(refused(&members, "paused"));
+        }
+        for Member { id, state, attempt } in &members {
+            let next = match state {
+                JobState::Queued => JobState::Paused,
+                JobState::Running => JobState::Running,
+                JobState::Paused | JobState::Succeeded | JobState::Failed | JobState::Canceled => continue,
+            };
+            sqlx::query("UPDATE jobs SET state = ?, pause_requested_at = COALESCE(pause_requested_at, ?) WHERE id = ?")
+                .bind(next.as_str())
+                .bind(now())
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+            if next != *state {
+                state_event(&mut tx, *id, *attempt, next).await?;
+            }
+        }
+        commit(tx).await?;
+        Ok(members.iter().map(|member| member.id).collect())
+    }
+
+    /// Queues what is paused again and takes the wish to pause back where it was not met yet. What is over stays as it
+    /// is. Gives the jobs that the wish reaches.
+    ///
+    /// # Errors
+    /// [`StoreError::State`] when everything is over.
+    pub async fn resume_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let mut tx = self.write().await?;
+        let members = members(&mut tx, id).await?;
+        if members.iter().all(|member| member.state.is_final()) {
+            return Err(refused(&members, "resumed"));
+        }
+        for Member { id, state, attempt } in members.iter().filter(|member| !member.state.is_final()) {
+            if *state == JobState::Paused {
+                queue(
+                    &mut tx,
+                    *id,
+                    *attempt,
+                    "UPDATE jobs SET state = 'queued', pause_requested_at = NULL WHERE id = ?",
+                )
+                .await?;
+            } else {
+                // A child that stops already is queued when it has (`release` reads the wish anew).
+                sqlx::query("UPDATE jobs SET pause_requested_at = NULL WHERE id = ?")
+                    .bind(id.to_string())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        commit(tx).await?;
+        Ok(members.iter().map(|member| member.id).collect())
+    }
+
+    /// Queues what has failed or was canceled again, behind those that wait; the rest is left as it is. It goes on from
+    /// its last checkpoint, where it left one. Gives the jobs that are not over now.
+    ///
+    /// # Errors
+    /// [`StoreError::State`] when everything has succeeded, is paused, or lacks its data set.
+    pub async fn retry_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let mut tx = self.write().await?;
+        let members = members(&mut tx, id).await?;
+        if members.iter().all(|member| matches!(member.state, JobState::Succeeded | JobState::Paused)) {
+            let resume = members.iter().any(|member| member.state == JobState::Paused);
+            return Err(refused(&members, if resume { "retried; resume it" } else { "retried" }));
+        }
+        let ended = |member: &&Member| member.state.is_final() && member.state.may_become(JobState::Queued);
+        for Member { id, attempt, .. } in members.iter().filter(ended) {
+            let there: Option<i64> =
+                sqlx::query_scalar("SELECT 1 FROM datasets WHERE id = (SELECT dataset_id FROM jobs WHERE id = ?)")
+                    .bind(id.to_string())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            if there.is_none() {
+                return Err(StoreError::State {
+                    detail: "the job's data set was deleted; it cannot be retried".into(),
+                });
+            }
+            queue(
+                &mut tx,
+                *id,
+                *attempt,
+                "UPDATE jobs SET state = 'queued', crashes = 0, crash_step = NULL, finished_at = NULL, error_code = NULL,
+                   error_detail = NULL, cancel_requested_at = NULL, pause_requested_at = NULL, phase = NULL WHERE id = ?",
+            )
+            .await?;
+        }
+        commit(tx).await?;
+        Ok(members.iter().filter(|member| member.state != JobState::Succeeded).map(|member| member.id).collect())
+    }
+
+    /// Deletes what is finished with its metrics, events and log. What was published stays. Gives the jobs that are
+    /// gone: their directories are the caller's to remove, afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::State`] when not all of it is finished.
+    pub async fn delete_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let mut tx = self.write().await?;
+        let members = members(&mut tx, id).await?;
+        if !members.iter().all(|member| member.state.is_final()) {
+            return Err(refused(&members, "deleted; cancel it first"));
+        }
+        for member in &members {
+            sqlx::query("DELETE FROM jobs WHERE id = ?").bind(member.id.to_string()).execute(&mut *tx).await?;
+        }
+        // A sweep ends with its last job.
+        sqlx::query("DELETE FROM sweeps WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE sweep_id = sweeps.id)")
+            .execute(&mut *tx)
+            .await?;
+        commit(tx).await?;
+        Ok(members.iter().map(|member| member.id).collect())
+    }
+}
+
+/// Puts a job into the queue by `statement`.
+async fn queue(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, statement: &'static str) -> Result<()> {
+    sqlx::query(statement).bind(id.to_string()).execute(&mut **tx).await?;
+    state_event(tx, id, attempt, JobState::Queued).await
+}
+
+fn refused(members: &[Member], what: &str) -> StoreError {
+    let detail = match members {
+        [one] => format!("the job is {} and cannot be {what}", one.state.as_str()),
+        many => {
+            let count = |state| many.iter().filter(|member| member.state == state).count();
+            let states = JobState::ALL.into_iter().filter(|&state| count(state) > 0);
+            let states: Vec<String> = states.map(|state| format!("{} {}", count(state), state.as_str())).collect();
+            format!("of its {} jobs {}: it cannot be {what}", many.len(), states.join(", "))
+        }
+    };
+    StoreError::State { detail }
+}

@@ -1,0 +1,264 @@
+//! Checkpoints: a run's whole state on the disk, so that what is killed goes on where it was.
+//!
+//! `snapshot` is the state by name, `file` how it becomes one file, and [`Checkpoints`] when it does: which
+//! files there are, which one a run continues from, and how seldom they are written for the run not to feel it.
+//! What a run consists of is `course`'s to know.
+
+mod file;
+mod snapshot;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use snapshot::Snapshot;
+
+/// Whole checkpoints that are kept: the newest, and the one before in case the disk loses that.
+const KEPT: usize = 2;
+
+/// A run spends at most one part in so many of its time on checkpoints: where writing one takes long (a gigabyte
+/// for `wide_resnet50_2`), they come less often.
+const SHARE: u32 = 50;
+
+/// At an epoch's end, where less is in between and less must be done again, one is written after this share of the
+/// interval already.
+const EPOCH_SHARE: u32 = 10;
+
+/// Why there is no checkpoint. None of these ends a run: it goes on without, and says so.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system refuses.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The file is not what was written.
+    #[error("checkpoint {} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// Another version of the program wrote it.
+    #[error("checkpoint {} is of another version, {found}, of the format", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it says it is.
+        found: u8,
+    },
+    /// It is whole, and of another run.
+    #[error("the checkpoint does not fit this run: {0}")]
+    Unfit(String),
+    /// Something cannot be written in the format.
+    #[error("a checkpoint cannot hold this: {0}")]
+    Encoding(String),
+    /// libtorch's.
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or("unknown error"))]
+    Torch(#[from] tch::TchError),
+}
+
+/// Where and how often a run's state is written.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointPlan<'a> {
+    /// A directory that lasts as long as the job, whatever becomes of this attempt at it.
+    pub directory: &'a Path,
+    /// At most so long between two of them; at the ends of epochs after a tenth of it. Zero writes one after every step,
+    /// whatever that costs.
+    pub every: Duration,
+}
+
+/// The checkpoints of one job.
+#[derive(Debug)]
+pub struct Checkpoints {
+    directory: PathBuf,
+    every: Duration,
+    /// When the last one was written, and how long that took.
+    last: Instant,
+    cost: Duration,
+    /// The step of the last one.
+    newest: Option<u64>,
+}
+
+impl Checkpoints {
+    /// The checkpoints in a directory, which is made where there is none. What a killed process left half written is
+    /// removed.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`].
+    pub fn open(plan: CheckpointPlan<'_>) -> Result<Self, CheckpointError> {
+        let directory = plan.directory.to_owned();
+        let io = |error: std::io::Error| CheckpointError::Io { path: directory.clone(), reason: error.to_string() };
+        fs::create_dir_all(&directory).map_err(io)?;
+        for entry in fs::read_dir(&directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove_file(&path).map_err(io)?;
+            }
+        }
+        Ok(Self { directory, every: plan.every, last: Instant::now(), cost: Duration::ZERO, newest: None })
+    }
+
+    /// Whether it is time for one.
+    pub fn due(&self, epoch_ends: bool) -> bool {
+        if self.every.is_zero() {
+            return true;
+        }
+        let since = self.last.elapsed();
+        let wanted = if epoch_ends { self.every / EPOCH_SHARE } else { self.every };
+        since >= wanted && since >= self.cost * SHARE
+    }
+
+    /// Writes the state after `step` optimiser steps, then forgets all but the last two. The state of that very step
+    /// is not written again.
+    ///
+    /// # Errors
+    /// When it cannot be written; those that are there stay.
+    pub fn save(
+        &mut self,
+        step: u64,
+        snapshot: impl FnOnce() -> Result<Snapshot, CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        if self.newest == Some(step) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let written = snapshot().and_then(|snapshot| file::write(&self.path(step), &snapshot));
+        // A disk that refuses is not asked again at once either.
+        (self.last, self.cost) = (Instant::now(), started.elapsed());
+        written?;
+        self.newest = Some(step);
+        for (_, path) in self.list().into_iter().skip(KEPT) {
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// The newest state that `restore` accepts. Each one that it, or its hash, refuses is set aside and told of
+    /// through `refused`.
+    pub fn newest<T>(
+        &mut self,
+        mut restore: impl FnMut(&Snapshot) -> Result<T, CheckpointError>,
+        mut refused: impl FnMut(CheckpointError),
+    ) -> Option<T> {
+        for (step, path) in self.list() {
+            match file::read(&path).and_then(|snapshot| restore(&snapshot)) {
+                Ok(restored) => {
+                    self.newest = Some(step);
+                    return Some(restored);
+                }
+                Err(error) => {
+                    refused(error);
+                    // Kept for a person to look at, but out of the way of the ones that follow.
+                    let _ = fs::rename(&path, path.with_extension("unusable"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Steps and files, newest first.
+    fn list(&self) -> Vec<(u64, PathBuf)> {
+        let mut found: Vec<(u64, PathBuf)> = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let step = name.strip_prefix("step-")?.strip_suffix(".checkpoint")?.parse().ok()?;
+                Some((step, entry.path()))
+            })
+            .collect();
+        found.sort_by(|a, b| b.cmp(a));
+        found
+    }
+
+    fn path(&self, step: u64) -> PathBuf {
+        self.directory.join(format!("step-{step:012}.checkpoint"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(directory: &Path, every: Duration) -> Checkpoints {
+        Checkpoints::open(CheckpointPlan { directory, every }).unwrap()
+    }
+
+    fn save(checkpoints: &mut Checkpoints, step: u64) {
+        let state = || {
+            let mut snapshot = Snapshot::default();
+            snapshot.put("step", &step)?;
+            Ok(snapshot)
+        };
+        checkpoints.save(step, state).unwrap();
+    }
+
+    /// The newest step that is whole, and what was said about the others.
+    fn newest(directory: &Path) -> (Option<u64>, Vec<String>) {
+        let mut said = Vec::new();
+        let step = open(directory, Duration::ZERO)
+            .newest(|snapshot| snapshot.get("step"), |error| said.push(error.to_string()));
+        (step, said)
+    }
+
+    #[test]
+    fn the_last_two_are_kept_and_a_damaged_one_gives_way_to_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = open(directory.path(), Duration::ZERO);
+        for step in [5, 10, 15] {
+            save(&mut checkpoints, step);
+        }
+        assert_eq!(checkpoints.list().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [15, 10]);
+        assert_eq!(newest(directory.path()), (Some(15), vec![]));
+
+        let path = checkpoints.path(15);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        let (step, said) = newest(directory.path());
+        assert_eq!(step, Some(10));
+        assert!(said.len() == 1 && said[0].contains("step-000000000015") && said[0].contains("damaged"), "{said:?}");
+        // It is out of the way: the next ones are kept beside the good one.
+        assert_eq!(newest(directory.path()), (Some(10), vec![]));
+        let mut checkpoints = open(directory.path(), Duration::ZERO);
+        save(&mut checkpoints, 12);
+        assert_eq!(checkpoints.list().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [12, 10]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_cleared_away() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("step-000000000009.tmp"), b"half").unwrap();
+        assert_eq!(newest(directory.path()), (None, vec![]));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn they_are_written_by_the_clock_and_sooner_at_the_end_of_an_epoch() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = open(directory.path(), Duration::from_secs(60));
+        checkpoints.last = Instant::now() - Duration::from_secs(7);
+        assert!(checkpoints.due(true) && !checkpoints.due(false));
+        checkpoints.cost = Duration::from_secs(1);
+        assert!(!checkpoints.due(true), "a file that takes a second is not written every seven");
+        checkpoints.last = Instant::now() - Duration::from_secs(61);
+        assert!(checkpoints.due(true) && checkpoints.due(false));
+    }
+
+    #[test]
+    fn a_refusing_disk_leaves_the_old_one_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = open(directory.path(), Duration::ZERO);
+        save(&mut checkpoints, 3);
+        // A directory of that name is in the way of the new file.
+        fs::create_dir(checkpoints.path(4).with_extension("tmp")).unwrap();
+        assert!(checkpoints.save(4, || Ok(Snapshot::default())).is_err());
+        fs::remove_dir(checkpoints.path(4).with_extension("tmp")).unwrap();
+        assert_eq!(newest(directory.path()).0, Some(3));
+    }
+}

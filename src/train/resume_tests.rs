@@ -1,0 +1,231 @@
+//! Runs that are stopped in the middle of epochs, again and again, and end with the very bits of one that was left
+//! alone.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tch::Device;
+
+use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints};
+use super::config::{AlgorithmName, TrainConfig};
+use super::event::{EpochMetrics, Event, LogLevel};
+use super::preset;
+use super::{RunInput, TrainError, run};
+use crate::dataset::{ImportLimits, ImportRequest, import};
+
+const EPOCHS: u32 = 3;
+const STEPS: u32 = 7;
+
+/// Dark and bright noise, some of it without a label.
+fn data_set(directory: &Path) -> PathBuf {
+    let archive = directory.join("images.zip");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&archive).unwrap());
+    let mut sheet = "image,label\n".to_owned();
+    for number in 0..60u32 {
+        let bright = number % 2 == 0;
+        let pixel = |x: u32, y: u32| {
+            let value = (x.wrapping_mul(7919) ^ y.wrapping_mul(104_729) ^ number.wrapping_mul(2_654_435_761)) >> 3;
+            let level = |shift: u32| (value >> shift) as u8 / 3 + if bright { 150 } else { 0 };
+            image::Rgb([level(0), level(8), level(16)])
+        };
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_fn(32, 32, pixel).write_to(&mut png, image::ImageFormat::Png).unwrap();
+        zip.start_file(format!("{number}.png"), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(png.get_ref()).unwrap();
+        let label = match number {
+            40.. => "",
+            _ if bright => "bright",
+            _ => "dark",
+        };
+        sheet.push_str(&format!("{number}.png,{label}\n"));
+    }
+    zip.finish().unwrap();
+    let train = directory.join("train.csv");
+    std::fs::write(&train, sheet).unwrap();
+    let request = ImportRequest { task: "light".to_owned(), images: archive, train, ..ImportRequest::default() };
+    let target = directory.join("dataset");
+    import(&request, &ImportLimits::default(), &target, &|_| {}).unwrap();
+    target
+}
+
+/// The preset whose guesses are aligned and anchored, as small as it gets.
+fn anchored() -> TrainConfig {
+    TrainConfig {
+        network: "wrn-10-1".to_owned(),
+        size: 16,
+        batch: 6,
+        epochs: EPOCHS,
+        steps_per_epoch: STEPS,
+        ..preset::quick()
+    }
+}
+
+/// One job's directories, and what its attempts said.
+struct Job<'a> {
+    dataset: &'a Path,
+    config: &'a TrainConfig,
+    directory: tempfile::TempDir,
+    every: Duration,
+    rows: Vec<EpochMetrics>,
+    log: Vec<String>,
+}
+
+impl<'a> Job<'a> {
+    fn new(dataset: &'a Path, config: &'a TrainConfig) -> Self {
+        let (directory, every) = (tempfile::tempdir().unwrap(), Duration::from_secs(3600));
+        Self { dataset, config, directory, every, rows: Vec::new(), log: Vec::new() }
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.directory.path().join("checkpoints")
+    }
+
+    /// One attempt, which is asked to stop before step `stop` of its own.
+    fn attempt(&mut self, stop: Option<u32>) -> Result<(), TrainError> {
+        let run_dir = self.directory.path().join("run");
+        std::fs::create_dir_all(&run_dir).unwrap();
+        let checkpoints = self.checkpoints();
+        // The first question is put before training.
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == stop.map_or(u32::MAX, |stop| stop + 1);
+        let input = RunInput {
+            dataset_dir: self.dataset,
+            run_dir: &run_dir,
+            config: self.config,
+            device: Device::Cpu,
+            pretrained: None,
+            checkpoints: Some(CheckpointPlan { directory: &checkpoints, every: self.every }),
+        };
+        let (rows, log) = (&mut self.rows, &mut self.log);
+        run(input, &stop, &mut |event| match event {
+            Event::Start { epoch, .. } => rows.retain(|row| row.epoch <= epoch),
+            Event::Epoch(row) => {
+                // What a store does with a row that it has: it takes the newer one.
+                rows.retain(|old| old.epoch != row.epoch);
+                rows.push(row);
+            }
+            Event::Log { level, message } => log.push(format!("{}: {message}", level.as_str())),
+            _ => {}
+        })
+    }
+
+    /// All that can be compared: the rows but for the clock, the published weights, and the last state.
+    fn outcome(&self) -> (Vec<EpochMetrics>, Vec<u8>, String) {
+        let rows = self.rows.iter().map(|row| EpochMetrics { seconds: 0.0, images_per_second: 0.0, ..row.clone() });
+        let weights = std::fs::read(self.directory.path().join("run/model/weights.safetensors")).unwrap();
+        (rows.collect(), weights, last_state(&self.checkpoints()))
+    }
+}
+
+/// Every fact but the clock's and the hash of every tensor's bits in the newest checkpoint.
+fn last_state(directory: &Path) -> String {
+    let mut checkpoints = Checkpoints::open(CheckpointPlan { directory, every: Duration::ZERO }).unwrap();
+    let describe = |snapshot: &super::checkpoint::Snapshot| Ok::<_, CheckpointError>(snapshot.describe());
+    checkpoints.newest(describe, |error| panic!("{error}")).unwrap()
+}
+
+fn undisturbed(dataset: &Path, config: &TrainConfig) -> (Vec<EpochMetrics>, Vec<u8>, String) {
+    let mut job = Job::new(dataset, config);
+    job.attempt(None).unwrap();
+    job.outcome()
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let plain = TrainConfig { epochs: EPOCHS, ..preset::plain() };
+    let configs = [
+        anchored(),
+        TrainConfig { algorithm: AlgorithmName::Supervised, class_balanced: true, ..anchored() },
+        TrainConfig {
+            lambda_u: 1.0,
+            k: 2,
+            bn_momentum: 0.1,
+            preset: plain.preset.clone(),
+            warmup: 0.0,
+            align: false,
+            anchor: false,
+            ..anchored()
+        },
+    ];
+    for config in configs {
+        let whole = undisturbed(&dataset, &config);
+        assert_eq!(whole.0.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+
+        let mut job = Job::new(&dataset, &config);
+        // In the middle of the first epoch; at once again; in the second; at its end; in the last.
+        for stop in [4, 0, 5, STEPS - 2, 3] {
+            assert!(matches!(job.attempt(Some(stop)), Err(TrainError::Stopped)));
+        }
+        job.attempt(None).unwrap();
+        let broken = job.outcome();
+        assert_eq!(broken.0, whole.0, "{:?}: metrics", config.algorithm);
+        assert_eq!(broken.2, whole.2, "{:?}: the last state", config.algorithm);
+        assert!(broken.1 == whole.1, "{:?}: the weights differ", config.algorithm);
+        let resumed = job.log.iter().filter(|line| line.contains("goes on from the checkpoint")).count();
+        assert_eq!(resumed, 5, "{:#?}", job.log);
+    }
+}
+
+#[test]
+fn a_run_that_has_ended_can_be_asked_again_for_its_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = anchored();
+    let mut job = Job::new(&dataset, &config);
+    job.attempt(None).unwrap();
+    let whole = job.outcome();
+    std::fs::remove_dir_all(job.directory.path().join("run")).unwrap();
+    // Not a single step is asked for: the first question about stopping in training would stop it.
+    job.attempt(Some(0)).unwrap();
+    assert!(job.outcome() == whole);
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = anchored();
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    for stop in [4, 6] {
+        assert!(job.attempt(Some(stop)).is_err());
+    }
+    let newest = job.checkpoints().join("step-000000000010.checkpoint");
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    job.attempt(None).unwrap();
+    assert!(job.outcome() == whole);
+    let told = |what: &str| job.log.iter().any(|line| line.starts_with("warn") && line.contains(what));
+    assert!(told("step-000000000010.checkpoint is damaged"), "{:#?}", job.log);
+    assert!(job.log.iter().any(|line| line.contains("after step 4,")), "{:#?}", job.log);
+}
+
+#[test]
+fn a_state_of_another_configuration_or_of_other_data_is_not_taken_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let (config, other) = (anchored(), TrainConfig { seed: 5, ..anchored() });
+    let mut job = Job::new(&dataset, &config);
+    assert!(job.attempt(Some(4)).is_err());
+    job.config = &other;
+    job.attempt(None).unwrap();
+    assert!(job.log.iter().any(|line| line.contains("another configuration")), "{:#?}", job.log);
+    assert!(job.log.iter().any(|line| line.contains("begins anew")), "{:#?}", job.log);
+    assert!(job.outcome() == undisturbed(&dataset, &other));
+}
+
+#[test]
+fn without_a_place_for_checkpoints_a_run_says_so_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { epochs: 1, ..anchored() };
+    let mut job = Job::new(&dataset, &config);
+    std::fs::write(job.checkpoints(), b"a file is in the way").unwrap();
+    job.attempt(None).unwrap();
+    let warned = job.log.iter().filter(|line| line.starts_with(LogLevel::Warn.as_str()));
+    assert_eq!(warned.filter(|line| line.contains("without checkpoints")).count(), 1, "{:#?}", job.log);
+}

@@ -1,0 +1,194 @@
+//! Disks that are full, files that rot, children that hang or are killed, losses that are no number: each with a real
+//! child, and each with a reason that its owner can read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mixmatch::config::ServeConfig;
+use serde_json::{Value, json};
+use sqlx::Connection;
+
+use super::app::{TestApp, expect, problem, tiny_job};
+
+/// The service whose children fail at this point (`MIXMATCH_FAIL`), with a checkpoint after every step.
+async fn failing(point: &str, change: impl FnOnce(&mut ServeConfig)) -> TestApp {
+    let app = TestApp::with(|config| {
+        config.worker.child.as_mut().unwrap().env.push(("MIXMATCH_FAIL".into(), point.into()));
+        config.worker.checkpoint = Duration::ZERO;
+        change(config);
+    })
+    .await;
+    app.small_data_set().await;
+    app
+}
+
+fn job() -> Value {
+    let mut job = tiny_job("shapes");
+    job["epochs"] = json!(4);
+    job
+}
+
+/// Its last state, and all that its log says.
+async fn fate(app: &TestApp, id: &str) -> (Value, String) {
+    let job = app.until(id, &["succeeded", "failed", "canceled"]).await;
+    let logs = app.json(&format!("/jobs/{id}/logs")).await;
+    let lines: Vec<&str> =
+        logs["items"].as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
+    (job, lines.join("\n"))
+}
+
+fn trained(job: &Value) -> bool {
+    // So few steps may well answer one class alone, which is reported and not published.
+    job["state"] == "succeeded" || job["error"]["code"] == "collapsed"
+}
+
+async fn epochs(app: &TestApp, id: &str) -> Vec<u64> {
+    let rows = app.json(&format!("/jobs/{id}/metrics")).await;
+    rows["items"].as_array().unwrap().iter().map(|row| row["epoch"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_disk_too_full_for_checkpoints_is_told_once_and_the_run_goes_on() {
+    let app = failing("checkpoint.write=enospc", |_| {}).await;
+    let id = app.queue(&job()).await;
+    let (job, log) = fate(&app, &id).await;
+    assert!(trained(&job), "{job:#}");
+    assert_eq!(log.matches("No space left on device").count(), 1, "{log}");
+    assert!(log.contains("the run goes on") && job["checkpoint_step"].is_null(), "{log}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_too_full_for_the_model_fails_the_job_with_that_reason() {
+    let app = failing("export.write=enospc", |_| {}).await;
+    let id = app.queue(&job()).await;
+    let (job, log) = fate(&app, &id).await;
+    if job["error"]["code"] == "collapsed" {
+        panic!("the seed of this test must not collapse: {log}");
+    }
+    assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("storage")), "{job:#}");
+    assert!(job["error"]["detail"].as_str().unwrap().contains("No space left on device"), "{job:#}");
+    // Training is not lost: its last state waits for a retry.
+    assert_eq!(job["checkpoint_step"], 16);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_read_only_place_for_checkpoints_is_told_and_the_run_goes_on() {
+    let app = failing("checkpoint.fsync=erofs", |_| {}).await;
+    let id = app.queue(&job()).await;
+    let (job, log) = fate(&app, &id).await;
+    assert!(trained(&job) && log.contains("Read-only file system"), "{job:#}\n{log}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_is_no_number_fails_the_job_and_is_never_gone_on_from() {
+    let app = failing("train.loss=error@6", |_| {}).await;
+    let id = app.queue(&job()).await;
+    let (job, _) = fate(&app, &id).await;
+    assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("diverged")), "{job:#}");
+    assert!(job["error"]["detail"].as_str().unwrap().contains("NaN"), "{job:#}");
+    assert!(!app.directory.path().join("data/runs").join(&id).exists(), "a retry begins anew");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_somebody_kills_goes_on_from_its_checkpoint() {
+    // As the kernel does when memory runs out; each child would be killed at its ninth step, and the second has only
+    // eight to make.
+    let app = failing("train.step=kill@9", |_| {}).await;
+    let id = app.queue(&job()).await;
+    let (job, log) = fate(&app, &id).await;
+    assert!(trained(&job) && job["attempt"] == 2, "{job:#}");
+    assert!(log.contains("signal 9") && log.contains("memory"), "{log}");
+    assert!(log.contains("goes on from the checkpoint after step 8,"), "{log}");
+    assert_eq!(epochs(&app, &id).await, [1, 2, 3, 4]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_killed_again_and_again_goes_on_while_it_gets_further_and_not_without_a_checkpoint() {
+    let app = failing("train.step=kill@7", |_| {}).await;
+    let mut request = job();
+    request["steps_per_epoch"] = json!(10);
+    let id = app.queue(&request).await;
+    let (job, _) = fate(&app, &id).await;
+    // Each attempt gets six steps further, and so the seventh to the end.
+    assert!(trained(&job) && job["attempt"] == 7, "{job:#}");
+    app.stop().await;
+
+    let app = failing("train.step=kill@7", |config| config.worker.checkpoint = Duration::from_secs(3600)).await;
+    let id = app.queue(&request).await;
+    let (job, _) = fate(&app, &id).await;
+    assert_eq!(
+        (job["error"]["code"].as_str(), job["attempt"].as_u64()),
+        (Some("killed_by_signal"), Some(1)),
+        "{job:#}"
+    );
+    assert!(job["error"]["detail"].as_str().unwrap().contains("no checkpoint"), "{job:#}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_hangs_is_ended_and_goes_on_from_its_checkpoint() {
+    let app = failing("train.step=hang@9", |config| config.worker.silence = Duration::from_secs(8)).await;
+    let id = app.queue(&job()).await;
+    let (job, log) = fate(&app, &id).await;
+    assert!(trained(&job) && job["attempt"] == 2, "{job:#}\n{log}");
+    assert!(log.contains("it hung") && log.contains("after step 8,"), "{log}");
+    assert_eq!(epochs(&app, &id).await, [1, 2, 3, 4]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_truncated_checkpoint_gives_way_to_the_one_before() {
+    let app = failing("", |_| {}).await;
+    let mut request = job();
+    request["epochs"] = json!(6);
+    request["steps_per_epoch"] = json!(20);
+    let whole = app.queue(&request).await;
+    let (_, _) = fate(&app, &whole).await;
+    let id = app.queue(&request).await;
+    app.until_job(&id, "two checkpoints", |job| job["step"].as_u64().unwrap() > 30).await;
+    expect(app.post(&format!("/jobs/{id}/pause")).send().await.unwrap(), 202).await;
+    app.until(&id, &["paused"]).await;
+    let directory = app.directory.path().join("data/runs").join(&id).join("checkpoints");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let bytes = std::fs::read(&files[1]).unwrap();
+    std::fs::write(&files[1], &bytes[..bytes.len() - 100]).unwrap();
+    expect(app.post(&format!("/jobs/{id}/resume")).send().await.unwrap(), 202).await;
+    let (job, log) = fate(&app, &id).await;
+    assert!(trained(&job) && log.contains("is damaged") && log.contains("goes on from the checkpoint"), "{log}");
+    let losses = async |id: &str| {
+        let rows = app.json(&format!("/jobs/{id}/metrics")).await;
+        rows["items"].as_array().unwrap().iter().map(|row| row["loss"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&id).await, losses(&whole).await);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_somebody_else_holds_delays_and_loses_nothing() {
+    let app = failing("", |_| {}).await;
+    let id = app.queue(&job()).await;
+    app.until_job(&id, "training", |job| job["phase"] == "training").await;
+    let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());
+    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    // The store waits five seconds for its turn, then says that it cannot have it.
+    let refused = problem(app.post("/jobs").json(&job()).send().await.unwrap(), 503).await;
+    assert!(refused["detail"].as_str().unwrap().contains("another process holds the database"), "{refused}");
+    app.json("/jobs").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+
+    let (job, _) = fate(&app, &id).await;
+    assert!(trained(&job), "{job:#}");
+    assert_eq!(epochs(&app, &id).await, [1, 2, 3, 4]);
+    assert_eq!(app.json("/jobs").await["items"].as_array().unwrap().len(), 1, "the refused one is not there");
+    app.stop().await;
+}

@@ -1,0 +1,137 @@
+//! Pause and resume over HTTP, and a server that stops under a job, with real children: what goes on ends with the very
+//! model that it would have ended with.
+
+use serde_json::{Value, json};
+
+use super::app::{TestApp, expect, problem, tiny_job};
+
+/// Long enough to be met in the middle; `seed` is the only thing that differs between two of them.
+fn job(seed: u64) -> Value {
+    let mut job = tiny_job("shapes");
+    job["epochs"] = json!(5);
+    job["steps_per_epoch"] = json!(20);
+    job["seed"] = json!(seed);
+    job
+}
+
+/// Waits until a job is some steps into its training.
+async fn until_step(app: &TestApp, id: &str, step: u64) {
+    let met = |job: &Value| job["state"] == "running" && job["step"].as_u64().unwrap() >= step;
+    app.until_job(id, "some steps", |job| met(job) || job["finished_at"].is_string()).await;
+}
+
+async fn wish(app: &TestApp, id: &str, wish: &str) -> Value {
+    expect(app.post(&format!("/jobs/{id}/{wish}")).send().await.unwrap(), 202).await
+}
+
+/// The rows of a job but for the clock, and the hash of what it published.
+async fn outcome(app: &TestApp, id: &str) -> (Vec<Value>, Value) {
+    let mut rows = app.json(&format!("/jobs/{id}/metrics")).await["items"].as_array().unwrap().clone();
+    for row in &mut rows {
+        row["seconds"] = Value::Null;
+        row["images_per_second"] = Value::Null;
+    }
+    let job = app.json(&format!("/jobs/{id}")).await;
+    assert!(job["state"] == "succeeded" || job["error"]["code"] == "collapsed", "{job:#}");
+    let model = match job["model"]["version"].as_u64() {
+        Some(version) => app.json(&format!("/models/shape/versions/{version}")).await["weights_sha256"].clone(),
+        None => Value::Null,
+    };
+    (rows, model)
+}
+
+#[tokio::test]
+async fn a_paused_job_goes_on_and_ends_as_if_nothing_had_been() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let whole = app.queue(&job(3)).await;
+    app.until(&whole, &["succeeded", "failed"]).await;
+
+    let id = app.queue(&job(3)).await;
+    for step in [7, 45] {
+        until_step(&app, &id, step).await;
+        for _ in 0..2 {
+            // Repeating is harmless.
+            wish(&app, &id, "pause").await;
+        }
+        let paused = app.until(&id, &["paused", "succeeded"]).await;
+        assert_eq!(paused["state"], "paused", "{paused:#}");
+        assert!(paused["checkpoint_step"].as_u64().unwrap() >= 1, "{paused:#}");
+        assert!(paused["finished_at"].is_null());
+        // Its slot is free, as soon as the attempt's directory is cleared away.
+        while app.json("/readyz").await["busy_slots"] != 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        for _ in 0..2 {
+            wish(&app, &id, "resume").await;
+        }
+        app.until_job(&id, "a slot", |job| job["state"] != "queued").await;
+    }
+    let done = app.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(done["attempt"], 3, "{done:#}");
+    assert_eq!(outcome(&app, &id).await, outcome(&app, &whole).await);
+
+    for wish in ["pause", "resume"] {
+        let refused = problem(app.post(&format!("/jobs/{id}/{wish}")).send().await.unwrap(), 409).await;
+        assert!(refused["detail"].as_str().unwrap().contains(done["state"].as_str().unwrap()), "{refused}");
+        problem(app.post(&format!("/jobs/{}/{wish}", uuid::Uuid::now_v7())).send().await.unwrap(), 404).await;
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_lets_its_job_write_a_checkpoint_and_the_next_one_goes_on() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let whole = app.queue(&job(4)).await;
+    app.until(&whole, &["succeeded", "failed"]).await;
+    let id = app.queue(&job(4)).await;
+    until_step(&app, &id, 30).await;
+    let directory = app.stop().await;
+
+    let app = TestApp::at(directory, |_| {}).await;
+    let done = app.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(done["attempt"], 2, "{done:#}");
+    assert_eq!(outcome(&app, &id).await, outcome(&app, &whole).await);
+    let logs = app.json(&format!("/jobs/{id}/logs")).await.to_string();
+    assert!(logs.contains("goes on from the checkpoint after step"), "{logs}");
+    // What is over leaves nothing behind.
+    let succeeded = done["state"] == "succeeded";
+    assert_eq!(
+        app.directory.path().join("data/runs").join(&id).exists(),
+        !succeeded && done["error"]["code"] != "collapsed"
+    );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_queued_job_waits_while_it_is_paused_and_a_canceled_one_may_be_retried_where_it_stopped() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let mut long = job(5);
+    long["epochs"] = json!(500);
+    let first = app.queue(&long).await;
+    let second = app.queue(&job(6)).await;
+    until_step(&app, &first, 5).await;
+    assert_eq!(wish(&app, &second, "pause").await["state"], "paused");
+    assert_eq!(app.json("/jobs?state=paused").await["items"].as_array().unwrap().len(), 1);
+    wish(&app, &first, "cancel").await;
+    let canceled = app.until(&first, &["canceled"]).await;
+    assert_eq!(app.json(&format!("/jobs/{second}")).await["state"], "paused", "the free slot is not its");
+    problem(app.post(&format!("/jobs/{second}/retry")).send().await.unwrap(), 409).await;
+
+    let step = canceled["checkpoint_step"].as_u64().unwrap();
+    wish(&app, &first, "retry").await;
+    app.until_job(&first, "steps beyond", |job| job["state"] == "running" && job["step"].as_u64().unwrap() > step)
+        .await;
+    let logs = app.json(&format!("/jobs/{first}/logs")).await.to_string();
+    assert!(logs.contains(&format!("goes on from the checkpoint after step {step},")), "{logs}");
+    wish(&app, &first, "cancel").await;
+    app.until(&first, &["canceled"]).await;
+    assert_eq!(wish(&app, &second, "cancel").await["state"], "canceled");
+    let runs = app.directory.path().join("data/runs").join(&first);
+    assert!(runs.exists());
+    expect(app.delete(&format!("/jobs/{first}")).send().await.unwrap(), 204).await;
+    assert!(!runs.exists(), "its checkpoints go with it");
+    app.stop().await;
+}

@@ -1,0 +1,139 @@
+//! Faults of the server's own process: full and read-only disks, and its sudden death under a job.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+use super::pictures::data_set;
+use super::process::Server;
+
+/// Imports a data set and queues a job; gives the job's id.
+async fn queue(server: &Server) -> String {
+    let drawn = data_set(80, 20);
+    let form = Form::new()
+        .text("name", "shapes")
+        .text("task", "shape")
+        .part("images", Part::bytes(drawn.images).file_name("images.zip"))
+        .part("train", Part::bytes(drawn.train.into_bytes()).file_name("train.csv"))
+        .part("test", Part::bytes(drawn.test.into_bytes()).file_name("test.csv"));
+    let imported = server.client.post(format!("{}/datasets", server.base)).multipart(form).send().await.unwrap();
+    assert_eq!(imported.status(), 201);
+    let request = json!({
+        "dataset": "shapes", "preset": "quick", "network": "wrn-10-1", "algorithm": "supervised", "labelled": 40,
+        "seed": 1, "size": 16, "batch": 16, "epochs": 3, "steps_per_epoch": 20,
+    });
+    let queued = server.client.post(format!("{}/jobs", server.base)).json(&request).send().await.unwrap();
+    assert_eq!(queued.status(), 202);
+    queued.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+/// The job once it is as wanted.
+async fn until(server: &Server, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    loop {
+        let job = server.get(&format!("/jobs/{id}")).await.unwrap();
+        if wanted(&job) {
+            return job;
+        }
+        assert!(began.elapsed() < Duration::from_secs(240), "{job:#}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+fn is_over(job: &Value) -> bool {
+    job["finished_at"].is_string()
+}
+
+fn start(data: &Path, fail: &str) -> Server {
+    Server::start(data, fail).unwrap()
+}
+
+#[tokio::test]
+async fn a_disk_too_full_to_publish_fails_the_job_and_a_retry_needs_no_training() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "artifact.write=enospc");
+    let id = queue(&server).await;
+    let job = until(&server, &id, is_over).await;
+    assert_eq!(
+        (job["state"].as_str(), job["error"]["code"].as_str()),
+        (Some("failed"), Some("publish_failed")),
+        "{job:#}"
+    );
+    assert!(job["error"]["detail"].as_str().unwrap().contains("No space left on device"), "{job:#}");
+    server.stop();
+
+    let server = start(directory.path(), "");
+    assert_eq!(server.post(&format!("/jobs/{id}/retry")).await.unwrap().0, 202);
+    let job = until(&server, &id, is_over).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
+    assert!(logs.contains("after step 60, with 3 epochs done"), "{logs}");
+    assert!(!directory.path().join("runs").join(&id).exists(), "what is published needs no checkpoint");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_run_directory_that_cannot_be_made_is_the_jobs_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "run.create=erofs");
+    let id = queue(&server).await;
+    let job = until(&server, &id, is_over).await;
+    assert_eq!(job["error"]["code"], "start_failed", "{job:#}");
+    assert!(job["error"]["detail"].as_str().unwrap().contains("Read-only file system"), "{job:#}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_read_only_data_directory_is_refused_at_the_start_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let Err(said) = Server::start(directory.path(), "data_dir.create=erofs") else { panic!("it started") };
+    assert!(said.starts_with("exit status: 1") && said.contains("cannot be used as a data directory"), "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+}
+
+#[tokio::test]
+async fn a_disk_too_full_for_an_import_leaves_neither_row_nor_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "import.decode=enospc");
+    let drawn = data_set(40, 10);
+    let form = Form::new()
+        .text("name", "shapes")
+        .text("task", "shape")
+        .part("images", Part::bytes(drawn.images).file_name("images.zip"))
+        .part("train", Part::bytes(drawn.train.into_bytes()).file_name("train.csv"));
+    let refused = server.client.post(format!("{}/datasets", server.base)).multipart(form).send().await.unwrap();
+    assert!(refused.status().is_server_error(), "{}", refused.status());
+    assert_eq!(server.get("/datasets").await.unwrap()["items"], json!([]));
+    assert!(server.log().contains("No space left on device"), "{}", server.log());
+    server.stop();
+    for place in ["datasets", "uploads"] {
+        assert_eq!(std::fs::read_dir(directory.path().join(place)).unwrap().count(), 0, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_takes_its_child_along_and_the_next_one_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "");
+    let id = queue(&server).await;
+    until(&server, &id, |job| job["step"].as_u64().unwrap() >= 25).await;
+    let before = server.get(&format!("/jobs/{id}/metrics")).await.unwrap()["items"].clone();
+    // `kill` also waits until the child is gone.
+    server.kill();
+
+    let server = start(directory.path(), "");
+    let job = until(&server, &id, is_over).await;
+    assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(2)), "{job:#}");
+    let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
+    assert!(logs.contains("goes on from the checkpoint"), "{logs}");
+    assert!(server.log().contains("jobs that an earlier server left running"), "{}", server.log());
+    let rows = server.get(&format!("/jobs/{id}/metrics")).await.unwrap();
+    let rows = rows["items"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["epoch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    for (then, now) in before.as_array().unwrap().iter().zip(rows) {
+        assert_eq!(then["loss"], now["loss"], "an epoch that was seen before came out otherwise");
+    }
+    server.stop();
+}
