@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,8 +51,12 @@ pub struct LimitsConfig {
     pub predict_bytes: usize,
     /// Images of a `POST /predict`.
     pub predict_images: usize,
+    /// Pixels of a `POST /predict`, all its images together, as they declare them.
+    pub predict_pixels: u64,
     /// Bytes of any other body.
     pub body_bytes: usize,
+    /// Requests a second of one key, and as many at once; `None` is no limit.
+    pub requests_per_second: Option<NonZeroU32>,
     /// What an image may be.
     pub image: DecodeLimits,
 }
@@ -62,7 +67,9 @@ impl Default for LimitsConfig {
             upload_bytes: 2 << 30,
             predict_bytes: 64 << 20,
             predict_images: 64,
+            predict_pixels: 200_000_000,
             body_bytes: 1 << 20,
+            requests_per_second: NonZeroU32::new(100),
             image: DecodeLimits::default(),
         }
     }
@@ -125,7 +132,7 @@ pub struct ServeConfig {
     pub data_dir: DataDir,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The one key that opens everything but health and the dashboard's files; `None` is open.
+    /// A key of scope admin beside those in the data directory. A loopback server without any key is open.
     pub api_key: Option<ApiKey>,
     /// What a request may bring.
     pub limits: LimitsConfig,
@@ -154,13 +161,14 @@ impl ServeConfig {
         }
     }
 
-    /// Refuses what must not be served.
+    /// Refuses what must not be served; `keys` says whether the data directory has a key that opens anything.
     ///
     /// # Errors
     /// An address beyond this machine without a key.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.api_key.is_none() && !self.listen.ip().is_loopback() {
-            return Err(ConfigError::OpenToAll { listen: self.listen });
+    pub fn check(&self, keys: bool) -> Result<(), ConfigError> {
+        if self.api_key.is_none() && !keys && !self.listen.ip().is_loopback() {
+            let data_dir = self.data_dir.root().to_owned();
+            return Err(ConfigError::OpenToAll { listen: self.listen, data_dir });
         }
         Ok(())
     }
@@ -171,12 +179,15 @@ impl ServeConfig {
 pub enum ConfigError {
     /// Everybody on the network could train and delete.
     #[error(
-        "{listen} can be reached from other machines and no API key is set; set MIXMATCH_API_KEY (or --api-key), \
-         or listen on 127.0.0.1"
+        "{listen} can be reached from other machines and there is no API key; make one with \
+         `mixmatch keys create --scope admin --name NAME --data-dir {}`, or set MIXMATCH_API_KEY, or listen on 127.0.0.1",
+        data_dir.display()
     )]
     OpenToAll {
         /// The address.
         listen: SocketAddr,
+        /// Where keys would be.
+        data_dir: PathBuf,
     },
     /// A key that is guessed at once or does not fit into a header.
     #[error("an API key needs at least 8 characters, letters, digits and punctuation only")]
@@ -217,11 +228,14 @@ mod tests {
     #[test]
     fn beyond_loopback_a_key_is_needed() {
         let mut config = ServeConfig::new("data", "0.0.0.0:8080".parse().unwrap());
-        let refusal = config.check().unwrap_err().to_string();
-        assert!(refusal.contains("MIXMATCH_API_KEY") && refusal.contains("127.0.0.1"), "{refusal}");
+        let refusal = config.check(false).unwrap_err().to_string();
+        for way in ["mixmatch keys create", "--data-dir data", "MIXMATCH_API_KEY", "127.0.0.1"] {
+            assert!(refusal.contains(way), "{refusal}");
+        }
+        assert_eq!(config.check(true), Ok(()));
         config.api_key = Some(ApiKey::new("a-long-enough-key").unwrap());
-        assert_eq!(config.check(), Ok(()));
-        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(), Ok(()));
+        assert_eq!(config.check(false), Ok(()));
+        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(false), Ok(()));
     }
 
     #[test]

@@ -7,12 +7,14 @@
 
 pub mod api;
 pub mod augment;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod dataset;
 pub mod demo;
 pub mod imaging;
+pub mod keys;
 pub mod model;
 pub mod nn;
 pub mod report;

@@ -99,7 +99,7 @@ pub struct DatasetForm {
 }
 
 /// Import a data set.
-#[utoipa::path(post, path = "/datasets", tag = "datasets",
+#[utoipa::path(post, path = "/datasets", tag = "datasets", security(("api_key" = ["train"])),
     request_body(content = DatasetForm, content_type = "multipart/form-data"),
     responses(
         (status = 201, description = "Imported", body = Dataset, headers(("location" = String, description = "The data set"))),
@@ -175,7 +175,7 @@ async fn remove(directory: PathBuf) {
 }
 
 /// All data sets, newest first.
-#[utoipa::path(get, path = "/datasets", tag = "datasets", params(PageQuery), responses(
+#[utoipa::path(get, path = "/datasets", tag = "datasets", security(("api_key" = ["train"])), params(PageQuery), responses(
     (status = 200, body = Page<Dataset>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -189,7 +189,7 @@ pub async fn list(
 }
 
 /// A data set by id or name.
-#[utoipa::path(get, path = "/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 200, body = Dataset),
@@ -200,7 +200,7 @@ pub async fn get(State(app): State<AppState>, Path(dataset): Path<String>) -> Re
 }
 
 /// What the import found: every row that was left out, and every doubt.
-#[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 200, body = ImportReport),
@@ -214,7 +214,7 @@ pub async fn report(
 }
 
 /// Delete a data set that no unfinished job needs. Models that learned from it stay.
-#[utoipa::path(delete, path = "/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(delete, path = "/datasets/{dataset}", tag = "datasets", security(("api_key" = ["admin"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 204, description = "Gone"),

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(5);
 ///
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
 /// `step`, `epoch`, `test`, `log`, `problem`) and JSON data. The stream ends after the final state.
-#[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", params(
+#[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", security(("api_key" = ["train"])), params(
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
 ), responses(
@@ -144,7 +144,7 @@ pub struct LogsQuery {
 }
 
 /// A job's log, oldest line first.
-#[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = uuid::Uuid, Path), LogsQuery), responses(
+#[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path), LogsQuery), responses(
     (status = 200, body = Page<LogLine>),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]

@@ -205,7 +205,7 @@ pub struct JobRequest {
 ///
 /// A request that may be repeated (after a lost
 /// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job.
-#[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, params(
+#[utoipa::path(post, path = "/jobs", tag = "jobs", security(("api_key" = ["train"])), request_body = JobRequest, params(
     ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request"),
 ), responses(
     (status = 202, description = "Queued", body = JobOrSweep, headers(("location" = String, description = "The job or sweep"))),
@@ -294,7 +294,7 @@ pub struct JobsQuery {
 }
 
 /// All jobs, newest first.
-#[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobsQuery), responses(
+#[utoipa::path(get, path = "/jobs", tag = "jobs", security(("api_key" = ["train"])), params(JobsQuery), responses(
     (status = 200, body = Page<Job>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -326,7 +326,7 @@ pub fn job_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 /// A job or a sweep, and how far it is.
-#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 200, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -339,7 +339,7 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 /// A queued job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
 /// and killed if it does not. Repeating is harmless. What has succeeded or failed stays as it is; if that is
 /// everything, the answer is 409.
-#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
@@ -354,7 +354,7 @@ pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// Queue a failed or canceled job again, with the same configuration; of a sweep, or of a job with its baseline,
 /// all that have failed or were canceled.
-#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "It succeeded, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
@@ -369,7 +369,7 @@ pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Resul
 }
 
 /// Forget a finished job with its baseline, or a finished sweep: metrics, events and logs. The models stay.
-#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", security(("api_key" = ["admin"])), params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Not finished yet", body = ProblemBody, content_type = "application/problem+json"),

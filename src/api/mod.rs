@@ -4,6 +4,7 @@
 //! the upload's own, no tensors. Threads: handlers run on the async executor and never block it.
 
 mod accept;
+mod audit;
 mod auth;
 mod dashboard;
 mod dataset_pictures;
@@ -22,6 +23,7 @@ mod page;
 mod predict;
 mod pretrained;
 mod problem;
+mod rate;
 mod router;
 mod server;
 mod state;

@@ -99,7 +99,7 @@ struct Incoming {
 }
 
 /// Classify images.
-#[utoipa::path(post, path = "/predict", tag = "predict", params(PredictQuery),
+#[utoipa::path(post, path = "/predict", tag = "predict", security(("api_key" = ["predict"])), params(PredictQuery),
     request_body(description = "One image as the body; or several in multipart fields `image`; or JSON", content(
         (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"),
         (PredictRequest = "application/json"), (PredictForm = "multipart/form-data"),

@@ -57,14 +57,14 @@ impl From<PretrainedRow> for Pretrained {
 }
 
 /// All imported weights by name.
-#[utoipa::path(get, path = "/pretrained", tag = "pretrained", responses((status = 200, body = Page<Pretrained>)))]
+#[utoipa::path(get, path = "/pretrained", tag = "pretrained", security(("api_key" = ["train"])), responses((status = 200, body = Page<Pretrained>)))]
 pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Pretrained>>, Problem> {
     let items = app.store.all_pretrained().await?.into_iter().map(Pretrained::from).collect();
     Ok(axum::Json(Page { items, next_cursor: None }))
 }
 
 /// Imported weights.
-#[utoipa::path(get, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["train"])), params(("name" = String, Path)), responses(
     (status = 200, body = Pretrained),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -89,7 +89,7 @@ pub struct UploadQuery {
 ///
 /// Names and shapes are checked against the network. A `.pth` is not read here: `mixmatch import-weights` turns it into
 /// safetensors with `--output`.
-#[utoipa::path(put, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path), UploadQuery),
+#[utoipa::path(put, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["train"])), params(("name" = String, Path), UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A safetensors file"),
     responses(
         (status = 201, description = "Imported", body = Pretrained, headers(("location" = String, description = "The weights"))),
@@ -193,7 +193,7 @@ fn refused(error: NnError) -> Problem {
 }
 
 /// Forget weights that no unfinished job starts from. Models that learned from them stay.
-#[utoipa::path(delete, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path)), responses(
+#[utoipa::path(delete, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["admin"])), params(("name" = String, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "A job still needs them", body = ProblemBody, content_type = "application/problem+json"),

@@ -58,9 +58,9 @@ impl Server {
     /// # Errors
     /// When the configuration is refused, the data directory is in use, or the address is taken.
     pub async fn start(config: ServeConfig, cuda: CudaStatus) -> anyhow::Result<Self> {
-        config.check()?;
         let slots = machine_slots(&config.worker, &cuda)?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
+        config.check(store.has_live_keys().await?)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;

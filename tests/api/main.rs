@@ -2,11 +2,13 @@
 //! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
 
 mod app;
+mod backup;
 mod contract;
 mod crashes;
 mod dataset_pictures;
 mod datasets;
 mod jobs;
+mod keys;
 mod pictures;
 mod pretrained;
 mod sweeps;
