@@ -75,6 +75,30 @@ impl Default for LimitsConfig {
     }
 }
 
+/// What a connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionsConfig {
+    /// Connections at once; more wait to be accepted.
+    pub most: usize,
+    /// How long the head of a request may take to arrive, and how long an idle connection is kept.
+    pub head: Duration,
+    /// A body that does not go on arriving for so long is given up.
+    pub stall: Duration,
+    /// How long the body of a `POST /predict` may take in all.
+    pub predict_body: Duration,
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            most: 1024,
+            head: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            predict_body: Duration::from_secs(60),
+        }
+    }
+}
+
 /// How predictions are served.
 #[derive(Debug, Clone)]
 pub struct PredictConfig {
@@ -134,6 +158,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// A key of scope admin beside those in the data directory. A loopback server without any key is open.
     pub api_key: Option<ApiKey>,
+    /// What a connection may cost.
+    pub connections: ConnectionsConfig,
     /// What a request may bring.
     pub limits: LimitsConfig,
     /// How predictions are served.
@@ -153,6 +179,7 @@ impl ServeConfig {
             data_dir: DataDir::new(data_dir),
             listen,
             api_key: None,
+            connections: ConnectionsConfig::default(),
             limits: LimitsConfig::default(),
             predict: PredictConfig::default(),
             worker: WorkerConfig::default(),

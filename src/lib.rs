@@ -13,6 +13,8 @@ pub mod config;
 pub mod data_dir;
 pub mod dataset;
 pub mod demo;
+#[doc(hidden)]
+pub mod fuzz_targets;
 pub mod imaging;
 pub mod keys;
 pub mod model;
