@@ -25,3 +25,11 @@ CREATE TABLE audit (
     request_id TEXT,
     status     INTEGER
 ) STRICT;
+
+-- Which request made a data set, for as long as it may be repeated under the same key.
+CREATE TABLE dataset_requests (
+    idempotency_key TEXT PRIMARY KEY NOT NULL,
+    request_sha256  TEXT NOT NULL,
+    dataset_id      TEXT NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
+    created_at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -37,6 +37,7 @@ const LOOK: Duration = Duration::from_secs(5);
 ), responses(
     (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn events(
     State(app): State<AppState>,
@@ -147,6 +148,7 @@ pub struct LogsQuery {
 #[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path), LogsQuery), responses(
     (status = 200, body = Page<LogLine>),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn logs(
     State(app): State<AppState>,

@@ -171,6 +171,7 @@ impl From<JobRow> for Job {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct JobRequest {
     /// The data set, by id or name.
+    #[schema(min_length = 1)]
     #[allow(dead_code, reason = "documentation: the body is read as a map, to name every wrong field at once")]
     dataset: String,
     /// Train the supervised run on the same labels beside each job.
@@ -204,9 +205,9 @@ pub struct JobRequest {
 /// takes the best of the others by validation.
 ///
 /// A request that may be repeated (after a lost
-/// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job.
+/// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job for a day.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", security(("api_key" = ["train"])), request_body = JobRequest, params(
-    ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request"),
+    ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters, new for each new request"),
 ), responses(
     (status = 202, description = "Queued", body = JobOrSweep, headers(("location" = String, description = "The job or sweep"))),
     (status = 404, description = "No such data set", body = ProblemBody, content_type = "application/problem+json"),
@@ -258,16 +259,11 @@ async fn accepted(
 /// The caller's `Idempotency-Key` with the hash of what it stands for: the parsed body, so that white space and
 /// the order of fields do not matter.
 fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Option<Idempotency>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let fits = |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    let Some(key) = key.to_str().ok().filter(fits) else {
-        let detail = "an Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID";
-        return Err(Problem::invalid(detail).with_error("Idempotency-Key", "invalid_value", detail));
-    };
+    let Some(key) = super::idempotency::key(headers)? else { return Ok(None) };
     let sorted: BTreeMap<&String, &Value> = request.iter().collect();
     let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
     let sha256 = sha256::hex(Sha256::new_with_prefix(&body));
-    Ok(Some(Idempotency { key: key.to_owned(), request_sha256: sha256 }))
+    Ok(Some(Idempotency { key, request_sha256: sha256 }))
 }
 
 fn missing_dataset(detail: &str) -> Problem {
@@ -287,6 +283,7 @@ pub struct JobsQuery {
     /// Only jobs in this state: `queued`, `running`, `succeeded`, `failed` or `canceled`.
     state: Option<String>,
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<uuid::Uuid>)]
     cursor: Option<String>,
     /// Items a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]

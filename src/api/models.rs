@@ -11,6 +11,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::errors::told;
 use super::extract::{Json, Path};
 use super::page::Page;
 use super::problem::{Problem, ProblemBody};
@@ -190,7 +191,7 @@ pub struct Alias {
 /// It moves only after that version was loaded, warmed up, and gave the answers to its golden images that
 /// it gave when it was exported; otherwise the old version goes on serving and the answer is a 409.
 #[utoipa::path(put, path = "/models/{name}/aliases/{alias}", tag = "models", security(("api_key" = ["admin"])), request_body = AliasRequest,
-    params(("name" = String, Path), ("alias" = String, Path)),
+    params(("name" = String, Path), ("alias" = String, Path, pattern = "^[0-9]*[a-z_-][a-z0-9_-]*$", max_length = 64)),
     responses(
         (status = 200, body = Alias),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -208,8 +209,11 @@ pub async fn set_alias(
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
             crate::serving::ServingError::ShuttingDown => Problem::from(error),
-            error => Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {error}"))
-                .with_error("/version", "check_failed", error.to_string()),
+            error => {
+                let why = told(&error);
+                Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {why}"))
+                    .with_error("/version", "check_failed", why)
+            }
         }
     })?;
     app.store.set_alias(&name, &alias, version).await?;

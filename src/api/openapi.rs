@@ -66,6 +66,7 @@ fn add_to(operation: &mut Operation) {
         answers.push(("400", "The request cannot be read"));
         answers.push(("408", "The body did not go on arriving"));
         answers.push(("413", "The body is too large"));
+        answers.push(("415", "The body's media type is not one that is read here"));
     }
     answers.extend([("500", "The cause is in the server's log"), ("503", "Not now"), ("504", "Not in time")]);
     for (status, text) in answers {

@@ -2,11 +2,10 @@
 //!
 //! Routes of the API are added through `routes!` only: that registers the handler and its description in
 //! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
-//! get their `instance` → a panic becomes a problem → bodies must keep arriving → the key, its scope and its
-//! rate → changes are written down → the route.
+//! get their `instance` → the rest of a refused body is read → a panic becomes a problem → bodies must keep
+//! arriving → the key, its scope and its rate → changes are written down → the route.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,13 +23,10 @@ use super::openapi::{Description, add_common_answers};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    audit, auth, dashboard, dataset_pictures, datasets, docs, health, job_events, job_metrics, job_report, jobs,
+    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report, jobs,
     models, predict, pretrained, telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
-
-/// A body that does not go on arriving for so long is given up.
-const BODY_STALL: Duration = Duration::from_secs(60);
 
 /// Answers that are there at once: they get the ordinary deadline.
 fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
@@ -109,9 +105,10 @@ pub fn router(app: AppState) -> Router {
     api.merge(docs::routes(openapi_json()))
         .merge(dashboard::routes())
         .fallback(async || Problem::not_found("there is nothing at this path; /docs lists what there is"))
-        .layer(RequestBodyTimeoutLayer::new(BODY_STALL))
+        .layer(RequestBodyTimeoutLayer::new(app.config.connections.stall))
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
         .layer(CatchPanicLayer::custom(problem::from_panic))
+        .layer(from_fn(drain::drain_refused))
         .layer(from_fn(problem::finish))
         .layer(from_fn(telemetry::observe))
         .layer(PropagateRequestIdLayer::new(request_id.clone()))

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{App, AppState, Lifecycle};
-use super::telemetry;
+use super::{listen, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -24,7 +24,7 @@ pub struct Server {
     app: AppState,
     address: SocketAddr,
     stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     _lock: DataLock,
 }
 
@@ -83,9 +83,8 @@ impl Server {
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
-        });
+        let limits = app.config.connections;
+        let serving = tokio::spawn(listen::serve(listener, router, limits, stopped));
         Ok(Self { app, address, stop, serving, _lock: lock })
     }
 

@@ -7,6 +7,7 @@ mod contract;
 mod crashes;
 mod dataset_pictures;
 mod datasets;
+mod hostile;
 mod jobs;
 mod keys;
 mod pictures;
