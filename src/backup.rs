@@ -4,8 +4,9 @@
 //! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
 //! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken.
 //!
-//! Not in it: `packed/` (made again when needed), `runs/` and `uploads/` (work in progress: a job that was under way
-//! is queued again by the server that starts on the copy). Blocks; the caller finds a thread for it.
+//! Of work in progress, checkpoints come along where there are any: a job that was under way is queued again by the server
+//! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
+//! thread for it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -148,39 +149,73 @@ fn copy_named(
     copy: &DataDir,
     named: &NamedFiles,
 ) -> Result<Option<(BTreeMap<String, String>, Copied)>, BackupError> {
-    let mut files = BTreeMap::from([(relative(copy, &copy.database()), hash_of(&copy.database())?)]);
-    let mut copied = Copied { files: 1, bytes: length(&copy.database())?, linked: 0 };
+    let mut copied = Copying::new(data, copy);
+    copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
-        let name = artifact(sha256);
-        let (source, target) = (data.root().join(&name), copy.root().join(&name));
-        if !source.exists() {
+        if !copied.take(Path::new(&artifact(sha256)), Some(sha256))? {
             return Ok(None);
         }
-        if !target.exists() {
-            copied.linked += u64::from(link_or_copy(&source, &target)?);
-        }
-        expect(&target, sha256)?;
-        copied.files += 1;
-        copied.bytes += length(&target)?;
-        files.insert(name, sha256.clone());
     }
     for id in &named.datasets {
-        let source = data.datasets().join(id.to_string());
-        let Some(names) = plain_files(&source)? else { return Ok(None) };
+        let directory = Path::new("datasets").join(id.to_string());
+        let Some(names) = plain_files(&data.root().join(&directory))? else { return Ok(None) };
         for name in names {
-            let (source, target) = (source.join(&name), copy.datasets().join(id.to_string()).join(&name));
-            let sha256 = hash_of(&source)?;
-            if !target.exists() {
-                copied.linked += u64::from(link_or_copy(&source, &target)?);
+            if !copied.take(&directory.join(name), None)? {
+                return Ok(None);
             }
-            expect(&target, &sha256)?;
-            copied.files += 1;
-            copied.bytes += length(&target)?;
-            files.insert(relative(copy, &target), sha256);
+        }
+    }
+    for id in &named.unfinished {
+        let directory = Path::new("runs").join(id.to_string()).join("checkpoints");
+        for name in plain_files(&data.root().join(&directory))?.unwrap_or_default() {
+            // One that was overtaken meanwhile is not missed.
+            copied.take(&directory.join(name), None)?;
         }
     }
     sync_directories(copy.root())?;
-    Ok(Some((files, copied)))
+    Ok(Some((copied.files, copied.sum)))
+}
+
+/// A copy under way: what is in it so far.
+struct Copying<'a> {
+    data: &'a DataDir,
+    copy: &'a DataDir,
+    files: BTreeMap<String, String>,
+    sum: Copied,
+}
+
+impl<'a> Copying<'a> {
+    fn new(data: &'a DataDir, copy: &'a DataDir) -> Self {
+        Self { data, copy, files: BTreeMap::new(), sum: Copied::default() }
+    }
+
+    /// Copies a file by its path below the directory and verifies it against `sha256`, or against what its source
+    /// holds; false where the source is gone.
+    fn take(&mut self, name: &Path, sha256: Option<&str>) -> Result<bool, BackupError> {
+        let (source, target) = (self.data.root().join(name), self.copy.root().join(name));
+        let taken = || -> Result<(bool, String), BackupError> {
+            let hash = sha256.map_or_else(|| hash_of(&source), |sha256| Ok(sha256.to_owned()))?;
+            let linked = !target.exists() && link_or_copy(&source, &target)?;
+            expect(&target, &hash)?;
+            Ok((linked, hash))
+        };
+        let (linked, hash) = match taken() {
+            Err(BackupError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            taken => taken?,
+        };
+        self.sum.linked += u64::from(linked);
+        self.note(&target, hash)?;
+        Ok(true)
+    }
+
+    /// Counts a file that is in its place.
+    fn note(&mut self, target: &Path, sha256: String) -> Result<(), BackupError> {
+        self.sum.files += 1;
+        self.sum.bytes += std::fs::metadata(target).map_err(io(target))?.len();
+        let name = target.strip_prefix(self.copy.root()).unwrap_or(target).to_string_lossy().into_owned();
+        self.files.insert(name, sha256);
+        Ok(())
+    }
 }
 
 /// Path of an artifact below the data directory.
@@ -188,11 +223,7 @@ fn artifact(sha256: &str) -> String {
     format!("artifacts/sha256/{}/{sha256}", sha256.get(..2).unwrap_or("__"))
 }
 
-fn relative(directory: &DataDir, path: &Path) -> String {
-    path.strip_prefix(directory.root()).unwrap_or(path).to_string_lossy().into_owned()
-}
-
-/// Names of the files in a data set's directory, without what is below it; none where it is gone.
+/// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.
 fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -201,8 +232,9 @@ fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io(directory))?;
-        if entry.file_type().map_err(io(directory))?.is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().map_err(io(directory))?.is_file() && !name.starts_with('.') {
+            names.push(name);
         }
     }
     names.sort();
@@ -245,10 +277,6 @@ fn hash_of(path: &Path) -> Result<String, BackupError> {
             read => hash.update(&buffer[..read]),
         }
     }
-}
-
-fn length(path: &Path) -> Result<u64, BackupError> {
-    Ok(std::fs::metadata(path).map_err(io(path))?.len())
 }
 
 fn remove(path: &Path) -> Result<(), BackupError> {

@@ -49,6 +49,8 @@ pub struct LimitsConfig {
     pub upload_bytes: u64,
     /// Bytes of a `POST /predict`.
     pub predict_bytes: usize,
+    /// Bytes of all `POST /predict` that are under way together; more is a 503.
+    pub predict_memory: usize,
     /// Images of a `POST /predict`.
     pub predict_images: usize,
     /// Pixels of a `POST /predict`, all its images together, as they declare them.
@@ -66,6 +68,7 @@ impl Default for LimitsConfig {
         Self {
             upload_bytes: 2 << 30,
             predict_bytes: 64 << 20,
+            predict_memory: 512 << 20,
             predict_images: 64,
             predict_pixels: 200_000_000,
             body_bytes: 1 << 20,

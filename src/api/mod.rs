@@ -4,6 +4,7 @@
 //! the upload's own, no tensors. Threads: handlers run on the async executor and never block it.
 
 mod accept;
+mod admission;
 mod audit;
 mod auth;
 mod dashboard;

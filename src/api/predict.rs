@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -125,11 +125,15 @@ pub async fn predict(
         return Err(missing_model(&app).await);
     };
     let row = app.store.resolve_model(&wanted).await?;
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let most = app.config.limits.predict_bytes;
+    let _memory = app.admission.body(announced.unwrap_or(most).min(most))?;
     let reading = read(request, app.config.limits.predict_images);
     let incoming = tokio::time::timeout(app.config.connections.predict_body, reading)
         .await
         .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
     refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
+    let _places = app.admission.images(incoming.len())?;
     let key = models::load(&app, &row.name, &row).await?;
 
     let mut results = Vec::with_capacity(incoming.len());

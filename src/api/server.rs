@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
 use super::{listen, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
@@ -70,6 +71,7 @@ impl Server {
         let supervisor =
             Supervisor::start(store.clone(), config.data_dir.clone(), config.worker.clone(), slots, changes).await?;
         let app: AppState = Arc::new(App {
+            admission: Admission::new(&config.limits, &config.predict),
             predictor: Predictor::new(predictor_options(&config, &cuda)),
             config,
             store,

@@ -15,6 +15,8 @@ pub struct NamedFiles {
     pub artifacts: Vec<String>,
     /// Data sets, each a directory.
     pub datasets: Vec<Uuid>,
+    /// Jobs that may go on from a checkpoint, where they have one.
+    pub unfinished: Vec<Uuid>,
 }
 
 impl Store {
@@ -51,7 +53,9 @@ pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
     .fetch_all(&mut copy)
     .await?;
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM datasets ORDER BY id").fetch_all(&mut copy).await?;
+    let jobs: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM jobs WHERE state <> 'succeeded' ORDER BY id").fetch_all(&mut copy).await?;
     copy.close().await?;
-    let datasets = ids.iter().map(|id| super::jobs::parse_id(id)).collect::<Result<_>>()?;
-    Ok(NamedFiles { artifacts, datasets })
+    let parse = |ids: Vec<String>| ids.iter().map(|id| super::jobs::parse_id(id)).collect::<Result<_>>();
+    Ok(NamedFiles { artifacts, datasets: parse(ids)?, unfinished: parse(jobs)? })
 }

@@ -168,7 +168,11 @@ async fn images_that_are_too_large_together_are_refused() {
     };
     // No such model: that is found out first, whatever the images.
     problem(ask(3).await.unwrap(), 404).await;
-    let app = TestApp::at(trained(app).await, |config| config.limits.predict_pixels = 32 * 32 * 2).await;
+    let app = TestApp::at(trained(app).await, |config| {
+        config.limits.predict_pixels = 32 * 32 * 2;
+        config.limits.predict_memory = 0; // One largest body always fits.
+    })
+    .await;
     let ask = |images: usize| {
         let image = |form: Form, at| form.part("image", Part::bytes(picture(true, at)).file_name("a.png"));
         app.post("/predict?model=shape").multipart((0..images as u32).fold(Form::new(), image)).send()
@@ -176,6 +180,7 @@ async fn images_that_are_too_large_together_are_refused() {
     expect(ask(2).await.unwrap(), 200).await;
     let answer = problem(ask(3).await.unwrap(), 413).await;
     assert_eq!(answer["errors"][0]["code"], "too_many_pixels");
+    one_holds_the_memory(&app).await;
     nothing_is_kept(&app).await;
     errors_name_no_path(app).await;
 }
@@ -187,6 +192,31 @@ async fn trained(app: TestApp) -> tempfile::TempDir {
     let job = app.until(&id, &["succeeded", "failed"]).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     app.stop().await
+}
+
+/// Bodies under way are counted before they are read: while one takes all the room, others are refused at once.
+async fn one_holds_the_memory(app: &TestApp) {
+    let ask = || app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 5)).send();
+    let mut slow = connect(app).await;
+    let head = "POST /predict?model=shape HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n\
+                content-length: 67108864\r\n\r\nx";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let refused = loop {
+        let answer = ask().await.unwrap();
+        if answer.status() == 503 {
+            break answer;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", answer.status());
+    };
+    assert_eq!(refused.headers()["retry-after"], "1");
+    problem(refused, 503).await;
+    drop(slow);
+    let began = Instant::now();
+    while ask().await.unwrap().status() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the room is free again once the slow one is gone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Every file below the data directory, less the database's own.
