@@ -29,6 +29,9 @@ const FORMAT: u32 = 1;
 /// New moments that are tried when files vanish under the copy.
 const MOMENTS: usize = 5;
 
+/// SHA-256 of files by their paths below a directory.
+pub type Hashes = BTreeMap<String, String>;
+
 /// What `backup.json` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Index {
@@ -39,7 +42,7 @@ pub struct Index {
     /// The moment of the database.
     pub taken_at: jiff::Timestamp,
     /// SHA-256 of each file by its path below the directory.
-    pub files: BTreeMap<String, String>,
+    pub files: Hashes,
 }
 
 /// What was copied.
@@ -144,11 +147,7 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
 }
 
 /// Copies what the rows name; none where a file is not there any more.
-fn copy_named(
-    data: &DataDir,
-    copy: &DataDir,
-    named: &NamedFiles,
-) -> Result<Option<(BTreeMap<String, String>, Copied)>, BackupError> {
+fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Option<(Hashes, Copied)>, BackupError> {
     let mut copied = Copying::new(data, copy);
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
@@ -180,7 +179,7 @@ fn copy_named(
 struct Copying<'a> {
     data: &'a DataDir,
     copy: &'a DataDir,
-    files: BTreeMap<String, String>,
+    files: Hashes,
     sum: Copied,
 }
 

@@ -13,8 +13,11 @@ use crate::imaging::{DecodeLimits, Fit, ImagingError, Preprocess, declared_pixel
 use crate::nn::pretrained::{SafeTensorsFile, import};
 use crate::nn::pth::StateDict;
 
+/// Takes any bytes and returns.
+pub type Target = fn(&[u8]);
+
 /// Every target by name, as `fuzz/corpus` names them.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("image", image),
     ("sheet", sheet),
     ("archive", archive),

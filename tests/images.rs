@@ -23,7 +23,8 @@ fn every_kind_of_image_has_the_answer_that_is_documented() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let mut listed: Vec<String> = table.iter().map(|(file, _)| file.clone()).collect();
-    (files.sort(), listed.sort());
+    files.sort();
+    listed.sort();
     assert_eq!(files, listed, "the table and the pictures");
     for (file, answer) in table {
         let got = match decode(&picture(&file), &DecodeLimits::default()) {

@@ -18,9 +18,8 @@ pub struct RateLimits {
 impl RateLimits {
     /// `per_second` requests for each key, as many at once after a second's rest; none: no limit.
     pub fn new(per_second: Option<NonZeroU32>) -> Self {
-        let buckets = per_second.map(|number| {
-            RateLimiter::new(Quota::per_second(number), HashMapStateStore::default(), MonotonicClock::default())
-        });
+        let buckets = per_second
+            .map(|number| RateLimiter::new(Quota::per_second(number), HashMapStateStore::default(), MonotonicClock));
         Self { buckets }
     }
 
@@ -31,7 +30,7 @@ impl RateLimits {
     pub fn check(&self, key: Uuid) -> Result<(), Problem> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         buckets.check_key(&key).map_err(|until| {
-            let wait = until.wait_time_from(MonotonicClock::default().now());
+            let wait = until.wait_time_from(MonotonicClock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             let rate = until.quota().burst_size();
             Problem::too_many_requests(format!("this key may send {rate} requests a second"))

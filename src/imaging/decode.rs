@@ -56,7 +56,10 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingErr
         pixels(JpegDecoder::new(input()).map_err(corrupt)?, limits)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
-        let (width, height) = size::png(bytes).ok_or(ImagingError::Truncated)?;
+        let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
+            ..24 => ImagingError::Truncated,
+            _ => ImagingError::Corrupt("it does not begin with its header".to_owned()),
+        })?;
         check_size(width, height, limits)?;
         let decoder = PngDecoder::with_limits(input(), allocation(limits, width, height)).map_err(corrupt)?;
         if decoder.is_apng().map_err(corrupt)? {
