@@ -9,6 +9,8 @@ mod artifacts;
 mod audit;
 mod datasets;
 mod error;
+#[cfg(test)]
+mod idempotency_tests;
 mod jobs;
 mod keys;
 mod models;
