@@ -3,7 +3,7 @@
 # described, nothing taken that the description forbids. A new server on a free port, with a data set and keys of all
 # scopes; about two minutes.
 #
-#   scripts/api_contract.sh [BINARY] [SECONDS]     SCHEMATHESIS=… names the command, else it comes from $PATH
+#   scripts/api_contract.sh [BINARY] [SECONDS]     SCHEMATHESIS=/… names the command, else it comes from $PATH
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,7 +52,10 @@ curl -fsS -o "$place/imported" -H "authorization: Bearer $key" -F name=faces -F 
   -F "images=@$place/images.zip" -F "train=@$place/train.csv" "$base/datasets"
 
 # The events of a job last as long as the job, and /openapi.json is no part of the API: nothing to wait for there.
-"$schemathesis" --config-file scripts/schemathesis.toml run "$base/openapi.json" \
+# From there, because it keeps a cache where it runs.
+config=$PWD/scripts/schemathesis.toml
+cd "$place"
+"$schemathesis" --config-file "$config" run "$base/openapi.json" \
   --header "Authorization: Bearer $key" \
   --mode all \
   --phases examples,coverage,fuzzing \

@@ -74,11 +74,11 @@ class Server:
             return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
 
     async def ask(self, method, path, body=b"", media="application/json", key=0, timeout=30):
-        """Status and body over a connection of its own; 0 where there was no answer."""
+        """Status and body over a connection of its own; the reason as a word where there was no answer."""
         try:
             return await asyncio.wait_for(self._ask(method, path, body, media, key), timeout)
-        except (OSError, asyncio.TimeoutError, ValueError, IndexError):
-            return 0, b""
+        except (OSError, asyncio.TimeoutError, ValueError, IndexError) as error:
+            return f"none:{type(error).__name__}", b""
 
     async def _ask(self, method, path, body, media, key):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -223,7 +223,7 @@ async def main(arguments, server):
             broken.append("memory grew under overload")
     if arguments.soak:
         figures["soak"] = result = await soak(server, image, rate / 2, arguments.soak)
-        if any(status.endswith((" 500", " 0")) for status in result["statuses"]):
+        if any(status.endswith(" 500") or "none:" in status for status in result["statuses"]):
             broken.append(f"failures in the soak: {result['statuses']}")
         if result["memory_last_mib"] > 1.5 * result["memory_first_mib"] + 100:
             broken.append("memory grew in the soak")
