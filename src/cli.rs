@@ -3,9 +3,11 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 used wrongly.
 
+mod backup;
 mod bench;
 mod import;
 mod import_weights;
+mod keys;
 mod predict;
 mod serve;
 mod train;
@@ -61,6 +63,13 @@ enum Command {
     Train(train::TrainArgs),
     /// Classify image files with a trained model; prints one JSON object a line.
     Predict(predict::PredictArgs),
+    /// Make, list and revoke API keys; works beside a running server, which sees it at once.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Copy a data directory, verified, while its server runs.
+    Backup(backup::BackupArgs),
+    /// Put a backup into a new data directory, verified.
+    Restore(backup::RestoreArgs),
     /// Draw a data set, train twice on 40 labels, predict, and keep serving: the whole way in minutes.
     Demo(serve::DemoArgs),
     /// Measure: training steps.
@@ -128,6 +137,9 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
         Command::Bench(args) => bench::run(args, &cuda),
+        Command::Keys(command) => block_on(keys::run(command)),
+        Command::Backup(args) => block_on(backup::backup(args)),
+        Command::Restore(args) => block_on(backup::restore(args)),
         Command::Openapi => {
             print!("{}", crate::api::openapi_json());
             Ok(ExitCode::SUCCESS)
@@ -179,6 +191,10 @@ mod tests {
             "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
             "mixmatch train --dataset faces --labelled 20,40,100 --seed 0,1,2 --baseline",
             "mixmatch predict --model gender@champion a.jpg b.png",
+            "mixmatch keys create --scope train --name laptop --expires 90d --data-dir d",
+            "mixmatch keys revoke laptop",
+            "mixmatch backup --data-dir d --to copy",
+            "mixmatch restore --from copy --data-dir e",
             "mixmatch demo --exit",
             "mixmatch bench train --network wrn-28-2 --size 32 --batch 64 --steps 30 --json",
             "mixmatch openapi",

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,10 +49,16 @@ pub struct LimitsConfig {
     pub upload_bytes: u64,
     /// Bytes of a `POST /predict`.
     pub predict_bytes: usize,
+    /// Bytes of all `POST /predict` that are under way together; more is a 503.
+    pub predict_memory: usize,
     /// Images of a `POST /predict`.
     pub predict_images: usize,
+    /// Pixels of a `POST /predict`, all its images together, as they declare them.
+    pub predict_pixels: u64,
     /// Bytes of any other body.
     pub body_bytes: usize,
+    /// Requests a second of one key, and as many at once; `None` is no limit.
+    pub requests_per_second: Option<NonZeroU32>,
     /// What an image may be.
     pub image: DecodeLimits,
 }
@@ -61,9 +68,36 @@ impl Default for LimitsConfig {
         Self {
             upload_bytes: 2 << 30,
             predict_bytes: 64 << 20,
+            predict_memory: 512 << 20,
             predict_images: 64,
+            predict_pixels: 200_000_000,
             body_bytes: 1 << 20,
+            requests_per_second: NonZeroU32::new(100),
             image: DecodeLimits::default(),
+        }
+    }
+}
+
+/// What a connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionsConfig {
+    /// Connections at once; more wait to be accepted.
+    pub most: usize,
+    /// How long the head of a request may take to arrive, and how long an idle connection is kept.
+    pub head: Duration,
+    /// A body that does not go on arriving for so long is given up.
+    pub stall: Duration,
+    /// How long the body of a `POST /predict` may take in all.
+    pub predict_body: Duration,
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            most: 1024,
+            head: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            predict_body: Duration::from_secs(60),
         }
     }
 }
@@ -130,8 +164,10 @@ pub struct ServeConfig {
     pub data_dir: DataDir,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The one key that opens everything but health and the dashboard's files; `None` is open.
+    /// A key of scope admin beside those in the data directory. A loopback server without any key is open.
     pub api_key: Option<ApiKey>,
+    /// What a connection may cost.
+    pub connections: ConnectionsConfig,
     /// What a request may bring.
     pub limits: LimitsConfig,
     /// How predictions are served.
@@ -151,6 +187,7 @@ impl ServeConfig {
             data_dir: DataDir::new(data_dir),
             listen,
             api_key: None,
+            connections: ConnectionsConfig::default(),
             limits: LimitsConfig::default(),
             predict: PredictConfig::default(),
             worker: WorkerConfig::default(),
@@ -159,13 +196,14 @@ impl ServeConfig {
         }
     }
 
-    /// Refuses what must not be served.
+    /// Refuses what must not be served; `keys` says whether the data directory has a key that opens anything.
     ///
     /// # Errors
     /// An address beyond this machine without a key.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.api_key.is_none() && !self.listen.ip().is_loopback() {
-            return Err(ConfigError::OpenToAll { listen: self.listen });
+    pub fn check(&self, keys: bool) -> Result<(), ConfigError> {
+        if self.api_key.is_none() && !keys && !self.listen.ip().is_loopback() {
+            let data_dir = self.data_dir.root().to_owned();
+            return Err(ConfigError::OpenToAll { listen: self.listen, data_dir });
         }
         Ok(())
     }
@@ -176,12 +214,15 @@ impl ServeConfig {
 pub enum ConfigError {
     /// Everybody on the network could train and delete.
     #[error(
-        "{listen} can be reached from other machines and no API key is set; set MIXMATCH_API_KEY (or --api-key), \
-         or listen on 127.0.0.1"
+        "{listen} can be reached from other machines and there is no API key; make one with \
+         `mixmatch keys create --scope admin --name NAME --data-dir {}`, or set MIXMATCH_API_KEY, or listen on 127.0.0.1",
+        data_dir.display()
     )]
     OpenToAll {
         /// The address.
         listen: SocketAddr,
+        /// Where keys would be.
+        data_dir: PathBuf,
     },
     /// A key that is guessed at once or does not fit into a header.
     #[error("an API key needs at least 8 characters, letters, digits and punctuation only")]
@@ -222,11 +263,14 @@ mod tests {
     #[test]
     fn beyond_loopback_a_key_is_needed() {
         let mut config = ServeConfig::new("data", "0.0.0.0:8080".parse().unwrap());
-        let refusal = config.check().unwrap_err().to_string();
-        assert!(refusal.contains("MIXMATCH_API_KEY") && refusal.contains("127.0.0.1"), "{refusal}");
+        let refusal = config.check(false).unwrap_err().to_string();
+        for way in ["mixmatch keys create", "--data-dir data", "MIXMATCH_API_KEY", "127.0.0.1"] {
+            assert!(refusal.contains(way), "{refusal}");
+        }
+        assert_eq!(config.check(true), Ok(()));
         config.api_key = Some(ApiKey::new("a-long-enough-key").unwrap());
-        assert_eq!(config.check(), Ok(()));
-        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(), Ok(()));
+        assert_eq!(config.check(false), Ok(()));
+        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(false), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod allocator;
 pub mod api;
 pub mod augment;
+pub mod backup;
 pub mod bench;
 pub mod cli;
 pub mod config;
@@ -15,7 +16,10 @@ pub mod data_dir;
 pub mod dataset;
 pub mod demo;
 pub mod failpoint;
+#[doc(hidden)]
+pub mod fuzz_targets;
 pub mod imaging;
+pub mod keys;
 pub mod model;
 pub mod nn;
 pub mod report;

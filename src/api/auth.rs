@@ -1,23 +1,150 @@
-//! The optional bearer key. Everything needs it except what a load balancer or a browser must see
-//! before anybody can type a key: health, and the dashboard's and the documentation's own files.
+//! Who calls, and whether that is enough. Everything needs a key except what a load balancer or a browser must see
+//! before anybody can type one: health, and the dashboard's and the documentation's own files.
+//!
+//! What a route needs is declared beside the route, in its `security((…))`, and read from there ([`Needs`]): the
+//! description and the gate cannot drift. Keys are looked up with every request, so a revoked one is dead at once.
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::OpenApi;
+use uuid::Uuid;
 
+use super::audit;
 use super::problem::Problem;
-use crate::config::ApiKey;
+use super::rate::RateLimits;
+use super::state::{App, AppState};
+use crate::keys::{self, Scope};
 
-/// Lets a request through if no key is set or it brings the right one.
-pub async fn require_key(State(key): State<Option<ApiKey>>, request: Request, next: Next) -> Response {
-    let Some(key) = key else { return next.run(request).await };
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    match given {
-        Some(given) if key.matches(given) => next.run(request).await,
-        Some(_) => refuse("the API key is not the right one"),
-        None => refuse("send the API key as: Authorization: Bearer <key>"),
+/// Name of the security scheme in the description.
+pub const SCHEME: &str = "api_key";
+
+/// Who calls. Handlers find it among the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// For the log and the audit: a key's name and prefix, never its secret.
+    pub name: String,
+    /// What the caller may do.
+    pub scope: Scope,
+    /// The key that is counted; none on a server that is open to its own machine.
+    key: Option<Uuid>,
+}
+
+/// What each route needs.
+#[derive(Clone, Debug, Default)]
+pub struct Needs(HashMap<(String, String), Scope>);
+
+impl Needs {
+    /// Reads the description. A route that declares nothing needs `admin`; one that declares `security(())` is open.
+    pub fn of(description: &OpenApi) -> Self {
+        let json = serde_json::to_value(description).expect("a description always encodes");
+        let mut needs = HashMap::new();
+        for (path, methods) in json["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in methods.as_object().into_iter().flatten() {
+                let declared = operation["security"][0][SCHEME][0].as_str().and_then(|scope| scope.parse().ok());
+                needs.insert((method.to_uppercase(), path.clone()), declared.unwrap_or(Scope::Admin));
+            }
+        }
+        Self(needs)
     }
+
+    /// What a request needs; none where no handler would answer it (the router's 404 or 405 will).
+    fn for_request(&self, method: &Method, path: Option<&MatchedPath>) -> Option<Scope> {
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        self.0.get(&(method.to_owned(), path?.as_str().to_owned())).copied()
+    }
+}
+
+/// What stands before the guarded routes.
+pub struct Guard {
+    app: AppState,
+    needs: Needs,
+    limits: RateLimits,
+}
+
+impl Guard {
+    /// A guard of routes with these needs.
+    pub fn new(app: AppState, needs: Needs) -> Arc<Self> {
+        let limits = RateLimits::new(app.config.limits.requests_per_second);
+        Arc::new(Self { app, needs, limits })
+    }
+
+    /// Lets the right callers through: 401 without a key, 403 where it is not enough, 429 beyond its rate.
+    async fn check(&self, headers: &HeaderMap, needed: Option<Scope>) -> Result<Caller, Problem> {
+        let caller = authenticate(&self.app, headers).await?;
+        if let Some(needed) = needed.filter(|needed| !caller.scope.covers(*needed)) {
+            let detail = format!("this needs a key of scope {needed}; {} has scope {}", caller.name, caller.scope);
+            return Err(Problem::forbidden(detail));
+        }
+        if let Some(key) = caller.key {
+            self.limits.check(key)?;
+        }
+        Ok(caller)
+    }
+}
+
+/// The layer: checks the caller, and has changes recorded.
+pub async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let needed = guard.needs.for_request(request.method(), request.extensions().get());
+    let caller = match guard.check(request.headers(), needed).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    tracing::Span::current().record("caller", caller.name.as_str());
+    request.extensions_mut().insert(caller.clone());
+    // What only classifies changes nothing; everything else that is no read does.
+    let changes = !request.method().is_safe() && needed.is_some_and(|needed| needed > Scope::Predict);
+    if changes { audit::recorded(&guard.app, &caller, request, next).await } else { next.run(request).await }
+}
+
+/// Who sent these headers.
+async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let configured = app.config.api_key.as_ref();
+    let open = configured.is_none() && app.config.listen.ip().is_loopback() && !app.store.has_keys().await?;
+    if open {
+        return match from_this_machine(headers) {
+            true => Ok(Caller { name: "anyone on this machine".to_owned(), scope: Scope::Admin, key: None }),
+            false => Err(refuse(
+                "this server has no API key and answers its own machine only; make one with `mixmatch keys create`",
+            )),
+        };
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let given = given.ok_or_else(|| refuse("send the API key as: Authorization: Bearer <key>"))?;
+    if configured.is_some_and(|key| key.matches(given)) {
+        return Ok(Caller { name: "the configured key".to_owned(), scope: Scope::Admin, key: Some(Uuid::nil()) });
+    }
+    let row = match keys::prefix_of(given) {
+        Some(prefix) => app.store.key(prefix).await?,
+        None => None,
+    };
+    let row = row.filter(|row| keys::matches(given, &row.sha256));
+    let row = row.ok_or_else(|| refuse("the API key is not the right one"))?;
+    if !row.is_live() {
+        return Err(refuse(&format!("the API key {} is {}", row.prefix, row.state())));
+    }
+    Ok(Caller { name: format!("{} ({})", row.name, row.prefix), scope: row.scope, key: Some(row.id) })
+}
+
+/// Whether a request was meant for this machine's own address. A web page from elsewhere can make a browser send
+/// requests here, but not without its own name in `Host` (a name that was rebound) or in `Origin`.
+fn from_this_machine(headers: &HeaderMap) -> bool {
+    let local = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        let host = text.split_once("://").map_or(text, |(_, host)| host);
+        let host = match host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => host,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    };
+    [header::HOST, header::ORIGIN].iter().all(|name| headers.get(name).is_none_or(local))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -25,15 +152,14 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn refuse(detail: &str) -> Response {
+fn refuse(detail: &str) -> Problem {
     Problem::unauthorized(detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mixmatch\""))
-        .into_response()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::bearer;
+    use super::*;
 
     #[test]
     fn the_scheme_is_read_in_any_case() {
@@ -41,5 +167,24 @@ mod tests {
         assert_eq!(bearer(b"bearer  key "), Some(b"key".as_slice()));
         assert_eq!(bearer(b"Basic a2V5"), None);
         assert_eq!(bearer(b"Bearer"), None);
+    }
+
+    #[test]
+    fn an_open_server_answers_its_own_machine_only() {
+        let from = |host: &'static str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            origin.map(|origin| headers.insert(header::ORIGIN, HeaderValue::from_static(origin)));
+            from_this_machine(&headers)
+        };
+        for host in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "127.8.9.1"] {
+            assert!(from(host, None), "{host}");
+        }
+        assert!(from("127.0.0.1:8080", Some("http://127.0.0.1:8080")));
+        for host in ["evil.example", "evil.example:8080", "10.0.0.1", "localhost.evil.example", ""] {
+            assert!(!from(host, None), "{host}");
+        }
+        assert!(!from("127.0.0.1:8080", Some("https://evil.example")));
+        assert!(!from("127.0.0.1:8080", Some("null")));
     }
 }

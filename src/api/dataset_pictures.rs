@@ -79,7 +79,7 @@ pub struct PictureQuery {
 type RawQuery = BTreeMap<String, String>;
 
 /// Labelled training images, a row for each class, and a row of unlabelled ones.
-#[utoipa::path(get, path = "/datasets/{dataset}/samples.png", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}/samples.png", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name"), PictureQuery),
     responses(
         (status = 200, description = "The sheet", body = Vec<u8>, content_type = "image/png"),
@@ -97,7 +97,7 @@ pub async fn samples(
 /// A few training images, each beside K augmented views of it and what was drawn for them.
 ///
 /// These are the views that a job with the same settings would learn from.
-#[utoipa::path(get, path = "/datasets/{dataset}/augmentations.png", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}/augmentations.png", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name"), PictureQuery),
     responses(
         (status = 200, description = "The sheet", body = Vec<u8>, content_type = "image/png"),
@@ -113,7 +113,7 @@ pub async fn augmentations(
 }
 
 /// Pairs of training images mixed as mixup does it, and the distribution of λ at this α.
-#[utoipa::path(get, path = "/datasets/{dataset}/mixup.png", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}/mixup.png", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name"), PictureQuery),
     responses(
         (status = 200, description = "The sheet", body = Vec<u8>, content_type = "image/png"),

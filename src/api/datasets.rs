@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{Path, Query, media_type};
+use super::idempotency;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{Upload, receive, too_large};
 use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
-use crate::store::{DatasetRow, NewDataset};
+use crate::store::{DatasetRow, Idempotency, NewDataset};
 
 /// Rejected rows that stand in an answer; `GET /datasets/{id}/report` has all of them.
 const ROWS_SHOWN: usize = 100;
@@ -70,14 +71,15 @@ impl From<DatasetRow> for Dataset {
 }
 
 /// The form of an import, for the documentation.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "documentation only: the form is streamed")]
 pub struct DatasetForm {
     /// The data set's name.
-    #[schema(example = "faces")]
+    #[schema(example = "faces", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     name: String,
     /// What the labels mean: `gender`, `mask`, or any word.
-    #[schema(example = "gender")]
+    #[schema(example = "gender", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: String,
     /// A ZIP of images.
     #[schema(value_type = String, format = Binary)]
@@ -86,20 +88,29 @@ pub struct DatasetForm {
     #[schema(value_type = String, format = Binary)]
     train: Vec<u8>,
     /// The test sheet.
-    #[schema(value_type = Option<String>, format = Binary)]
+    #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     test: Option<Vec<u8>>,
     /// The column with the image's name, where it is not found by itself.
+    #[schema(nullable = false)]
     image_column: Option<String>,
     /// The column with the label.
+    #[schema(nullable = false)]
     label_column: Option<String>,
     /// The column that says what belongs together, such as a person.
+    #[schema(nullable = false)]
     group_column: Option<String>,
     /// Refuse the whole data set if any row is bad.
+    #[schema(nullable = false)]
     strict: Option<bool>,
 }
 
 /// Import a data set.
-#[utoipa::path(post, path = "/datasets", tag = "datasets",
+///
+/// A request that may be repeated (after a lost answer, say) brings an `Idempotency-Key`: the same key with the same
+/// fields and files gives the same data set for a day.
+#[utoipa::path(post, path = "/datasets", tag = "datasets", security(("api_key" = ["train"])), params(
+        ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters, new for each new request"),
+    ),
     request_body(content = DatasetForm, content_type = "multipart/form-data"),
     responses(
         (status = 201, description = "Imported", body = Dataset, headers(("location" = String, description = "The data set"))),
@@ -115,6 +126,7 @@ pub async fn create(State(app): State<AppState>, request: Request) -> Result<imp
             "send multipart/form-data with the fields name, task, images, train and, if you like, test",
         ));
     }
+    let key = idempotency::key(request.headers())?;
     // Refused before the first byte where the client says how much it has.
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > limit.saturating_add(64 * 1024)) {
@@ -124,21 +136,32 @@ pub async fn create(State(app): State<AppState>, request: Request) -> Result<imp
         .await
         .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
     let upload = receive(form, &app.config.data_dir.uploads(), limit).await?;
-    let id = Uuid::now_v7();
-    // In a task of its own: a client that goes away leaves a whole data set or none, never a directory
-    // without a row.
-    let worker = std::sync::Arc::clone(&app);
-    tokio::spawn(async move { keep(&worker, id, upload).await })
-        .await
-        .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
+    let idempotency = key.map(|key| Idempotency { key, request_sha256: upload.sha256.clone() });
+    let earlier = match &idempotency {
+        Some(idempotency) => app.store.dataset_of_request(idempotency).await?,
+        None => None,
+    };
+    let id = match earlier {
+        Some(id) => id,
+        None => {
+            // In a task of its own: a client that goes away leaves a whole data set or none, never a directory
+            // without a row.
+            let worker = std::sync::Arc::clone(&app);
+            tokio::spawn(async move { keep(&worker, upload, idempotency).await })
+                .await
+                .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??
+        }
+    };
     let row = app.store.dataset(&id.to_string()).await?;
     let location = HeaderValue::from_str(&format!("/datasets/{id}")).expect("a UUID is a header value");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(Dataset::from(row))))
 }
 
-/// Imports an upload and names it in the store: files before the row.
-async fn keep(app: &App, id: Uuid, upload: Upload) -> Result<(), Problem> {
-    if app.store.dataset(&upload.name).await.is_ok() {
+/// Imports an upload and names it in the store: files before the row. Gives the data set's id.
+async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Result<Uuid, Problem> {
+    let id = Uuid::now_v7();
+    // With a key, the set of that name may be the one that this very request is just making: the store will tell.
+    if idempotency.is_none() && app.store.dataset(&upload.name).await.is_ok() {
         let detail = format!("a data set named {:?} exists; delete it or choose another name", upload.name);
         return Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail));
     }
@@ -157,13 +180,14 @@ async fn keep(app: &App, id: Uuid, upload: Upload) -> Result<(), Problem> {
     let images = imported.manifest.samples.len();
     let rejected = imported.report.rejected.len();
     let new = NewDataset { id, name: name.clone(), task, manifest: &imported.manifest, report: &imported.report };
-    if let Err(error) = app.store.insert_dataset(new).await {
+    let kept = app.store.insert_dataset_once(new, idempotency.as_ref()).await;
+    if !matches!(kept, Ok(kept) if kept == id) {
         remove(destination).await;
-        return Err(error.into());
+        return Ok(kept?);
     }
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(dataset = %id, %name, images, rejected, seconds, "data set imported");
-    Ok(())
+    Ok(id)
 }
 
 async fn remove(directory: PathBuf) {
@@ -175,7 +199,7 @@ async fn remove(directory: PathBuf) {
 }
 
 /// All data sets, newest first.
-#[utoipa::path(get, path = "/datasets", tag = "datasets", params(PageQuery), responses(
+#[utoipa::path(get, path = "/datasets", tag = "datasets", security(("api_key" = ["train"])), params(PageQuery), responses(
     (status = 200, body = Page<Dataset>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -189,7 +213,7 @@ pub async fn list(
 }
 
 /// A data set by id or name.
-#[utoipa::path(get, path = "/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 200, body = Dataset),
@@ -200,7 +224,7 @@ pub async fn get(State(app): State<AppState>, Path(dataset): Path<String>) -> Re
 }
 
 /// What the import found: every row that was left out, and every doubt.
-#[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets",
+#[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 200, body = ImportReport),
@@ -214,7 +238,7 @@ pub async fn report(
 }
 
 /// Delete a data set that no unfinished job needs. Models that learned from it stay.
-#[utoipa::path(delete, path = "/datasets/{dataset}", tag = "datasets",
+#[utoipa::path(delete, path = "/datasets/{dataset}", tag = "datasets", security(("api_key" = ["admin"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(
         (status = 204, description = "Gone"),

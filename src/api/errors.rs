@@ -43,6 +43,14 @@ impl From<ServingError> for Problem {
     }
 }
 
+/// What a caller may know of it: our own paths are not its business.
+pub fn told(error: &ServingError) -> String {
+    match error {
+        ServingError::ModelFile { reason, .. } => format!("a file of the model cannot be used: {reason}"),
+        error => error.to_string(),
+    }
+}
+
 impl From<PictureError> for Problem {
     fn from(error: PictureError) -> Self {
         match error {

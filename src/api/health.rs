@@ -97,7 +97,7 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
 }
 
 /// Numbers for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+#[utoipa::path(get, path = "/metrics", tag = "health", security(("api_key" = ["predict"])), responses(
     (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain; version=0.0.4"),
 ))]
 pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, Problem> {

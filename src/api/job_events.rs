@@ -32,12 +32,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
 /// `start`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
 /// attempt begins or goes on; epochs after those come again. The stream ends after the final state.
-#[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", params(
+#[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", security(("api_key" = ["train"])), params(
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
 ), responses(
     (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn events(
     State(app): State<AppState>,
@@ -145,9 +146,10 @@ pub struct LogsQuery {
 }
 
 /// A job's log, oldest line first.
-#[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = uuid::Uuid, Path), LogsQuery), responses(
+#[utoipa::path(get, path = "/jobs/{id}/logs", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path), LogsQuery), responses(
     (status = 200, body = Page<LogLine>),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn logs(
     State(app): State<AppState>,

@@ -28,7 +28,7 @@ const FORMATS: [(&str, Format); 4] = [
 ];
 
 /// Loss, λ_U, learning rate, accuracy and F1 per epoch.
-#[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", params(("id" = uuid::Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path)), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
         (Page<EpochMetrics> = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
     )),

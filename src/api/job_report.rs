@@ -107,7 +107,7 @@ const FORMATS: [(&str, Format); 3] =
 /// succeeded enter a mean: the others are counted (`jobs` against `n`) and listed with their state, so it may be
 /// asked for while some still run. Differences to the baseline are paired by seed. Test figures are reported and
 /// choose nothing: among several values of a hyper-parameter, validation does.
-#[utoipa::path(get, path = "/jobs/{id}/report", tag = "jobs", params(("id" = uuid::Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}/report", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path)), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `text/markdown`", content(
         (JobReport = "application/json"), (String = "text/csv"), (String = "text/markdown"),
     )),

@@ -177,6 +177,7 @@ impl From<JobRow> for Job {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct JobRequest {
     /// The data set, by id or name.
+    #[schema(min_length = 1)]
     #[allow(dead_code, reason = "documentation: the body is read as a map, to name every wrong field at once")]
     dataset: String,
     /// Train the supervised run on the same labels beside each job.
@@ -210,9 +211,9 @@ pub struct JobRequest {
 /// takes the best of the others by validation.
 ///
 /// A request that may be repeated (after a lost
-/// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job.
-#[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = JobRequest, params(
-    ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request"),
+/// answer, say) brings an `Idempotency-Key`: the same key with the same body gives the same job for a day.
+#[utoipa::path(post, path = "/jobs", tag = "jobs", security(("api_key" = ["train"])), request_body = JobRequest, params(
+    ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters, new for each new request"),
 ), responses(
     (status = 202, description = "Queued", body = JobOrSweep, headers(("location" = String, description = "The job or sweep"))),
     (status = 404, description = "No such data set", body = ProblemBody, content_type = "application/problem+json"),
@@ -264,16 +265,11 @@ async fn accepted(
 /// The caller's `Idempotency-Key` with the hash of what it stands for: the parsed body, so that white space and
 /// the order of fields do not matter.
 fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Option<Idempotency>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let fits = |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    let Some(key) = key.to_str().ok().filter(fits) else {
-        let detail = "an Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID";
-        return Err(Problem::invalid(detail).with_error("Idempotency-Key", "invalid_value", detail));
-    };
+    let Some(key) = super::idempotency::key(headers)? else { return Ok(None) };
     let sorted: BTreeMap<&String, &Value> = request.iter().collect();
     let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
     let sha256 = sha256::hex(Sha256::new_with_prefix(&body));
-    Ok(Some(Idempotency { key: key.to_owned(), request_sha256: sha256 }))
+    Ok(Some(Idempotency { key, request_sha256: sha256 }))
 }
 
 fn missing_dataset(detail: &str) -> Problem {
@@ -293,6 +289,7 @@ pub struct JobsQuery {
     /// Only jobs in this state: `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
     state: Option<String>,
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<uuid::Uuid>)]
     cursor: Option<String>,
     /// Items a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -300,7 +297,7 @@ pub struct JobsQuery {
 }
 
 /// All jobs, newest first.
-#[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobsQuery), responses(
+#[utoipa::path(get, path = "/jobs", tag = "jobs", security(("api_key" = ["train"])), params(JobsQuery), responses(
     (status = 200, body = Page<Job>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -332,7 +329,7 @@ pub fn job_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 /// A job or a sweep, and how far it is.
-#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 200, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -345,7 +342,7 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 /// A queued or paused job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
 /// and killed if it does not. Repeating is harmless. What has succeeded or failed stays as it is; if that is
 /// everything, the answer is 409.
-#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
@@ -362,7 +359,7 @@ pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 ///
 /// A queued job waits from now on; a running one stops after the step under way, writes a checkpoint and frees its
 /// slot. Repeating is harmless. What is over stays as it is; if that is everything, the answer is 409.
-#[utoipa::path(post, path = "/jobs/{id}/pause", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/pause", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
@@ -379,7 +376,7 @@ pub async fn pause(State(app): State<AppState>, Path(id): Path<String>) -> Resul
 ///
 /// It goes on from its checkpoint and ends, on a CPU with as many threads, with the very model that it would have
 /// ended with. Repeating is harmless. What is over stays as it is; if that is everything, the answer is 409.
-#[utoipa::path(post, path = "/jobs/{id}/resume", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/resume", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Already finished", body = ProblemBody, content_type = "application/problem+json"),
@@ -398,7 +395,7 @@ pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 ///
 /// It goes on from its last checkpoint, unless it failed by its own figures (the loss diverged, the model collapsed):
 /// then it begins anew.
-#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "It succeeded or is paused, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
@@ -413,7 +410,7 @@ pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Resul
 }
 
 /// Forget a finished job with its baseline, or a finished sweep: metrics, events, logs and checkpoints. The models stay.
-#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", security(("api_key" = ["admin"])), params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Not finished yet", body = ProblemBody, content_type = "application/problem+json"),

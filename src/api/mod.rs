@@ -4,24 +4,30 @@
 //! the upload's own, no tensors. Threads: handlers run on the async executor and never block it.
 
 mod accept;
+mod admission;
+mod audit;
 mod auth;
 mod dashboard;
 mod dataset_pictures;
 mod datasets;
 mod docs;
+mod drain;
 mod errors;
 mod extract;
 mod health;
+mod idempotency;
 mod job_events;
 mod job_metrics;
 mod job_report;
 mod jobs;
+mod listen;
 mod models;
 mod openapi;
 mod page;
 mod predict;
 mod pretrained;
 mod problem;
+mod rate;
 mod router;
 mod server;
 mod state;
@@ -31,6 +37,8 @@ mod upload;
 
 pub use job_report::JobReport;
 pub use jobs::Job;
+pub(crate) use page::read_cursor;
+pub(crate) use predict::read_json as read_predict_json;
 pub use problem::{Problem, ProblemBody, ProblemItem};
 pub use router::{openapi_json, router};
 pub use server::{Server, machine_slots, open_rooms};

@@ -11,6 +11,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::errors::told;
 use super::extract::{Json, Path};
 use super::page::Page;
 use super::problem::{Problem, ProblemBody};
@@ -84,14 +85,14 @@ impl From<ModelRow> for Model {
 }
 
 /// All models by name.
-#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, body = Page<Model>)))]
+#[utoipa::path(get, path = "/models", tag = "models", security(("api_key" = ["predict"])), responses((status = 200, body = Page<Model>)))]
 pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Model>>, Problem> {
     let items = app.store.models().await?.into_iter().map(Model::from).collect();
     Ok(axum::Json(Page { items, next_cursor: None }))
 }
 
 /// One version of a model.
-#[utoipa::path(get, path = "/models/{name}/versions/{version}", tag = "models",
+#[utoipa::path(get, path = "/models/{name}/versions/{version}", tag = "models", security(("api_key" = ["predict"])),
     params(("name" = String, Path), ("version" = u32, Path)),
     responses(
         (status = 200, body = VersionDetail),
@@ -117,7 +118,7 @@ async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -
 /// The model card: intended and out-of-scope use, data, figures with intervals, per group.
 ///
 /// Markdown, or JSON where `Accept` asks for `application/json`.
-#[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models",
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models", security(("api_key" = ["predict"])),
     params(("name" = String, Path), ("version" = u32, Path)),
     responses(
         (status = 200, description = "The card", content((String = "text/markdown"), (Card = "application/json"))),
@@ -139,7 +140,7 @@ pub async fn card(
 }
 
 /// The weights of a version, as safetensors.
-#[utoipa::path(get, path = "/models/{name}/versions/{version}/weights", tag = "models",
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/weights", tag = "models", security(("api_key" = ["train"])),
     params(("name" = String, Path), ("version" = u32, Path)),
     responses(
         (status = 200, description = "A safetensors file", body = Vec<u8>, content_type = "application/octet-stream"),
@@ -189,8 +190,8 @@ pub struct Alias {
 ///
 /// It moves only after that version was loaded, warmed up, and gave the answers to its golden images that
 /// it gave when it was exported; otherwise the old version goes on serving and the answer is a 409.
-#[utoipa::path(put, path = "/models/{name}/aliases/{alias}", tag = "models", request_body = AliasRequest,
-    params(("name" = String, Path), ("alias" = String, Path)),
+#[utoipa::path(put, path = "/models/{name}/aliases/{alias}", tag = "models", security(("api_key" = ["admin"])), request_body = AliasRequest,
+    params(("name" = String, Path), ("alias" = String, Path, pattern = "^[0-9]*[a-z_-][a-z0-9_-]*$", max_length = 64)),
     responses(
         (status = 200, body = Alias),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -208,8 +209,11 @@ pub async fn set_alias(
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
             crate::serving::ServingError::ShuttingDown => Problem::from(error),
-            error => Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {error}"))
-                .with_error("/version", "check_failed", error.to_string()),
+            error => {
+                let why = told(&error);
+                Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {why}"))
+                    .with_error("/version", "check_failed", why)
+            }
         }
     })?;
     app.store.set_alias(&name, &alias, version).await?;

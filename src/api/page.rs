@@ -25,6 +25,7 @@ pub struct Page<T> {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<Uuid>)]
     pub cursor: Option<String>,
     /// Items a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -62,6 +63,14 @@ impl PageQuery {
             })
         };
         self.cursor.as_ref().map(parse).transpose()
+    }
+}
+
+/// Reads a cursor as a list does (`fuzz_targets`).
+pub(crate) fn read_cursor(text: &str) {
+    let query = PageQuery { cursor: Some(text.to_owned()), limit: None };
+    if let Ok(Some(id)) = query.cursor() {
+        assert_eq!(Uuid::parse_str(&id.to_string()), Ok(id), "a cursor stands for one place");
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,6 +16,7 @@ use super::models;
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
 use super::telemetry;
+use crate::imaging;
 use crate::serving::{Classified, PredictOptions, Timings};
 
 /// What answers, and how.
@@ -24,7 +25,7 @@ use crate::serving::{Classified, PredictOptions, Timings};
 #[into_params(parameter_in = Query)]
 pub struct PredictQuery {
     /// `gender` (its champion), `gender@alias` or `gender:3`.
-    #[param(example = "gender@champion")]
+    #[param(example = "gender@champion", required = true, nullable = false)]
     model: Option<String>,
     /// Only the most probable classes in `probabilities`.
     #[param(minimum = 1)]
@@ -39,6 +40,7 @@ pub struct PredictQuery {
 #[serde(deny_unknown_fields)]
 pub struct PredictRequest {
     /// At least one.
+    #[schema(min_items = 1)]
     images: Vec<EncodedImage>,
 }
 
@@ -99,7 +101,7 @@ struct Incoming {
 }
 
 /// Classify images.
-#[utoipa::path(post, path = "/predict", tag = "predict", params(PredictQuery),
+#[utoipa::path(post, path = "/predict", tag = "predict", security(("api_key" = ["predict"])), params(PredictQuery),
     request_body(description = "One image as the body; or several in multipart fields `image`; or JSON", content(
         (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"),
         (PredictRequest = "application/json"), (PredictForm = "multipart/form-data"),
@@ -123,7 +125,15 @@ pub async fn predict(
         return Err(missing_model(&app).await);
     };
     let row = app.store.resolve_model(&wanted).await?;
-    let incoming = read(request, app.config.limits.predict_images).await?;
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let most = app.config.limits.predict_bytes;
+    let _memory = app.admission.body(announced.unwrap_or(most).min(most))?;
+    let reading = read(request, app.config.limits.predict_images);
+    let incoming = tokio::time::timeout(app.config.connections.predict_body, reading)
+        .await
+        .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
+    refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
+    let _places = app.admission.images(incoming.len())?;
     let key = models::load(&app, &row.name, &row).await?;
 
     let mut results = Vec::with_capacity(incoming.len());
@@ -161,7 +171,7 @@ pub async fn predict(
 #[allow(dead_code, reason = "documentation only")]
 pub struct PredictForm {
     /// Image files.
-    #[schema(value_type = Vec<String>, format = Binary)]
+    #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
     image: Vec<Vec<u8>>,
 }
 
@@ -246,8 +256,28 @@ fn too_many(most: usize) -> Problem {
     Problem::too_large(detail.clone()).with_error("/images", "too_many_images", detail)
 }
 
+/// Each image has a limit of its own; many that stay below it are too much together.
+fn refuse_pixels(incoming: &[Incoming], most: u64) -> Result<(), Problem> {
+    let declared = |image: &Incoming| image.bytes.as_ref().map_or(0, |bytes| imaging::declared_pixels(bytes));
+    let pixels: u64 = incoming.iter().map(declared).fold(0, u64::saturating_add);
+    // A single image is judged by its own limit, in its own place.
+    if incoming.len() > 1 && pixels > most {
+        let detail =
+            format!("the images have {pixels} pixels together, allowed are {most}; send them in several requests");
+        return Err(Problem::too_large(detail.clone()).with_error("/images", "too_many_pixels", detail));
+    }
+    Ok(())
+}
+
 async fn whole(request: Request<Body>) -> Result<Bytes, Problem> {
     Bytes::from_request(request, &()).await.map_err(body_problem)
+}
+
+/// Reads a JSON body as `POST /predict` does (`fuzz_targets`).
+pub(crate) fn read_json(body: &[u8]) {
+    if let Ok(images) = json(body) {
+        assert!(images.iter().all(|image| image.bytes.as_ref().map_or(0, Vec::len) <= body.len()));
+    }
 }
 
 fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {

@@ -57,23 +57,20 @@ impl From<PretrainedRow> for Pretrained {
 }
 
 /// All imported weights by name.
-#[utoipa::path(get, path = "/pretrained", tag = "pretrained", responses((status = 200, body = Page<Pretrained>)))]
+#[utoipa::path(get, path = "/pretrained", tag = "pretrained", security(("api_key" = ["train"])), responses((status = 200, body = Page<Pretrained>)))]
 pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Pretrained>>, Problem> {
     let items = app.store.all_pretrained().await?.into_iter().map(Pretrained::from).collect();
     Ok(axum::Json(Page { items, next_cursor: None }))
 }
 
 /// Imported weights.
-#[utoipa::path(get, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["train"])), params(("name" = String, Path)), responses(
     (status = 200, body = Pretrained),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn get(State(app): State<AppState>, Path(name): Path<String>) -> Result<axum::Json<Pretrained>, Problem> {
     Ok(axum::Json(app.store.pretrained(&name).await?.into()))
 }
-
-/// Bytes of a refused body that are read all the same.
-const DISCARDED: usize = 64 << 20;
 
 /// Which weights are sent.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -89,7 +86,7 @@ pub struct UploadQuery {
 ///
 /// Names and shapes are checked against the network. A `.pth` is not read here: `mixmatch import-weights` turns it into
 /// safetensors with `--output`.
-#[utoipa::path(put, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path), UploadQuery),
+#[utoipa::path(put, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["train"])), params(("name" = String, Path, pattern = "^[0-9]*[a-z_-][a-z0-9_-]*$", max_length = 64), UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A safetensors file"),
     responses(
         (status = 201, description = "Imported", body = Pretrained, headers(("location" = String, description = "The weights"))),
@@ -103,13 +100,7 @@ pub async fn create(
     Query(query): Query<UploadQuery>,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
-    let network = match acceptable(&app, &name, query).await {
-        Ok(network) => network,
-        Err(problem) => {
-            discard(body).await;
-            return Err(problem);
-        }
-    };
+    let network = acceptable(&app, &name, query).await?;
     let uploads = app.config.data_dir.uploads();
     let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;
@@ -148,18 +139,6 @@ async fn acceptable(app: &App, name: &str, query: UploadQuery) -> Result<String,
     Ok(network)
 }
 
-/// Reads a refused body to its end, within reason: a client that is still writing when the connection closes sees a
-/// broken pipe instead of the answer.
-async fn discard(body: Body) {
-    let (mut room, mut chunks) = (DISCARDED, body.into_data_stream());
-    while let Some(Ok(chunk)) = chunks.next().await {
-        room = room.saturating_sub(chunk.len());
-        if room == 0 {
-            return;
-        }
-    }
-}
-
 /// Streams a body to a file of its own under `uploads`, and gives its hash.
 async fn receive(body: Body, uploads: &std::path::Path, limit: u64) -> Result<(NamedTempFile, String), Problem> {
     let target = NamedTempFile::new_in(uploads).map_err(disk_problem)?;
@@ -193,7 +172,7 @@ fn refused(error: NnError) -> Problem {
 }
 
 /// Forget weights that no unfinished job starts from. Models that learned from them stay.
-#[utoipa::path(delete, path = "/pretrained/{name}", tag = "pretrained", params(("name" = String, Path)), responses(
+#[utoipa::path(delete, path = "/pretrained/{name}", tag = "pretrained", security(("api_key" = ["admin"])), params(("name" = String, Path)), responses(
     (status = 204, description = "Gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "A job still needs them", body = ProblemBody, content_type = "application/problem+json"),

@@ -46,6 +46,9 @@ pub struct ProblemBody {
     /// The path that was asked for.
     #[serde(default)]
     pub instance: String,
+    /// The request's id, as in the `x-request-id` header and the server's log.
+    #[serde(default)]
+    pub request_id: String,
     /// Everything that is wrong, not only the first thing.
     #[serde(default)]
     pub errors: Vec<ProblemItem>,
@@ -79,6 +82,8 @@ kinds! {
     bad_request = BAD_REQUEST, "bad-request", "The request cannot be read";
     /// 401: no key, or not the right one.
     unauthorized = UNAUTHORIZED, "unauthorized", "An API key is needed";
+    /// 403: the key is a good one, and not enough for this.
+    forbidden = FORBIDDEN, "forbidden", "The key's scope is too small";
     /// 404: no such route or no such thing.
     not_found = NOT_FOUND, "not-found", "Not found";
     /// 405: the route exists, the method does not.
@@ -95,6 +100,8 @@ kinds! {
     unsupported_media_type = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
     /// 422: readable, but what it says is not allowed; `errors` lists every reason.
     invalid = UNPROCESSABLE_ENTITY, "invalid", "The request is not valid";
+    /// 429: this key sends too many requests.
+    too_many_requests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
     /// 500: our fault; the cause is in the log.
     internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
     /// 503: full, or not ready yet.
@@ -158,7 +165,7 @@ impl Problem {
         &self.detail
     }
 
-    /// The body as it will be sent; `instance` is filled in by the outermost layer.
+    /// The body as it will be sent; `instance` is and `request_id` are filled in by the outermost layer.
     pub fn body(&self) -> ProblemBody {
         ProblemBody {
             kind: format!("/problems/{}", self.code),
@@ -166,13 +173,14 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             instance: String::new(),
+            request_id: String::new(),
             errors: self.errors.clone(),
         }
     }
 }
 
 /// Carries a problem's body through the layers as an extension, so that [`finish`] can add the
-/// request's path without parsing JSON again.
+/// request's path and id without parsing JSON again.
 #[derive(Clone)]
 struct Pending(ProblemBody);
 
@@ -193,11 +201,12 @@ fn encode(body: &ProblemBody) -> Vec<u8> {
     serde_json::to_vec(body).expect("strings and numbers always encode")
 }
 
-/// The outermost error layer: fills in `instance`, and turns an error that some library answered by
+/// The outermost error layer: fills in `instance` and `request_id`, and turns an error that some library answered by
 /// itself (an empty 405, a plain-text 413) into a problem.
 pub async fn finish(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let path = request.uri().path().to_owned();
     let head = request.method() == axum::http::Method::HEAD;
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let response = next.run(request).await;
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
@@ -219,6 +228,7 @@ pub async fn finish(request: axum::extract::Request, next: axum::middleware::Nex
     };
     if let Some(Pending(mut body)) = response.extensions_mut().remove::<Pending>() {
         body.instance = path;
+        body.request_id = id;
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = if head { axum::body::Body::empty() } else { axum::body::Body::from(encode(&body)) };
     }

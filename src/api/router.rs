@@ -2,9 +2,10 @@
 //!
 //! Routes of the API are added through `routes!` only: that registers the handler and its description in
 //! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
-//! get their `instance` → a panic becomes a problem → bodies must keep arriving → the key → the route.
+//! get their `instance` → the rest of a refused body is read → a panic becomes a problem → bodies must keep
+//! arriving → the key, its scope and its rate → changes are written down → the route.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -17,17 +18,15 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::Description;
+use super::auth::{Guard, Needs};
+use super::openapi::{Description, add_common_answers};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    auth, dashboard, dataset_pictures, datasets, docs, health, job_events, job_metrics, job_report, jobs, models,
-    predict, pretrained, telemetry,
+    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report, jobs,
+    models, predict, pretrained, telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
-
-/// A body that does not go on arriving for so long is given up.
-const BODY_STALL: Duration = Duration::from_secs(60);
 
 /// Answers that are there at once: they get the ordinary deadline.
 fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
@@ -53,6 +52,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(pretrained::list))
         .routes(routes!(pretrained::get, pretrained::delete))
         .routes(routes!(health::metrics))
+        .routes(routes!(audit::list))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.request_timeout))
 }
 
@@ -78,18 +78,22 @@ fn open() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
 }
 
+/// What needs a key, with the answers that every such route may give in its description.
+fn guarded(config: &ServeConfig) -> OpenApiRouter<AppState> {
+    let mut guarded = ordinary(config).merge(patient(&config.limits));
+    add_common_answers(guarded.get_openapi_mut());
+    guarded
+}
+
 /// The routes and their description.
-fn described(config: &ServeConfig) -> (Router<AppState>, utoipa::openapi::OpenApi) {
-    let guarded = ordinary(config)
-        .merge(patient(&config.limits))
-        .layer(from_fn_with_state(config.api_key.clone(), auth::require_key));
+fn described(guarded: OpenApiRouter<AppState>) -> (Router<AppState>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Description::openapi()).merge(open()).merge(guarded).split_for_parts()
 }
 
 /// The OpenAPI description as it is committed: pretty JSON with a last newline.
 pub fn openapi_json() -> String {
     let config = ServeConfig::new("data", ([127, 0, 0, 1], 0).into());
-    let mut text = described(&config).1.to_pretty_json().expect("a description always encodes");
+    let mut text = described(guarded(&config)).1.to_pretty_json().expect("a description always encodes");
     text.push('\n');
     text
 }
@@ -97,13 +101,16 @@ pub fn openapi_json() -> String {
 /// The whole service.
 pub fn router(app: AppState) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
-    let (api, _) = described(&app.config);
+    let guarded = guarded(&app.config);
+    let guard = Guard::new(Arc::clone(&app), Needs::of(guarded.get_openapi()));
+    let (api, _) = described(guarded.layer(from_fn_with_state(guard, auth::guard)));
     api.merge(docs::routes(openapi_json()))
         .merge(dashboard::routes())
         .fallback(async || Problem::not_found("there is nothing at this path; /docs lists what there is"))
-        .layer(RequestBodyTimeoutLayer::new(BODY_STALL))
+        .layer(RequestBodyTimeoutLayer::new(app.config.connections.stall))
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
         .layer(CatchPanicLayer::custom(problem::from_panic))
+        .layer(from_fn(drain::drain_refused))
         .layer(from_fn(problem::finish))
         .layer(from_fn(telemetry::observe))
         .layer(PropagateRequestIdLayer::new(request_id.clone()))

@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
-use super::telemetry;
+use super::{listen, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -24,7 +25,7 @@ pub struct Server {
     app: AppState,
     address: SocketAddr,
     stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     _lock: DataLock,
 }
 
@@ -59,9 +60,9 @@ impl Server {
     /// # Errors
     /// When the configuration is refused, the data directory is in use, or the address is taken.
     pub async fn start(config: ServeConfig, cuda: CudaStatus) -> anyhow::Result<Self> {
-        config.check()?;
         let slots = machine_slots(&config.worker, &cuda)?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
+        config.check(store.has_live_keys().await?)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
@@ -71,6 +72,7 @@ impl Server {
         let supervisor =
             Supervisor::start(store.clone(), config.data_dir.clone(), config.worker.clone(), slots, changes).await?;
         let app: AppState = Arc::new(App {
+            admission: Admission::new(&config.limits, &config.predict),
             predictor: Predictor::new(predictor_options(&config, &cuda)),
             config,
             store,
@@ -84,9 +86,8 @@ impl Server {
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
-        });
+        let limits = app.config.connections;
+        let serving = tokio::spawn(listen::serve(listener, router, limits, stopped));
         Ok(Self { app, address, stop, serving, _lock: lock })
     }
 

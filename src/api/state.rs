@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admission;
 use crate::config::ServeConfig;
 use crate::serving::Predictor;
 use crate::store::Store;
@@ -18,6 +19,8 @@ pub struct App {
     pub store: Store,
     /// Jobs at work.
     pub supervisor: Supervisor,
+    /// How many predictions are taken on at once.
+    pub admission: Admission,
     /// Models in memory.
     pub predictor: Predictor,
     /// What was found about CUDA at start, in words.

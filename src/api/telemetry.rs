@@ -107,7 +107,8 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
-    let span = tracing::info_span!("request", %id, %method, path = %request.uri().path());
+    let path = request.uri().path();
+    let span = tracing::info_span!("request", %id, %method, path, caller = tracing::field::Empty);
     let response = next.run(request).instrument(span.clone()).await;
 
     let status = response.status();

@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 
 use axum::extract::Multipart;
 use axum::extract::multipart::Field;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::predict::form_problem;
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::ImportRequest;
+use crate::sha256;
 
 /// Text fields are names and words; longer ones are refused.
 const TEXT_BYTES: usize = 1024;
+
+/// Fields of a form; a stranger's form could have millions of small ones, each with its own error.
+const MOST_FIELDS: usize = 64;
 
 /// The text fields of `POST /datasets`.
 const TEXT_FIELDS: [&str; 6] = ["name", "task", "image_column", "label_column", "group_column", "strict"];
@@ -28,6 +33,8 @@ pub struct Upload {
     pub name: String,
     /// What to import.
     pub request: ImportRequest,
+    /// SHA-256 over the names and contents of all fields, whatever their order.
+    pub sha256: String,
     _directory: TempDir,
 }
 
@@ -36,6 +43,8 @@ pub struct Upload {
 struct Arrived {
     text: std::collections::BTreeMap<&'static str, String>,
     files: std::collections::BTreeMap<&'static str, PathBuf>,
+    hashes: std::collections::BTreeMap<&'static str, String>,
+    fields: usize,
     errors: Vec<ProblemItem>,
 }
 
@@ -48,6 +57,11 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
     let mut arrived = Arrived::default();
     let mut room = limit;
     while let Some(field) = form.next_field().await.map_err(form_problem)? {
+        arrived.fields += 1;
+        if arrived.fields > MOST_FIELDS {
+            let detail = format!("the form has more than {MOST_FIELDS} fields");
+            return Err(Problem::invalid(detail.clone()).with_error("", "too_many_fields", detail));
+        }
         let name = field.name().unwrap_or_default().to_owned();
         let text = TEXT_FIELDS.into_iter().find(|known| *known == name);
         let file = FILE_FIELDS.into_iter().find(|known| *known == name);
@@ -57,7 +71,9 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
             }
         } else if let Some(known) = file {
             let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
-            room -= save(field, &path, room, limit).await?;
+            let (written, sha256) = save(field, &path, room, limit).await?;
+            room -= written;
+            arrived.hashes.insert(known, sha256);
             if arrived.files.insert(known, path).is_some() {
                 arrived.errors.push(ProblemItem::new(
                     format!("/{known}"),
@@ -77,6 +93,7 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
 
 impl Arrived {
     fn keep_text(&mut self, known: &'static str, value: String) {
+        self.hashes.insert(known, sha256::hex(Sha256::new_with_prefix(&value)));
         if self.text.insert(known, value).is_some() {
             self.errors.push(ProblemItem::new(format!("/{known}"), "repeated", format!("{known} is sent twice")));
         }
@@ -103,7 +120,10 @@ impl Arrived {
             (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => {
                 let request =
                     ImportRequest { task, images, train, test, image_column, label_column, group_column, strict };
-                Ok(Upload { name, request, _directory: directory })
+                // JSON of strings, so that no two forms are written alike.
+                let whole = serde_json::to_vec(&self.hashes).expect("strings always encode");
+                let sha256 = sha256::hex(Sha256::new_with_prefix(&whole));
+                Ok(Upload { name, request, sha256, _directory: directory })
             }
             _ => Err(Problem::invalid(format!("{} fields of the form are wrong", self.errors.len()))
                 .with_errors(self.errors)),
@@ -179,8 +199,9 @@ async fn read_text(
     }
 }
 
-/// Writes a field to `path`; gives its length.
-async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Result<u64, Problem> {
+/// Writes a field to `path`; gives its length and its hash.
+async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Result<(u64, String), Problem> {
+    let mut hash = Sha256::new();
     let mut file = tokio::fs::File::create(path).await.map_err(disk_problem)?;
     let mut written = 0;
     while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
@@ -188,10 +209,11 @@ async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Resul
         if written > room {
             return Err(too_large(limit));
         }
+        hash.update(&chunk);
         file.write_all(&chunk).await.map_err(disk_problem)?;
     }
     file.flush().await.map_err(disk_problem)?;
-    Ok(written)
+    Ok((written, sha256::hex(hash)))
 }
 
 async fn skip(mut field: Field<'_>, room: u64, limit: u64) -> Result<u64, Problem> {

@@ -1,6 +1,7 @@
 //! `mixmatch serve` and `mixmatch demo`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use crate::nn::device::CudaStatus;
 pub struct ServeArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Where to listen. Anything but this machine itself needs an API key.
+    /// Where to listen. Anything but this machine itself needs an API key (`mixmatch keys create`).
     #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     #[command(flatten)]
     devices: DeviceArgs,
-    /// The key that callers must send as `Authorization: Bearer <key>`.
+    /// A key of scope admin, sent as `Authorization: Bearer <key>`, beside those of `mixmatch keys`.
     #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true, value_parser = parse_key)]
     api_key: Option<ApiKey>,
     #[command(flatten)]
@@ -42,9 +43,15 @@ struct LimitArgs {
     /// Most images of one prediction.
     #[arg(long, env = "MIXMATCH_MAX_IMAGES", default_value_t = 64)]
     max_images: usize,
+    /// Requests a second of one key, and as many at once; more are answered with 429. 0 is no limit.
+    #[arg(long, env = "MIXMATCH_RATE_LIMIT", default_value_t = 100)]
+    rate_limit: u32,
     /// Most pixels of one image.
     #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = crate::imaging::DecodeLimits::default().max_pixels)]
     max_pixels: u64,
+    /// Most pixels of all images of one prediction.
+    #[arg(long, env = "MIXMATCH_MAX_REQUEST_PIXELS", default_value_t = 200_000_000)]
+    max_request_pixels: u64,
     /// Images that may wait for the model; more are answered with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256)]
     predict_queue: usize,
@@ -75,7 +82,9 @@ impl ServeArgs {
         config.limits.upload_bytes = self.limits.max_upload;
         config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
         config.limits.predict_images = self.limits.max_images.max(1);
+        config.limits.requests_per_second = NonZeroU32::new(self.limits.rate_limit);
         config.limits.image.max_pixels = self.limits.max_pixels;
+        config.limits.predict_pixels = self.limits.max_request_pixels;
         config.predict.queue_images = self.limits.predict_queue.max(1);
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
         config
@@ -87,11 +96,13 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     // Before anything is started: a signal that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let config = args.resolve();
-    if let Err(error) = config.check() {
-        eprintln!("mixmatch: {error}");
-        return Ok(ExitCode::from(2));
-    }
-    let server = Server::start(config, cuda).await?;
+    let server = match Server::start(config, cuda).await {
+        Err(error) if error.is::<ConfigError>() => {
+            eprintln!("mixmatch: {error}");
+            return Ok(ExitCode::from(2));
+        }
+        started => started?,
+    };
     signals.wait().await;
     stop(server, signals).await;
     Ok(ExitCode::SUCCESS)

@@ -107,7 +107,8 @@ impl Index {
     }
 }
 
-/// Inflates one entry, at most `max_bytes` of it whatever it declares.
+/// Inflates one entry, at most `max_bytes` of it. The reader stops by itself where an entry inflates to more than it
+/// declares, so that [`Index::new`] could judge the whole archive by what its entries declare.
 pub(super) fn read_entry(archive: &mut Images, entry: u32, max_bytes: usize) -> Result<Vec<u8>, String> {
     let file = archive.by_index(entry as usize).map_err(|e| format!("cannot be read from the archive: {e}"))?;
     let mut bytes = Vec::with_capacity((file.size() as usize).min(max_bytes));
@@ -201,6 +202,24 @@ mod tests {
         assert_eq!(Index::new(&mut bomb, &limits).unwrap_err().code(), "archive_too_large");
         assert!(read_entry(&mut bomb, 0, 1 << 20).unwrap_err().contains("more than"));
         assert_eq!(read_entry(&mut bomb, 0, 4 << 20).unwrap().len(), 2 << 20);
+    }
+
+    #[test]
+    fn an_entry_that_inflates_to_more_than_it_declares_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+        writer.start_file("a.jpg", SimpleFileOptions::default()).unwrap();
+        writer.write_all(&vec![0u8; 1 << 20]).unwrap();
+        writer.finish().unwrap();
+        // The size lies 24 bytes into the entry of the central directory, which is what readers believe.
+        let mut bytes = std::fs::read(file.path()).unwrap();
+        let entry = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[entry + 24..entry + 28].copy_from_slice(&1000u32.to_le_bytes());
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut liar = open(file.path()).unwrap();
+        Index::new(&mut liar, &ImportLimits::default()).unwrap();
+        let refused = read_entry(&mut liar, 0, 4 << 20).unwrap_err();
+        assert!(refused.contains("larger than its declared"), "{refused}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod crop_style;
 mod duplicates;
 mod error;
 mod groups;
+pub(crate) mod hostile;
 mod import;
 mod manifest;
 mod near_duplicates;

@@ -48,8 +48,8 @@ pub(super) fn candidates(
     let columns = Columns::of(sheet, role, request)?;
     let mut found: Vec<Candidate> = Vec::new();
     for row in &sheet.rows {
-        let image = row.cells[columns.image].clone();
-        let label = normalised(&row.cells[columns.label]);
+        let image = row.cell(columns.image).to_owned();
+        let label = normalised(row.cell(columns.label));
         let mut refuse = |code: &str, detail: String| out.push(rejected(role, row.number, &image, code, detail));
         if image.is_empty() {
             refuse("no_image_name", "the row names no image".to_owned());

@@ -1,14 +1,23 @@
 //! Reading a sheet: CSV (comma, semicolon or tab) or XLSX, to a table of text.
+//!
+//! A sheet is somebody else's file: what it holds is counted while it is read, never believed. A table costs as much
+//! as there are cells in it, wherever they lie.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use calamine::{Data, Reader, Xlsx};
+use calamine::{Data, DataRef, Reader, Xlsx};
 
 use super::error::ImportError;
 
-/// Bytes of a sheet, and of an XLSX sheet inflated.
+/// Bytes of a sheet, of an XLSX sheet inflated, and of the text in all cells.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// Cells that are not empty, or stand before one that is not.
+const MAX_CELLS: usize = 10_000_000;
+
+/// Columns.
+const MAX_COLUMNS: usize = 1024;
 
 /// A table of text.
 #[derive(Debug)]
@@ -24,8 +33,56 @@ pub(super) struct Sheet {
 pub(super) struct Row {
     /// As a spreadsheet numbers it: the header is row 1.
     pub number: u64,
-    /// Trimmed cells, as many as there are columns.
+    /// Trimmed cells; the last ones may be missing.
     pub cells: Vec<String>,
+}
+
+impl Row {
+    /// The cell in a column; empty where the row ends before it.
+    pub fn cell(&self, column: usize) -> &str {
+        self.cells.get(column).map_or("", String::as_str)
+    }
+}
+
+/// Rows as they are read, within the limits.
+struct Table<'a> {
+    name: &'a str,
+    rows: Vec<Row>,
+    cells: usize,
+    bytes: u64,
+}
+
+impl<'a> Table<'a> {
+    fn new(name: &'a str) -> Self {
+        Self { name, rows: Vec::new(), cells: 0, bytes: 0 }
+    }
+
+    /// Puts a cell into row `number`, which must not be before the last one.
+    fn put(&mut self, number: u64, column: usize, text: String) -> Result<(), ImportError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let too_large = |detail: String| ImportError::TooLarge { code: "sheet_too_large", detail };
+        let name = self.name;
+        if column >= MAX_COLUMNS {
+            return Err(too_large(format!("the {name} sheet has more than {MAX_COLUMNS} columns")));
+        }
+        if self.rows.last().is_none_or(|row| row.number != number) {
+            self.rows.push(Row { number, cells: Vec::new() });
+        }
+        let Some(row) = self.rows.last_mut() else { return Ok(()) };
+        self.cells += (column + 1).saturating_sub(row.cells.len());
+        self.bytes += text.len() as u64;
+        if self.cells > MAX_CELLS || self.bytes > MAX_BYTES {
+            let detail = format!("the {name} sheet has more than {MAX_CELLS} cells or {MAX_BYTES} bytes of text");
+            return Err(too_large(detail));
+        }
+        if row.cells.len() <= column {
+            row.cells.resize(column + 1, String::new());
+        }
+        row.cells[column] = text;
+        Ok(())
+    }
 }
 
 impl Sheet {
@@ -37,22 +94,27 @@ impl Sheet {
             return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
         }
         let bytes = std::fs::read(path).map_err(|e| ImportError::storage(path, e))?;
-        let table = if bytes.starts_with(b"PK") { xlsx(bytes, name)? } else { csv_text(&bytes, name)? };
-        Self::from_table(table, name)
+        Self::parse(bytes, name)
     }
 
-    fn from_table(table: Vec<Vec<String>>, name: &str) -> Result<Self, ImportError> {
-        let mut rows = table.into_iter().enumerate();
-        let columns = rows.next().map(|(_, cells)| cells).unwrap_or_default();
-        if columns.iter().all(String::is_empty) {
+    /// Reads a sheet from its bytes.
+    pub fn parse(bytes: Vec<u8>, name: &str) -> Result<Self, ImportError> {
+        let mut table = Table::new(name);
+        if bytes.starts_with(b"PK") {
+            xlsx(bytes, &mut table)?
+        } else {
+            csv_text(&bytes, &mut table)?
+        };
+        let mut rows = table.rows.into_iter();
+        let columns = rows.next().map(|row| row.cells).unwrap_or_default();
+        if columns.is_empty() {
             return Err(ImportError::invalid("empty_sheet", format!("the {name} sheet has no header row")));
         }
         let width = columns.len();
         let rows: Vec<Row> = rows
-            .filter(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()))
-            .map(|(index, mut cells)| {
-                cells.resize(width, String::new());
-                Row { number: index as u64 + 1, cells }
+            .map(|mut row| {
+                row.cells.truncate(width);
+                row
             })
             .collect();
         if rows.is_empty() {
@@ -67,7 +129,8 @@ impl Sheet {
     }
 }
 
-fn csv_text(bytes: &[u8], name: &str) -> Result<Vec<Vec<String>>, ImportError> {
+fn csv_text(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
+    let name = table.name;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.contains(&0) {
         let detail = format!("the {name} sheet is neither CSV text nor XLSX");
@@ -75,13 +138,17 @@ fn csv_text(bytes: &[u8], name: &str) -> Result<Vec<Vec<String>>, ImportError> {
     }
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter(bytes)).from_reader(bytes);
-    let mut table = Vec::new();
-    for record in reader.byte_records() {
-        let record =
-            record.map_err(|e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}")))?;
-        table.push(record.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect());
+    let mut record = csv::ByteRecord::new();
+    let unreadable = |e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}"));
+    for number in 1.. {
+        if !reader.read_byte_record(&mut record).map_err(unreadable)? {
+            break;
+        }
+        for (column, cell) in record.iter().enumerate() {
+            table.put(number, column, String::from_utf8_lossy(cell).trim().to_owned())?;
+        }
     }
-    Ok(table)
+    Ok(())
 }
 
 /// Whichever of comma, semicolon and tab stands most often in the first line.
@@ -91,41 +158,52 @@ fn delimiter(bytes: &[u8]) -> u8 {
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|&byte| count(byte)).unwrap_or(b',')
 }
 
-fn xlsx(bytes: Vec<u8>, name: &str) -> Result<Vec<Vec<String>>, ImportError> {
+fn xlsx(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> {
+    let name = table.name;
     let unreadable =
         |reason: String| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"));
-    // The reader inflates whatever it is told: ask the archive first how much that would be.
-    let mut archive = zip::ZipArchive::new(Cursor::new(&bytes)).map_err(|e| unreadable(e.to_string()))?;
+    refuse_bomb(&bytes, name, &unreadable)?;
+    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
+    let page = book.sheet_names().into_iter().next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
+    // Cell by cell: the library's own table is as large as the rectangle around all cells, and one cell in the last
+    // row and column of a sheet makes that 17 billion.
+    let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
+    let mut last = 0;
+    while let Some(cell) = cells.next_cell().map_err(|e| unreadable(e.to_string()))? {
+        let (row, column) = cell.get_position();
+        let number = u64::from(row) + 1;
+        if number < last {
+            return Err(unreadable("its rows are out of order".to_owned()));
+        }
+        last = number;
+        table.put(number, column as usize, cell_text(cell.get_value()))?;
+    }
+    Ok(())
+}
+
+/// Adds up what the archive's parts inflate to. They are not held to it here but where they are read: both this reader and
+/// the spreadsheet's stop where a part inflates to more than it declares.
+fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportError) -> Result<(), ImportError> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
     let mut inflated = 0u64;
     for index in 0..archive.len() {
-        inflated += archive.by_index_raw(index).map_err(|e| unreadable(e.to_string()))?.size();
+        let part = archive.by_index_raw(index).map_err(|e| unreadable(e.to_string()))?;
+        inflated = inflated.saturating_add(part.size());
     }
     if inflated > MAX_BYTES {
         let detail = format!("the {name} sheet inflates to {inflated} bytes, allowed are {MAX_BYTES}");
         return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
     }
-    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
-    let range = book
-        .worksheet_range_at(0)
-        .ok_or_else(|| unreadable("it has no worksheet".to_owned()))?
-        .map_err(|e| unreadable(e.to_string()))?;
-    // Empty rows above the first used one would shift the numbers that people see.
-    let above = range.start().map_or(0, |(row, _)| row as usize);
-    let mut table: Vec<Vec<String>> = range.rows().map(|row| row.iter().map(cell_text).collect()).collect();
-    if above > 0 && !table.is_empty() {
-        let header = table.remove(0);
-        let blanks = (0..above).map(|_| Vec::new());
-        table = std::iter::once(header).chain(blanks).chain(table).collect();
-    }
-    Ok(table)
+    Ok(())
 }
 
 /// A cell as a person reads it: whole numbers without a fraction.
-fn cell_text(cell: &Data) -> String {
+fn cell_text(cell: &DataRef<'_>) -> String {
     match cell {
-        Data::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
-        Data::Empty | Data::Error(_) => String::new(),
-        other => other.to_string().trim().to_owned(),
+        DataRef::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        DataRef::Empty | DataRef::Error(_) => String::new(),
+        DataRef::SharedString(text) => text.trim().to_owned(),
+        other => Data::from(other.clone()).to_string().trim().to_owned(),
     }
 }
 
@@ -149,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn short_rows_are_filled_and_row_numbers_are_a_spreadsheets() {
+    fn short_rows_have_empty_cells_and_row_numbers_are_a_spreadsheets() {
         let sheet = read(b"image,label,age\na.jpg,cat,3\nb.jpg\n").unwrap();
-        assert_eq!(sheet.rows[1].cells, ["b.jpg", "", ""]);
+        assert_eq!((sheet.rows[1].cell(0), sheet.rows[1].cell(1), sheet.rows[1].cell(2)), ("b.jpg", "", ""));
         assert_eq!(sheet.rows.iter().map(|row| row.number).collect::<Vec<_>>(), [2, 3]);
     }
 
@@ -169,8 +247,30 @@ mod tests {
         }
         let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
         assert_eq!(sheet.columns, ["", "Image", "Age", "Gender"]);
+        assert_eq!(sheet.rows[1].number, 3);
         assert_eq!(sheet.rows[0].cells, ["0", "a.jpg", "3", "0"]);
         assert_eq!(sheet.rows[1].cells, ["1", "b.jpg", "40.5", "1"]);
+    }
+
+    /// An XLSX whose cells are written at these places.
+    fn book(cells: &[(u32, u16, &str)]) -> Vec<u8> {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        for &(row, column, text) in cells {
+            page.write(row, column, text).unwrap();
+        }
+        book.save_to_buffer().unwrap()
+    }
+
+    #[test]
+    fn a_sheet_costs_what_is_in_it_and_not_the_room_around_it() {
+        // The last row and a column far out: a rectangle of a thousand million cells, three of them used.
+        let sheet = read(&book(&[(0, 0, "image"), (0, 999, "label"), (1_048_575, 0, "a.jpg")])).unwrap();
+        assert_eq!((sheet.columns.len(), sheet.rows[0].number, sheet.rows[0].cells.len()), (1000, 1_048_576, 1));
+        let far = read(&book(&[(0, 0, "image"), (1_048_575, 16_383, "x")])).unwrap_err();
+        assert!(far.code() == "sheet_too_large" && far.to_string().contains("columns"), "{far}");
+        let wide = read(format!("{}\na\n", "x,".repeat(2000)).as_bytes()).unwrap_err();
+        assert_eq!(wide.code(), "sheet_too_large");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
 
-use super::{ImagingError, scaled_jpeg};
+use super::{ImagingError, scaled_jpeg, size};
 
 /// What an image may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +71,13 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
             None => pixels(decoder, limits),
         }
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        // The decoder's own refusal would not say how large the picture is.
-        if let Some(&[b'I', b'H', b'D', b'R', a, b, c, d, e, f, g, h]) = bytes.get(12..24) {
-            check_size(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), limits)?;
-        }
-        let decoder = PngDecoder::with_limits(input(), allocation(limits)).map_err(corrupt)?;
+        // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
+        let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
+            ..24 => ImagingError::Truncated,
+            _ => ImagingError::Corrupt("it does not begin with its header".to_owned()),
+        })?;
+        check_size(width, height, limits)?;
+        let decoder = PngDecoder::with_limits(input(), allocation(limits, width, height)).map_err(corrupt)?;
         if decoder.is_apng().map_err(corrupt)? {
             return Err(ImagingError::Animated);
         }
@@ -93,9 +96,15 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
 fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
-    // `DynamicImage::from_decoder` allocates without asking the limits: they were asked just now.
-    decoder.set_limits(allocation(limits)).map_err(corrupt)?;
     let orientation = decoder.orientation().map_err(corrupt)?;
+    // Neither `DynamicImage::from_decoder` nor `apply_orientation` asks the limits before it allocates: what they need
+    // is taken off here, and the decoder gets the rest.
+    let mut room = allocation(limits, width, height);
+    room.reserve(decoder.total_bytes()).map_err(corrupt)?;
+    if !matches!(orientation, Orientation::NoTransforms) {
+        room.reserve(decoder.total_bytes()).map_err(corrupt)?;
+    }
+    decoder.set_limits(room).map_err(corrupt)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
     image.apply_orientation(orientation);
     Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
@@ -110,12 +119,14 @@ fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), Imag
     Ok(())
 }
 
-/// Eight bytes a pixel (16-bit RGBA) at the largest size, and as much again for the decoder itself.
-fn allocation(limits: &DecodeLimits) -> Limits {
+/// What this picture may cost: eight bytes a pixel (16-bit RGBA) decoded, as much again turned upright, as much again
+/// for the decoder itself, and a little for profiles and texts, which no number of pixels bounds.
+fn allocation(limits: &DecodeLimits, width: u32, height: u32) -> Limits {
+    const METADATA: u64 = 16 << 20;
     let mut allocation = Limits::default();
     allocation.max_image_width = Some(limits.max_side);
     allocation.max_image_height = Some(limits.max_side);
-    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(16));
+    allocation.max_alloc = Some((u64::from(width) * u64::from(height)).saturating_mul(24).saturating_add(METADATA));
     allocation
 }
 

@@ -7,10 +7,12 @@ mod decode;
 mod error;
 mod fit;
 mod scaled_jpeg;
+mod size;
 
 pub use decode::{DecodeLimits, decode};
 pub use error::ImagingError;
 pub use fit::{Fit, Preprocess, resize};
+pub use size::declared_pixels;
 
 /// Decodes and resizes: `size·size·3` bytes, rows of RGB.
 ///

@@ -198,6 +198,10 @@ impl Predictor {
         let pool = self.with_running(|running| running.decoders.clone())?;
         let (reply, answer) = oneshot::channel();
         pool.spawn(move || {
+            // Nobody waits any more: its deadline passed while others' images were decoded.
+            if reply.is_closed() {
+                return;
+            }
             let prepared =
                 images.par_iter().map(|bytes| imaging::prepare(bytes, &limits, &preprocess)).collect::<Vec<_>>();
             let _gone = reply.send(prepared);

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError, commit, from_json, now, time, to_json};
+use super::{Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
 use crate::dataset::{Counts, ImportReport, Manifest};
 use crate::train::config::DataFacts;
 
@@ -82,6 +82,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] when the name is another one's.
     pub async fn insert_dataset(&self, new: NewDataset<'_>) -> Result<()> {
+        self.insert_dataset_once(new, None).await.map(drop)
+    }
+
+    /// Stores an imported data set and the key of the request that brought it, both or neither. Gives its id, or that
+    /// of the set that an earlier request with this key made; then nothing is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the name is another one's, [`StoreError::KeyReused`].
+    pub async fn insert_dataset_once(&self, new: NewDataset<'_>, idempotency: Option<&Idempotency>) -> Result<Uuid> {
+        let mut tx = self.write().await?;
+        if let Some(idempotency) = idempotency {
+            if let Some(earlier) = earlier_request(&mut *tx, idempotency).await? {
+                return Ok(earlier);
+            }
+            let expired = now() - Idempotency::LIFE.as_millis() as i64;
+            sqlx::query("DELETE FROM dataset_requests WHERE created_at <= ?").bind(expired).execute(&mut *tx).await?;
+        }
         let inserted = sqlx::query(
             "INSERT INTO datasets (id, name, task, classes, counts, report, content_hash, created_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -94,14 +111,36 @@ impl Store {
         .bind(to_json(new.report)?)
         .bind(&new.manifest.content_hash)
         .bind(now())
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await;
         match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                Err(StoreError::Taken { what: "data set", name: new.name })
+                return Err(StoreError::Taken { what: "data set", name: new.name });
             }
-            other => Ok(other.map(drop)?),
+            other => other.map(drop)?,
         }
+        if let Some(idempotency) = idempotency {
+            sqlx::query(
+                "INSERT INTO dataset_requests (idempotency_key, request_sha256, dataset_id, created_at)
+                 VALUES (?, ?, ?, ?)",
+            )
+            .bind(&idempotency.key)
+            .bind(&idempotency.request_sha256)
+            .bind(new.id.to_string())
+            .bind(now())
+            .execute(&mut *tx)
+            .await?;
+        }
+        commit(tx).await?;
+        Ok(new.id)
+    }
+
+    /// The data set that an earlier request with this key made.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`] when that request had another body.
+    pub async fn dataset_of_request(&self, idempotency: &Idempotency) -> Result<Option<Uuid>> {
+        earlier_request(&self.reader, idempotency).await
     }
 
     /// A data set by id or name.
@@ -155,4 +194,18 @@ impl Store {
         }
         commit(tx).await
     }
+}
+
+async fn earlier_request<'e>(
+    executor: impl sqlx::Executor<'e, Database = sqlx::Sqlite>,
+    idempotency: &Idempotency,
+) -> Result<Option<Uuid>> {
+    let found: Option<(String, String)> = sqlx::query_as(
+        "SELECT dataset_id, request_sha256 FROM dataset_requests WHERE idempotency_key = ? AND created_at > ?",
+    )
+    .bind(&idempotency.key)
+    .bind(now() - Idempotency::LIFE.as_millis() as i64)
+    .fetch_optional(executor)
+    .await?;
+    idempotency.same_request(found)
 }

@@ -6,13 +6,18 @@
 //! of its own, so that every call here may be awaited on the async executor.
 
 mod artifacts;
+mod audit;
 mod datasets;
 mod error;
+#[cfg(test)]
+mod idempotency_tests;
 mod jobs;
+mod keys;
 mod models;
 mod names;
 mod orphans;
 mod pretrained;
+mod snapshot;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,12 +28,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use crate::data_dir::DataDir;
 use crate::failpoint;
 
+pub use audit::{AuditRow, NewAudit};
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
 pub use jobs::{EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NewJob, NewJobs, NewSweep, SweepRow, Wish};
+pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
 pub use names::is_alias;
 pub use pretrained::{NewPretrained, PretrainedRow};
+pub use snapshot::{NamedFiles, read_snapshot};
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]

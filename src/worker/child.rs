@@ -49,7 +49,7 @@ fn read_spec() -> Result<RunSpec, String> {
 }
 
 fn train(spec: &RunSpec) -> Result<(), (String, String)> {
-    let problem = |error: TrainError| (error.code().to_owned(), error.to_string());
+    let problem = |error: TrainError| (error.code().to_owned(), without_paths(spec, error.to_string()));
     tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
     let RunSpec { dataset_dir, run_dir, config, .. } = spec;
@@ -58,6 +58,12 @@ fn train(spec: &RunSpec) -> Result<(), (String, String)> {
     let pretrained = spec.pretrained.as_deref();
     let input = RunInput { dataset_dir, run_dir, config, device, pretrained, checkpoints };
     run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(&event)).map_err(problem)
+}
+
+/// The text for whoever reads the job: where things lie on this machine is not their business.
+fn without_paths(spec: &RunSpec, text: String) -> String {
+    let places = [(&spec.dataset_dir, "the data set"), (&spec.run_dir, "the run")];
+    places.into_iter().fold(text, |text, (path, name)| text.replace(&*path.to_string_lossy(), name))
 }
 
 /// Writes one line. A parent that has gone reads nothing: the run then stops at its next step.

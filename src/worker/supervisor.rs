@@ -58,9 +58,7 @@ impl Shared {
     /// Where the job's data set lies.
     pub(super) async fn dataset_dir(&self, job: &JobRow) -> Result<PathBuf, String> {
         let directory = self.data.datasets().join(job.dataset_id.to_string());
-        tokio::fs::canonicalize(&directory)
-            .await
-            .map_err(|error| format!("the data set's directory {}: {error}", directory.display()))
+        tokio::fs::canonicalize(&directory).await.map_err(|error| format!("the data set's directory: {error}"))
     }
 }
 

@@ -157,9 +157,11 @@ pub async fn expect(response: Response, status: u16) -> Value {
 pub async fn problem(response: Response, status: u16) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json", "{response:?}");
     let path = response.url().path().to_owned();
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let body = expect(response, status).await;
     assert_eq!(body["status"], status, "{body}");
     assert_eq!(body["instance"], path, "{body}");
+    assert_eq!(body["request_id"], id, "{body}");
     for field in ["type", "title", "detail"] {
         assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {body}");
     }

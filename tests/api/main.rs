@@ -2,12 +2,15 @@
 //! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
 
 mod app;
+mod backup;
 mod contract;
 mod crashes;
 mod dataset_pictures;
 mod datasets;
 mod faults;
+mod hostile;
 mod jobs;
+mod keys;
 mod pause;
 mod pictures;
 mod pretrained;

@@ -23,6 +23,13 @@ impl Store {
         {
             return Ok(earlier);
         }
+        if let Some(idempotency) = &new.idempotency {
+            // What is left of it is too old to count.
+            sqlx::query("UPDATE jobs SET idempotency_key = NULL, request_sha256 = NULL WHERE idempotency_key = ?")
+                .bind(&idempotency.key)
+                .execute(&mut *tx)
+                .await?;
+        }
         let (name, task): (String, String) = sqlx::query_as("SELECT name, task FROM datasets WHERE id = ?")
             .bind(new.dataset_id.to_string())
             .fetch_optional(&mut *tx)
@@ -116,14 +123,12 @@ async fn earlier_request<'e>(
     executor: impl sqlx::Executor<'e, Database = Sqlite>,
     idempotency: &Idempotency,
 ) -> Result<Option<Uuid>> {
-    let found: Option<(String, String)> =
-        sqlx::query_as("SELECT COALESCE(sweep_id, id), request_sha256 FROM jobs WHERE idempotency_key = ?")
-            .bind(&idempotency.key)
-            .fetch_optional(executor)
-            .await?;
-    match found {
-        None => Ok(None),
-        Some((id, sha256)) if sha256 == idempotency.request_sha256 => parse_id(&id).map(Some),
-        Some(_) => Err(StoreError::KeyReused { key: idempotency.key.clone() }),
-    }
+    let found: Option<(String, String)> = sqlx::query_as(
+        "SELECT COALESCE(sweep_id, id), request_sha256 FROM jobs WHERE idempotency_key = ? AND created_at > ?",
+    )
+    .bind(&idempotency.key)
+    .bind(now() - Idempotency::LIFE.as_millis() as i64)
+    .fetch_optional(executor)
+    .await?;
+    idempotency.same_request(found)
 }

@@ -1,5 +1,7 @@
 //! A job as stored, and how it is read.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -65,6 +67,23 @@ pub struct Idempotency {
     pub key: String,
     /// SHA-256 of the request's body.
     pub request_sha256: String,
+}
+
+impl Idempotency {
+    /// How long a key stands for its request.
+    pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// What an earlier request with this key made, from its id and its body's hash.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`] when that request had another body.
+    pub(in crate::store) fn same_request(&self, earlier: Option<(String, String)>) -> Result<Option<Uuid>> {
+        match earlier {
+            None => Ok(None),
+            Some((id, sha256)) if sha256 == self.request_sha256 => parse_id(&id).map(Some),
+            Some(_) => Err(StoreError::KeyReused { key: self.key.clone() }),
+        }
+    }
 }
 
 /// A job with what it has reached.

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Overload, recovery and a mixed soak against a server of its own. Python's standard library only.
+
+    scripts/load_test.py target/release/mixmatch [--overload 60] [--soak 60] [--json]
+
+It trains a tiny model, measures what the server can bear, sends four times as much, waits until it answers as before, and
+then sends mixed traffic at half of what it can bear. Exit code 1 where a promise of docs/operations.md is broken: other
+answers than 200, 429, 503 or 504 under overload, memory that grows, no recovery within five seconds.
+"""
+
+import argparse
+import asyncio
+import collections
+import io
+import json
+import os
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+
+ALLOWED = {200, 429, 503, 504}
+
+
+def png(side, shift):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    stripes = shift % 2
+    row = lambda y: bytes((((x + (y if stripes else 0)) // 4 + shift) * 37 + c * 60) % 256 for x in range(side) for c in range(3))
+    rows = b"".join(b"\0" + row(y) for y in range(side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def data_set(name):
+    images, sheet = io.BytesIO(), "image,label\n"
+    with zipfile.ZipFile(images, "w") as archive:
+        for number in range(60):
+            archive.writestr(f"{number}.png", png(16, number))
+            sheet += f"{number}.png,{'stripes' if number % 2 else 'bars'}\n"
+    parts = [("name", None, name.encode()), ("task", None, b"pattern"), ("images", "i.zip", images.getvalue()),
+             ("train", "t.csv", sheet.encode())]
+    body = b""
+    for field, file, data in parts:
+        extra = f'; filename="{file}"' if file else ""
+        body += f'--x\r\ncontent-disposition: form-data; name="{field}"{extra}\r\n\r\n'.encode() + data + b"\r\n"
+    return "multipart/form-data; boundary=x", body + b"--x--\r\n"
+
+
+class Server:
+    def __init__(self, binary, place):
+        self.data = os.path.join(place, "data")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        make = lambda name: subprocess.run(
+            [binary, "keys", "create", "--data-dir", self.data, "--name", name, "--scope", "admin", "--expires", "1d"],
+            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode().strip()
+        self.keys = [make(f"key-{number}") for number in range(4)]
+        self.process = subprocess.Popen(
+            [binary, "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}", "--devices", "cpu"],
+            stderr=subprocess.DEVNULL)
+
+    def memory(self):
+        """Resident MiB."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
+
+    async def ask(self, method, path, body=b"", media="application/json", key=0, timeout=30):
+        """Status and body over a connection of its own; the reason as a word where there was no answer."""
+        try:
+            return await asyncio.wait_for(self._ask(method, path, body, media, key), timeout)
+        except (OSError, asyncio.TimeoutError, ValueError, IndexError) as error:
+            return f"none:{type(error).__name__}", b""
+
+    async def _ask(self, method, path, body, media, key):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = (f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {media}\r\n"
+                    f"authorization: Bearer {self.keys[key]}\r\ncontent-length: {len(body)}\r\n\r\n")
+            writer.write(head.encode() + body)
+            answer = await reader.read()
+            return int(answer.split(b" ", 2)[1]), answer.split(b"\r\n\r\n", 1)[1]
+        finally:
+            writer.close()
+
+    async def predict(self, image, key=1):
+        began = time.monotonic()
+        status, _ = await self.ask("POST", "/predict?model=pattern", image, "image/png", key)
+        return status, time.monotonic() - began
+
+
+async def prepare(server):
+    for _ in range(200):
+        if (await server.ask("GET", "/readyz"))[0] == 200:
+            break
+        await asyncio.sleep(0.2)
+    media, body = data_set("patterns")
+    status, answer = await server.ask("POST", "/datasets", body, media)
+    assert status == 201, answer
+    job = {"dataset": "patterns", "network": "wrn-10-1", "labelled": 20, "size": 16, "batch": 8, "epochs": 2, "steps_per_epoch": 20}
+    for seed in range(5):
+        status, answer = await server.ask("POST", "/jobs", json.dumps({**job, "seed": seed}).encode())
+        assert status == 202, answer
+        path = "/jobs/" + json.loads(answer)["id"]
+        while True:
+            state = json.loads((await server.ask("GET", path, timeout=60))[1])["state"]
+            if state in ("succeeded", "failed"):
+                break
+            await asyncio.sleep(0.5)
+        if state == "succeeded":
+            return
+    raise SystemExit("no job succeeded")
+
+
+async def capacity(server, image, seconds=8, clients=6):
+    """Answers a second that six patient clients get, and the median seconds of one."""
+    end, times = time.monotonic() + seconds, []
+
+    async def client(number):
+        while time.monotonic() < end:
+            # Spread over the keys, so that none of them meets its own limit.
+            status, took = await server.predict(image, number % 4)
+            times.append(took if status == 200 else None)
+    await asyncio.gather(*map(client, range(clients)))
+    good = [took for took in times if took is not None]
+    return len(good) / seconds, statistics.median(good)
+
+
+async def at_rate(rate, seconds, send):
+    """Calls `send(number)` so often, whether earlier calls have ended or not."""
+    tasks, began, number = set(), time.monotonic(), 0
+    while (now := time.monotonic() - began) < seconds:
+        while number < now * rate:
+            task = asyncio.create_task(send(number))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            number += 1
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*list(tasks))
+    return number
+
+
+async def overload(server, image, rate, seconds):
+    statuses, good, memory = collections.Counter(), [], []
+
+    async def send(number):
+        # Every second request comes from one key, which so meets its own limit.
+        status, took = await server.predict(image, 0 if number % 2 else 1 + number // 2 % 3)
+        statuses[status] += 1
+        if status == 200:
+            good.append(took)
+        if number % 50 == 0:
+            memory.append(server.memory())
+    sent = await at_rate(rate, seconds, send)
+    good.sort()
+    return {"sent": sent, "rate": round(rate), "statuses": dict(statuses), "seconds_median_of_200": round(statistics.median(good), 3),
+            "seconds_p99_of_200": round(good[int(len(good) * 0.99)], 3), "memory_first_mib": round(memory[0]),
+            "memory_most_mib": round(max(memory)), "memory_last_mib": round(memory[-1])}
+
+
+async def recovery(server, image, usual):
+    """Seconds until a lone request is answered about as fast as before."""
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        status, took = await server.predict(image, 2)
+        if status == 200 and took < 3 * usual + 0.1:
+            return time.monotonic() - began
+        await asyncio.sleep(0.05)
+    return float("inf")
+
+
+async def soak(server, image, rate, seconds):
+    statuses, memory = collections.Counter(), [server.memory()]
+    media, form = data_set("coming")
+
+    async def send(number):
+        kind = number % 20
+        if kind < 14:
+            what, (status, _) = "predict", await server.predict(image, number % 4)
+        elif kind < 16:
+            what, (status, _) = "list", await server.ask("GET", ["/jobs", "/models", "/datasets", "/audit"][number % 4], key=number % 4)
+        elif kind == 16:
+            what, (status, _) = "bad image", await server.ask("POST", "/predict?model=pattern", image[: len(image) // 2], "image/png")
+        elif kind == 17:
+            what, (status, _) = "bad request", await server.ask("POST", "/jobs", b'{"dataset": 1}')
+        elif kind == 18 and number % 200 == 18:
+            what, (status, _) = "import", await server.ask("POST", "/datasets", form.replace(b"coming", b"come%d" % number), media)
+            await server.ask("DELETE", "/datasets/come%d" % number)
+        else:
+            what, (status, _) = "metrics", await server.ask("GET", "/metrics", key=3)
+        statuses[f"{what} {status}"] += 1
+        if number % 100 == 0:
+            memory.append(server.memory())
+    sent = await at_rate(rate, seconds, send)
+    return {"sent": sent, "seconds": seconds, "statuses": dict(sorted(statuses.items())),
+            "memory_first_mib": round(memory[0]), "memory_most_mib": round(max(memory)), "memory_last_mib": round(server.memory())}
+
+
+async def main(arguments, server):
+    await prepare(server)
+    image = png(512, 3)
+    usual = statistics.median([(await server.predict(image))[1] for _ in range(20)])
+    rate, _ = await capacity(server, image)
+    figures = {"alone_seconds": round(usual, 4), "capacity_per_second": round(rate, 1)}
+    broken = []
+    if arguments.overload:
+        figures["overload"] = result = await overload(server, image, 4 * rate, arguments.overload)
+        figures["recovery_seconds"] = recovered = round(await recovery(server, image, usual), 2)
+        others = {status: count for status, count in result["statuses"].items() if status not in ALLOWED}
+        if others:
+            broken.append(f"other answers under overload: {others}")
+        if recovered > 5:
+            broken.append(f"recovered only after {recovered} s")
+        if result["memory_last_mib"] > 1.5 * result["memory_first_mib"] + 200:
+            broken.append("memory grew under overload")
+    if arguments.soak:
+        figures["soak"] = result = await soak(server, image, rate / 2, arguments.soak)
+        if any(status.endswith(" 500") or "none:" in status for status in result["statuses"]):
+            broken.append(f"failures in the soak: {result['statuses']}")
+        if result["memory_last_mib"] > 1.5 * result["memory_first_mib"] + 100:
+            broken.append("memory grew in the soak")
+    figures["broken_promises"] = broken
+    print(json.dumps(figures, indent=None if arguments.json else 2))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("--overload", type=float, default=60, help="seconds; 0 leaves it out")
+    parser.add_argument("--soak", type=float, default=60, help="seconds; 0 leaves it out")
+    parser.add_argument("--json", action="store_true", help="one line")
+    arguments = parser.parse_args()
+    place = tempfile.mkdtemp()
+    server = Server(arguments.binary, place)
+    try:
+        sys.exit(asyncio.run(main(arguments, server)))
+    finally:
+        server.process.terminate()
+        server.process.wait()
+        shutil.rmtree(place)

@@ -1,0 +1,331 @@
+//! Copies of a data directory: made beside a running server, verified, and put back.
+//!
+//! A backup has the layout of a data directory, and `backup.json` with the hash of every file, written last: without
+//! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
+//! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken.
+//!
+//! Of work in progress, checkpoints come along where there are any: a job that was under way is queued again by the server
+//! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
+//! thread for it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::data_dir::DataDir;
+use crate::sha256;
+use crate::store::{NamedFiles, Store, StoreError, read_snapshot};
+
+/// The file that makes a directory a backup.
+const INDEX: &str = "backup.json";
+
+/// Version of [`Index`]; another one is refused.
+const FORMAT: u32 = 1;
+
+/// New moments that are tried when files vanish under the copy.
+const MOMENTS: usize = 5;
+
+/// SHA-256 of files by their paths below a directory.
+pub type Hashes = BTreeMap<String, String>;
+
+/// What `backup.json` says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Index {
+    /// Version of this file.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub mixmatch: String,
+    /// The moment of the database.
+    pub taken_at: jiff::Timestamp,
+    /// SHA-256 of each file by its path below the directory.
+    pub files: Hashes,
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Files.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Files that are hard links, which need no room of their own.
+    pub linked: u64,
+}
+
+/// Why there is no whole copy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The target has something in it already.
+    #[error("{} is not empty; name a directory that does not exist yet", .0.display())]
+    NotEmpty(PathBuf),
+    /// No backup lies there.
+    #[error("{} holds no whole backup: {reason}", path.display())]
+    NoBackup {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A file's bytes are not those that its name or the index says.
+    #[error("{} is damaged: its SHA-256 is not {expected}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The hash it should have.
+        expected: String,
+    },
+    /// Files kept vanishing.
+    #[error("files were deleted faster than they could be copied; try again in a quieter moment")]
+    Moving,
+    /// The file system refuses.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
+    |error| BackupError::Io { path: path.to_owned(), error }
+}
+
+/// Copies `data` into `to`, a directory that is empty or does not exist yet. The server may run.
+///
+/// Artifacts are hard-linked where the file system allows it; every file is read and hashed in its new place.
+///
+/// # Errors
+/// See [`BackupError`]; what was written so far stays, without an index.
+pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
+    refuse_full(to)?;
+    let store = Store::open(data).await?;
+    let copy = DataDir::new(to);
+    for _ in 0..MOMENTS {
+        let taken_at = jiff::Timestamp::now();
+        remove(&copy.database())?;
+        store.snapshot(&copy.database()).await?;
+        let named = read_snapshot(&copy.database()).await?;
+        let Some((files, copied)) = copy_named(data, &copy, &named)? else { continue };
+        store.close().await;
+        let index = Index { format: FORMAT, mixmatch: env!("CARGO_PKG_VERSION").to_owned(), taken_at, files };
+        write_index(to, &index)?;
+        return Ok((index, copied));
+    }
+    Err(BackupError::Moving)
+}
+
+/// Puts a backup into an empty data directory and verifies every file there.
+///
+/// # Errors
+/// See [`BackupError`].
+pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), BackupError> {
+    let index = read_index(from)?;
+    refuse_full(data.root())?;
+    let mut copied = Copied::default();
+    for (name, sha256) in &index.files {
+        let (source, target) = (from.join(name), data.root().join(name));
+        copied.bytes += copy_file(&source, &target)?;
+        copied.files += 1;
+        expect(&target, sha256)?;
+    }
+    sync_directories(data.root())?;
+    let named = read_snapshot(&data.database()).await?;
+    // The index may be whole and yet not fit its database, if somebody put two backups together.
+    let missing = named.artifacts.iter().find(|sha256| !index.files.contains_key(&artifact(sha256)));
+    if let Some(sha256) = missing {
+        return Err(BackupError::NoBackup { path: from.to_owned(), reason: format!("artifact {sha256} is not in it") });
+    }
+    Ok((index, copied))
+}
+
+/// Copies what the rows name; none where a file is not there any more.
+fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Option<(Hashes, Copied)>, BackupError> {
+    let mut copied = Copying::new(data, copy);
+    copied.note(&copy.database(), hash_of(&copy.database())?)?;
+    for sha256 in &named.artifacts {
+        if !copied.take(Path::new(&artifact(sha256)), Some(sha256))? {
+            return Ok(None);
+        }
+    }
+    for id in &named.datasets {
+        let directory = Path::new("datasets").join(id.to_string());
+        let Some(names) = plain_files(&data.root().join(&directory))? else { return Ok(None) };
+        for name in names {
+            if !copied.take(&directory.join(name), None)? {
+                return Ok(None);
+            }
+        }
+    }
+    for id in &named.unfinished {
+        let directory = Path::new("runs").join(id.to_string()).join("checkpoints");
+        for name in plain_files(&data.root().join(&directory))?.unwrap_or_default() {
+            // One that was overtaken meanwhile is not missed.
+            copied.take(&directory.join(name), None)?;
+        }
+    }
+    sync_directories(copy.root())?;
+    Ok(Some((copied.files, copied.sum)))
+}
+
+/// A copy under way: what is in it so far.
+struct Copying<'a> {
+    data: &'a DataDir,
+    copy: &'a DataDir,
+    files: Hashes,
+    sum: Copied,
+}
+
+impl<'a> Copying<'a> {
+    fn new(data: &'a DataDir, copy: &'a DataDir) -> Self {
+        Self { data, copy, files: BTreeMap::new(), sum: Copied::default() }
+    }
+
+    /// Copies a file by its path below the directory and verifies it against `sha256`, or against what its source
+    /// holds; false where the source is gone.
+    fn take(&mut self, name: &Path, sha256: Option<&str>) -> Result<bool, BackupError> {
+        let (source, target) = (self.data.root().join(name), self.copy.root().join(name));
+        let taken = || -> Result<(bool, String), BackupError> {
+            let hash = sha256.map_or_else(|| hash_of(&source), |sha256| Ok(sha256.to_owned()))?;
+            let linked = !target.exists() && link_or_copy(&source, &target)?;
+            expect(&target, &hash)?;
+            Ok((linked, hash))
+        };
+        let (linked, hash) = match taken() {
+            Err(BackupError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            taken => taken?,
+        };
+        self.sum.linked += u64::from(linked);
+        self.note(&target, hash)?;
+        Ok(true)
+    }
+
+    /// Counts a file that is in its place.
+    fn note(&mut self, target: &Path, sha256: String) -> Result<(), BackupError> {
+        self.sum.files += 1;
+        self.sum.bytes += std::fs::metadata(target).map_err(io(target))?.len();
+        let name = target.strip_prefix(self.copy.root()).unwrap_or(target).to_string_lossy().into_owned();
+        self.files.insert(name, sha256);
+        Ok(())
+    }
+}
+
+/// Path of an artifact below the data directory.
+fn artifact(sha256: &str) -> String {
+    format!("artifacts/sha256/{}/{sha256}", sha256.get(..2).unwrap_or("__"))
+}
+
+/// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.
+fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(io(directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io(directory))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().map_err(io(directory))?.is_file() && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(Some(names))
+}
+
+/// True where the new file is a hard link: the same bytes, which nobody changes in place.
+fn link_or_copy(source: &Path, target: &Path) -> Result<bool, BackupError> {
+    make_parent(target)?;
+    if std::fs::hard_link(source, target).is_ok() {
+        return Ok(true);
+    }
+    copy_file(source, target).map(|_| false)
+}
+
+fn copy_file(source: &Path, target: &Path) -> Result<u64, BackupError> {
+    make_parent(target)?;
+    let bytes = std::fs::copy(source, target).map_err(io(source))?;
+    File::open(target).and_then(|file| file.sync_all()).map_err(io(target))?;
+    Ok(bytes)
+}
+
+fn make_parent(path: &Path) -> Result<(), BackupError> {
+    path.parent().map_or(Ok(()), |parent| std::fs::create_dir_all(parent).map_err(io(parent)))
+}
+
+fn expect(path: &Path, sha256: &str) -> Result<(), BackupError> {
+    if hash_of(path)? == sha256 {
+        return Ok(());
+    }
+    Err(BackupError::Damaged { path: path.to_owned(), expected: sha256.to_owned() })
+}
+
+fn hash_of(path: &Path) -> Result<String, BackupError> {
+    let mut file = File::open(path).map_err(io(path))?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(io(path))? {
+            0 => return Ok(sha256::hex(hash)),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), BackupError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(BackupError::Io { path: path.to_owned(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_full(directory: &Path) -> Result<(), BackupError> {
+    std::fs::create_dir_all(directory).map_err(io(directory))?;
+    match std::fs::read_dir(directory).map_err(io(directory))?.next() {
+        None => Ok(()),
+        Some(_) => Err(BackupError::NotEmpty(directory.to_owned())),
+    }
+}
+
+/// Makes new names survive a power cut.
+fn sync_directories(directory: &Path) -> Result<(), BackupError> {
+    for entry in std::fs::read_dir(directory).map_err(io(directory))?.flatten() {
+        if entry.path().is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    File::open(directory).and_then(|file| file.sync_all()).map_err(io(directory))
+}
+
+fn write_index(directory: &Path, index: &Index) -> Result<(), BackupError> {
+    let path = directory.join(INDEX);
+    let text = serde_json::to_vec_pretty(index).expect("strings and numbers always encode");
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io(&path))?;
+    file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(io(&path))?;
+    file.persist(&path).map_err(|error| BackupError::Io { path: path.clone(), error: error.error })?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io(directory))
+}
+
+fn read_index(directory: &Path) -> Result<Index, BackupError> {
+    let no_backup = |reason: String| BackupError::NoBackup { path: directory.to_owned(), reason };
+    let text = std::fs::read(directory.join(INDEX)).map_err(|error| no_backup(format!("{INDEX}: {error}")))?;
+    let index: Index = serde_json::from_slice(&text).map_err(|error| no_backup(format!("{INDEX}: {error}")))?;
+    if index.format != FORMAT {
+        return Err(no_backup(format!("{INDEX} has format {}, this program reads {FORMAT}", index.format)));
+    }
+    // A name that leads out of the directory would be written wherever it leads.
+    let leads_out =
+        |name: &&String| Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_)));
+    match index.files.keys().find(leads_out) {
+        Some(name) => Err(no_backup(format!("{INDEX} names {name:?}"))),
+        None => Ok(index),
+    }
+}

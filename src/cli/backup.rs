@@ -1,0 +1,57 @@
+//! `mixmatch backup` and `mixmatch restore`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::DataArgs;
+use crate::backup::{self, Copied, Index};
+use crate::data_dir::DataDir;
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// A directory that does not exist yet. On the same file system, files are hard links and need no room.
+    #[arg(long)]
+    to: PathBuf,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// A directory that `mixmatch backup` wrote.
+    #[arg(long)]
+    from: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Copies a data directory, beside a server or not.
+pub async fn backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
+    let data = DataDir::new(args.data.data_dir);
+    anyhow::ensure!(data.database().exists(), "{} holds nothing to back up", data.root().display());
+    let (index, copied) = backup::backup(&data, &args.to).await?;
+    tell("backed up", &index, copied);
+    eprintln!("verified; put it back with: mixmatch restore --from {} --data-dir NEW", args.to.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a backup into a new data directory.
+pub async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
+    let data = DataDir::new(args.data.data_dir);
+    let (index, copied) = backup::restore(&args.from, &data).await?;
+    tell("restored", &index, copied);
+    eprintln!("verified; serve it with: mixmatch serve --data-dir {}", data.root().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(what: &str, index: &Index, copied: Copied) {
+    let mebibytes = copied.bytes as f64 / f64::from(1 << 20);
+    println!(
+        "{what} the state of {:.0}: {} files, {mebibytes:.1} MiB, {} of them hard links",
+        index.taken_at, copied.files, copied.linked
+    );
+}

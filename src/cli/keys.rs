@@ -1,0 +1,194 @@
+//! `mixmatch keys`: API keys in the data directory. Nothing here takes the directory's lock: a running server reads
+//! the keys with every request, so what is made or revoked here counts there at once.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::DataArgs;
+use crate::data_dir::DataDir;
+use crate::keys::{FreshKey, Scope};
+use crate::store::{KeyRow, NewAudit, NewKey, Store};
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it, once: only its hash is kept.
+    Create(CreateArgs),
+    /// List the keys, newest first, without their secrets.
+    List(ListArgs),
+    /// Take a key back; it opens nothing from this moment on.
+    Revoke(RevokeArgs),
+}
+
+/// Arguments of `keys create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// What it may do: predict (classify), train (also import and run jobs), admin (also delete, move aliases, read
+    /// the audit log).
+    #[arg(long)]
+    scope: Scope,
+    /// What it is called, for the log and to revoke it: who or what uses it.
+    #[arg(long, value_parser = parse_name)]
+    name: String,
+    /// When it ends: after a time (90d, 12h), at a time (2027-01-31T00:00:00Z), or never.
+    #[arg(long, default_value = "365d", value_parser = parse_expiry)]
+    expires: Expiry,
+}
+
+/// Arguments of `keys list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `keys revoke`.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The key's name or prefix (the part between `mm_` and the next `_`).
+    key: String,
+}
+
+/// When a key ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiry {
+    At(Timestamp),
+    Never,
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    let now = Timestamp::now();
+    let end = match text.parse::<jiff::Span>() {
+        // Days are of 24 hours: in UTC they always are.
+        Ok(span) => now.to_zoned_datetime(TimeZone::UTC).checked_add(span).ok().map(|end| end.timestamp()),
+        Err(_) => text.parse().ok(),
+    };
+    match end {
+        Some(end) if end > now => Ok(Expiry::At(end)),
+        Some(_) => Err("that is over already".to_owned()),
+        None => Err("write a time from now (90d, 12h), a moment (2027-01-31T00:00:00Z), or never".to_owned()),
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    crate::api::check_name("name", text).map(|()| text.to_owned())
+}
+
+/// Runs one of them.
+pub async fn run(command: KeysCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        KeysCommand::Create(args) => create(args).await,
+        KeysCommand::List(args) => list(args).await,
+        KeysCommand::Revoke(args) => revoke(args).await,
+    }
+}
+
+async fn open(args: &DataArgs) -> anyhow::Result<Store> {
+    let data = DataDir::new(&args.data_dir);
+    anyhow::ensure!(data.database().exists(), "{} holds no keys: there is no database", data.root().display());
+    Ok(Store::open(&data).await?)
+}
+
+async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
+    // The first key may come before the first start: a server beyond loopback wants one to begin with.
+    let data = DataDir::new(args.data.data_dir);
+    std::fs::create_dir_all(data.root())?;
+    let store = Store::open(&data).await?;
+    let key = FreshKey::generate()?;
+    let expires_at = match args.expires {
+        Expiry::At(end) => Some(end),
+        Expiry::Never => None,
+    };
+    let new = NewKey { name: &args.name, prefix: &key.prefix, sha256: &key.sha256, scope: args.scope, expires_at };
+    let row = audited(&store, "keys create", &args.name, store.insert_key(new)).await?;
+    store.close().await;
+    println!("{}", key.text);
+    let end = row.expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end:.0}"));
+    eprintln!("key {} ({}), scope {}, {end}; it is shown this once: keep it now", row.name, row.prefix, row.scope);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let store = open(&args.data).await?;
+    let rows = store.keys().await?;
+    store.close().await;
+    if args.json {
+        rows.iter().for_each(|row| println!("{}", as_json(row)));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<10} {:<8} {:<8} {:<21} {:<21} NAME", "PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES");
+    for row in &rows {
+        let end = row.expires_at.map_or_else(|| "never".to_owned(), |end| format!("{end:.0}"));
+        let created = format!("{:.0}", row.created_at);
+        println!(
+            "{:<10} {:<8} {:<8} {created:<21} {end:<21} {}",
+            row.prefix,
+            row.scope.as_str(),
+            row.state(),
+            row.name
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(row: &KeyRow) -> serde_json::Value {
+    serde_json::json!({
+        "id": row.id, "name": row.name, "prefix": row.prefix, "scope": row.scope.as_str(), "state": row.state(),
+        "created_at": row.created_at, "expires_at": row.expires_at, "revoked_at": row.revoked_at,
+    })
+}
+
+async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
+    let store = open(&args.data).await?;
+    let row = audited(&store, "keys revoke", &args.key, store.revoke_key(&args.key)).await?;
+    store.close().await;
+    eprintln!("key {} ({}) is revoked", row.name, row.prefix);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a change with its rows in the audit.
+async fn audited(
+    store: &Store,
+    action: &str,
+    target: &str,
+    change: impl Future<Output = Result<KeyRow, crate::store::StoreError>>,
+) -> anyhow::Result<KeyRow> {
+    // SAFETY: `getuid` reads a number and cannot fail.
+    let actor = format!("command line, user {}", unsafe { libc::getuid() });
+    let id = store.begin_audit(NewAudit { actor: &actor, action, target, request_id: None }).await?;
+    let changed = change.await;
+    // A command has no status; these say whether it was done.
+    let (status, prefix) = changed.as_ref().map_or((422, None), |row| (200, Some(row.prefix.as_str())));
+    store.complete_audit(id, status, prefix).await?;
+    Ok(changed?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_ends_after_a_time_at_a_time_or_never() {
+        let now = Timestamp::now();
+        let Ok(Expiry::At(end)) = parse_expiry("90d") else { panic!("90d") };
+        assert_eq!(end.duration_since(now).as_hours(), 90 * 24);
+        assert_eq!(parse_expiry("never"), Ok(Expiry::Never));
+        assert_eq!(parse_expiry("2999-01-31T00:00:00Z"), Ok(Expiry::At("2999-01-31T00:00:00Z".parse().unwrap())));
+        for wrong in ["", "soon", "-1h", "2001-01-31T00:00:00Z", "90"] {
+            assert!(parse_expiry(wrong).is_err(), "{wrong}");
+        }
+    }
+}

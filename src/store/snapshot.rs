@@ -1,0 +1,61 @@
+//! The store for a backup: a copy of the database as of one moment, and the files that its rows name.
+
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+use uuid::Uuid;
+
+use super::{Result, Store, StoreError};
+
+/// What a copy of the database needs besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedFiles {
+    /// Hashes of the artifacts that models and imported weights name, sorted, each once.
+    pub artifacts: Vec<String>,
+    /// Data sets, each a directory.
+    pub datasets: Vec<Uuid>,
+    /// Jobs that may go on from a checkpoint, where they have one.
+    pub unfinished: Vec<Uuid>,
+}
+
+impl Store {
+    /// Writes all that is committed at this moment to a new file, while others read and write, and syncs it.
+    ///
+    /// # Errors
+    /// When `target` exists or cannot be written.
+    pub async fn snapshot(&self, target: &Path) -> Result<()> {
+        let path = target.to_str().ok_or_else(|| StoreError::stored("path", "it is no UTF-8"))?;
+        // VACUUM only reads here: the server's writes go on. This connection could write, as it must for `INTO`.
+        sqlx::query("VACUUM INTO ?").bind(path).execute(&self.writer).await?;
+        let synced = std::fs::File::open(target).and_then(|file| file.sync_all());
+        synced.map_err(|error| StoreError::Artifact { path: target.to_owned(), reason: error.to_string() })
+    }
+}
+
+/// Checks a copy of the database, page by page and reference by reference, and reads which files it names.
+///
+/// # Errors
+/// When the copy is damaged.
+pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    let mut copy = options.connect().await?;
+    let health: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut copy).await?;
+    let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut copy).await?;
+    if health != "ok" || dangling.is_some() {
+        let reason = if health == "ok" { "a row refers to one that is not there".to_owned() } else { health };
+        return Err(StoreError::Artifact { path: path.to_owned(), reason });
+    }
+    let artifacts = sqlx::query_scalar(
+        "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
+         UNION SELECT sha256 FROM pretrained_weights ORDER BY 1",
+    )
+    .fetch_all(&mut copy)
+    .await?;
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM datasets ORDER BY id").fetch_all(&mut copy).await?;
+    let jobs: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM jobs WHERE state <> 'succeeded' ORDER BY id").fetch_all(&mut copy).await?;
+    copy.close().await?;
+    let parse = |ids: Vec<String>| ids.iter().map(|id| super::jobs::parse_id(id)).collect::<Result<_>>();
+    Ok(NamedFiles { artifacts, datasets: parse(ids)?, unfinished: parse(jobs)? })
+}

@@ -1,0 +1,113 @@
+//! A copy of the data directory, made beside a running server, serves like the original.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::app::{TestApp, expect, tiny_job};
+use super::pictures::{data_set, picture};
+
+fn mixmatch(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mixmatch")).args(arguments).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn predict(app: &TestApp) -> Value {
+    let request = app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 77));
+    expect(request.send().await.unwrap(), 200).await
+}
+
+/// What a restored directory must say as the original did.
+async fn seen(app: &TestApp) -> Vec<Value> {
+    let mut seen = vec![predict(app).await["results"].clone()];
+    for path in ["/jobs", "/models", "/datasets", "/datasets/shapes/report"] {
+        seen.push(app.json(path).await);
+    }
+    let job = seen[1]["items"][0]["id"].as_str().unwrap().to_owned();
+    seen.push(app.json(&format!("/jobs/{job}/metrics")).await);
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_serves_and_tells_what_the_original_did() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(80, 20)).await;
+    let job = app.queue(&tiny_job("shapes")).await;
+    let job = app.until(&job, &["succeeded", "failed"]).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let before = seen(&app).await;
+
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let (copy, new) = (place.path().join("copy"), place.path().join("new"));
+    let (data, copy, new) = (text(&data), text(&copy), text(&new));
+    // The server works on meanwhile.
+    let (writing, output) = tokio::join!(
+        async {
+            for number in 0..20 {
+                app.import(&format!("set-{number}"), &data_set(12, 4)).await;
+                expect(app.delete(&format!("/datasets/set-{number}")).send().await.unwrap(), 204).await;
+            }
+        },
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+            .args(["backup", "--data-dir", data, "--to", copy])
+            .output()
+    );
+    let () = writing;
+    let told = done(&output.unwrap());
+    assert!(told.contains("backed up"), "{told}");
+    let again = mixmatch(&["backup", "--data-dir", data, "--to", copy]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("not empty"), "{again:?}");
+
+    // What happens later is not in it.
+    app.import("later", &data_set(12, 4)).await;
+    done(&mixmatch(&["restore", "--from", copy, "--data-dir", new]));
+    assert!(!mixmatch(&["restore", "--from", copy, "--data-dir", data]).status.success(), "over a full directory");
+    app.stop().await;
+
+    let restored = tempfile::tempdir().unwrap();
+    std::fs::rename(new, restored.path().join("data")).unwrap();
+    let app = TestApp::at(restored, |_| {}).await;
+    let mut after = seen(&app).await;
+    // Which of the sets that came and went were there is a matter of the moment.
+    let sets = after[3]["items"].as_array_mut().unwrap();
+    sets.retain(|set| !set["name"].as_str().unwrap().starts_with("set-"));
+    assert_eq!(before, after);
+    // And it works on: the archive came along, the packed pixels are made again.
+    let job = app.queue(&tiny_job("shapes")).await;
+    let job = app.until(&job, &["succeeded", "failed"]).await;
+    assert_eq!(job["model"]["version"], 2, "{job:#}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_not_restored() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let place = tempfile::tempdir().unwrap();
+    let (copy, new) = (place.path().join("copy"), place.path().join("new"));
+    done(&mixmatch(&["backup", "--data-dir", text(&app.directory.path().join("data")), "--to", text(&copy)]));
+    let directory = std::fs::read_dir(copy.join("datasets")).unwrap().next().unwrap().unwrap().path();
+    let archive = directory.join("images.zip");
+    let mut bytes = std::fs::read(&archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    // Under a new inode: the old one is the server's own file.
+    std::fs::remove_file(&archive).unwrap();
+    std::fs::write(&archive, bytes).unwrap();
+    let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is damaged"), "{refused:?}");
+
+    std::fs::remove_file(copy.join("backup.json")).unwrap();
+    let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&place.path().join("other"))]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no whole backup"), "{refused:?}");
+    app.stop().await;
+}

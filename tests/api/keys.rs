@@ -1,0 +1,200 @@
+//! Keys as their holders and their owners meet them: scopes, revocation beside a running server, rates, the audit.
+
+use std::path::Path;
+use std::process::Output;
+
+use mixmatch::config::ServeConfig;
+use serde_json::{Value, json};
+
+use super::app::{TestApp, expect, problem, tiny_job};
+
+/// Runs `mixmatch keys` on a data directory, whoever works in it.
+fn keys(data: &Path, arguments: &[&str]) -> Output {
+    let binary = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+        .arg("keys")
+        .args(arguments)
+        .env("MIXMATCH_DATA_DIR", data)
+        .output();
+    binary.unwrap()
+}
+
+/// Makes a key; gives its text.
+fn create(data: &Path, name: &str, scope: &str) -> String {
+    let made = keys(data, &["create", "--name", name, "--scope", scope, "--expires", "1d"]);
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+fn data(app: &TestApp) -> std::path::PathBuf {
+    app.directory.path().join("data")
+}
+
+/// Every route of the description with its method and the scope that it declares.
+fn routes() -> Vec<(String, String, Option<String>)> {
+    let description: Value = serde_json::from_str(&mixmatch::api::openapi_json()).unwrap();
+    let mut routes = Vec::new();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let scope = operation["security"][0]["api_key"][0].as_str().map(str::to_owned);
+            routes.push((method.to_uppercase(), path.clone(), scope));
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_but_health_declares_its_scope_and_its_refusals() {
+    let description: Value = serde_json::from_str(&mixmatch::api::openapi_json()).unwrap();
+    for (method, path, scope) in routes() {
+        let operation = &description["paths"][&path][method.to_lowercase()];
+        let open = ["/livez", "/readyz"].contains(&path.as_str());
+        assert_eq!(scope.is_none(), open, "{method} {path} declares {scope:?}");
+        for status in ["401", "403", "429"] {
+            assert_eq!(operation["responses"][status].is_object(), !open, "{method} {path}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_what_its_scope_covers_and_nothing_else() {
+    let app = TestApp::start().await;
+    app.json("/jobs").await; // Without any key, this machine may do everything.
+    let tokens = ["predict", "train", "admin"].map(|scope| create(&data(&app), scope, scope));
+    problem(app.get("/jobs").send().await.unwrap(), 401).await;
+    let mut refused = 0;
+    for (method, path, needed) in routes() {
+        let Some(needed) = needed else { continue };
+        let url = format!("{}{}", app.base, path.replace("{id}", "0192f0a2-3c1e-7c4d-8f00-000000000001"));
+        for (scope, token) in ["predict", "train", "admin"].into_iter().zip(&tokens) {
+            let order = |scope: &str| ["predict", "train", "admin"].iter().position(|known| *known == scope).unwrap();
+            let request = app.client.request(method.parse().unwrap(), &url).bearer_auth(token);
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            if order(scope) >= order(&needed) {
+                assert!(status != 401 && status != 403, "{scope} on {method} {path}, which needs {needed}: {status}");
+            } else {
+                let body = expect(answer, 403).await;
+                assert!(body["detail"].as_str().unwrap().contains(&needed), "{body}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_dead_at_once_and_its_end_does_not_open_the_server() {
+    let app = TestApp::start().await;
+    let token = create(&data(&app), "laptop", "train");
+    let ask = |token: String| app.get("/jobs").bearer_auth(token).send();
+    assert_eq!(ask(token.clone()).await.unwrap().status(), 200);
+    let mut wrong = token.clone();
+    wrong.replace_range(token.len() - 1.., if token.ends_with('A') { "B" } else { "A" });
+    problem(ask(wrong).await.unwrap(), 401).await;
+
+    let listed = String::from_utf8(keys(&data(&app), &["list", "--json"]).stdout).unwrap();
+    let listed: Value = serde_json::from_str(listed.trim()).unwrap();
+    assert_eq!((listed["name"].as_str(), listed["state"].as_str()), (Some("laptop"), Some("live")));
+    let secret = token.rsplit_once('_').unwrap().1;
+    for place in ["mixmatch.db", "mixmatch.db-wal"] {
+        let bytes = std::fs::read(data(&app).join(place)).unwrap_or_default();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "the secret lies in {place}");
+    }
+
+    assert!(keys(&data(&app), &["revoke", "laptop"]).status.success());
+    let answer = problem(ask(token).await.unwrap(), 401).await;
+    assert!(answer["detail"].as_str().unwrap().contains("revoked"), "{answer}");
+    problem(app.get("/jobs").send().await.unwrap(), 401).await;
+    let gone = keys(&data(&app), &["revoke", "nobody"]);
+    assert!(!gone.status.success() && String::from_utf8_lossy(&gone.stderr).contains("nobody"), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
+    let app = TestApp::with(|config| config.limits.requests_per_second = std::num::NonZeroU32::new(5)).await;
+    let (busy, calm) = (create(&data(&app), "busy", "predict"), create(&data(&app), "calm", "predict"));
+    let ask = |token: &str| app.get("/models").bearer_auth(token).send();
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = ask(&busy).await.unwrap();
+        if answer.status() == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("twenty at once are more than five a second");
+    assert_eq!(refused.headers()["retry-after"], "1");
+    problem(refused, 429).await;
+    assert_eq!(ask(&calm).await.unwrap().status(), 200, "another key is not held back");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(ask(&busy).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || {
+        let mut config = ServeConfig::new(directory.path().join("data"), "0.0.0.0:0".parse().unwrap());
+        config.worker.devices = "cpu".parse().unwrap();
+        config
+    };
+    let start = async || mixmatch::api::Server::start(config(), mixmatch::nn::device::CudaStatus::NoDriver).await;
+    let refusal = start().await.err().expect("an open server").to_string();
+    assert!(refusal.contains("mixmatch keys create"), "{refusal}");
+    create(&directory.path().join("data"), "first", "admin");
+    start().await.expect("a key is there").stop().await;
+    assert!(keys(&directory.path().join("data"), &["revoke", "first"]).status.success());
+    assert!(start().await.is_err(), "a revoked key is none");
+}
+
+#[tokio::test]
+async fn a_page_from_elsewhere_cannot_use_an_open_server() {
+    let app = TestApp::start().await;
+    let rebound = app.get("/jobs").header("host", "evil.example:8080").send().await.unwrap();
+    problem(rebound, 401).await;
+    let forged = app.post("/datasets").header("origin", "https://evil.example").body("x").send().await.unwrap();
+    problem(forged, 401).await;
+    assert_eq!(app.get("/jobs").header("origin", &app.base).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn changes_stand_in_the_audit_with_who_and_what() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let (train, admin) = (create(&data(&app), "trainer", "train"), create(&data(&app), "boss", "admin"));
+    let queue = app.post("/jobs").bearer_auth(&train).header("x-request-id", "req-1").json(&tiny_job("shapes"));
+    let job = expect(queue.send().await.unwrap(), 202).await;
+    let wrong = app.post("/jobs").bearer_auth(&train).json(&json!({"dataset": "none"}));
+    problem(wrong.send().await.unwrap(), 404).await;
+    app.get("/jobs").bearer_auth(&train).send().await.unwrap();
+    let cancel = format!("/jobs/{}/cancel", job["id"].as_str().unwrap());
+    expect(app.post(&cancel).bearer_auth(&admin).send().await.unwrap(), 202).await;
+    problem(app.get("/audit").bearer_auth(&train).send().await.unwrap(), 403).await;
+
+    // Walked with cursors while more is written.
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = app.get(&format!("/audit?limit=2{cursor}")).bearer_auth(&admin).send().await.unwrap();
+        let page = expect(page, 200).await;
+        rows.extend(page["items"].as_array().unwrap().clone());
+        expect(app.post(&cancel).bearer_auth(&admin).send().await.unwrap(), 202).await;
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let rows: Vec<_> = rows.iter().map(|row| (row["action"].as_str().unwrap(), row)).collect();
+    let actions: Vec<&str> = rows.iter().map(|(action, _)| *action).collect();
+    assert_eq!(
+        actions,
+        ["POST /jobs/{id}/cancel", "POST /jobs", "POST /jobs", "keys create", "keys create", "POST /datasets",]
+    );
+    let (canceled, refused, queued, imported) = (rows[0].1, rows[1].1, rows[2].1, rows[5].1);
+    assert!(canceled["actor"].as_str().unwrap().starts_with("boss ("), "{canceled}");
+    assert_eq!((canceled["status"].as_u64(), canceled["target"].as_str()), (Some(202), Some(cancel.as_str())));
+    assert_eq!((refused["status"].as_u64(), &refused["created"]), (Some(404), &Value::Null));
+    assert_eq!(queued["created"], format!("/jobs/{}", job["id"].as_str().unwrap()));
+    assert_eq!((queued["request_id"].as_str(), queued["status"].as_u64()), (Some("req-1"), Some(202)));
+    assert_eq!(imported["actor"], "anyone on this machine");
+    app.stop().await;
+}
