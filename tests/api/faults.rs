@@ -89,8 +89,8 @@ async fn a_loss_that_is_no_number_fails_the_job_and_is_never_gone_on_from() {
     let (job, _) = fate(&app, &id).await;
     assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("diverged")), "{job:#}");
     assert!(job["error"]["detail"].as_str().unwrap().contains("NaN"), "{job:#}");
-    assert!(!app.directory.path().join("data/runs").join(&id).exists(), "a retry begins anew");
-    app.stop().await;
+    let directory = app.stop().await;
+    assert!(!directory.path().join("data/runs").join(&id).exists(), "a retry begins anew");
 }
 
 #[tokio::test]

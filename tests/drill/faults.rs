@@ -70,8 +70,8 @@ async fn a_disk_too_full_to_publish_fails_the_job_and_a_retry_needs_no_training(
     assert_eq!(job["state"], "succeeded", "{job:#}");
     let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
     assert!(logs.contains("after step 60, with 3 epochs done"), "{logs}");
-    assert!(!directory.path().join("runs").join(&id).exists(), "what is published needs no checkpoint");
     server.stop();
+    assert!(!directory.path().join("runs").join(&id).exists(), "what is published needs no checkpoint");
 }
 
 #[tokio::test]
