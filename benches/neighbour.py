@@ -4,7 +4,6 @@
     benches/neighbour.py"""
 
 import argparse
-import csv
 import json
 import os
 import pathlib
@@ -12,9 +11,8 @@ import statistics
 import tempfile
 import time
 import urllib.request
-import zipfile
 
-from serving import ROOT, Server, free_port, run
+from serving import ROOT, Server, free_port, prepare, run
 
 
 def ask(url, body=None):
@@ -36,22 +34,10 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        pictures = scratch / "pictures"
-        pictures.mkdir()
-        rows = list(csv.reader(open(data / "train.csv", newline="")))[:601]
-        with open(scratch / "train.csv", "w", newline="") as sheet:
-            csv.writer(sheet).writerows(rows)
-        wanted = {row[rows[0].index("image")] for row in rows[1:]}
-        with zipfile.ZipFile(data / "images.zip") as archive:
-            for path in archive.namelist():
-                if pathlib.PurePosixPath(path).name in wanted and len(os.listdir(pictures)) < 256:
-                    (pictures / pathlib.PurePosixPath(path).name).write_bytes(archive.read(path))
-        served, port = scratch / "data", free_port()
+        archive, sheet = data / "images.zip", data / "train.csv"
+        served, pictures = prepare(args.binary, scratch, archive, sheet, args.network, args.size)
+        port = free_port()
         base = f"http://127.0.0.1:{port}"
-        run([args.binary, "import", "--data-dir", served, "--name", "bench", "--task", "bench", "--images", data / "images.zip", "--train", scratch / "train.csv"])
-        settings = {"network": args.network, "size": args.size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 40}
-        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-        run([args.binary, "train", "--data-dir", served, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
         load = [args.binary, "bench", "predict", "--url", f"{base}/predict?model=bench:1", "--images", pictures]
         load += ["--concurrency", args.concurrency, "--seconds", args.seconds, "--json"]
         measured = {"idle": [], "training": []}

@@ -69,6 +69,26 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
+def prepare(binary, scratch, archive, sheet, network, size):
+    """A data directory with one hastily trained model, `bench`, and a directory of images to send."""
+    served, pictures = scratch / "data", scratch / "pictures"
+    pictures.mkdir()
+    rows = list(csv.reader(open(sheet, newline="")))[:601]
+    with open(scratch / "train.csv", "w", newline="") as head:
+        csv.writer(head).writerows(rows)
+    wanted = {row[rows[0].index("image")] for row in rows[1:]}
+    with zipfile.ZipFile(archive) as images:
+        paths = {pathlib.PurePosixPath(path).name: path for path in images.namelist()}
+        for name in sorted(wanted & paths.keys())[:256]:
+            (pictures / name).write_bytes(images.read(paths[name]))
+    here = ["--data-dir", served]
+    run([binary, "import", *here, "--name", "bench", "--task", "bench", "--images", archive, "--train", scratch / "train.csv"])
+    settings = {"network": network, "size": size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 40}
+    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    run([binary, "train", *here, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
+    return served, pictures
+
+
 def main():
     data = ROOT.parent / "shared" / "data" / "mask"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -87,22 +107,7 @@ def main():
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        pictures = scratch / "pictures"
-        pictures.mkdir()
-        rows = list(csv.reader(open(args.sheet, newline="")))[:601]
-        with open(scratch / "train.csv", "w", newline="") as sheet:
-            csv.writer(sheet).writerows(rows)
-        wanted = {row[rows[0].index("image")] for row in rows[1:]}
-        with zipfile.ZipFile(args.images) as archive:
-            for path in archive.namelist():
-                if pathlib.PurePosixPath(path).name in wanted and len(os.listdir(pictures)) < 256:
-                    (pictures / pathlib.PurePosixPath(path).name).write_bytes(archive.read(path))
-        served = scratch / "data"
-        run([args.binary, "import", "--data-dir", served, "--name", "bench", "--task", "bench", "--images", args.images, "--train", scratch / "train.csv"])
-        settings = {"network": args.network, "size": args.size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 40}
-        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-        run([args.binary, "train", "--data-dir", served, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
-
+        served, pictures = prepare(args.binary, scratch, args.images, args.sheet, args.network, args.size)
         ours, theirs = free_port(), free_port()
         litserve = [args.peers, ROOT / "benches/peers/serve_litserve.py", "--network", args.network, "--size", args.size]
         litserve += ["--threads", args.threads, "--port", theirs] + (["--bf16"] if args.peer_bf16 else [])

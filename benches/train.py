@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benches" / "peers"

@@ -74,8 +74,6 @@ def timed(step, arguments):
         times.append((time.perf_counter() - at) * 1e3)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for child in (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,):
-        peak += child
     print(
         json.dumps(
             {

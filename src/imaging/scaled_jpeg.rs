@@ -8,20 +8,22 @@ use jpeg_decoder::{Decoder, PixelFormat};
 /// word, and the answer is that of the whole picture to within a few levels.
 const SPARE: u32 = 2;
 
-/// The least that a side may have for a square of `size`, and whether a picture is so much larger that it pays.
-fn least(width: u32, height: u32, size: u32) -> Option<u16> {
+/// By how much a picture is made smaller on each side: the largest of 8, 4 and 2 that leaves both sides `SPARE` pixels for each
+/// of a square of `size`.
+fn divisor(width: u32, height: u32, size: u32) -> Option<u32> {
     let least = size.checked_mul(SPARE)?;
-    let pays = width.min(height) >= least.checked_mul(2)?;
-    if pays { u16::try_from(least).ok() } else { None }
+    [8, 4, 2].into_iter().find(|divisor| width.min(height) / divisor >= least)
 }
 
-/// The picture at a size that both its sides still have `SPARE` pixels for each of a square of `size`. None where it is not
-/// that large, or of a kind that the whole decoder knows better (CMYK, lossless, damaged): that one then decides.
+/// The picture at a fraction of its size. None where it is not large enough for that, or of a kind that the whole decoder
+/// knows better (CMYK, lossless, damaged): that one then decides.
 pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<RgbImage> {
-    let least = least(width, height, size)?;
+    let divisor = divisor(width, height, size)?;
+    let side = |whole: u32| u16::try_from(whole / divisor).ok();
     let mut decoder = Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(max_bytes);
-    let (width, height) = decoder.scale(least, least).ok()?;
+    // It takes the smallest of its scales at which one side is as large as asked for.
+    let (width, height) = decoder.scale(side(width)?, side(height)?).ok()?;
     let pixels = decoder.decode().ok()?;
     let rgb = match decoder.info()?.pixel_format {
         PixelFormat::RGB24 => pixels,
@@ -64,7 +66,8 @@ mod tests {
         let limits = DecodeLimits::default();
         for size in [32, 64, 96] {
             let small = decode(&bytes, (1600, 1200), size, 1 << 30).unwrap();
-            assert!(small.height() >= SPARE * size && small.height() <= 4 * SPARE * size, "{:?}", small.dimensions());
+            let expected = if size == 96 { (400, 300) } else { (200, 150) };
+            assert_eq!(small.dimensions(), expected, "for {size}");
             for fit in [Fit::Stretch, Fit::Crop] {
                 let preprocess = Preprocess { size, fit };
                 let whole = resize(&imaging::decode(&bytes, &limits).unwrap(), &preprocess).unwrap();
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn small_pictures_and_kinds_it_does_not_know_are_left_to_the_whole_decoder() {
         let bytes = jpeg(&picture(120, 90));
-        assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "90 is no four times 32");
+        assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "half of 90 is less than 64");
         assert!(decode(b"no picture", (4000, 3000), 32, 1 << 30).is_none());
         assert!(decode(&jpeg(&picture(800, 800)), (800, 800), 32, 100).is_none(), "no memory for it");
     }

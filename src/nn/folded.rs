@@ -1,6 +1,6 @@
 //! Networks for inference alone: BatchNorm folded into the convolution before it, weights in oneDNN's own layout, what
-//! follows a convolution done on its way out. Two to three times as fast as [`Network::forward`](super::Network::forward)
-//! on a CPU, and the same answers up to rounding.
+//! follows a convolution done on its way out. The answers are those of [`Network::forward`](super::Network::forward) in
+//! evaluation mode, up to rounding.
 
 use tch::{Kind, Tensor};
 

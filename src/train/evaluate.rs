@@ -37,7 +37,7 @@ pub fn evaluate(
     classes: usize,
 ) -> Result<Evaluation, TrainError> {
     let _no_grad = tch::no_grad_guard();
-    // On a CPU as it will be served: folded, which is the faster half of it.
+    // On a CPU by the engine that will serve it, which is also the faster one.
     let folded = match weights.flat().device() {
         Device::Cpu if !indices.is_empty() => Some(network.fold(weights, images.side())?),
         _ => None,

@@ -118,7 +118,8 @@ fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
                 libc::_exit(1);
             }
             if lower_priority {
-                libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+                // As polite as can be: at 10, predictions beside it waited 80 ms for a core in one case of a hundred.
+                libc::setpriority(libc::PRIO_PROCESS, 0, 19);
             }
             Ok(())
         });
@@ -301,7 +302,7 @@ mod tests {
         let (lines, status, stderr) =
             run("cat; echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $OMP_WAIT_POLICY; nice; echo why >&2").await;
         assert_eq!(lines[..2], ["{\"hello\":1}", "-1 3 PASSIVE"]);
-        assert!(lines[2].parse::<i32>().unwrap() >= 10, "runs at a lower priority: {}", lines[2]);
+        assert_eq!(lines[2].parse::<i32>().unwrap(), 19, "the lowest priority");
         assert!(status.success());
         assert_eq!(stderr, "why");
     }

@@ -197,15 +197,17 @@ async fn trained(app: TestApp) -> tempfile::TempDir {
 /// Bodies under way are counted before they are read: while one takes all the room, others are refused at once.
 async fn one_holds_the_memory(app: &TestApp) {
     let ask = || app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 5)).send();
-    let mut slow = connect(app).await;
     let head = "POST /predict?model=shape HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n\
                 content-length: 67108864\r\n\r\nx";
-    slow.write_all(head.as_bytes()).await.unwrap();
     let began = Instant::now();
-    let refused = loop {
+    let (slow, refused) = loop {
+        let mut slow = connect(app).await;
+        slow.write_all(head.as_bytes()).await.unwrap();
+        // It must be in before anybody else asks: beside another one it would be the one that is refused.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let answer = ask().await.unwrap();
         if answer.status() == 503 {
-            break answer;
+            break (slow, answer);
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{}", answer.status());
     };
