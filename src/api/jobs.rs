@@ -337,6 +337,11 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
     Ok(axum::Json(app.store.job_or_sweep(job_id(&id)?).await?.into()))
 }
 
+/// 202 with what has become of the job or sweep by now: the answer to every wish.
+async fn wished(app: &AppState, id: Uuid) -> Result<(StatusCode, axum::Json<JobOrSweep>), Problem> {
+    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+}
+
 /// Ask a job, or all jobs of a sweep, to stop.
 ///
 /// A queued or paused job is canceled at once, with the baseline that was queued with it; a running one is asked to stop,
@@ -352,7 +357,7 @@ pub async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Resu
     for job in app.store.cancel_job(id).await? {
         app.supervisor.nudge(job);
     }
-    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+    wished(&app, id).await
 }
 
 /// Pause a job, or all jobs of a sweep.
@@ -369,7 +374,7 @@ pub async fn pause(State(app): State<AppState>, Path(id): Path<String>) -> Resul
     for job in app.store.pause_job(id).await? {
         app.supervisor.nudge(job);
     }
-    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+    wished(&app, id).await
 }
 
 /// Queue a paused job, or all paused jobs of a sweep, again.
@@ -387,7 +392,7 @@ pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Resu
         app.supervisor.changes().announce(job);
     }
     app.supervisor.wake();
-    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+    wished(&app, id).await
 }
 
 /// Queue a failed or canceled job again, with the same configuration; of a sweep, or of a job with its baseline,
@@ -406,7 +411,7 @@ pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Resul
         app.supervisor.changes().announce(job);
     }
     app.supervisor.wake();
-    Ok((StatusCode::ACCEPTED, axum::Json(JobOrSweep::from(app.store.job_or_sweep(id).await?))))
+    wished(&app, id).await
 }
 
 /// Forget a finished job with its baseline, or a finished sweep: metrics, events, logs and checkpoints. The models stay.
