@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Result, Store, now, time};
+use super::{BEHIND_EVERY_ID, Result, Store, now, time};
 
 /// One change, or one attempt at it.
 #[derive(Clone, Debug)]
@@ -104,12 +104,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn audit(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<AuditRow>> {
-        let rows: Vec<Raw> =
-            sqlx::query_as("SELECT * FROM audit WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2")
-                .bind(before.map(|id| id.to_string()))
-                .bind(limit)
-                .fetch_all(&self.reader)
-                .await?;
+        let rows: Vec<Raw> = sqlx::query_as("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(before.map_or(BEHIND_EVERY_ID.to_owned(), |id| id.to_string()))
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 }

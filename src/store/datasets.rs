@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
+use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
 use crate::dataset::{Counts, ImportReport, Manifest};
 use crate::train::config::DataFacts;
 
@@ -162,12 +162,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn datasets(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<DatasetRow>> {
-        let rows: Vec<Raw> =
-            sqlx::query_as("SELECT * FROM datasets WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2")
-                .bind(before.map(|id| id.to_string()))
-                .bind(limit)
-                .fetch_all(&self.reader)
-                .await?;
+        let rows: Vec<Raw> = sqlx::query_as("SELECT * FROM datasets WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(before.map_or(BEHIND_EVERY_ID.to_owned(), |id| id.to_string()))
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 

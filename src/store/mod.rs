@@ -100,6 +100,10 @@ async fn commit(tx: sqlx::Transaction<'static, sqlx::Sqlite>) -> Result<()> {
 }
 
 /// Now, unix milliseconds.
+/// Sorts behind every id: the cursor of a list's first page. A query that asked "no cursor, or smaller than it" could use
+/// no index, and a page would cost as much as all the pages before it.
+const BEHIND_EVERY_ID: &str = "g";
+
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond() + failpoint::clock_shift()
 }

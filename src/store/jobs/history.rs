@@ -33,37 +33,37 @@ pub struct LogRow {
     pub message: String,
 }
 
+pub(super) const EVENTS: &str =
+    "SELECT seq, at, kind, data FROM job_events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?";
+
+pub(super) const METRICS: &str = "
+    SELECT metrics FROM job_metrics
+    WHERE job_id = ?1 AND attempt = (SELECT attempt FROM jobs WHERE id = ?1) AND epoch > ?2
+    ORDER BY epoch LIMIT ?3";
+
 impl Store {
     /// At most `limit` events behind number `after`, oldest first.
     ///
     /// # Errors
     /// The database's.
     pub async fn job_events(&self, id: Uuid, after: i64, limit: u32) -> Result<Vec<EventRow>> {
-        let rows: Vec<(i64, i64, String, String)> = sqlx::query_as(
-            "SELECT seq, at, kind, data FROM job_events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        )
-        .bind(id.to_string())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
+        let rows: Vec<(i64, i64, String, String)> =
+            sqlx::query_as(EVENTS).bind(id.to_string()).bind(after).bind(limit).fetch_all(&self.reader).await?;
         rows.into_iter()
             .map(|(seq, at, kind, data)| Ok(EventRow { seq, at: time(at)?, kind, data: from_json("event", &data)? }))
             .collect()
     }
 
-    /// The last attempt's epochs, in order.
+    /// At most `limit` of the last attempt's epochs behind epoch `after`, in order.
     ///
     /// # Errors
     /// [`crate::store::StoreError::NotFound`] for a job that is not there.
-    pub async fn job_metrics(&self, id: Uuid) -> Result<Vec<EpochMetrics>> {
-        let attempt = self.job(id).await?.attempt;
+    pub async fn job_metrics(&self, id: Uuid, after: u32, limit: u32) -> Result<Vec<EpochMetrics>> {
         let rows: Vec<String> =
-            sqlx::query_scalar("SELECT metrics FROM job_metrics WHERE job_id = ? AND attempt = ? ORDER BY epoch")
-                .bind(id.to_string())
-                .bind(attempt)
-                .fetch_all(&self.reader)
-                .await?;
+            sqlx::query_scalar(METRICS).bind(id.to_string()).bind(after).bind(limit).fetch_all(&self.reader).await?;
+        if rows.is_empty() {
+            self.require_job(id).await?;
+        }
         rows.iter().map(|row| from_json("metrics row", row)).collect()
     }
 
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// [`crate::store::StoreError::NotFound`] for a job that is not there.
     pub async fn job_logs(&self, id: Uuid, after: i64, limit: u32) -> Result<Vec<LogRow>> {
-        self.job(id).await?;
+        self.require_job(id).await?;
         let rows: Vec<(i64, i64, String, String)> = sqlx::query_as(
             "SELECT seq, at, level, message FROM job_logs WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
         )

@@ -6,6 +6,7 @@
 
 mod crash;
 mod history;
+mod position;
 mod queue;
 mod row;
 mod run;

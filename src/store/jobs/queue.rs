@@ -6,9 +6,17 @@ use sqlx::Sqlite;
 use uuid::Uuid;
 
 use super::history::state_event;
-use super::row::{Idempotency, JobRow, NewJobs, Raw, select_job};
+use super::row::{BY_ID, Idempotency, JobRow, NewJobs, Raw};
 use super::{JobState, parse_id};
 use crate::store::{Result, Store, StoreError, commit, names, now, to_json};
+
+/// Without the name of the index SQLite sorted the whole queue for each claim.
+pub(super) const CLAIM: &str = "
+    UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
+      lease_expires_at = ?4, phase = NULL, test = NULL,
+      progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END
+    WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued' ORDER BY priority DESC, id LIMIT 1)
+    RETURNING id, attempt";
 
 impl Store {
     /// Queues the jobs of a request, all or none, and gives the id that stands for them: the sweep's, or that of
@@ -92,19 +100,13 @@ impl Store {
     pub async fn claim(&self, boot: Uuid, device: &str, lease: Duration) -> Result<Option<JobRow>> {
         let mut tx = self.write().await?;
         let now = now();
-        let claimed: Option<(String, u32)> = sqlx::query_as(
-            "UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
-               lease_expires_at = ?4, phase = NULL, test = NULL,
-               progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END
-             WHERE id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, id LIMIT 1)
-             RETURNING id, attempt",
-        )
-        .bind(boot.to_string())
-        .bind(device)
-        .bind(now)
-        .bind(now + lease.as_millis() as i64)
-        .fetch_optional(&mut *tx)
-        .await?;
+        let claimed: Option<(String, u32)> = sqlx::query_as(CLAIM)
+            .bind(boot.to_string())
+            .bind(device)
+            .bind(now)
+            .bind(now + lease.as_millis() as i64)
+            .fetch_optional(&mut *tx)
+            .await?;
         let Some((id, attempt)) = claimed else { return Ok(None) };
         // What the last attempt told stays to be seen until this one says from where it goes on (`Event::Start`).
         sqlx::query("UPDATE job_metrics SET attempt = ?1 WHERE job_id = ?2")
@@ -113,7 +115,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         state_event(&mut tx, parse_id(&id)?, attempt, JobState::Running).await?;
-        let row: Raw = sqlx::query_as(select_job!("WHERE j.id = ?")).bind(id).fetch_one(&mut *tx).await?;
+        let row: Raw = sqlx::query_as(BY_ID).bind(id).fetch_one(&mut *tx).await?;
         commit(tx).await?;
         row.parse().map(Some)
     }

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::JobState;
-use crate::store::{Result, Store, StoreError, from_json, time};
+use crate::store::{BEHIND_EVERY_ID, Result, Store, StoreError, from_json, time};
 use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, StepProgress, TestMetrics};
 use crate::train::sweep::{Plan, PlannedRun};
@@ -139,7 +139,7 @@ pub struct JobRow {
     pub baseline: Option<(Uuid, JobState)>,
 }
 
-/// A query for whole jobs with the given rest.
+/// A query for whole jobs with the given rest; [`Store::place`] adds their places in the queue.
 macro_rules! select_job {
     ($rest:literal) => {
         concat!(
@@ -148,10 +148,6 @@ macro_rules! select_job {
                 ORDER BY m.epoch DESC LIMIT 1) AS last,
                (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
-               CASE WHEN j.state = 'queued' THEN
-                 (SELECT COUNT(*) FROM jobs q WHERE q.state = 'queued'
-                  AND (q.priority > j.priority OR (q.priority = j.priority AND q.id <= j.id)))
-               END AS queue_position,
                (SELECT b.id FROM jobs b WHERE b.baseline_of = j.id) AS baseline_id,
                (SELECT b.state FROM jobs b WHERE b.baseline_of = j.id) AS baseline_state
              FROM jobs j ",
@@ -161,13 +157,18 @@ macro_rules! select_job {
 }
 pub(super) use select_job;
 
+pub(super) const BY_ID: &str = select_job!("WHERE j.id = ?");
+pub(super) const PAGE: &str = select_job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
+pub(super) const PAGE_OF_STATE: &str = select_job!("WHERE j.id < ?1 AND j.state = ?3 ORDER BY j.id DESC LIMIT ?2");
+
 #[derive(FromRow)]
 pub(super) struct Raw {
-    id: String,
+    pub(super) id: String,
     dataset_id: String,
     dataset_name: String,
     model_name: String,
-    state: String,
+    pub(super) state: String,
+    pub(super) priority: i64,
     phase: Option<String>,
     config: String,
     attempt: u32,
@@ -185,7 +186,8 @@ pub(super) struct Raw {
     finished_at: Option<i64>,
     last: Option<String>,
     best: Option<String>,
-    queue_position: Option<i64>,
+    #[sqlx(default)]
+    pub(super) queue_position: Option<i64>,
     sweep_id: Option<String>,
     baseline_of: Option<String>,
     baseline_id: Option<String>,
@@ -246,12 +248,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::IsSweep`].
     pub async fn job(&self, id: Uuid) -> Result<JobRow> {
-        let found = sqlx::query_as::<_, Raw>(select_job!("WHERE j.id = ?"))
-            .bind(id.to_string())
-            .fetch_optional(&self.reader)
-            .await?;
+        let found = sqlx::query_as::<_, Raw>(BY_ID).bind(id.to_string()).fetch_optional(&self.reader).await?;
         match found {
-            Some(row) => row.parse(),
+            Some(mut row) => {
+                self.place(std::slice::from_mut(&mut row)).await?;
+                row.parse()
+            }
             None => Err(self.no_job(id).await?),
         }
     }
@@ -261,20 +263,13 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn jobs(&self, state: Option<JobState>, before: Option<Uuid>, limit: u32) -> Result<Vec<JobRow>> {
-        let before = before.map(|id| id.to_string());
-        // Two texts, because one with "?1 IS NULL OR" could not use the index on state.
+        let before = before.map_or(BEHIND_EVERY_ID.to_owned(), |id| id.to_string());
         let query = match state {
-            None => sqlx::query_as(select_job!("WHERE ?1 IS NULL OR j.id < ?1 ORDER BY j.id DESC LIMIT ?2"))
-                .bind(before)
-                .bind(limit),
-            Some(state) => sqlx::query_as(select_job!(
-                "WHERE j.state = ?1 AND (?2 IS NULL OR j.id < ?2) ORDER BY j.id DESC LIMIT ?3"
-            ))
-            .bind(state.as_str())
-            .bind(before)
-            .bind(limit),
+            None => sqlx::query_as(PAGE).bind(before).bind(limit),
+            Some(state) => sqlx::query_as(PAGE_OF_STATE).bind(before).bind(limit).bind(state.as_str()),
         };
-        let rows: Vec<Raw> = query.fetch_all(&self.reader).await?;
+        let mut rows: Vec<Raw> = query.fetch_all(&self.reader).await?;
+        self.place(&mut rows).await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 

@@ -22,6 +22,10 @@ pub enum Wish {
     Pause,
 }
 
+/// Whether an epoch is among the events.
+pub(super) const EPOCH_TOLD: &str =
+    "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'epoch' AND data ->> '$.epoch' = ? LIMIT 1";
+
 impl Store {
     /// Renews the lease, and tells what somebody asked of the job.
     ///
@@ -214,13 +218,11 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             .execute(&mut **tx)
             .await?;
             // A resumed run tells the epochs before again; whoever reads the events has heard of them.
-            let told: Option<i64> = sqlx::query_scalar(
-                "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'epoch' AND data ->> '$.epoch' = ? LIMIT 1",
-            )
-            .bind(id.to_string())
-            .bind(metrics.epoch)
-            .fetch_optional(&mut **tx)
-            .await?;
+            let told: Option<i64> = sqlx::query_scalar(EPOCH_TOLD)
+                .bind(id.to_string())
+                .bind(metrics.epoch)
+                .fetch_optional(&mut **tx)
+                .await?;
             if told.is_none() {
                 event(tx, id, attempt, "epoch", row).await?;
             }

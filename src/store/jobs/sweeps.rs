@@ -73,10 +73,11 @@ impl Store {
                 .fetch_optional(&self.reader)
                 .await?
                 .ok_or_else(|| StoreError::not_found("sweep", id))?;
-        let jobs: Vec<Raw> = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
+        let mut jobs: Vec<Raw> = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
             .bind(id.to_string())
             .fetch_all(&self.reader)
             .await?;
+        self.place(&mut jobs).await?;
         Ok(SweepRow {
             id,
             dataset_id: parse_id(&raw.dataset_id)?,
@@ -92,11 +93,22 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn baseline_of(&self, id: Uuid) -> Result<Option<JobRow>> {
-        let row: Option<Raw> = sqlx::query_as(select_job!("WHERE j.baseline_of = ?"))
+        let found: Option<Raw> = sqlx::query_as(select_job!("WHERE j.baseline_of = ?"))
             .bind(id.to_string())
             .fetch_optional(&self.reader)
             .await?;
-        row.map(Raw::parse).transpose()
+        let Some(mut row) = found else { return Ok(None) };
+        self.place(std::slice::from_mut(&mut row)).await?;
+        row.parse().map(Some)
+    }
+
+    /// Nothing, if there is such a job.
+    pub(super) async fn require_job(&self, id: Uuid) -> Result<()> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM jobs WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        if found.is_some() { Ok(()) } else { Err(self.no_job(id).await?) }
     }
 
     /// Why there is no job with this id.

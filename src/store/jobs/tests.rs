@@ -1,6 +1,7 @@
 //! The queue and the run on a real file: transitions, fencing, claims, walks.
 
 mod crash;
+mod growth;
 mod model;
 mod sweeps;
 mod wishes;
@@ -172,7 +173,7 @@ async fn a_stale_attempt_can_write_nothing() {
     }
     let now = f.store.job(job.id).await.unwrap();
     assert_eq!((now.state, now.attempt), (JobState::Running, 2));
-    assert!(f.store.job_metrics(job.id).await.unwrap().is_empty());
+    assert!(f.store.job_metrics(job.id, 0, 1000).await.unwrap().is_empty());
     assert!(f.store.models().await.unwrap().is_empty());
 }
 
@@ -187,12 +188,12 @@ async fn metrics_are_the_last_attempts() {
     f.store.retry_job(job.id).await.unwrap();
     f.claim(Uuid::now_v7()).await.unwrap();
     assert_eq!(
-        f.store.job_metrics(job.id).await.unwrap().len(),
+        f.store.job_metrics(job.id, 0, 1000).await.unwrap().len(),
         2,
         "they stay until the new attempt says where it begins"
     );
     f.store.record(job.id, 2, &[Event::Start { step: 0, epoch: 0 }, epoch(1, 0.6, 0.3)]).await.unwrap();
-    let rows = f.store.job_metrics(job.id).await.unwrap();
+    let rows = f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.validation_accuracy).collect::<Vec<_>>(), [0.6]);
     assert_eq!(f.store.job(job.id).await.unwrap().error, None);
 }
@@ -335,7 +336,7 @@ async fn everything_is_there_after_reopening() {
     f.store.record(job.id, 1, &[epoch(1, 0.5, 0.5), log]).await.unwrap();
     f.store.close().await;
     let store = Store::open(&DataDir::new(f.directory.path())).await.unwrap();
-    assert_eq!(store.job_metrics(job.id).await.unwrap().len(), 1);
+    assert_eq!(store.job_metrics(job.id, 0, 1000).await.unwrap().len(), 1);
     assert_eq!(store.job_logs(job.id, 0, 10).await.unwrap()[0].message, "hello");
     assert_eq!(store.count_jobs().await.unwrap()[1], (JobState::Running, 1));
 }

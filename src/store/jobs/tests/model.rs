@@ -276,7 +276,7 @@ impl Walk {
             let row = self.f.store.job(job.id).await.unwrap();
             let row_says = (row.state, row.attempt, row.cancel_requested, row.pause_requested, row.checkpoint_step);
             assert_eq!(row_says, (job.state, job.attempt, job.cancel, job.pause, job.checkpoint), "{job:?}");
-            let told = self.f.store.job_metrics(job.id).await.unwrap();
+            let told = self.f.store.job_metrics(job.id, 0, 1000).await.unwrap();
             assert_eq!(told.iter().map(|row| row.epoch).collect::<Vec<_>>(), (1..=job.epochs).collect::<Vec<_>>());
             let events = self.f.store.job_events(job.id, 0, 1000).await.unwrap();
             let epochs = events.iter().filter(|event| event.kind == "epoch").map(|event| event.data["epoch"].as_u64());

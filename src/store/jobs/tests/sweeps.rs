@@ -129,7 +129,7 @@ async fn an_id_is_a_job_or_a_sweep() {
     let JobEntry::Sweep(row) = f.store.job_or_sweep(sweep).await.unwrap() else { panic!("a sweep") };
     assert_eq!((row.axes(), row.jobs.len(), row.dataset_name.as_str()), (vec!["k".to_owned()], 2, "faces"));
     assert!(row.jobs.iter().all(|job| job.sweep == Some(sweep)));
-    let refused = f.store.job_metrics(sweep).await.unwrap_err();
+    let refused = f.store.job_metrics(sweep, 0, 1000).await.unwrap_err();
     assert!(matches!(refused, StoreError::IsSweep { .. }) && refused.to_string().contains("sweep"), "{refused}");
     for reach in [f.store.cancel_job(Uuid::now_v7()).await, f.store.retry_job(Uuid::now_v7()).await] {
         assert!(matches!(reach, Err(StoreError::NotFound { .. })));

@@ -79,7 +79,7 @@ async fn a_resumed_run_leaves_no_gap_and_repeats_nothing() {
     f.store.record(job.id, 1, &[epoch(3, 0.65, 0.7)]).await.unwrap();
     f.store.release(job.id, 1).await.unwrap();
     f.claim(Uuid::now_v7()).await.unwrap();
-    let rows = async || f.store.job_metrics(job.id).await.unwrap();
+    let rows = async || f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows().await.len(), 3, "all stays to be seen until the new attempt says where it goes on");
 
     // It goes on after the second epoch, whose event never arrived in this story; the third comes again.
@@ -105,7 +105,7 @@ async fn an_epoch_whose_event_was_lost_with_the_server_is_told_by_the_next_attem
     f.claim(Uuid::now_v7()).await.unwrap();
     let again = [Event::Start { step: 30, epoch: 3 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
     f.store.record(job.id, 2, &again).await.unwrap();
-    let rows = f.store.job_metrics(job.id).await.unwrap();
+    let rows = f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3]);
     let events = f.store.job_events(job.id, 0, 100).await.unwrap();
     assert_eq!(events.iter().filter(|event| event.kind == "epoch").count(), 3);
