@@ -3,11 +3,14 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::accept::negotiate;
-use super::extract::Path;
+use super::epoch_stream::{self, Epochs};
+use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::Page;
+use super::page::{MOST, Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::train::event::EpochMetrics;
@@ -27,43 +30,95 @@ const FORMATS: [(&str, Format); 4] = [
     ("application/jsonl", Format::Ndjson),
 ];
 
+/// Which epochs are asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MetricsQuery {
+    /// Only epochs after this one: `next_cursor` of the page before.
+    cursor: Option<u32>,
+    /// Epochs a page, 1 to 1000. Without it JSON has up to 1000, CSV and NDJSON have all that there are.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
 /// Loss, λ_U, learning rate, accuracy and F1 per epoch.
-#[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])),
+    params(("id" = uuid::Uuid, Path), MetricsQuery), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
         (Page<EpochMetrics> = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
     )),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn metrics(
     State(app): State<AppState>,
     Path(id): Path<String>,
+    Query(query): Query<MetricsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = job_id(&id)?;
     let format = negotiate(&headers, &FORMATS)?;
-    let rows = app.store.job_metrics(id).await?;
-    Ok(match format {
-        Format::Json => axum::Json(Page { items: rows, next_cursor: None }).into_response(),
-        Format::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&rows)?).into_response(),
-        Format::Ndjson => ([(header::CONTENT_TYPE, "application/x-ndjson")], ndjson(&rows)?).into_response(),
-    })
+    let limit = query.limit.map(|limit| PageQuery { cursor: None, limit: Some(limit) }.limit()).transpose()?;
+    let epochs = Epochs { job: id, after: query.cursor.unwrap_or(0), limit };
+    let (kind, lines) = match format {
+        Format::Json => {
+            let limit = limit.unwrap_or(MOST);
+            let rows = app.store.job_metrics(id, epochs.after, limit + 1).await?;
+            return Ok(axum::Json(Page::from_surplus(rows, limit, |row| row.epoch.to_string())).into_response());
+        }
+        Format::Csv => ("text/csv; charset=utf-8", Lines { head: csv_head()?, write: csv }),
+        Format::Ndjson => ("application/x-ndjson", Lines { head: Vec::new(), write: ndjson }),
+    };
+    let body = epoch_stream::body(app.store.clone(), epochs, lines).await?;
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
-/// Columns are the fields of a row; a list becomes one cell with its values between spaces.
-fn csv(rows: &[EpochMetrics]) -> Result<String, Problem> {
-    let bug = |error: &dyn std::fmt::Display| Problem::bug("the metrics could not be written as CSV", error);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let example = serde_json::to_value(EpochMetrics::default()).map_err(|error| bug(&error))?;
-    let columns: Vec<String> = example.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default();
-    writer.write_record(&columns).map_err(|error| bug(&error))?;
-    for row in rows {
-        let value = serde_json::to_value(row).map_err(|error| bug(&error))?;
-        let cells = columns.iter().map(|column| cell(&value[column.as_str()]));
-        writer.write_record(cells).map_err(|error| bug(&error))?;
+/// A head, and a line for each epoch.
+struct Lines {
+    head: Vec<u8>,
+    write: fn(&[EpochMetrics]) -> Result<Vec<u8>, Problem>,
+}
+
+impl epoch_stream::Write for Lines {
+    fn epochs(&mut self, rows: &[EpochMetrics]) -> Result<Vec<u8>, Problem> {
+        let mut bytes = std::mem::take(&mut self.head);
+        bytes.extend((self.write)(rows)?);
+        Ok(bytes)
     }
-    let bytes = writer.into_inner().map_err(|error| bug(&error))?;
-    String::from_utf8(bytes).map_err(|error| bug(&error))
+}
+
+/// Columns are the fields of a row.
+fn columns() -> Result<Vec<String>, Problem> {
+    let example = serde_json::to_value(EpochMetrics::default()).map_err(|error| no_csv(&error))?;
+    Ok(example.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default())
+}
+
+fn csv_head() -> Result<Vec<u8>, Problem> {
+    records([columns()?])
+}
+
+/// A list becomes one cell with its values between spaces.
+fn csv(rows: &[EpochMetrics]) -> Result<Vec<u8>, Problem> {
+    let columns = columns()?;
+    let cells = |row: &EpochMetrics| {
+        let value = serde_json::to_value(row).map_err(|error| no_csv(&error))?;
+        Ok(columns.iter().map(|column| cell(&value[column.as_str()])).collect())
+    };
+    records(rows.iter().map(cells).collect::<Result<Vec<Vec<String>>, Problem>>()?)
+}
+
+fn records(records: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>, Problem> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.write_record(record).map_err(|error| no_csv(&error))?;
+    }
+    writer.into_inner().map_err(|error| no_csv(&error))
+}
+
+fn no_csv(error: &dyn std::fmt::Display) -> Problem {
+    Problem::bug("the metrics could not be written as CSV", error)
 }
 
 fn cell(value: &serde_json::Value) -> String {
@@ -75,13 +130,12 @@ fn cell(value: &serde_json::Value) -> String {
     }
 }
 
-fn ndjson(rows: &[EpochMetrics]) -> Result<String, Problem> {
-    let mut text = String::new();
+fn ndjson(rows: &[EpochMetrics]) -> Result<Vec<u8>, Problem> {
+    let mut text = Vec::new();
     for row in rows {
-        let line = serde_json::to_string(row)
+        serde_json::to_writer(&mut text, row)
             .map_err(|error| Problem::bug("the metrics could not be written as NDJSON", &error))?;
-        text.push_str(&line);
-        text.push('\n');
+        text.push(b'\n');
     }
     Ok(text)
 }
@@ -93,7 +147,7 @@ mod tests {
     #[test]
     fn csv_has_a_column_for_each_field_and_empty_cells_for_what_is_absent() {
         let row = EpochMetrics { epoch: 3, guess_classes: vec![0.25, 0.75], ..Default::default() };
-        let text = csv(&[row]).unwrap();
+        let text = String::from_utf8([csv_head().unwrap(), csv(&[row]).unwrap()].concat()).unwrap();
         let (head, line) = text.trim().split_once('\n').unwrap();
         assert!(head.split(',').any(|column| column == "validation_f1_macro"));
         assert!(line.contains("0.25 0.75") && line.contains(",,"), "{line}");

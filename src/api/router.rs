@@ -23,8 +23,8 @@ use super::openapi::{Description, add_common_answers};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report, jobs,
-    models, predict, pretrained, telemetry,
+    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report,
+    job_tensorboard, jobs, models, predict, pretrained, telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -44,6 +44,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::resume))
         .routes(routes!(jobs::retry))
         .routes(routes!(job_metrics::metrics))
+        .routes(routes!(job_tensorboard::tensorboard))
         .routes(routes!(job_report::report))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))

@@ -7,8 +7,10 @@ mod card;
 mod comparison;
 mod comparison_text;
 pub mod pictures;
+mod tensorboard;
 mod verdict;
 
 pub use card::Card;
 pub use comparison::{ComparedRun, Comparison, Outcome, PublishedModel, Row, RunFigures, Spread};
+pub use tensorboard::EventFile;
 pub use verdict::{Difference, Finding};

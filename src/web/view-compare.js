@@ -1,6 +1,6 @@
 // Several jobs over one another, and what sets them apart.
 
-import { get, seg } from './api.js';
+import { all, get, seg } from './api.js';
 import { h, put, changing } from './dom.js';
 import { every, go } from './router.js';
 import { lineChart } from './chart.js';
@@ -40,8 +40,7 @@ export async function compare({ query, signal }) {
       if (before && finished(before.job)) return before;
       try {
         const job = await get(`/jobs/${seg(id)}`, signal);
-        const { items } = await get(`/jobs/${seg(id)}/metrics`, signal);
-        return { job, rows: items };
+        return { job, rows: await all(`/jobs/${seg(id)}/metrics`, signal) };
       } catch (error) {
         if (error.status !== 404) throw error;
         gone.push(error);

@@ -1,6 +1,6 @@
 // One job, live: progress, charts, log, result, and what can be done with it. An id may also be a sweep's.
 
-import { get, post, remove, download, seg } from './api.js';
+import { all, get, post, remove, download, seg } from './api.js';
 import { h, put, changing } from './dom.js';
 import { go, show, every } from './router.js';
 import { follow } from './sse.js';
@@ -20,7 +20,7 @@ export async function job({ params, signal, title }) {
   const done = finished(now);
   const [classes, rows, siblings] = await Promise.all([
     classesOf(now, signal),
-    done ? get(`${path}/metrics`, signal).then((page) => page.items) : [],
+    done ? all(`${path}/metrics`, signal) : [],
     get('/jobs?limit=200', signal).then((page) => page.items.filter((other) => other.id !== now.id && other.dataset.id === now.dataset.id)),
   ]);
   title(jobTitle(now));
@@ -115,7 +115,8 @@ export async function job({ params, signal, title }) {
     h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs'), now.sweep && [' / ', h('a', { href: `#/jobs/${now.sweep}` }, 'Sweep')]),
     places.head, trouble, places.state, link, places.figures, places.verdict,
     h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Epochs'),
-      action('Metrics as CSV', () => download(`${path}/metrics`, `job-${shortId(now.id)}.csv`, { accept: 'text/csv' }), { place: trouble, kind: 'small' })), charts.node),
+      action('Metrics as CSV', () => download(`${path}/metrics`, `job-${shortId(now.id)}.csv`, { accept: 'text/csv' }), { place: trouble, kind: 'small' }),
+      action('For TensorBoard', () => download(`${path}/tensorboard`, `events.out.tfevents.job-${shortId(now.id)}`, { accept: 'application/octet-stream' }), { place: trouble, kind: 'small' })), charts.node),
     places.test, log.node, configuration(now));
 }
 

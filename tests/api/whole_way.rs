@@ -29,6 +29,7 @@ async fn from_an_archive_to_answers() {
     assert!(test["groups"].as_array().unwrap().iter().any(|group| group["attribute"] == "artist"), "{test:#}");
 
     check_metrics(&app, &id).await;
+    check_tensorboard(&app, &id).await;
     check_model(&app).await;
     check_predictions(&app).await;
 
@@ -69,6 +70,57 @@ async fn check_metrics(app: &TestApp, id: &str) {
     assert_eq!(serde_json::from_str::<Value>(lines.lines().next().unwrap()).unwrap(), rows[0]);
     let logs = app.json(&format!("/jobs/{id}/logs")).await;
     assert!(logs.to_string().contains("labelled"), "{logs}");
+    check_pages_of_metrics(app, id, rows).await;
+}
+
+async fn check_pages_of_metrics(app: &TestApp, id: &str, rows: &[Value]) {
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = app.json(&format!("/jobs/{id}/metrics?limit=3{cursor}")).await;
+        seen.extend(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, rows);
+    let two =
+        app.get(&format!("/jobs/{id}/metrics?cursor=1&limit=2")).header("accept", "text/csv").send().await.unwrap();
+    let two = two.text().await.unwrap();
+    let epochs = two.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>();
+    assert_eq!((two.lines().next().unwrap().starts_with("epoch,"), epochs), (true, vec!["2", "3"]), "{two}");
+    for query in ["limit=0", "limit=1001", "cursor=x", "cursor=-1", "offset=2"] {
+        let answer = app.get(&format!("/jobs/{id}/metrics?{query}")).send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{query}");
+    }
+}
+
+/// The records of an event file, their lengths followed; what the records hold is checked against TensorBoard's own.
+fn records(file: &[u8]) -> Vec<&[u8]> {
+    let mut rest = file;
+    let mut records = Vec::new();
+    while let Some((length, tail)) = rest.split_first_chunk() {
+        let length = u64::from_le_bytes(*length) as usize;
+        records.push(&tail[4..4 + length]);
+        rest = &tail[4 + length + 4..];
+    }
+    assert!(rest.is_empty());
+    records
+}
+
+async fn check_tensorboard(app: &TestApp, id: &str) {
+    let answer = app.get(&format!("/jobs/{id}/tensorboard")).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/octet-stream");
+    let name = answer.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert!(name.contains("events.out.tfevents.") && name.contains(id), "{name}");
+    let file = answer.bytes().await.unwrap();
+    let records = records(&file);
+    let holds = |at: usize, text: &str| records[at].windows(text.len()).any(|window| window == text.as_bytes());
+    // The version, the configuration, four epochs, the test.
+    assert_eq!(records.len(), 7);
+    assert!(holds(0, "brain.Event:2") && holds(1, "\"lambda_u\"") && holds(6, "test/accuracy"));
+    assert!((2..6).all(|at| holds(at, "accuracy/validation") && holds(at, "guesses/disc")));
+    let missing = app.get(&format!("/jobs/{}/tensorboard", uuid::Uuid::now_v7())).send().await.unwrap();
+    assert_eq!(missing.status(), 404);
 }
 
 async fn check_model(app: &TestApp) {
