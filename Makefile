@@ -31,7 +31,7 @@ serve: build ## the service; ARGS="--data-dir DIR --listen ADDR"
 # What the benchmarks compare with, in an environment of its own: about 5 GB. PEERS names a Python that has it already.
 PEERS ?= target/peers/bin/python
 
-bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and half an hour
+bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and three quarters of an hour
 	cargo bench --locked --bench micro
 	benches/train.py --peers $(PEERS)
 	benches/train.py --peers $(PEERS) --size 64 --steps 8
@@ -39,6 +39,7 @@ bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this ma
 	benches/serving.py --peers $(PEERS)
 	benches/neighbour.py
 	benches/import.py --peers $(PEERS)
+	benches/growth.py
 
 target/peers/bin/python: benches/peers/requirements.txt
 	python3 -m venv target/peers

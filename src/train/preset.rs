@@ -80,7 +80,7 @@ pub fn quick() -> TrainConfig {
     TrainConfig {
         preset: "quick".to_owned(),
         batch: 16,
-        epochs: 20,
+        epochs: 30,
         steps_per_epoch: 300,
         schedule: Schedule::Cosine,
         ema_decay: 0.995,
@@ -154,7 +154,7 @@ pub fn reference() -> TrainConfig {
 
 /// A few minutes on two CPU cores for both runs of `make demo`, on drawn faces.
 pub fn demo() -> TrainConfig {
-    TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), lambda_u: 10.0, ..quick() }
+    TrainConfig { preset: "demo".to_owned(), network: "wrn-10-1".to_owned(), epochs: 20, lambda_u: 10.0, ..quick() }
 }
 
 /// Scales λ_U of a preset to `classes`, up to the paper's ten.
