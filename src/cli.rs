@@ -5,6 +5,7 @@
 
 mod backup;
 mod bench;
+mod export;
 mod import;
 mod import_weights;
 mod keys;
@@ -63,6 +64,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Classify image files with a trained model; prints one JSON object a line.
     Predict(predict::PredictArgs),
+    /// Write a model's weights, description and card as plain files.
+    Export(export::ExportArgs),
     /// Make, list and revoke API keys; works beside a running server, which sees it at once.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -72,7 +75,7 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Draw a data set, train twice on 40 labels, predict, and keep serving: the whole way in minutes.
     Demo(serve::DemoArgs),
-    /// Measure: training steps.
+    /// Measure: training steps, the engine, or a running service.
     Bench(bench::BenchArgs),
     /// Print the OpenAPI description.
     Openapi,
@@ -136,6 +139,7 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::ImportWeights(args) => block_on(import_weights::run(args)),
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
+        Command::Export(args) => block_on(export::run(args)),
         Command::Bench(args) => bench::run(args, &cuda),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Backup(args) => block_on(backup::backup(args)),

@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use super::accept::negotiate;
 use super::extract::Path;
 use super::jobs::job_id;
+use super::models::number;
 use super::problem::{Problem, ProblemBody};
-use super::state::AppState;
+use super::state::{App, AppState};
 use crate::report::{ComparedRun, Comparison, Outcome, PublishedModel, RunFigures};
 use crate::store::{JobEntry, JobRow, JobState, Store, StoreError};
 
@@ -119,8 +120,30 @@ pub async fn report(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let id = job_id(&id)?;
-    let format = negotiate(&headers, &FORMATS)?;
+    answer(&app, job_id(&id)?, &headers).await
+}
+
+/// The report of the job that made this version: beside its baseline, or beside its like in a sweep.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/report", tag = "models", security(("api_key" = ["train"])),
+    params(("name" = String, Path), ("version" = u32, Path)), responses(
+    (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `text/markdown`", content(
+        (JobReport = "application/json"), (String = "text/csv"), (String = "text/markdown"),
+    )),
+    (status = 404, description = "No such version, or its job was deleted", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 406, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn report_of_version(
+    State(app): State<AppState>,
+    Path((name, version)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = app.store.version(&name, number(&version)?).await?;
+    let gone = || Problem::not_found("the job that made this version was deleted; the card has its figures");
+    answer(&app, row.job_id.ok_or_else(gone)?, &headers).await
+}
+
+async fn answer(app: &App, id: uuid::Uuid, headers: &HeaderMap) -> Result<Response, Problem> {
+    let format = negotiate(headers, &FORMATS)?;
     let report = JobReport::read(&app.store, id).await?;
     Ok(match format {
         Format::Json => axum::Json(report).into_response(),

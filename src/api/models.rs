@@ -240,7 +240,7 @@ fn check_alias(alias: &str) -> Result<(), Problem> {
     Err(Problem::invalid(detail).with_error("alias", "bad_alias", detail))
 }
 
-fn number(text: &str) -> Result<u32, Problem> {
+pub(super) fn number(text: &str) -> Result<u32, Problem> {
     text.parse().map_err(|_| Problem::not_found(format!("there is no version {text:?}; versions count from 1")))
 }
 

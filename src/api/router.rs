@@ -46,6 +46,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_metrics::metrics))
         .routes(routes!(job_tensorboard::tensorboard))
         .routes(routes!(job_report::report))
+        .routes(routes!(job_report::report_of_version))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
         .routes(routes!(models::version))

@@ -150,6 +150,34 @@ async fn check_model(app: &TestApp) {
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(version["weights_sha256"], hash);
     assert!(safetensors::SafeTensors::deserialize(&weights).unwrap().len() > 20);
+    check_report_and_export(app, &weights).await;
+}
+
+async fn check_report_and_export(app: &TestApp, weights: &[u8]) {
+    let version = app.json("/models/shape/versions/1").await;
+    let by_job = app.json(&format!("/jobs/{}/report", version["job_id"].as_str().unwrap())).await;
+    assert_eq!(app.json("/models/shape/versions/1/report").await, by_job);
+    problem(app.get("/models/shape/versions/9/report").send().await.unwrap(), 404).await;
+
+    let to = tempfile::tempdir().unwrap();
+    let export = |model: &str| {
+        let data = app.directory.path().join("data");
+        let arguments = ["--model", model, "--to"];
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"));
+        command.args(["export", "--data-dir"]).arg(data).args(arguments).arg(to.path().join("shape")).output().unwrap()
+    };
+    let done = export("shape");
+    assert!(done.status.success(), "{done:?}");
+    let read = |name: &str| std::fs::read(to.path().join("shape").join(name)).unwrap();
+    assert_eq!(read("weights.safetensors"), weights);
+    assert_eq!(serde_json::from_slice::<Value>(&read("model.json")).unwrap(), version["manifest"]);
+    assert!(read("card.md").starts_with(b"# shape version 1"));
+    assert_eq!(serde_json::from_slice::<Value>(&read("card.json")).unwrap()["version"], 1);
+    let again = export("shape@champion");
+    assert!(!again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
+    let unknown = export("shape:9");
+    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("shape"), "{unknown:?}");
 }
 
 async fn check_predictions(app: &TestApp) {
