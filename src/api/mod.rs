@@ -32,6 +32,7 @@ mod router;
 mod server;
 mod state;
 mod sweeps;
+mod standstill;
 mod telemetry;
 mod upload;
 

@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,8 +62,7 @@ impl Server {
         let slots = machine_slots(&config.worker, &cuda)?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
         config.check(store.has_live_keys().await?)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let listener = listen::bind(config.listen)
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr()?;
 

@@ -16,3 +16,4 @@ mod pictures;
 mod pretrained;
 mod sweeps;
 mod whole_way;
+mod slow_callers;
