@@ -87,6 +87,10 @@ pub struct ConnectionsConfig {
     pub head: Duration,
     /// A body that does not go on arriving for so long is given up.
     pub stall: Duration,
+    /// Bytes a second that a body must bring on average over each `pace_window`; zero is no limit.
+    pub slowest: u64,
+    /// Over how long a body's rate is taken, counting only what the server waits for it.
+    pub pace_window: Duration,
     /// How long the body of a `POST /predict` may take in all.
     pub predict_body: Duration,
 }
@@ -97,6 +101,8 @@ impl Default for ConnectionsConfig {
             most: 1024,
             head: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+            slowest: 1 << 10,
+            pace_window: Duration::from_secs(30),
             predict_body: Duration::from_secs(60),
         }
     }

@@ -23,6 +23,7 @@ mod jobs;
 mod listen;
 mod models;
 mod openapi;
+mod pace;
 mod page;
 mod predict;
 mod pretrained;

@@ -40,6 +40,10 @@ struct LimitArgs {
     /// Most bytes of a prediction's body.
     #[arg(long, env = "MIXMATCH_MAX_PREDICT", default_value = "64MiB", value_parser = parse_size)]
     max_predict: u64,
+    /// Fewest bytes a second that a body must bring, on average over each half minute that the server waits for it; slower
+    /// ones are answered with 408. 0 is no limit.
+    #[arg(long, env = "MIXMATCH_MIN_UPLOAD_RATE", default_value = "1KiB", value_parser = parse_size)]
+    min_upload_rate: u64,
     /// Most images of one prediction.
     #[arg(long, env = "MIXMATCH_MAX_IMAGES", default_value_t = 64)]
     max_images: usize,
@@ -87,6 +91,7 @@ impl ServeArgs {
         config.limits.predict_pixels = self.limits.max_request_pixels;
         config.predict.queue_images = self.limits.predict_queue.max(1);
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
+        config.connections.slowest = self.limits.min_upload_rate;
         config
     }
 }
