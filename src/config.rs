@@ -180,6 +180,8 @@ pub struct ServeConfig {
     pub predict: PredictConfig,
     /// How jobs are run.
     pub worker: WorkerConfig,
+    /// How long rows of the audit are kept; `None` is for ever.
+    pub audit_kept: Option<Duration>,
     /// How long an ordinary request may take.
     pub request_timeout: Duration,
     /// How long connections may take to finish when the server stops.
@@ -197,6 +199,7 @@ impl ServeConfig {
             limits: LimitsConfig::default(),
             predict: PredictConfig::default(),
             worker: WorkerConfig::default(),
+            audit_kept: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             request_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(20),
         }

@@ -29,6 +29,7 @@ mod predict;
 mod pretrained;
 mod problem;
 mod rate;
+mod retention;
 mod router;
 mod server;
 mod state;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
-use super::{listen, telemetry};
+use super::{listen, retention, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -81,6 +81,7 @@ impl Server {
         announce(&app, address);
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
+        tokio::spawn(retention::prune_daily(Arc::clone(&app)));
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());

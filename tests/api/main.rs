@@ -2,6 +2,7 @@
 //! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
 
 mod app;
+mod audit;
 mod backup;
 mod contract;
 mod crashes;
