@@ -32,9 +32,9 @@ mod rate;
 mod retention;
 mod router;
 mod server;
+mod standstill;
 mod state;
 mod sweeps;
-mod standstill;
 mod telemetry;
 mod upload;
 
