@@ -39,6 +39,7 @@ bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this ma
 	benches/serving.py --peers $(PEERS)
 	benches/neighbour.py
 	benches/import.py --peers $(PEERS)
+	benches/checkpoint.py
 
 target/peers/bin/python: benches/peers/requirements.txt
 	python3 -m venv target/peers
