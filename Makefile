@@ -40,6 +40,7 @@ bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this ma
 	benches/neighbour.py
 	benches/import.py --peers $(PEERS)
 	benches/growth.py
+	benches/checkpoint.py
 
 target/peers/bin/python: benches/peers/requirements.txt
 	python3 -m venv target/peers

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Overload, recovery and a mixed soak against a server of its own. Python's standard library only.
 
-    scripts/load_test.py target/release/mixmatch [--overload 60] [--soak 60] [--json]
+    scripts/load_test.py target/release/mixmatch [--overload 60] [--soak 60] [--standstill 20] [--json]
 
 It trains a tiny model, measures what the server can bear, sends four times as much, waits until it answers as before, and
-then sends mixed traffic at half of what it can bear. Exit code 1 where a promise of docs/operations.md is broken: other
-answers than 200, 429, 503 or 504 under overload, memory that grows, no recovery within five seconds.
+then sends mixed traffic at half of what it can bear. With --standstill the server is then stopped (SIGSTOP) for so long while
+600 callers come at once. Exit code 1 where a promise of docs/operations.md is broken: other answers than 200, 429, 503 or
+504 under overload, memory that grows, no recovery within five seconds, a caller of the standstill without an answer.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -37,6 +39,13 @@ def png(side, shift):
     rows = b"".join(b"\0" + row(y) for y in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def dropped():
+    """Connections that this machine's listeners had no room to queue; their callers try again later and later."""
+    with open("/proc/net/netstat") as counters:
+        names, values = (line.split() for line in list(counters)[:2])
+    return int(values[names.index("ListenOverflows")])
 
 
 def data_set(name):
@@ -73,8 +82,9 @@ class Server:
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
 
-    async def ask(self, method, path, body=b"", media="application/json", key=0, timeout=30):
-        """Status and body over a connection of its own; the reason as a word where there was no answer."""
+    async def ask(self, method, path, body=b"", media="application/json", key=0, timeout=45):
+        """Status and body over a connection of its own; the reason as a word where there was no answer. Longer than the server's
+        own 30 s: whoever gives up in the same second never sees the 504."""
         try:
             return await asyncio.wait_for(self._ask(method, path, body, media, key), timeout)
         except (OSError, asyncio.TimeoutError, ValueError, IndexError) as error:
@@ -149,7 +159,7 @@ async def at_rate(rate, seconds, send):
 
 
 async def overload(server, image, rate, seconds):
-    statuses, good, memory = collections.Counter(), [], []
+    statuses, good, memory, before = collections.Counter(), [], [], dropped()
 
     async def send(number):
         # Every second request comes from one key, which so meets its own limit.
@@ -163,7 +173,7 @@ async def overload(server, image, rate, seconds):
     good.sort()
     return {"sent": sent, "rate": round(rate), "statuses": dict(statuses), "seconds_median_of_200": round(statistics.median(good), 3),
             "seconds_p99_of_200": round(good[int(len(good) * 0.99)], 3), "memory_first_mib": round(memory[0]),
-            "memory_most_mib": round(max(memory)), "memory_last_mib": round(memory[-1])}
+            "memory_most_mib": round(max(memory)), "memory_last_mib": round(memory[-1]), "connections_dropped": dropped() - before}
 
 
 async def recovery(server, image, usual):
@@ -178,7 +188,7 @@ async def recovery(server, image, usual):
 
 
 async def soak(server, image, rate, seconds):
-    statuses, memory = collections.Counter(), [server.memory()]
+    statuses, memory, before = collections.Counter(), [server.memory()], dropped()
     media, form = data_set("coming")
 
     async def send(number):
@@ -201,7 +211,21 @@ async def soak(server, image, rate, seconds):
             memory.append(server.memory())
     sent = await at_rate(rate, seconds, send)
     return {"sent": sent, "seconds": seconds, "statuses": dict(sorted(statuses.items())),
-            "memory_first_mib": round(memory[0]), "memory_most_mib": round(max(memory)), "memory_last_mib": round(server.memory())}
+            "memory_first_mib": round(memory[0]), "memory_most_mib": round(max(memory)), "memory_last_mib": round(server.memory()),
+            "connections_dropped": dropped() - before}
+
+
+async def standstill(server, seconds, callers=600):
+    """What callers get that come while the server does not run."""
+    before, began = dropped(), time.monotonic()
+    server.process.send_signal(signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(seconds, server.process.send_signal, signal.SIGCONT)
+
+    async def send():
+        return (await server.ask("GET", "/livez"))[0], time.monotonic() - began
+    answers = await asyncio.gather(*[send() for _ in range(callers)])
+    return {"seconds": seconds, "statuses": dict(collections.Counter(status for status, _ in answers)),
+            "seconds_last_answer": round(max(took for _, took in answers), 2), "connections_dropped": dropped() - before}
 
 
 async def main(arguments, server):
@@ -227,6 +251,10 @@ async def main(arguments, server):
             broken.append(f"failures in the soak: {result['statuses']}")
         if result["memory_last_mib"] > 1.5 * result["memory_first_mib"] + 100:
             broken.append("memory grew in the soak")
+    if arguments.standstill:
+        figures["standstill"] = result = await standstill(server, arguments.standstill)
+        if set(result["statuses"]) != {200} or result["seconds_last_answer"] > arguments.standstill + 5:
+            broken.append(f"callers of a standstill: {result}")
     figures["broken_promises"] = broken
     print(json.dumps(figures, indent=None if arguments.json else 2))
     return 1 if broken else 0
@@ -237,6 +265,7 @@ if __name__ == "__main__":
     parser.add_argument("binary")
     parser.add_argument("--overload", type=float, default=60, help="seconds; 0 leaves it out")
     parser.add_argument("--soak", type=float, default=60, help="seconds; 0 leaves it out")
+    parser.add_argument("--standstill", type=float, default=0, help="seconds; 0 leaves it out")
     parser.add_argument("--json", action="store_true", help="one line")
     arguments = parser.parse_args()
     place = tempfile.mkdtemp()
@@ -244,6 +273,7 @@ if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main(arguments, server)))
     finally:
+        server.process.send_signal(signal.SIGCONT)
         server.process.terminate()
         server.process.wait()
         shutil.rmtree(place)

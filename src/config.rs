@@ -87,6 +87,10 @@ pub struct ConnectionsConfig {
     pub head: Duration,
     /// A body that does not go on arriving for so long is given up.
     pub stall: Duration,
+    /// Bytes a second that a body must bring on average over each `pace_window`; zero is no limit.
+    pub slowest: u64,
+    /// Over how long a body's rate is taken, counting only what the server waits for it.
+    pub pace_window: Duration,
     /// How long the body of a `POST /predict` may take in all.
     pub predict_body: Duration,
 }
@@ -97,6 +101,8 @@ impl Default for ConnectionsConfig {
             most: 1024,
             head: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+            slowest: 1 << 10,
+            pace_window: Duration::from_secs(30),
             predict_body: Duration::from_secs(60),
         }
     }
@@ -174,6 +180,8 @@ pub struct ServeConfig {
     pub predict: PredictConfig,
     /// How jobs are run.
     pub worker: WorkerConfig,
+    /// How long rows of the audit are kept; `None` is for ever.
+    pub audit_kept: Option<Duration>,
     /// How long an ordinary request may take.
     pub request_timeout: Duration,
     /// How long connections may take to finish when the server stops.
@@ -191,6 +199,7 @@ impl ServeConfig {
             limits: LimitsConfig::default(),
             predict: PredictConfig::default(),
             worker: WorkerConfig::default(),
+            audit_kept: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             request_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(20),
         }

@@ -73,7 +73,9 @@ pub async fn drain_refused(request: Request, next: Next) -> Response {
     let rest = Rest::of(body);
     let response = next.run(Request::from_parts(parts, rest.as_body())).await;
     let refused = response.status().is_client_error() || response.status().is_server_error();
-    if refused && (!waits || rest.asked.load(Ordering::Relaxed)) {
+    // Whoever is hung up on was given up as too slow: the rest would come no faster.
+    let given_up = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+    if refused && !given_up && (!waits || rest.asked.load(Ordering::Relaxed)) {
         rest.drain().await;
     }
     response

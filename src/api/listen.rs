@@ -1,25 +1,45 @@
 //! Accepting connections: axum's own loop, with what it leaves out. A connection that sends nothing useful is closed
 //! (request heads must arrive in time), and there are only so many connections at once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::standstill::ForgivingTimer;
 use crate::config::ConnectionsConfig;
+
+/// Connections that wait in the kernel to be accepted; Linux takes `net.core.somaxconn` where that is less. What does not
+/// fit is dropped without a word: the caller's kernel tries again after seconds, ever more rarely. The one whose last
+/// packet of the handshake no longer fitted believes that it is connected, sends its request, and in the end is reset
+/// without an answer. The library's own 128 were full after two seconds of standstill under an ordinary load.
+const BACKLOG: u32 = 4096;
+
+/// Listens on an address.
+///
+/// # Errors
+/// When the address is taken or is not this machine's.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the last connections of the process before are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop`, then finishes what is in flight.
 pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionsConfig, stop: CancellationToken) {
     // HTTP/1 alone: to tell the versions apart, the library would wait for a first byte without a clock.
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    builder.timer(ForgivingTimer).header_read_timeout(limits.head);
     let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(limits.most)));
     let service = TowerToHyperService::new(router);
     loop {

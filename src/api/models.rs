@@ -8,14 +8,15 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio_util::io::ReaderStream;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::errors::told;
-use super::extract::{Json, Path};
-use super::page::Page;
+use super::extract::{Json, Path, Query};
+use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
+use super::upload::check_name;
 use crate::report::Card;
 use crate::serving::ModelFiles;
 use crate::store::{ModelRow, VersionRow, is_alias};
@@ -26,7 +27,7 @@ pub struct Model {
     /// The task of the data set that it learned from.
     #[schema(example = "gender")]
     name: String,
-    /// Newest first.
+    /// Newest first. Those that do not fit on a page stand on the next one, under the same name.
     versions: Vec<Version>,
     /// Which version an alias means.
     #[schema(example = json!({"champion": 3}))]
@@ -84,11 +85,43 @@ impl From<ModelRow> for Model {
     }
 }
 
+/// Which page of the models is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ModelsQuery {
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[1-9][0-9]{0,8}$", example = "gender:3")]
+    cursor: Option<String>,
+    /// Versions a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
 /// All models by name.
-#[utoipa::path(get, path = "/models", tag = "models", security(("api_key" = ["predict"])), responses((status = 200, body = Page<Model>)))]
-pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Model>>, Problem> {
-    let items = app.store.models().await?.into_iter().map(Model::from).collect();
-    Ok(axum::Json(Page { items, next_cursor: None }))
+///
+/// A page holds so many versions: a model with more of them goes on in the next page, under the same name.
+#[utoipa::path(get, path = "/models", tag = "models", security(("api_key" = ["predict"])), params(ModelsQuery), responses(
+    (status = 200, body = Page<Model>),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn list(
+    State(app): State<AppState>,
+    Query(page): Query<ModelsQuery>,
+) -> Result<axum::Json<Page<Model>>, Problem> {
+    let limit = checked_limit(page.limit)?;
+    let after = page.cursor.as_deref().map(|cursor| version_in(cursor).ok_or_else(bad_cursor)).transpose()?;
+    let rows = app.store.versions(after, limit + 1).await?;
+    let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| format!("{}:{}", row.name, row.version));
+    let items = app.store.models_of(items).await?.into_iter().map(Model::from).collect();
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+/// The last version of a page, as its cursor names it.
+fn version_in(cursor: &str) -> Option<(&str, u32)> {
+    let (name, version) = cursor.rsplit_once(':')?;
+    let version = version.parse().ok()?;
+    check_name("name", name).is_ok().then_some((name, version))
 }
 
 /// One version of a model.
@@ -247,6 +280,14 @@ pub(super) fn number(text: &str) -> Result<u32, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_is_a_name_and_a_version() {
+        assert_eq!(version_in("gender:3"), Some(("gender", 3)));
+        for wrong in ["", "gender", "gender:", ":3", "gender:x", "gender:-1", "gender:99999999999", "a b:1", "a:b:1"] {
+            assert_eq!(version_in(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn an_alias_cannot_be_taken_for_a_version() {

@@ -1,5 +1,5 @@
-//! Lists: `{"items": […], "next_cursor": …}` with keyset cursors. The cursor is the id of the last item,
-//! so a walk meets each row once, whatever is inserted meanwhile.
+//! Lists: `{"items": […], "next_cursor": …}` with keyset cursors. The cursor is the id of the last item, or its name
+//! where the list goes by name, so a walk meets each row once, whatever is inserted meanwhile.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -38,14 +38,7 @@ impl PageQuery {
     /// # Errors
     /// 422 outside 1 to 1000.
     pub fn limit(&self) -> Result<u32, Problem> {
-        match self.limit.unwrap_or(100) {
-            limit @ 1..=MOST => Ok(limit),
-            limit => Err(Problem::invalid("the query string does not fit").with_error(
-                "?limit",
-                "out_of_range",
-                format!("limit is {limit}, allowed is 1 to {MOST}"),
-            )),
-        }
+        checked_limit(self.limit)
     }
 
     /// The checked cursor.
@@ -53,17 +46,29 @@ impl PageQuery {
     /// # Errors
     /// 422 for what is no cursor.
     pub fn cursor(&self) -> Result<Option<Uuid>, Problem> {
-        let parse = |text: &String| {
-            Uuid::parse_str(text).map_err(|_| {
-                Problem::invalid("the query string does not fit").with_error(
-                    "?cursor",
-                    "bad_cursor",
-                    "a cursor is the next_cursor of an earlier answer",
-                )
-            })
-        };
-        self.cursor.as_ref().map(parse).transpose()
+        self.cursor.as_deref().map(|text| Uuid::parse_str(text).map_err(|_| bad_cursor())).transpose()
     }
+}
+
+/// The limit of a page, 100 where none is asked for.
+///
+/// # Errors
+/// 422 outside 1 to 1000.
+pub fn checked_limit(limit: Option<u32>) -> Result<u32, Problem> {
+    match limit.unwrap_or(100) {
+        limit @ 1..=MOST => Ok(limit),
+        limit => Err(Problem::invalid("the query string does not fit").with_error(
+            "?limit",
+            "out_of_range",
+            format!("limit is {limit}, allowed is 1 to {MOST}"),
+        )),
+    }
+}
+
+/// 422 for what is no cursor.
+pub fn bad_cursor() -> Problem {
+    let detail = "a cursor is the next_cursor of an earlier answer";
+    Problem::invalid("the query string does not fit").with_error("?cursor", "bad_cursor", detail)
 }
 
 /// Reads a cursor as a list does (`fuzz_targets`).

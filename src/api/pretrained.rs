@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Path, Query};
-use super::page::Page;
+use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{disk_problem, too_large};
@@ -56,11 +56,34 @@ impl From<PretrainedRow> for Pretrained {
     }
 }
 
+/// Which page of the weights is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PretrainedQuery {
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]*[a-z_-][a-z0-9_-]*$", max_length = 64, example = "imagenet")]
+    cursor: Option<String>,
+    /// Items a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
 /// All imported weights by name.
-#[utoipa::path(get, path = "/pretrained", tag = "pretrained", security(("api_key" = ["train"])), responses((status = 200, body = Page<Pretrained>)))]
-pub async fn list(State(app): State<AppState>) -> Result<axum::Json<Page<Pretrained>>, Problem> {
-    let items = app.store.all_pretrained().await?.into_iter().map(Pretrained::from).collect();
-    Ok(axum::Json(Page { items, next_cursor: None }))
+#[utoipa::path(get, path = "/pretrained", tag = "pretrained", security(("api_key" = ["train"])), params(PretrainedQuery), responses(
+    (status = 200, body = Page<Pretrained>),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn list(
+    State(app): State<AppState>,
+    Query(page): Query<PretrainedQuery>,
+) -> Result<axum::Json<Page<Pretrained>>, Problem> {
+    let limit = checked_limit(page.limit)?;
+    if page.cursor.as_deref().is_some_and(|cursor| !is_alias(cursor)) {
+        return Err(bad_cursor());
+    }
+    let rows = app.store.pretrained_after(page.cursor.as_deref(), limit + 1).await?;
+    Ok(axum::Json(Page::from_surplus(rows, limit, |row| row.name.clone()).map(Pretrained::from)))
 }
 
 /// Imported weights.

@@ -2,8 +2,8 @@
 //!
 //! Routes of the API are added through `routes!` only: that registers the handler and its description in
 //! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
-//! get their `instance` → the rest of a refused body is read → a panic becomes a problem → bodies must keep
-//! arriving → the key, its scope and its rate → changes are written down → the route.
+//! get their `instance` → the rest of a refused body is read → a panic becomes a problem → the key, its
+//! scope and its rate → changes are written down → bodies must keep arriving → the route.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,7 +24,7 @@ use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
     audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report,
-    job_tensorboard, jobs, models, predict, pretrained, telemetry,
+    job_tensorboard, jobs, models, pace, predict, pretrained, telemetry,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -105,11 +105,11 @@ pub fn router(app: AppState) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     let guarded = guarded(&app.config);
     let guard = Guard::new(Arc::clone(&app), Needs::of(guarded.get_openapi()));
-    let (api, _) = described(guarded.layer(from_fn_with_state(guard, auth::guard)));
+    let paced = guarded.layer(from_fn_with_state(app.config.connections, pace::keep_pace));
+    let (api, _) = described(paced.layer(from_fn_with_state(guard, auth::guard)));
     api.merge(docs::routes(openapi_json()))
         .merge(dashboard::routes())
         .fallback(async || Problem::not_found("there is nothing at this path; /docs lists what there is"))
-        .layer(RequestBodyTimeoutLayer::new(app.config.connections.stall))
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
         .layer(CatchPanicLayer::custom(problem::from_panic))
         .layer(from_fn(drain::drain_refused))

@@ -6,13 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
-use super::{listen, telemetry};
+use super::{listen, retention, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -63,8 +62,7 @@ impl Server {
         let slots = machine_slots(&config.worker, &cuda)?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
         config.check(store.has_live_keys().await?)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let listener = listen::bind(config.listen)
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr()?;
 
@@ -83,6 +81,7 @@ impl Server {
         announce(&app, address);
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
+        tokio::spawn(retention::prune_daily(Arc::clone(&app)));
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());

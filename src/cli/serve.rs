@@ -27,6 +27,9 @@ pub struct ServeArgs {
     /// A key of scope admin, sent as `Authorization: Bearer <key>`, beside those of `mixmatch keys`.
     #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true, value_parser = parse_key)]
     api_key: Option<ApiKey>,
+    /// Days that rows of the audit (who changed what) are kept. 0 keeps them for ever.
+    #[arg(long, env = "MIXMATCH_AUDIT_DAYS", default_value_t = 400)]
+    audit_days: u32,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -37,6 +40,10 @@ struct LimitArgs {
     /// Most bytes of a data set's upload.
     #[arg(long, env = "MIXMATCH_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_size)]
     max_upload: u64,
+    /// Fewest bytes a second that a body must bring, on average over each half minute that the server waits for it; slower
+    /// ones are answered with 408. 0 is no limit.
+    #[arg(long, env = "MIXMATCH_MIN_UPLOAD_RATE", default_value = "1KiB", value_parser = parse_size)]
+    min_upload_rate: u64,
     /// Most bytes of a prediction's body.
     #[arg(long, env = "MIXMATCH_MAX_PREDICT", default_value = "64MiB", value_parser = parse_size)]
     max_predict: u64,
@@ -67,6 +74,9 @@ struct LimitArgs {
     checkpoint_seconds: f64,
 }
 
+/// What `--audit-days` counts in.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
     ApiKey::new(text)
 }
@@ -75,11 +85,13 @@ impl ServeArgs {
     fn resolve(self) -> ServeConfig {
         let mut config = ServeConfig::new(self.data.data_dir, self.listen);
         config.api_key = self.api_key;
+        config.audit_kept = NonZeroU32::new(self.audit_days).map(|days| DAY * days.get());
         config.worker.devices = self.devices.devices;
         config.worker.silence = Duration::from_secs(self.limits.run_silence.max(1) * 60);
         let checkpoint = Duration::try_from_secs_f64(self.limits.checkpoint_seconds);
         config.worker.checkpoint = checkpoint.unwrap_or(config.worker.checkpoint);
         config.limits.upload_bytes = self.limits.max_upload;
+        config.connections.slowest = self.limits.min_upload_rate;
         config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
         config.limits.predict_images = self.limits.max_images.max(1);
         config.limits.requests_per_second = NonZeroU32::new(self.limits.rate_limit);
@@ -193,5 +205,10 @@ mod tests {
         assert_eq!(config.limits.upload_bytes, 1 << 20);
         assert_eq!(config.worker.devices.to_string(), "cpu,cpu");
         assert_eq!(config.worker.silence.as_secs(), 120);
+        assert_eq!((config.connections.slowest, config.audit_kept), (1024, Some(super::DAY * 400)));
+        let line = "mixmatch serve --audit-days 0 --min-upload-rate 0";
+        let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
+        let config = args.resolve();
+        assert_eq!((config.connections.slowest, config.audit_kept), (0, None));
     }
 }

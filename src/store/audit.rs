@@ -1,9 +1,12 @@
-//! Who changed what: a row before each change, completed after it. Rows are only ever added.
+//! Who changed what: a row before each change, completed after it. Rows are only ever added, and forgotten by age alone.
 
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{BEHIND_EVERY_ID, Result, Store, now, time};
+
+/// Rows that are forgotten in one transaction: whoever else writes does so in between.
+const BATCH: u32 = 1000;
 
 /// One change, or one attempt at it.
 #[derive(Clone, Debug)]
@@ -99,6 +102,44 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets the rows of changes that began before a moment, and leaves a row about that; gives how many there were.
+    /// Ended early, it leaves the rest for the next time.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn prune_audit(&self, before: jiff::Timestamp) -> Result<u64> {
+        let end = place_of(before);
+        let old: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM audit WHERE id < ?").bind(&end).fetch_one(&self.reader).await?;
+        if old == 0 {
+            return Ok(0);
+        }
+        let target = format!("{old} rows before {before:.0}");
+        let new = NewAudit { actor: "the server", action: "audit prune", target: &target, request_id: None };
+        let id = self.begin_audit(new).await?;
+        let mut gone = 0;
+        let pruned = loop {
+            match self.prune_batch(&end, BATCH).await {
+                Ok(0) => break Ok(gone),
+                Ok(rows) => gone += rows,
+                Err(error) => break Err(error),
+            }
+        };
+        // As commands do: no answer has this status, it says whether it was done.
+        self.complete_audit(id, if pruned.is_ok() { 200 } else { 500 }, None).await?;
+        pruned
+    }
+
+    /// Forgets at most `limit` of the oldest rows before `end`.
+    async fn prune_batch(&self, end: &str, limit: u32) -> Result<u64> {
+        let gone = sqlx::query("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? ORDER BY id LIMIT ?)")
+            .bind(end)
+            .bind(limit)
+            .execute(&self.writer)
+            .await?;
+        Ok(gone.rows_affected())
+    }
+
     /// At most `limit` rows older than `before`, newest first.
     ///
     /// # Errors
@@ -110,5 +151,86 @@ impl Store {
             .fetch_all(&self.reader)
             .await?;
         rows.into_iter().map(Raw::parse).collect()
+    }
+}
+
+/// Where the ids of a moment begin: a UUID v7 starts with its milliseconds, so the table needs no index by time.
+fn place_of(moment: jiff::Timestamp) -> String {
+    let milliseconds = moment.as_millisecond().max(0);
+    format!("{:08x}-{:04x}", milliseconds >> 16, milliseconds & 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_dir::DataDir;
+    use jiff::{SignedDuration, Timestamp};
+
+    async fn store(directory: &std::path::Path) -> Store {
+        let data = DataDir::new(directory.join("data"));
+        let _lock = data.lock().unwrap();
+        Store::open(&data).await.unwrap()
+    }
+
+    fn days_ago(days: i64) -> Timestamp {
+        Timestamp::now() - SignedDuration::from_hours(24 * days)
+    }
+
+    async fn insert(store: &Store, at: Timestamp, rows: u32) {
+        let mut tx = store.write().await.unwrap();
+        for _ in 0..rows {
+            let seconds = uuid::Timestamp::from_unix(uuid::NoContext, at.as_second() as u64, 0);
+            sqlx::query("INSERT INTO audit (id, at, actor, action, target) VALUES (?, ?, 'a', 'POST /jobs', '/jobs')")
+                .bind(Uuid::new_v7(seconds).to_string())
+                .bind(at.as_millisecond())
+                .execute(&mut *tx)
+                .await
+                .unwrap();
+        }
+        super::super::commit(tx).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn rows_go_by_their_age_and_their_going_is_written_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path()).await;
+        insert(&store, days_ago(500), 2 * BATCH + 10).await;
+        insert(&store, days_ago(401), 3).await;
+        insert(&store, days_ago(399), 5).await;
+        assert_eq!(store.prune_audit(days_ago(400)).await.unwrap(), u64::from(2 * BATCH + 13));
+
+        let left = store.audit(None, 1000).await.unwrap();
+        assert_eq!(left.len(), 6, "five that are young enough, and the pruning itself");
+        assert!(left.iter().all(|row| row.at > days_ago(400)));
+        let pruning = &left[0];
+        assert_eq!((pruning.actor.as_str(), pruning.action.as_str()), ("the server", "audit prune"));
+        assert!(pruning.target.starts_with("2013 rows before 20"), "{}", pruning.target);
+        assert_eq!(pruning.status, Some(200));
+
+        assert_eq!(store.prune_audit(days_ago(400)).await.unwrap(), 0);
+        assert_eq!(store.audit(None, 1000).await.unwrap().len(), 6, "nothing to do leaves no row");
+    }
+
+    #[tokio::test]
+    async fn a_batch_takes_the_oldest_and_no_more_than_it_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path()).await;
+        insert(&store, days_ago(3), 4).await;
+        insert(&store, days_ago(2), 4).await;
+        assert_eq!(store.prune_batch(&place_of(days_ago(1)), 5).await.unwrap(), 5);
+        let left = store.audit(None, 10).await.unwrap();
+        assert!(left.len() == 3 && left.iter().all(|row| row.at > days_ago(3) + SignedDuration::from_hours(1)));
+    }
+
+    #[test]
+    fn ids_of_a_moment_lie_behind_its_place_and_earlier_ones_before_it() {
+        let moment: Timestamp = "2026-11-25T10:00:00.123Z".parse().unwrap();
+        let id = |milliseconds: i64| {
+            let at = moment.as_millisecond() + milliseconds;
+            let (seconds, rest) = (at / 1000, at % 1000);
+            let at = uuid::Timestamp::from_unix(uuid::NoContext, seconds as u64, rest as u32 * 1_000_000);
+            Uuid::new_v7(at).to_string()
+        };
+        assert!(id(-1) < place_of(moment) && id(0) > place_of(moment) && id(1) > place_of(moment));
     }
 }

@@ -31,7 +31,7 @@ pub struct VersionRow {
     pub manifest_sha256: String,
 }
 
-/// A model with all its versions.
+/// A model with its versions, or those of them that stand on a page.
 #[derive(Clone, Debug)]
 pub struct ModelRow {
     /// Its name.
@@ -150,13 +150,40 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn models(&self) -> Result<Vec<ModelRow>> {
-        let versions: Vec<Raw> =
-            sqlx::query_as("SELECT * FROM model_versions ORDER BY name, version DESC").fetch_all(&self.reader).await?;
+        self.models_of(self.versions(None, u32::MAX).await?).await
+    }
+
+    /// At most `limit` versions behind this one, by name and then newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn versions(&self, after: Option<(&str, u32)>, limit: u32) -> Result<Vec<VersionRow>> {
+        let rows: Vec<Raw> = sqlx::query_as(
+            "SELECT * FROM model_versions WHERE ?1 IS NULL OR name > ?1 OR (name = ?1 AND version < ?2)
+             ORDER BY name, version DESC LIMIT ?3",
+        )
+        .bind(after.map(|(name, _)| name))
+        .bind(after.map(|(_, version)| version))
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.into_iter().map(Raw::parse).collect()
+    }
+
+    /// The models of these versions, which stand in the order of [`Store::versions`], with all their aliases.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn models_of(&self, versions: Vec<VersionRow>) -> Result<Vec<ModelRow>> {
+        let name = |row: Option<&VersionRow>| row.map(|row| row.name.clone());
         let aliases: Vec<(String, String, u32)> =
-            sqlx::query_as("SELECT name, alias, version FROM model_aliases").fetch_all(&self.reader).await?;
+            sqlx::query_as("SELECT name, alias, version FROM model_aliases WHERE name BETWEEN ? AND ?")
+                .bind(name(versions.first()))
+                .bind(name(versions.last()))
+                .fetch_all(&self.reader)
+                .await?;
         let mut models: Vec<ModelRow> = Vec::new();
         for row in versions {
-            let row = row.parse()?;
             match models.last_mut().filter(|model| model.name == row.name) {
                 Some(model) => model.versions.push(row),
                 None => models.push(ModelRow { name: row.name.clone(), aliases: BTreeMap::new(), versions: vec![row] }),

@@ -131,8 +131,20 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn all_pretrained(&self) -> Result<Vec<PretrainedRow>> {
+        self.pretrained_after(None, u32::MAX).await
+    }
+
+    /// At most `limit` sets of weights behind this name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn pretrained_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<PretrainedRow>> {
         let rows: Vec<Raw> =
-            sqlx::query_as("SELECT * FROM pretrained_weights ORDER BY name").fetch_all(&self.reader).await?;
+            sqlx::query_as("SELECT * FROM pretrained_weights WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2")
+                .bind(after)
+                .bind(limit)
+                .fetch_all(&self.reader)
+                .await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 

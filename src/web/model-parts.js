@@ -1,11 +1,23 @@
 // Models as a table, shared by the overview and the models' page.
 
+import { all } from './api.js';
 import { h } from './dom.js';
 import { table } from './table.js';
 import { testAccuracy } from './job-parts.js';
 import { percent, score, when } from './format.js';
 
 export const CHAMPION = 'champion';
+
+/// All models, each with all its versions: on the server's pages a model with many goes on under the same name.
+export async function allModels(signal) {
+  const models = new Map();
+  for (const part of await all('/models?limit=1000', signal)) {
+    const begun = models.get(part.name);
+    if (begun) begun.versions.push(...part.versions);
+    else models.set(part.name, part);
+  }
+  return [...models.values()];
+}
 
 /// The version that answers when only the model's name is given.
 export function champion(model) {

@@ -6,12 +6,12 @@ import { show } from './router.js';
 import { action, problemBox } from './problem.js';
 import { table, facts } from './table.js';
 import { testAccuracy } from './job-parts.js';
-import { CHAMPION, isGender, genderNote } from './model-parts.js';
+import { CHAMPION, allModels, isGender, genderNote } from './model-parts.js';
 import { percent, score, when, count } from './format.js';
 import { curlPredict, command } from './shell.js';
 
 export async function models({ signal }) {
-  const { items } = await get('/models', signal);
+  const items = await allModels(signal);
   return h('div', null,
     h('h1', null, 'Models'),
     items.length

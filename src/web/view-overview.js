@@ -6,7 +6,7 @@ import { every } from './router.js';
 import { table } from './table.js';
 import { finished, jobCard, jobLink, badge, testAccuracy } from './job-parts.js';
 import { percent, score, when, plural, duration, elapsed } from './format.js';
-import { modelTable } from './model-parts.js';
+import { allModels, modelTable } from './model-parts.js';
 import { datasetTable } from './dataset-parts.js';
 import { curlImport, curlTrain, curlPredict, command } from './shell.js';
 
@@ -23,18 +23,18 @@ export async function overview({ signal }) {
   async function refresh() {
     const [running, queued, latest, models, sets, ready] = await Promise.all([
       all('/jobs?state=running', signal), all('/jobs?state=queued', signal), get('/jobs?limit=50', signal),
-      get('/models', signal), get('/datasets?limit=50', signal), get('/readyz', signal).catch(() => null),
+      allModels(signal), get('/datasets?limit=50', signal), get('/readyz', signal).catch(() => null),
     ]);
     // Newest first from the server; the queue is worked from the other end.
     const active = [...running.reverse(), ...queued.reverse()];
     const done = latest.items.filter(finished).slice(0, LATEST);
-    const nothing = !active.length && !latest.items.length && !models.items.length && !sets.items.length;
+    const nothing = !active.length && !latest.items.length && !models.length && !sets.items.length;
     shape(nothing, () => (nothing ? firstSteps() : page()));
     put(server, ready ? describe(ready) : '');
     list.update(active);
     sections.active(active.length > 0, () => (active.length ? list.node : h('p', { class: 'muted' }, 'Nothing is running.')));
     sections.results(done, () => results(done));
-    sections.models(models.items, () => (models.items.length ? modelTable(models.items) : none('No model is published yet: the first successful job publishes one.')));
+    sections.models(models, () => (models.length ? modelTable(models) : none('No model is published yet: the first successful job publishes one.')));
     sections.datasets(sets.items, () => (sets.items.length ? datasetTable(sets.items) : none('No data set yet.')));
   }
 

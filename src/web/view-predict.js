@@ -1,10 +1,10 @@
 // Drop images, see what a model says of them.
 
-import { get, send, seg } from './api.js';
+import { send, seg } from './api.js';
 import { h, put, announce } from './dom.js';
 import { field, select } from './form.js';
 import { problemBox } from './problem.js';
-import { isGender, genderNote } from './model-parts.js';
+import { allModels, isGender, genderNote } from './model-parts.js';
 import { resultCard } from './predict-card.js';
 import { percent, milliseconds, plural, count } from './format.js';
 import { curlPredict, command } from './shell.js';
@@ -14,7 +14,7 @@ const BATCH_IMAGES = 16;
 const BATCH_BYTES = 32 * 1024 * 1024;
 
 export async function predict({ query, signal }) {
-  const { items } = await get('/models', signal);
+  const items = await allModels(signal);
   if (!items.length) {
     return h('div', null, h('h1', null, 'Predict'), h('p', null, 'No model is published yet. A ', h('a', { href: '#/jobs/new' }, 'job'), ' that succeeds publishes one.'));
   }

@@ -2,6 +2,7 @@
 //! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
 
 mod app;
+mod audit;
 mod backup;
 mod contract;
 mod crashes;
@@ -11,8 +12,10 @@ mod faults;
 mod hostile;
 mod jobs;
 mod keys;
+mod lists;
 mod pause;
 mod pictures;
 mod pretrained;
+mod slow_callers;
 mod sweeps;
 mod whole_way;

@@ -1,0 +1,62 @@
+//! How long the audit is kept.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::app::{TestApp, expect};
+use super::pictures::data_set;
+
+/// The audit's rows as `action target`, newest first.
+async fn rows(app: &TestApp) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let page = app.json("/audit").await;
+    page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{} {}", text(&row["action"]), text(&row["target"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn rows_that_are_too_old_go_at_the_start_unless_they_are_kept_for_ever() {
+    let app = TestApp::start().await;
+    app.import("old", &data_set(6, 2)).await;
+    app.import("new", &data_set(6, 2)).await;
+    assert_eq!(rows(&app).await.len(), 2);
+    let directory = app.stop().await;
+
+    // As if the first of them had been made 401 days ago.
+    let path = directory.path().join("data/mixmatch.db");
+    let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 401);
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at.as_second() as u64, 0));
+    let aged = "UPDATE audit SET id = ?, at = ? WHERE id = (SELECT MIN(id) FROM audit)";
+    sqlx::query(aged).bind(id.to_string()).bind(at.as_millisecond()).execute(&database).await.unwrap();
+    database.close().await;
+
+    let app = TestApp::at(directory, |config| config.audit_kept = None).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(rows(&app).await, ["POST /datasets /datasets", "POST /datasets /datasets"]);
+    let app = TestApp::at(app.stop().await, |_| {}).await;
+    let began = Instant::now();
+    let left = loop {
+        let left = rows(&app).await;
+        if left.len() == 2 && left[0].starts_with("audit prune") {
+            break left;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{left:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(left[0].starts_with("audit prune 1 rows before 20"), "{left:?}");
+    assert_eq!(left[1], "POST /datasets /datasets");
+    // What was changed stays changed: only the memory of it goes.
+    expect(app.get("/datasets/old").send().await.unwrap(), 200).await;
+    let began = Instant::now();
+    while app.json("/audit?limit=1").await["items"][0]["status"] != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the pruning is completed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    app.stop().await;
+}

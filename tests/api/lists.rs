@@ -1,0 +1,136 @@
+//! Lists that go by name, walked while rows come; those that go by time are in `hostile.rs`. Rows are written beside the
+//! server, as hundreds of trainings would leave them.
+
+use serde_json::Value;
+use sqlx::SqlitePool;
+
+use super::app::{TestApp, pointers, problem};
+
+async fn database(app: &TestApp) -> SqlitePool {
+    let path = app.directory.path().join("data/mixmatch.db");
+    SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
+async fn publish(database: &SqlitePool, name: &str, version: u32) {
+    let insert =
+        "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+                  VALUES (?, ?, '[\"a\",\"b\"]', '{}', 'w', 'm', 0)";
+    sqlx::query(insert).bind(name).bind(version).execute(database).await.unwrap();
+}
+
+async fn import(database: &SqlitePool, name: &str) {
+    let insert = "INSERT INTO pretrained_weights (name, network, parameters, sha256, source, source_sha256, created_at)
+                  VALUES (?, 'wrn-10-1', 5, 's', 'w.pth', 'p', 0)";
+    sqlx::query(insert).bind(name).execute(database).await.unwrap();
+}
+
+/// `name:version` of each version that stands on a page.
+fn versions(page: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for model in page["items"].as_array().unwrap() {
+        let name = model["name"].as_str().unwrap();
+        found.extend(model["versions"].as_array().unwrap().iter().map(|row| format!("{name}:{}", row["version"])));
+    }
+    found
+}
+
+#[tokio::test]
+async fn models_are_walked_by_versions_while_new_ones_are_published() {
+    let app = TestApp::start().await;
+    let database = database(&app).await;
+    let mut there = Vec::new();
+    for name in ["a", "b.2", "c-long", "d"] {
+        for version in 1..=5 {
+            publish(&database, name, version).await;
+        }
+        there.extend((1..=5).rev().map(|version| format!("{name}:{version}")));
+    }
+    let aliases = "INSERT INTO model_aliases (name, alias, version, updated_at) VALUES ('a', 'champion', 5, 0), ('b.2', 'old', 1, 0)";
+    sqlx::query(aliases).execute(&database).await.unwrap();
+    let whole = app.json("/models?limit=1000").await;
+    assert_eq!((versions(&whole), &whole["next_cursor"]), (there.clone(), &Value::Null));
+    assert_eq!(app.json("/models").await, whole, "the default has room for a hundred versions");
+
+    let (mut seen, mut cursor, mut number) = (Vec::new(), String::new(), 5);
+    loop {
+        // Newer versions of models that were walked already, are being walked, and come yet; and models between.
+        number += 1;
+        for name in ["a", "c-long", "d"] {
+            publish(&database, name, number).await;
+        }
+        publish(&database, &format!("b.2-{number}"), 1).await;
+        let page = app.json(&format!("/models?limit=3{cursor}")).await;
+        assert!(versions(&page).len() <= 3, "{page:#}");
+        for model in page["items"].as_array().unwrap() {
+            let expected = match model["name"].as_str().unwrap() {
+                "a" => serde_json::json!({"champion": 5}),
+                "b.2" => serde_json::json!({"old": 1}),
+                _ => serde_json::json!({}),
+            };
+            assert_eq!(model["aliases"], expected, "each part of a model brings its aliases: {model:#}");
+        }
+        seen.extend(versions(&page));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut unique = seen.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), seen.len(), "a version was seen twice: {seen:?}");
+    seen.retain(|version| there.contains(version));
+    assert_eq!(seen, there, "what was there all the time is seen once, in order");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn pretrained_weights_are_walked_by_name_while_others_come_and_go() {
+    let app = TestApp::start().await;
+    let database = database(&app).await;
+    let there: Vec<String> = (0..10).map(|number| format!("w{number}")).collect();
+    for name in &there {
+        import(&database, name).await;
+    }
+    let (mut seen, mut cursor, mut number) = (Vec::new(), String::new(), 0);
+    loop {
+        number += 1;
+        import(&database, &format!("w{number}-new")).await;
+        import(&database, &format!("passing-{number}")).await;
+        let page = app.json(&format!("/pretrained?limit=3{cursor}")).await;
+        sqlx::query("DELETE FROM pretrained_weights WHERE name LIKE 'passing-%'").execute(&database).await.unwrap();
+        let names: Vec<_> = page["items"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
+        assert!(names.len() <= 3, "{page:#}");
+        seen.extend(names.iter().map(|name| name.as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut unique = seen.clone();
+    unique.sort();
+    assert_eq!(unique, seen, "in order");
+    unique.dedup();
+    assert_eq!(unique.len(), seen.len(), "a name was seen twice: {seen:?}");
+    seen.retain(|name| there.contains(name));
+    assert_eq!(seen, there);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_cursor_or_no_limit_is_told() {
+    let app = TestApp::start().await;
+    for (query, pointer) in [
+        ("/models?cursor=x", "?cursor"),
+        ("/models?cursor=a:b:1", "?cursor"),
+        ("/models?limit=0", "?limit"),
+        ("/models?limit=1001", "?limit"),
+        ("/pretrained?cursor=Two%20Words", "?cursor"),
+        ("/pretrained?limit=0", "?limit"),
+    ] {
+        let told = problem(app.get(query).send().await.unwrap(), 422).await;
+        assert_eq!(pointers(&told), [pointer], "{query}");
+    }
+    assert_eq!(app.json("/models?cursor=zebra:1").await["items"], serde_json::json!([]));
+    app.stop().await;
+}
