@@ -18,20 +18,12 @@ import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 
-from serving import ROOT, Server, free_port, run
+from serving import ROOT, Server, ask, free_port, run
 
 # Of `mixmatch serve`, and of src/train/checkpoint: at most one in so many seconds, at the end of an epoch after a tenth
 # of that, and never for more than a fiftieth of the time.
 DEFAULT_SECONDS, EPOCH_SHARE, MOST_SHARE = 120, 10, 50
-
-
-def ask(url, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
 
 
 def largest(directory):

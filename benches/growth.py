@@ -11,11 +11,9 @@ import base64
 import json
 import os
 import pathlib
-import resource
 import sqlite3
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import time

@@ -10,16 +10,8 @@ import pathlib
 import statistics
 import tempfile
 import time
-import urllib.request
 
-from serving import ROOT, Server, free_port, prepare, run
-
-
-def ask(url, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+from serving import ROOT, Server, ask, free_port, prepare, run
 
 
 def main():

@@ -37,6 +37,14 @@ def run(command, **kwargs):
     return done.stdout
 
 
+def ask(url, body=None):
+    """The JSON of an answer; with a body, of a POST."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
 class Server:
     """A server in a process group of its own, until the end of the block."""
 

@@ -20,7 +20,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::data_dir::DataDir;
 use crate::nn::device::CudaStatus;
+use crate::store::Store;
 use crate::worker::DeviceChoice;
 
 /// Trains image classifiers from few labels and many unlabelled images, and serves them.
@@ -90,6 +92,20 @@ struct DataArgs {
     /// Where data sets, jobs and models are kept.
     #[arg(long, env = "MIXMATCH_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
+}
+
+impl DataArgs {
+    /// The store of a directory that has models. It may be opened beside a server.
+    async fn open_models(self) -> anyhow::Result<Store> {
+        let data = DataDir::new(self.data_dir);
+        anyhow::ensure!(
+            data.database().exists(),
+            "{} holds no models: there is no {}",
+            data.root().display(),
+            data.database().display()
+        );
+        Ok(Store::open(&data).await?)
+    }
 }
 
 /// What trains: the same for `serve`, `demo` and `train`.

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::{MOST, Page};
+use super::page::{MOST, Page, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::store::EventRow;
@@ -157,7 +157,7 @@ pub async fn logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<axum::Json<Page<LogLine>>, Problem> {
     let id = job_id(&id)?;
-    let limit = super::page::PageQuery { cursor: None, limit: query.limit.or(Some(MOST)) }.limit()?;
+    let limit = checked_limit(query.limit.or(Some(MOST)))?;
     let rows = app.store.job_logs(id, query.cursor.unwrap_or(0), limit + 1).await?;
     let page = Page::from_surplus(rows, limit, |row| row.seq.to_string());
     Ok(axum::Json(page.map(|row| LogLine { id: row.seq, at: row.at, level: row.level, message: row.message })))

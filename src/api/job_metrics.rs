@@ -10,7 +10,7 @@ use super::accept::negotiate;
 use super::epoch_stream::{self, Epochs};
 use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::{MOST, Page, PageQuery};
+use super::page::{MOST, Page, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::train::event::EpochMetrics;
@@ -60,7 +60,7 @@ pub async fn metrics(
 ) -> Result<Response, Problem> {
     let id = job_id(&id)?;
     let format = negotiate(&headers, &FORMATS)?;
-    let limit = query.limit.map(|limit| PageQuery { cursor: None, limit: Some(limit) }.limit()).transpose()?;
+    let limit = query.limit.map(|limit| checked_limit(Some(limit))).transpose()?;
     let epochs = Epochs { job: id, after: query.cursor.unwrap_or(0), limit };
     let (kind, lines) = match format {
         Format::Json => {

@@ -9,7 +9,6 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use super::DataArgs;
-use crate::data_dir::DataDir;
 use crate::report::Card;
 use crate::sha256::hex;
 use crate::store::{Store, VersionRow};
@@ -29,14 +28,7 @@ pub struct ExportArgs {
 
 /// Writes the weights, `model.json` and the card, and says where.
 pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
-    let data = DataDir::new(args.data.data_dir);
-    ensure!(
-        data.database().exists(),
-        "{} holds no models: there is no {}",
-        data.root().display(),
-        data.database().display()
-    );
-    let store = Store::open(&data).await?;
+    let store = args.data.open_models().await?;
     let row = store.resolve_model(&args.model).await?;
     let weights = artifact(&store, &row.weights_sha256)?;
     let manifest = artifact(&store, &row.manifest_sha256)?;

@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::DataArgs;
-use crate::data_dir::DataDir;
 use crate::serving::{ModelFiles, PredictOptions, Predictor, PredictorOptions};
-use crate::store::Store;
 
 /// Images in one call of the predictor.
 const BATCH: usize = 64;
@@ -35,14 +33,7 @@ pub struct PredictArgs {
 
 /// Prints one JSON object a file, in order. The exit code is 1 if any file could not be classified.
 pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
-    let data = DataDir::new(args.data.data_dir);
-    anyhow::ensure!(
-        data.database().exists(),
-        "{} holds no models: there is no {}",
-        data.root().display(),
-        data.database().display()
-    );
-    let store = Store::open(&data).await?;
+    let store = args.data.open_models().await?;
     let row = store.resolve_model(&args.model).await?;
     // No larger than needed: every batch size up to it is warmed.
     let max_batch = args.files.len().min(BATCH);

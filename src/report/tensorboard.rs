@@ -121,40 +121,40 @@ impl EventFile {
 
     /// Adds an epoch, under the number of optimiser steps done at its end.
     pub fn epoch(&mut self, epoch: &EpochMetrics) {
-        let mut scalars = vec![
-            ("loss/total".to_owned(), Some(epoch.loss)),
-            ("loss/labelled".to_owned(), Some(epoch.loss_labelled)),
-            ("loss/unlabelled".to_owned(), epoch.loss_unlabelled),
-            ("loss/validation".to_owned(), Some(epoch.validation_loss)),
-            ("accuracy/train".to_owned(), Some(epoch.train_accuracy)),
-            ("accuracy/validation".to_owned(), Some(epoch.validation_accuracy)),
-            ("accuracy/validation_raw_weights".to_owned(), epoch.validation_accuracy_raw),
-            ("accuracy/validation_median_of_20".to_owned(), epoch.validation_accuracy_median),
-            ("f1/validation".to_owned(), Some(epoch.validation_f1)),
-            ("f1/validation_macro".to_owned(), Some(epoch.validation_f1_macro)),
-            ("schedule/lambda_u".to_owned(), epoch.lambda_u),
-            ("schedule/learning_rate".to_owned(), Some(epoch.learning_rate)),
-            ("guesses/confidence".to_owned(), epoch.guess_confidence),
-            ("speed/seconds".to_owned(), Some(epoch.seconds)),
-            ("speed/labelled_images_per_second".to_owned(), Some(epoch.images_per_second)),
+        let scalars = [
+            ("loss/total", Some(epoch.loss)),
+            ("loss/labelled", Some(epoch.loss_labelled)),
+            ("loss/unlabelled", epoch.loss_unlabelled),
+            ("loss/validation", Some(epoch.validation_loss)),
+            ("accuracy/train", Some(epoch.train_accuracy)),
+            ("accuracy/validation", Some(epoch.validation_accuracy)),
+            ("accuracy/validation_raw_weights", epoch.validation_accuracy_raw),
+            ("accuracy/validation_median_of_20", epoch.validation_accuracy_median),
+            ("f1/validation", Some(epoch.validation_f1)),
+            ("f1/validation_macro", Some(epoch.validation_f1_macro)),
+            ("schedule/lambda_u", epoch.lambda_u),
+            ("schedule/learning_rate", Some(epoch.learning_rate)),
+            ("guesses/confidence", epoch.guess_confidence),
+            ("speed/seconds", Some(epoch.seconds)),
+            ("speed/labelled_images_per_second", Some(epoch.images_per_second)),
         ];
-        scalars.extend(self.by_class("guesses", &epoch.guess_classes));
-        scalars.extend(self.by_class("answers", &epoch.validation_classes));
+        let guesses = self.by_class("guesses", &epoch.guess_classes);
+        let answers = self.by_class("answers", &epoch.validation_classes);
         self.step = epoch.step as i64;
         self.wall_time += epoch.seconds;
-        self.scalars(scalars);
+        self.scalars(named(scalars).chain(guesses).chain(answers));
     }
 
     /// Adds what the chosen weights reached on the test split, under the last epoch's step.
     pub fn test(&mut self, test: &TestMetrics) {
-        self.scalars(vec![
-            ("test/accuracy".to_owned(), Some(test.accuracy)),
-            ("test/balanced_accuracy".to_owned(), Some(test.balanced_accuracy)),
-            ("test/f1".to_owned(), Some(test.f1)),
-            ("test/f1_macro".to_owned(), Some(test.f1_macro)),
-            ("test/loss".to_owned(), Some(test.loss)),
-            ("test/calibration_error".to_owned(), Some(test.calibration_error)),
-        ]);
+        self.scalars(named([
+            ("test/accuracy", Some(test.accuracy)),
+            ("test/balanced_accuracy", Some(test.balanced_accuracy)),
+            ("test/f1", Some(test.f1)),
+            ("test/f1_macro", Some(test.f1_macro)),
+            ("test/loss", Some(test.loss)),
+            ("test/calibration_error", Some(test.calibration_error)),
+        ]));
     }
 
     /// The bytes since the last call.
@@ -168,12 +168,12 @@ impl EventFile {
         shares.iter().enumerate().map(|(class, share)| (format!("{family}/{}", name(class)), Some(*share))).collect()
     }
 
-    fn scalars(&mut self, scalars: Vec<(String, Option<f64>)>) {
+    fn scalars(&mut self, scalars: impl Iterator<Item = (String, Option<f64>)>) {
         let value = |(tag, value): (String, Option<f64>)| {
             let content = Some(Content::Simple(value? as f32));
             Some(Value { tag, metadata: None, content })
         };
-        let value = scalars.into_iter().filter_map(value).collect();
+        let value = scalars.filter_map(value).collect();
         self.record(What::Summary(Summary { value }));
     }
 
@@ -185,6 +185,11 @@ impl EventFile {
         self.bytes.extend(&event);
         self.bytes.extend(masked_crc(&event).to_le_bytes());
     }
+}
+
+/// Scalars whose tags are known here.
+fn named<const N: usize>(scalars: [(&str, Option<f64>); N]) -> impl Iterator<Item = (String, Option<f64>)> {
+    scalars.into_iter().map(|(tag, value)| (tag.to_owned(), value))
 }
 
 /// CRC-32C, rotated and shifted, so that a checksum of bytes that hold checksums is none of them

@@ -163,14 +163,8 @@ fn place_of(moment: jiff::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_dir::DataDir;
+    use crate::store::new_store;
     use jiff::{SignedDuration, Timestamp};
-
-    async fn store(directory: &std::path::Path) -> Store {
-        let data = DataDir::new(directory.join("data"));
-        let _lock = data.lock().unwrap();
-        Store::open(&data).await.unwrap()
-    }
 
     fn days_ago(days: i64) -> Timestamp {
         Timestamp::now() - SignedDuration::from_hours(24 * days)
@@ -193,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn rows_go_by_their_age_and_their_going_is_written_down() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path()).await;
+        let store = new_store(directory.path()).await;
         insert(&store, days_ago(500), 2 * BATCH + 10).await;
         insert(&store, days_ago(401), 3).await;
         insert(&store, days_ago(399), 5).await;
@@ -214,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_takes_the_oldest_and_no_more_than_it_may() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path()).await;
+        let store = new_store(directory.path()).await;
         insert(&store, days_ago(3), 4).await;
         insert(&store, days_ago(2), 4).await;
         assert_eq!(store.prune_batch(&place_of(days_ago(1)), 5).await.unwrap(), 5);

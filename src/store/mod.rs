@@ -99,11 +99,11 @@ async fn commit(tx: sqlx::Transaction<'static, sqlx::Sqlite>) -> Result<()> {
     Ok(())
 }
 
-/// Now, unix milliseconds.
 /// Sorts behind every id: the cursor of a list's first page. A query that asked "no cursor, or smaller than it" could use
 /// no index, and a page would cost as much as all the pages before it.
 const BEHIND_EVERY_ID: &str = "g";
 
+/// Now, unix milliseconds.
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond() + failpoint::clock_shift()
 }
@@ -121,4 +121,12 @@ fn to_json(value: &impl serde::Serialize) -> Result<String> {
 /// Stored JSON as a value; `what` is for messages.
 fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|e| StoreError::stored(what, e))
+}
+
+/// A store in a new data directory.
+#[cfg(test)]
+async fn new_store(directory: &std::path::Path) -> Store {
+    let data = DataDir::new(directory.join("data"));
+    let _lock = data.lock().unwrap();
+    Store::open(&data).await.unwrap()
 }

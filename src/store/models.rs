@@ -10,6 +10,9 @@ use super::names::{self, ModelRef};
 use super::{Result, Store, StoreError, from_json, now, time, to_json};
 use crate::model::{MANIFEST_FILE, ModelManifest, WEIGHTS_FILE};
 
+/// No version has an empty name: where the first page begins.
+const BEFORE_EVERY_VERSION: (&str, u32) = ("", 0);
+
 /// A published version.
 #[derive(Clone, Debug)]
 pub struct VersionRow {
@@ -158,12 +161,13 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn versions(&self, after: Option<(&str, u32)>, limit: u32) -> Result<Vec<VersionRow>> {
+        let (name, version) = after.unwrap_or(BEFORE_EVERY_VERSION);
         let rows: Vec<Raw> = sqlx::query_as(
-            "SELECT * FROM model_versions WHERE ?1 IS NULL OR name > ?1 OR (name = ?1 AND version < ?2)
+            "SELECT * FROM model_versions WHERE name >= ?1 AND (name > ?1 OR version < ?2)
              ORDER BY name, version DESC LIMIT ?3",
         )
-        .bind(after.map(|(name, _)| name))
-        .bind(after.map(|(_, version)| version))
+        .bind(name)
+        .bind(version)
         .bind(limit)
         .fetch_all(&self.reader)
         .await?;

@@ -139,12 +139,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn pretrained_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<PretrainedRow>> {
-        let rows: Vec<Raw> =
-            sqlx::query_as("SELECT * FROM pretrained_weights WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2")
-                .bind(after)
-                .bind(limit)
-                .fetch_all(&self.reader)
-                .await?;
+        let rows: Vec<Raw> = sqlx::query_as("SELECT * FROM pretrained_weights WHERE name > ? ORDER BY name LIMIT ?")
+            .bind(after.unwrap_or_default())
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 
@@ -210,13 +209,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_dir::DataDir;
-
-    async fn store(directory: &std::path::Path) -> Store {
-        let data = DataDir::new(directory.join("data"));
-        let _lock = data.lock().unwrap();
-        Store::open(&data).await.unwrap()
-    }
+    use crate::store::new_store;
 
     fn new(directory: &std::path::Path, name: &str, content: &str) -> NewPretrained {
         let file = directory.join(format!("{content}.safetensors"));
@@ -235,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn weights_are_kept_found_and_forgotten() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path()).await;
+        let store = new_store(directory.path()).await;
         let row = store.insert_pretrained(new(directory.path(), "imagenet", "one")).await.unwrap();
         assert_eq!(store.pretrained("imagenet").await.unwrap(), row);
         assert_eq!(std::fs::read(store.artifact(&row.sha256)).unwrap(), b"one");

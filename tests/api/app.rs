@@ -168,6 +168,16 @@ pub async fn problem(response: Response, status: u16) -> Value {
     body
 }
 
+/// What a walk over a list has seen: nothing twice, and what was there all the time in its order.
+pub fn assert_walked(list: &str, mut seen: Vec<String>, there: &[String]) {
+    let mut unique = seen.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), seen.len(), "{list}: a row was seen twice: {seen:?}");
+    seen.retain(|name| there.contains(name));
+    assert_eq!(seen, there, "{list}: what was there all the time is seen once, in order");
+}
+
 /// The pointers of a problem's errors, sorted.
 pub fn pointers(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().unwrap();

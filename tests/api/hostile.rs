@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::app::{TestApp, expect, form, problem, tiny_job};
+use super::app::{TestApp, assert_walked, expect, form, problem, tiny_job};
 use super::pictures::{data_set, picture};
 
 async fn connect(app: &TestApp) -> TcpStream {
@@ -333,12 +333,7 @@ async fn every_list_is_walked_without_loss_or_repeat_while_rows_come_and_go() {
                 None => break,
             }
         }
-        let mut unique = seen.clone();
-        unique.sort();
-        unique.dedup();
-        assert_eq!(unique.len(), seen.len(), "{list}: a row was seen twice");
-        seen.retain(|name| before.contains(name));
-        assert_eq!(seen, before, "{list}: what was there all the time is seen once, in order");
+        assert_walked(list, seen, &before);
     }
     app.stop().await;
 }

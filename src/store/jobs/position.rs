@@ -1,8 +1,8 @@
 //! Places in the queue of the jobs that a reader asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::row::Raw;
+use super::row::{JobRow, Raw};
 use crate::store::{Result, Store};
 
 /// The places of the queued jobs of one priority between two ids: how many come before the first of them, counted
@@ -16,27 +16,22 @@ pub(super) const PLACES: &str = "
     FROM jobs INDEXED BY jobs_queue WHERE state = 'queued' AND priority = ?1 AND id BETWEEN ?2 AND ?3";
 
 impl Store {
-    /// Fills in the places of those that are queued. One that is claimed meanwhile has none.
-    pub(super) async fn place(&self, rows: &mut [Raw]) -> Result<()> {
-        // By priority the first and the last id: a page holds neighbours, so that little lies between them.
-        let mut spans: BTreeMap<i64, (String, String)> = BTreeMap::new();
+    /// The jobs of these rows, with the places of those that are queued. One that is claimed meanwhile has none.
+    pub(super) async fn placed(&self, mut rows: Vec<Raw>) -> Result<Vec<JobRow>> {
+        let mut queued: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.state == "queued") {
-            let span = spans.entry(row.priority).or_insert_with(|| (row.id.clone(), row.id.clone()));
-            if row.id < span.0 {
-                span.0.clone_from(&row.id);
-            }
-            if row.id > span.1 {
-                span.1.clone_from(&row.id);
-            }
+            queued.entry(row.priority).or_default().insert(row.id.clone());
         }
-        for (priority, (first, last)) in spans {
-            let places: Vec<(String, i64)> =
-                sqlx::query_as(PLACES).bind(priority).bind(first).bind(last).fetch_all(&self.reader).await?;
-            let places: BTreeMap<String, i64> = places.into_iter().collect();
-            for row in rows.iter_mut().filter(|row| row.priority == priority) {
-                row.queue_position = places.get(&row.id).copied();
-            }
+        let mut places: BTreeMap<String, i64> = BTreeMap::new();
+        for (priority, ids) in queued {
+            // A page holds neighbours, so that little lies between the first and the last.
+            let span = sqlx::query_as(PLACES).bind(priority).bind(ids.first()).bind(ids.last());
+            let found: Vec<(String, i64)> = span.fetch_all(&self.reader).await?;
+            places.extend(found);
         }
-        Ok(())
+        for row in &mut rows {
+            row.queue_position = places.get(&row.id).copied();
+        }
+        rows.into_iter().map(Raw::parse).collect()
     }
 }

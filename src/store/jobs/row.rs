@@ -139,7 +139,7 @@ pub struct JobRow {
     pub baseline: Option<(Uuid, JobState)>,
 }
 
-/// A query for whole jobs with the given rest; [`Store::place`] adds their places in the queue.
+/// A query for whole jobs with the given rest; [`Store::placed`] adds their places in the queue.
 macro_rules! select_job {
     ($rest:literal) => {
         concat!(
@@ -248,12 +248,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::IsSweep`].
     pub async fn job(&self, id: Uuid) -> Result<JobRow> {
-        let found = sqlx::query_as::<_, Raw>(BY_ID).bind(id.to_string()).fetch_optional(&self.reader).await?;
-        match found {
-            Some(mut row) => {
-                self.place(std::slice::from_mut(&mut row)).await?;
-                row.parse()
-            }
+        let found = sqlx::query_as(BY_ID).bind(id.to_string()).fetch_all(&self.reader).await?;
+        match self.placed(found).await?.pop() {
+            Some(job) => Ok(job),
             None => Err(self.no_job(id).await?),
         }
     }
@@ -268,9 +265,7 @@ impl Store {
             None => sqlx::query_as(PAGE).bind(before).bind(limit),
             Some(state) => sqlx::query_as(PAGE_OF_STATE).bind(before).bind(limit).bind(state.as_str()),
         };
-        let mut rows: Vec<Raw> = query.fetch_all(&self.reader).await?;
-        self.place(&mut rows).await?;
-        rows.into_iter().map(Raw::parse).collect()
+        self.placed(query.fetch_all(&self.reader).await?).await
     }
 
     /// How many jobs are in each state.

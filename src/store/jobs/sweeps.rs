@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::row::{Raw, parse_state, select_job};
+use super::row::{parse_state, select_job};
 use super::{JobRow, JobState, parse_id};
 use crate::store::{Result, Store, StoreError, from_json, time};
 
@@ -73,18 +73,17 @@ impl Store {
                 .fetch_optional(&self.reader)
                 .await?
                 .ok_or_else(|| StoreError::not_found("sweep", id))?;
-        let mut jobs: Vec<Raw> = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
+        let jobs = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
             .bind(id.to_string())
             .fetch_all(&self.reader)
             .await?;
-        self.place(&mut jobs).await?;
         Ok(SweepRow {
             id,
             dataset_id: parse_id(&raw.dataset_id)?,
             dataset_name: raw.dataset_name,
             request: from_json("request", &raw.request)?,
             created_at: time(raw.created_at)?,
-            jobs: jobs.into_iter().map(Raw::parse).collect::<Result<_>>()?,
+            jobs: self.placed(jobs).await?,
         })
     }
 
@@ -93,13 +92,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn baseline_of(&self, id: Uuid) -> Result<Option<JobRow>> {
-        let found: Option<Raw> = sqlx::query_as(select_job!("WHERE j.baseline_of = ?"))
+        let found = sqlx::query_as(select_job!("WHERE j.baseline_of = ? LIMIT 1"))
             .bind(id.to_string())
-            .fetch_optional(&self.reader)
+            .fetch_all(&self.reader)
             .await?;
-        let Some(mut row) = found else { return Ok(None) };
-        self.place(std::slice::from_mut(&mut row)).await?;
-        row.parse().map(Some)
+        Ok(self.placed(found).await?.pop())
     }
 
     /// Nothing, if there is such a job.
