@@ -4,17 +4,23 @@
     scripts/load_test.py target/release/mixmatch [--overload 60] [--soak 60] [--standstill 20] [--json]
 
 It trains a tiny model, measures what the server can bear, sends four times as much, waits until it answers as before, and
-then sends mixed traffic at half of what it can bear. With --standstill the server is then stopped (SIGSTOP) for so long while
+then sends mixed traffic at half of what it can bear while job after job trains and two followers read each job's events, one
+of them cutting its connection and resuming. With --standstill the server is then stopped (SIGSTOP) for so long while
 600 callers come at once. Exit code 1 where a promise of docs/operations.md is broken: other answers than 200, 429, 503 or
-504 under overload, memory that grows, no recovery within five seconds, a caller of the standstill without an answer.
+504 under overload, memory or open files that grow, a lost or repeated event, a job that failed, no recovery within five
+seconds, a caller of the standstill without an answer. Exit code 2 where this client ran out of its own files or ports, or
+could not keep the rate: then nothing is said about the server.
 """
 
 import argparse
 import asyncio
 import collections
+import errno
 import io
 import json
 import os
+import random
+import resource
 import shutil
 import signal
 import socket
@@ -28,6 +34,8 @@ import zipfile
 import zlib
 
 ALLOWED = {200, 429, 503, 504}
+# What only this client can lack: files, and ports of its own to call from.
+CLIENT = {f"none:{errno.errorcode[number]}" for number in (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS)}
 
 
 def png(side, shift):
@@ -72,7 +80,7 @@ class Server:
         make = lambda name: subprocess.run(
             [binary, "keys", "create", "--data-dir", self.data, "--name", name, "--scope", "admin", "--expires", "1d"],
             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode().strip()
-        self.keys = [make(f"key-{number}") for number in range(4)]
+        self.keys = [make(f"key-{number}") for number in range(5)]
         self.process = subprocess.Popen(
             [binary, "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}", "--devices", "cpu"],
             stderr=subprocess.DEVNULL)
@@ -82,20 +90,26 @@ class Server:
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
 
+    def files(self):
+        """Open file descriptors, sockets among them."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     async def ask(self, method, path, body=b"", media="application/json", key=0, timeout=45):
         """Status and body over a connection of its own; the reason as a word where there was no answer. Longer than the server's
         own 30 s: whoever gives up in the same second never sees the 504."""
         try:
             return await asyncio.wait_for(self._ask(method, path, body, media, key), timeout)
         except (OSError, asyncio.TimeoutError, ValueError, IndexError) as error:
-            return f"none:{type(error).__name__}", b""
+            return f"none:{errno.errorcode.get(getattr(error, 'errno', None), type(error).__name__)}", b""
+
+    def head(self, method, path, key, more=""):
+        return (f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+                f"authorization: Bearer {self.keys[key]}\r\n{more}\r\n").encode()
 
     async def _ask(self, method, path, body, media, key):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            head = (f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {media}\r\n"
-                    f"authorization: Bearer {self.keys[key]}\r\ncontent-length: {len(body)}\r\n\r\n")
-            writer.write(head.encode() + body)
+            writer.write(self.head(method, path, key, f"content-type: {media}\r\ncontent-length: {len(body)}\r\n") + body)
             answer = await reader.read()
             return int(answer.split(b" ", 2)[1]), answer.split(b"\r\n\r\n", 1)[1]
         finally:
@@ -105,6 +119,28 @@ class Server:
         began = time.monotonic()
         status, _ = await self.ask("POST", "/predict?model=pattern", image, "image/png", key)
         return status, time.monotonic() - began
+
+
+    async def events(self, job, cut=False):
+        """Ids, names and data of a job's events to their end; `cut` breaks off after a few and resumes, again and again."""
+        seen, last = [], 0
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                writer.write(self.head("GET", f"/jobs/{job}/events", 4, f"last-event-id: {last}\r\n" if last else ""))
+                left, event = random.randint(1, 12) if cut else None, {}
+                while (line := await asyncio.wait_for(reader.readline(), 120)) and left != 0:
+                    field, _, value = line.decode().rstrip("\r\n").partition(": ")
+                    if field in ("id", "event", "data"):
+                        event[field] = value
+                    elif not field and "id" in event:
+                        last, left = int(event["id"]), left and left - 1
+                        seen.append((last, event["event"], json.loads(event["data"])))
+                        event = {}
+                if left != 0:
+                    return seen
+            finally:
+                writer.close()
 
 
 async def prepare(server):
@@ -146,8 +182,9 @@ async def capacity(server, image, seconds=8, clients=6):
 
 async def at_rate(rate, seconds, send):
     """Calls `send(number)` so often, whether earlier calls have ended or not."""
-    tasks, began, number = set(), time.monotonic(), 0
+    tasks, began, number, lag, last = set(), time.monotonic(), 0, 0, 0
     while (now := time.monotonic() - began) < seconds:
+        lag, last = max(lag, now - last), now
         while number < now * rate:
             task = asyncio.create_task(send(number))
             tasks.add(task)
@@ -155,7 +192,7 @@ async def at_rate(rate, seconds, send):
             number += 1
         await asyncio.sleep(0.005)
     await asyncio.gather(*list(tasks))
-    return number
+    return {"sent": number, "client_lag_seconds": round(lag, 2)}
 
 
 async def overload(server, image, rate, seconds):
@@ -171,7 +208,7 @@ async def overload(server, image, rate, seconds):
             memory.append(server.memory())
     sent = await at_rate(rate, seconds, send)
     good.sort()
-    return {"sent": sent, "rate": round(rate), "statuses": dict(statuses), "seconds_median_of_200": round(statistics.median(good), 3),
+    return {**sent, "rate": round(rate), "statuses": dict(statuses), "seconds_median_of_200": round(statistics.median(good), 3),
             "seconds_p99_of_200": round(good[int(len(good) * 0.99)], 3), "memory_first_mib": round(memory[0]),
             "memory_most_mib": round(max(memory)), "memory_last_mib": round(memory[-1]), "connections_dropped": dropped() - before}
 
@@ -187,9 +224,35 @@ async def recovery(server, image, usual):
     return float("inf")
 
 
+async def train(server, end, wrong):
+    """Job after job until `end`; every event must come once and in order, to both followers. Jobs, events and epochs seen."""
+    jobs = events = epochs = 0
+    body = {"dataset": "patterns", "network": "wrn-10-1", "labelled": 20, "size": 16, "batch": 8, "epochs": 20, "steps_per_epoch": 10}
+    while time.monotonic() < end:
+        status, answer = await server.ask("POST", "/jobs", json.dumps({**body, "seed": jobs}).encode(), key=4)
+        if status != 202:
+            wrong.append(f"POST /jobs: {status}")
+            await asyncio.sleep(1)
+            continue
+        path = json.loads(answer)["id"]
+        whole, pieces = await asyncio.gather(server.events(path), server.events(path, cut=True))
+        job = json.loads((await server.ask("GET", f"/jobs/{path}", key=4))[1])
+        stored = json.loads((await server.ask("GET", f"/jobs/{path}/metrics?limit=1000", key=4))[1])
+        told = [data["epoch"] for _, name, data in whole if name == "epoch"]
+        if job["state"] != "succeeded":
+            wrong.append(f"{path}: {job['state']}: {job.get('error')}")
+        if whole != pieces or [number for number, _, _ in whole] != sorted({number for number, _, _ in whole}):
+            wrong.append(f"{path}: the two followers saw {len(whole)} and {len(pieces)} events")
+        if told != list(range(1, 21)) or [row["epoch"] for row in stored["items"]] != told:
+            wrong.append(f"{path}: epochs told {told}, stored {[row['epoch'] for row in stored['items']]}")
+        jobs, events, epochs = jobs + 1, events + len(whole), epochs + len(told)
+    return {"jobs_trained": jobs, "events_followed_twice": events, "epochs": epochs}
+
+
 async def soak(server, image, rate, seconds):
-    statuses, memory, before = collections.Counter(), [server.memory()], dropped()
+    statuses, memory, files, before, wrong = collections.Counter(), [server.memory()], [server.files()], dropped(), []
     media, form = data_set("coming")
+    trained = asyncio.create_task(train(server, time.monotonic() + seconds, wrong))
 
     async def send(number):
         kind = number % 20
@@ -209,10 +272,16 @@ async def soak(server, image, rate, seconds):
         statuses[f"{what} {status}"] += 1
         if number % 100 == 0:
             memory.append(server.memory())
+            files.append(server.files())
     sent = await at_rate(rate, seconds, send)
-    return {"sent": sent, "seconds": seconds, "statuses": dict(sorted(statuses.items())),
-            "memory_first_mib": round(memory[0]), "memory_most_mib": round(max(memory)), "memory_last_mib": round(server.memory()),
-            "connections_dropped": dropped() - before}
+    trained = await trained
+    # What was still open for a moment is closed by now.
+    await asyncio.sleep(2)
+    tenths = [memory[len(memory) * tenth // 10:len(memory) * (tenth + 1) // 10] for tenth in range(10)]
+    return {**sent, "seconds": seconds, "rate": round(rate), "statuses": dict(sorted(statuses.items())), **trained, "wrong": wrong,
+            "memory_first_mib": round(memory[0]), "memory_median_mib_by_tenth": [round(statistics.median(t)) for t in tenths if t],
+            "memory_most_mib": round(max(memory)), "memory_last_mib": round(server.memory()),
+            "files_first": files[0], "files_most": max(files), "files_last": server.files(), "connections_dropped": dropped() - before}
 
 
 async def standstill(server, seconds, callers=600):
@@ -230,15 +299,24 @@ async def standstill(server, seconds, callers=600):
 
 async def main(arguments, server):
     await prepare(server)
-    image = png(512, 3)
+    # Large enough that the server is busy before its keys meet their limits.
+    image = png(arguments.side, 3)
     usual = statistics.median([(await server.predict(image))[1] for _ in range(20)])
     rate, _ = await capacity(server, image)
     figures = {"alone_seconds": round(usual, 4), "capacity_per_second": round(rate, 1)}
-    broken = []
+    broken, client = [], []
+
+    def ours(what, result, statuses):
+        """Notes where this client was the one that could not."""
+        short = {status: count for status, count in statuses.items() if any(str(status).endswith(mine) for mine in CLIENT)}
+        if short or result["client_lag_seconds"] > 1:
+            client.append(f"{what}: short of {short}, {result['client_lag_seconds']} s behind its clock")
+        return short
     if arguments.overload:
         figures["overload"] = result = await overload(server, image, 4 * rate, arguments.overload)
         figures["recovery_seconds"] = recovered = round(await recovery(server, image, usual), 2)
-        others = {status: count for status, count in result["statuses"].items() if status not in ALLOWED}
+        short = ours("overload", result, result["statuses"])
+        others = {status: count for status, count in result["statuses"].items() if status not in ALLOWED and status not in short}
         if others:
             broken.append(f"other answers under overload: {others}")
         if recovered > 5:
@@ -247,17 +325,20 @@ async def main(arguments, server):
             broken.append("memory grew under overload")
     if arguments.soak:
         figures["soak"] = result = await soak(server, image, rate / 2, arguments.soak)
-        if any(status.endswith(" 500") or "none:" in status for status in result["statuses"]):
-            broken.append(f"failures in the soak: {result['statuses']}")
+        short = ours("soak", result, result["statuses"])
+        if any(status.endswith(" 500") or "none:" in status for status in result["statuses"] if status not in short) or result["wrong"]:
+            broken.append(f"failures in the soak: {result['statuses']}, {result['wrong']}")
+        if result["files_last"] > result["files_first"] + 20:
+            broken.append("open files grew in the soak")
         if result["memory_last_mib"] > 1.5 * result["memory_first_mib"] + 100:
             broken.append("memory grew in the soak")
     if arguments.standstill:
         figures["standstill"] = result = await standstill(server, arguments.standstill)
         if set(result["statuses"]) != {200} or result["seconds_last_answer"] > arguments.standstill + 5:
             broken.append(f"callers of a standstill: {result}")
-    figures["broken_promises"] = broken
+    figures["broken_promises"], figures["client_could_not"] = broken, client
     print(json.dumps(figures, indent=None if arguments.json else 2))
-    return 1 if broken else 0
+    return 1 if broken else 2 if client else 0
 
 
 if __name__ == "__main__":
@@ -266,8 +347,10 @@ if __name__ == "__main__":
     parser.add_argument("--overload", type=float, default=60, help="seconds; 0 leaves it out")
     parser.add_argument("--soak", type=float, default=60, help="seconds; 0 leaves it out")
     parser.add_argument("--standstill", type=float, default=0, help="seconds; 0 leaves it out")
+    parser.add_argument("--side", type=int, default=1536, help="pixels of the image that is sent")
     parser.add_argument("--json", action="store_true", help="one line")
     arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     place = tempfile.mkdtemp()
     server = Server(arguments.binary, place)
     try:
