@@ -47,12 +47,18 @@ fn build_shim(lib: &Path) {
 
 /// The loops over activations, once for each instruction set; which one runs is decided at run time.
 fn build_kernels() {
-    for (version, arch) in [("v1", "x86-64"), ("v3", "x86-64-v3"), ("v4", "x86-64-v4")] {
+    let versions: [(&str, &[&str]); 4] = [
+        ("v1", &["-march=x86-64"]),
+        ("v3", &["-march=x86-64-v3"]),
+        ("v4", &["-march=x86-64-v4"]),
+        ("v4_bf16", &["-march=x86-64-v4", "-mavx512bf16"]),
+    ];
+    for (version, flags) in versions {
         cc::Build::new()
             .cpp(true)
             .std("c++17")
             .opt_level(3)
-            .flag(format!("-march={arch}"))
+            .flags(flags)
             .flag_if_supported("-mprefer-vector-width=512")
             // Vectors wider than the registers are passed in inlined functions alone.
             .flag("-Wno-psabi")

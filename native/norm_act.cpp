@@ -11,12 +11,17 @@
 namespace mixmatch {
 namespace {
 
+const NormActKernels &choose() {
+  const bool v4 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+  if (v4) {
+    return __builtin_cpu_supports("avx512bf16") ? norm_act_v4_bf16 : norm_act_v4;
+  }
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? norm_act_v3 : norm_act_v1;
+}
+
 const NormActKernels &kernels() {
-  static const NormActKernels &chosen = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                                                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd")
-                                            ? norm_act_v4
-                                        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? norm_act_v3
-                                                                                                        : norm_act_v1;
+  static const NormActKernels &chosen = choose();
   return chosen;
 }
 

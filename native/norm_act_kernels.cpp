@@ -1,8 +1,12 @@
-// Compiled three times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4 and the matching -march; no intrinsics.
+// Compiled four times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4, _v4_bf16 and the matching -march; one intrinsic.
 #include "norm_act_kernels.h"
 
 #include <cstring>
 #include <type_traits>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace mixmatch {
 namespace {
@@ -44,8 +48,16 @@ template <class V> V load(const Bf16 *at) {
 
 template <class V> void store(float *at, V value) { std::memcpy(at, &value, sizeof value); }
 
-// Round to nearest, ties to even. A NaN of the usual form stays one.
+// Round to nearest, ties to even. A NaN of the usual form stays one. Where the processor has an instruction for it, that
+// takes one for six, and numbers below 2⁻¹²⁶ become 0.
 template <class V> void store(Bf16 *at, V value) {
+#ifdef __AVX512BF16__
+  if constexpr (kWidth<V> == kLanes) {
+    const __m256bh halves = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(value));
+    std::memcpy(at, &halves, sizeof halves);
+    return;
+  }
+#endif
   if constexpr (kWidth<V> == 1) {
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);

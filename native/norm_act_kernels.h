@@ -27,5 +27,6 @@ struct NormActKernels {
 extern const NormActKernels norm_act_v1; // any x86-64
 extern const NormActKernels norm_act_v3; // AVX2, FMA
 extern const NormActKernels norm_act_v4; // AVX-512
+extern const NormActKernels norm_act_v4_bf16; // … and its conversion to bfloat16
 
 } // namespace mixmatch

@@ -33,11 +33,26 @@ pub fn keep_freed_memory() {
     // Those to come, then those that are there; an arena that nobody has used yet refuses, and takes what is to come.
     for name in std::iter::once(c"arenas.dirty_decay_ms".to_owned()).chain(there) {
         let mut never: isize = -1;
-        // SAFETY: these settings take one `ssize_t`, which is what is handed over. A refusal changes nothing.
-        unsafe {
-            let (value, size) = (ptr::from_mut(&mut never).cast(), size_of::<isize>());
-            jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), value, size);
-        }
+        write(&name, &mut never);
+    }
+}
+
+/// Gives the calling thread an arena of its own that keeps what is freed in it: for a thread that needs the same blocks
+/// again and again in a process whose other threads give theirs back. A batch of 32 images of 64 × 64 through WRN-28-2 takes two
+/// thirds of the time. What it may keep at most is what it once needed at once. A refusal changes nothing.
+pub fn keep_what_this_thread_frees() {
+    let Some(mut arena) = read(c"arenas.create", 0u32) else { return };
+    let Ok(decay) = CString::new(format!("arena.{arena}.dirty_decay_ms")) else { return };
+    let mut never: isize = -1;
+    write(&decay, &mut never);
+    write(c"thread.arena", &mut arena);
+}
+
+/// Changes a setting of jemalloc; `value` is of its type.
+fn write<T: Copy>(name: &CStr, value: &mut T) {
+    // SAFETY: `size` bytes are read, and jemalloc refuses a size that is not the setting's.
+    unsafe {
+        jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::from_mut(value).cast(), size_of::<T>());
     }
 }
 
@@ -76,5 +91,17 @@ mod tests {
         assert_eq!(decay(), Some(60_000));
         keep_freed_memory();
         assert_eq!((decay(), read(c"arenas.dirty_decay_ms", 0isize)), (Some(-1), Some(-1)));
+    }
+    #[test]
+    fn one_thread_can_keep_what_it_frees() {
+        let decay = |arena: u32| read(&CString::new(format!("arena.{arena}.dirty_decay_ms")).unwrap(), 0isize);
+        let elsewhere = std::thread::spawn(move || {
+            keep_what_this_thread_frees();
+            let arena = read(c"thread.arena", 0u32).unwrap();
+            (arena, decay(arena))
+        });
+        let (arena, kept) = elsewhere.join().unwrap();
+        assert_eq!(kept, Some(-1));
+        assert_ne!(Some(arena), read(c"thread.arena", 0u32), "another thread is in it too");
     }
 }

@@ -5,172 +5,21 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::extract::{Json, Path, Query};
+use super::job::Job;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::{App, AppState};
 use super::sweeps::JobOrSweep;
 use crate::sha256;
-use crate::store::{Idempotency, JobRow, JobState, NewJobs};
-use crate::train::config::TrainConfig;
-use crate::train::event::{EpochMetrics, TestMetrics};
+use crate::store::{Idempotency, JobState, NewJobs};
 use crate::train::sweep::plan;
-
-/// A job, and how far it is.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Job {
-    /// UUID v7.
-    id: Uuid,
-    /// `job`: a sweep says `sweep` here.
-    #[schema(example = "job")]
-    kind: &'static str,
-    /// What it learns from.
-    dataset: DatasetName,
-    /// `mixmatch` or `supervised`.
-    #[schema(example = "mixmatch")]
-    algorithm: String,
-    /// The preset its configuration was laid over.
-    #[schema(example = "quick")]
-    preset: String,
-    /// `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
-    #[schema(example = "running")]
-    state: &'static str,
-    /// While running: `importing`, `training`, `evaluating` or `exporting`.
-    phase: Option<String>,
-    /// The current epoch, from 1; 0 before the first.
-    epoch: u32,
-    /// Epochs in the run.
-    epochs: u32,
-    /// Optimiser steps done.
-    step: u64,
-    /// Optimiser steps in the run.
-    steps: u64,
-    /// Labelled images a second.
-    images_per_second: Option<f64>,
-    /// Seconds until the last step at the current rate.
-    eta_seconds: Option<f64>,
-    /// Jobs before this one in the queue, plus one; only while queued.
-    queue_position: Option<u64>,
-    /// When it was queued.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: jiff::Timestamp,
-    /// When its present attempt began.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    started_at: Option<jiff::Timestamp>,
-    /// When it reached its final state.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    finished_at: Option<jiff::Timestamp>,
-    /// Which attempt this is; 0 before the first.
-    attempt: u32,
-    /// Where it runs or ran.
-    device: Option<String>,
-    /// True once somebody asked to cancel it.
-    cancel_requested: bool,
-    /// True once somebody asked to pause it; it is paused when its checkpoint is written.
-    pause_requested: bool,
-    /// Optimiser steps in its newest checkpoint: where it goes on when it is resumed or retried. `null` without one.
-    checkpoint_step: Option<u64>,
-    /// The fully resolved configuration.
-    config: TrainConfig,
-    /// The last epoch.
-    last: Option<EpochMetrics>,
-    /// The best epoch so far, by validation accuracy.
-    best: Option<EpochMetrics>,
-    /// The test split, once, at the end.
-    test: Option<TestMetrics>,
-    /// What it published.
-    model: Option<ModelName>,
-    /// Why it failed.
-    error: Option<JobError>,
-    /// The sweep that it belongs to.
-    sweep: Option<Uuid>,
-    /// The supervised run on the same labels that was queued with it.
-    baseline: Option<Baseline>,
-    /// The job that this one is the baseline of.
-    baseline_of: Option<Uuid>,
-}
-
-/// The baseline of a job; a job of its own.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Baseline {
-    /// UUID v7.
-    id: Uuid,
-    /// As a job's.
-    #[schema(example = "succeeded")]
-    state: &'static str,
-}
-
-/// A data set by id and name.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DatasetName {
-    /// UUID v7.
-    pub(super) id: Uuid,
-    /// Its name.
-    pub(super) name: String,
-}
-
-/// A model version.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ModelName {
-    /// The model's name: the data set's task.
-    name: String,
-    /// Counts from 1.
-    version: u32,
-}
-
-/// Why a job failed.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct JobError {
-    /// A stable word.
-    code: String,
-    /// A sentence for people.
-    detail: String,
-}
-
-impl From<JobRow> for Job {
-    fn from(row: JobRow) -> Self {
-        let progress = row.progress;
-        Self {
-            id: row.id,
-            kind: "job",
-            dataset: DatasetName { id: row.dataset_id, name: row.dataset_name },
-            algorithm: row.config.algorithm.as_str().to_owned(),
-            preset: row.config.preset.clone(),
-            state: row.state.as_str(),
-            phase: row.phase,
-            epoch: progress.as_ref().map_or(0, |progress| progress.epoch),
-            epochs: row.config.epochs,
-            step: progress.as_ref().map_or(0, |progress| progress.step),
-            steps: row.config.steps(),
-            images_per_second: progress.as_ref().map(|progress| progress.images_per_second),
-            eta_seconds: progress.as_ref().map(|progress| progress.eta_seconds),
-            queue_position: row.queue_position,
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            attempt: row.attempt,
-            device: row.device,
-            cancel_requested: row.cancel_requested,
-            pause_requested: row.pause_requested,
-            checkpoint_step: row.checkpoint_step,
-            config: row.config,
-            last: row.last,
-            best: row.best,
-            test: row.test,
-            model: row.model.map(|(name, version)| ModelName { name, version }),
-            error: row.error.map(|(code, detail)| JobError { code, detail }),
-            sweep: row.sweep,
-            baseline: row.baseline.map(|(id, state)| Baseline { id, state: state.as_str() }),
-            baseline_of: row.baseline_of,
-        }
-    }
-}
 
 /// What to train, and on what. Every field of the configuration may stand beside these; `GET /jobs/{id}`
 /// shows all of them with their values. `labelled`, `seed` and `algorithm` may be lists.

@@ -17,6 +17,7 @@ mod errors;
 mod extract;
 mod health;
 mod idempotency;
+mod job;
 mod job_events;
 mod job_metrics;
 mod job_report;
@@ -40,8 +41,8 @@ mod sweeps;
 mod telemetry;
 mod upload;
 
+pub use job::Job;
 pub use job_report::JobReport;
-pub use jobs::Job;
 pub(crate) use page::read_cursor;
 pub(crate) use predict::read_json as read_predict_json;
 pub use problem::{Problem, ProblemBody, ProblemItem};

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::job::{DatasetName, Job};
 use super::job_report::compared;
-use super::jobs::{DatasetName, Job};
 use crate::report::ComparedRun;
 use crate::store::{JobEntry, JobState, SweepRow};
 

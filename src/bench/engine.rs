@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use crate::allocator;
 use crate::nn::device::{self, PrecisionWish};
 use crate::nn::{self, Head, Weights};
 use crate::serving::Loaded;
@@ -37,6 +38,8 @@ pub fn measure(
     precision: PrecisionWish,
     rounds: usize,
 ) -> anyhow::Result<Vec<EngineTimes>> {
+    // As the server's inference thread does.
+    allocator::keep_what_this_thread_frees();
     let device = device::parse(device)?;
     let precision = device::precision(precision, device);
     let network = nn::build(network, Head::Linear, 2, precision.kind)?;

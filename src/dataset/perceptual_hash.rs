@@ -27,10 +27,14 @@ const KEYS: usize = 1 << BAND_BITS;
 /// The luminance of a picture, `SIDE·SIDE`.
 pub(super) type Luma = [f32; SIDE * SIDE];
 
-/// cos(π·k·(2n + 1) / 2·SIDE) for the frequencies k = 0 … 8.
-static COSINES: LazyLock<[[f32; SIDE]; 9]> = LazyLock::new(|| {
+/// The lowest frequencies of each direction.
+const FREQUENCIES: usize = 8;
+
+/// cos(π·k·(2n + 1) / 2·SIDE): for each pixel n those of the frequencies k = 0 … 7 side by side, then of 8.
+static COSINES: LazyLock<([[f32; FREQUENCIES]; SIDE], [f32; SIDE])> = LazyLock::new(|| {
     let angle = |k: usize, n: usize| std::f64::consts::PI * (k * (2 * n + 1)) as f64 / (2 * SIDE) as f64;
-    std::array::from_fn(|k| std::array::from_fn(|n| angle(k, n).cos() as f32))
+    let cosine = |k: usize, n: usize| angle(k, n).cos() as f32;
+    (std::array::from_fn(|n| std::array::from_fn(|k| cosine(k, n))), std::array::from_fn(|n| cosine(FREQUENCIES, n)))
 });
 
 /// Luminance (BT.601) of `SIDE·SIDE·3` bytes, rows of RGB, less its mean.
@@ -39,34 +43,45 @@ pub(super) fn luma(pixels: &[u8]) -> Luma {
     for (value, rgb) in luma.iter_mut().zip(pixels.chunks_exact(3)) {
         *value = 0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2]);
     }
-    let mean = luma.iter().sum::<f32>() / luma.len() as f32;
+    let mean = sum(&luma, |value| value) / luma.len() as f32;
     luma.iter_mut().for_each(|value| *value -= mean);
     luma
 }
 
+/// The sum of `of` each value, in as many running sums as a vector register holds: one alone waits for itself.
+fn sum(values: &Luma, of: impl Fn(f32) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0; LANES];
+    for some in values.as_chunks::<LANES>().0 {
+        (0..LANES).for_each(|lane| sums[lane] += of(some[lane]));
+    }
+    sums.iter().sum()
+}
+
 /// The hash of a picture's luminance (its mean taken off); none for a picture of one colour.
 pub(super) fn hash(luma: &Luma) -> Option<u64> {
-    let variance = luma.iter().map(|value| value * value).sum::<f32>() / luma.len() as f32;
+    let variance = sum(luma, |value| value * value) / luma.len() as f32;
     if variance < FLAT * FLAT {
         return None;
     }
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    // Horizontal frequency u of each row, as columns over the rows.
-    let mut columns = [[0.0; SIDE]; 8];
-    for (y, row) in luma.chunks_exact(SIDE).enumerate() {
-        for (u, column) in columns.iter_mut().enumerate() {
-            column[y] = dot(row, &COSINES[u]);
+    let (cosines, next) = &*COSINES;
+    // Frequencies side by side, so that they are summed side by side: vertical v, horizontal u.
+    let mut spectrum = [[0.0; FREQUENCIES]; FREQUENCIES];
+    // The mean, v = u = 0, says nothing; the next vertical frequency takes its place.
+    let mut instead = 0.0;
+    for (y, row) in luma.as_chunks::<SIDE>().0.iter().enumerate() {
+        let mut along = [0.0; FREQUENCIES];
+        for (value, cosines) in row.iter().zip(cosines) {
+            (0..FREQUENCIES).for_each(|u| along[u] += value * cosines[u]);
         }
-    }
-    let mut bits = 0;
-    for v in 0..8 {
-        for (u, column) in columns.iter().enumerate() {
-            // The mean says nothing; the next vertical frequency takes its place.
-            let v_or_next = if (v, u) == (0, 0) { 8 } else { v };
-            bits |= u64::from(dot(column, &COSINES[v_or_next]) > 0.0) << (8 * v + u);
+        for (of_v, cosine) in spectrum.iter_mut().zip(&cosines[y]) {
+            (0..FREQUENCIES).for_each(|u| of_v[u] += along[u] * cosine);
         }
+        instead += along[0] * next[y];
     }
-    Some(bits)
+    spectrum[0][0] = instead;
+    let positive = spectrum.as_flattened().iter().enumerate().map(|(bit, value)| u64::from(*value > 0.0) << bit);
+    Some(positive.sum())
 }
 
 /// Two pictures whose hashes are near each other.

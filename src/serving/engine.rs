@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::ServingError;
 use super::loaded::Loaded;
 use super::sizes;
+use crate::allocator;
 
 /// Something for the thread to do, in the order of sending.
 pub(super) enum Command {
@@ -74,6 +75,7 @@ impl Engine {
         let queued = Arc::new(AtomicUsize::new(0));
         let counter = queued.clone();
         let thread = std::thread::Builder::new().name("inference".into()).spawn(move || {
+            allocator::keep_what_this_thread_frees();
             tch::set_num_threads(threads as i32);
             Worker { receiver, backlog: VecDeque::new(), models: HashMap::new(), queued: counter, max_batch }.run();
         })?;
