@@ -116,7 +116,7 @@ def interlaced():
             + chunk(b"IEND", b""))
 
 
-def workbook(cells):
+def workbook(cells, dimension="A1:XFD1048576"):
     sheet = "".join(f'<row r="{row}"><c r="{column}{row}" t="inlineStr"><is><t>{text}</t></is></c></row>'
                     for row, column, text in cells)
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -130,7 +130,7 @@ def workbook(cells):
                                        f'Type="{relations}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>'),
         ("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{relations}"><sheets>'
                             '<sheet name="one" sheetId="1" r:id="b"/></sheets></workbook>'),
-        ("xl/worksheets/sheet1.xml", f'<worksheet xmlns="{main}"><dimension ref="A1:XFD1048576"/>'
+        ("xl/worksheets/sheet1.xml", f'<worksheet xmlns="{main}"><dimension ref="{dimension}"/>'
                                      f"<sheetData>{sheet}</sheetData></worksheet>"),
     ])
 
@@ -144,6 +144,8 @@ def sheets():
     write("sheet", "zero.csv", b"image,label\0\n")
     write("sheet", "plain.xlsx", workbook([(1, "A", "image"), (2, "A", "a.png")]))
     write("sheet", "far-cell.xlsx", workbook([(1, "A", "image"), (1048576, "XFD", "x")]))
+    # Found by libFuzzer: the spreadsheet's reader counts columns in 32 bits.
+    write("sheet", "column-beyond-32-bits.xlsx", workbook([(1, "A", "image"), (2, "A", "a.png")], "A1:AIMENSIOXFD2"))
     write("sheet", "no-sheet.xlsx", zipped([("xl/workbook.xml", "<workbook/>")]))
     write("sheet", "empty", b"")
 

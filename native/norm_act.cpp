@@ -4,6 +4,9 @@
 #include "norm_act.h"
 #include "norm_act_kernels.h"
 
+#include <cstdlib>
+#include <cstring>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -11,13 +14,33 @@
 namespace mixmatch {
 namespace {
 
+struct Version {
+  const char *name;
+  bool runs; // on this processor
+  const NormActKernels *kernels;
+};
+
+// The best that runs here, or what MIXMATCH_KERNELS names, if that does: to see whether a difference comes from there.
 const NormActKernels &choose() {
   const bool v4 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
-  if (v4) {
-    return __builtin_cpu_supports("avx512bf16") ? norm_act_v4_bf16 : norm_act_v4;
+  const Version versions[] = {
+      {"v4_bf16", v4 && __builtin_cpu_supports("avx512bf16"), &norm_act_v4_bf16},
+      {"v4", v4, &norm_act_v4},
+      {"v3", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), &norm_act_v3},
+      {"v1", true, &norm_act_v1},
+  };
+  const char *wanted = std::getenv("MIXMATCH_KERNELS");
+  const NormActKernels *best = nullptr;
+  for (const Version &version : versions) {
+    if (version.runs && wanted != nullptr && std::strcmp(wanted, version.name) == 0) {
+      return *version.kernels;
+    }
+    if (version.runs && best == nullptr) {
+      best = version.kernels;
+    }
   }
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? norm_act_v3 : norm_act_v1;
+  return *best;
 }
 
 const NormActKernels &kernels() {

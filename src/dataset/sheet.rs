@@ -4,6 +4,7 @@
 //! as there are cells in it, wherever they lie.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use calamine::{Data, DataRef, Reader, Xlsx};
@@ -158,10 +159,20 @@ fn delimiter(bytes: &[u8]) -> u8 {
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|&byte| count(byte)).unwrap_or(b',')
 }
 
+fn no_xlsx(name: &str, reason: &str) -> ImportError {
+    ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"))
+}
+
+/// A panic of the spreadsheet's reader is the sheet's fault: libFuzzer has found references that it counts beyond 32 bits.
 fn xlsx(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> {
     let name = table.name;
-    let unreadable =
-        |reason: String| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"));
+    catch_unwind(AssertUnwindSafe(|| xlsx_cells(bytes, table)))
+        .unwrap_or_else(|_| Err(no_xlsx(name, "its reader panicked; save it anew, or as CSV")))
+}
+
+fn xlsx_cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> {
+    let name = table.name;
+    let unreadable = |reason: String| no_xlsx(name, &reason);
     refuse_bomb(&bytes, name, &unreadable)?;
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
     let page = book.sheet_names().into_iter().next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;

@@ -283,6 +283,20 @@ mod tests {
         }
     }
 
+    /// Which loops run is chosen once in a process: each choice gets one, and runs the test above there. A choice that
+    /// this processor does not have falls back to one that it has.
+    #[test]
+    fn every_instruction_set_gives_the_same_numbers() {
+        let tests = std::env::current_exe().unwrap();
+        let name = "nn::shim::tests::the_fused_function_and_its_gradients_are_libtorchs";
+        for version in ["v1", "v3", "v4", "v4_bf16"] {
+            let mut child = std::process::Command::new(&tests);
+            let done = child.args(["--exact", name]).env("MIXMATCH_KERNELS", version).output().unwrap();
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(done.status.success() && said.contains("1 passed"), "{version}: {said}");
+        }
+    }
+
     #[test]
     fn without_a_gradient_the_answer_is_the_same_and_nothing_is_kept() {
         let case = case(32, Kind::Float);
