@@ -2,6 +2,7 @@
 //! trains on a few labels with and without the unlabelled rest, compares, and predicts. All of it goes
 //! through the HTTP interface, as any other client would.
 
+mod board;
 mod client;
 pub mod dataset;
 mod draw;
@@ -180,7 +181,7 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     eprintln!("Training twice with the same {} labels …", options.labelled);
     let mixmatch = queue(client, options).await?;
     let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
-    let board = follow::Board::default();
+    let board = board::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
     let jobs = tokio::try_join!(
         follow::follow(client, &supervised.id, rows.0),
