@@ -70,7 +70,7 @@ pub struct Job {
     best: Option<EpochMetrics>,
     /// The test split, once, at the end.
     test: Option<TestMetrics>,
-    /// What it published.
+    /// What it published; it may have been deleted since.
     model: Option<ModelName>,
     /// Why it failed.
     error: Option<JobError>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio_util::io::ReaderStream;
@@ -141,6 +141,28 @@ pub async fn version(
     Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256 }))
 }
 
+/// Forget a version that no alias means: its figures, its weights, and what it holds in memory.
+///
+/// Its number is not given again. The job that published it stays, and goes on naming it; data sets and other versions that
+/// learned from the same images stay too.
+#[utoipa::path(delete, path = "/models/{name}/versions/{version}", tag = "models", security(("api_key" = ["admin"])),
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "An alias means it", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn delete(
+    State(app): State<AppState>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let version = number(&version)?;
+    app.store.delete_version(&name, version).await?;
+    app.predictor.unload(&key(&name, version));
+    tracing::info!(model = %name, version, "model version deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// `model.json` of a version, as whatever can be read from it.
 async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -> Result<T, Problem> {
     let path = app.store.artifact(&row.manifest_sha256);
@@ -254,9 +276,32 @@ pub async fn set_alias(
     Ok(axum::Json(Alias { name, alias, version }))
 }
 
+/// Take an alias away; the version that it means stays.
+///
+/// A model without a `champion` gets one again from the next job that publishes a version.
+#[utoipa::path(delete, path = "/models/{name}/aliases/{alias}", tag = "models", security(("api_key" = ["admin"])),
+    params(("name" = String, Path), ("alias" = String, Path)),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn delete_alias(
+    State(app): State<AppState>,
+    Path((name, alias)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    app.store.delete_alias(&name, &alias).await?;
+    tracing::info!(model = %name, %alias, "alias deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a version is called in memory.
+fn key(name: &str, version: u32) -> String {
+    format!("{name}:{version}")
+}
+
 /// Puts a version into memory, checked and warm.
 pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, crate::serving::ServingError> {
-    let key = format!("{name}:{}", row.version);
+    let key = key(name, row.version);
     let files = ModelFiles {
         weights: app.store.artifact(&row.weights_sha256),
         manifest: app.store.artifact(&row.manifest_sha256),

@@ -134,7 +134,14 @@ pub async fn predict(
         .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
     refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
     let _places = app.admission.images(incoming.len())?;
-    let key = models::load(&app, &row.name, &row).await?;
+    let key = match models::load(&app, &row.name, &row).await {
+        Ok(key) => key,
+        Err(error) => {
+            // Its files may be missing because it was deleted since it was looked up.
+            app.store.version(&row.name, row.version).await?;
+            return Err(error.into());
+        }
+    };
 
     let mut results = Vec::with_capacity(incoming.len());
     let (mut images, mut places) = (Vec::new(), Vec::new());

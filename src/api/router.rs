@@ -49,7 +49,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_report::report_of_version))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
-        .routes(routes!(models::version))
+        .routes(routes!(models::version, models::delete))
         .routes(routes!(models::card))
         .routes(routes!(pretrained::list))
         .routes(routes!(pretrained::get, pretrained::delete))
@@ -70,7 +70,7 @@ fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(job_events::events))
         .routes(routes!(models::weights))
-        .routes(routes!(models::set_alias))
+        .routes(routes!(models::set_alias, models::delete_alias))
         .merge(upload)
         .merge(predict)
 }

@@ -133,6 +133,16 @@ impl Predictor {
         })
     }
 
+    /// Takes a model out of memory once what was sent before is answered; nothing where it is not there.
+    pub fn unload(&self, key: &str) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(running) = running.as_mut() else { return };
+        if let Some(at) = running.models.iter().position(|(name, _)| name == key) {
+            running.models.remove(at);
+            running.engine.send(Command::Remove { key: key.to_owned() });
+        }
+    }
+
     /// Classifies encoded images with the model under `key`, which must be loaded.
     ///
     /// # Errors

@@ -20,10 +20,12 @@ mod pretrained;
 mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::RwLock;
 
 use crate::data_dir::DataDir;
 use crate::failpoint;
@@ -44,6 +46,9 @@ pub struct Store {
     writer: SqlitePool,
     reader: SqlitePool,
     artifacts: PathBuf,
+    /// Shared while a file is kept and then named by a row, alone while a row goes and then its file: in between, the same
+    /// bytes may lose one name and get another.
+    files: Arc<RwLock<()>>,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -66,7 +71,7 @@ impl Store {
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!().run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
         let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, reader, artifacts: data_dir.artifacts() })
+        Ok(Self { writer, reader, artifacts: data_dir.artifacts(), files: Arc::default() })
     }
 
     /// Waits for what is under way and closes the file.

@@ -7,7 +7,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::names::{self, ModelRef};
-use super::{Result, Store, StoreError, from_json, now, time, to_json};
+use super::{Result, Store, StoreError, commit, from_json, now, orphans, time, to_json};
 use crate::model::{MANIFEST_FILE, ModelManifest, WEIGHTS_FILE};
 
 /// No version has an empty name: where the first page begins.
@@ -79,7 +79,9 @@ pub(super) async fn publish(
 ) -> Result<VersionRow> {
     let row: Raw = sqlx::query_as(
         "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at)
-         VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM model_versions WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
+         VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM
+           (SELECT version FROM model_versions WHERE name = ?1 UNION ALL SELECT last FROM model_numbers WHERE name = ?1)),
+           ?2, ?3, ?4, ?5, ?6, ?7)
          RETURNING *",
     )
     .bind(name)
@@ -256,6 +258,62 @@ impl Store {
         if moved.rows_affected() == 0 {
             return Err(StoreError::not_found("model version", format!("{name}:{version}")));
         }
+        Ok(())
+    }
+    /// Takes an alias away.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
+        let gone = sqlx::query("DELETE FROM model_aliases WHERE name = ? AND alias = ?")
+            .bind(name)
+            .bind(alias)
+            .execute(&self.writer)
+            .await?;
+        if gone.rows_affected() == 0 {
+            return Err(StoreError::not_found("alias", format!("{name}@{alias}")));
+        }
+        Ok(())
+    }
+
+    /// Forgets a version that no alias means, then removes its files, unless another row names the same bytes. Its number is
+    /// not given again.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::NotFound`].
+    pub async fn delete_version(&self, name: &str, version: u32) -> Result<()> {
+        let _files = self.files.write().await;
+        let mut tx = self.write().await?;
+        let aliases: Vec<String> =
+            sqlx::query_scalar("SELECT alias FROM model_aliases WHERE name = ? AND version = ? ORDER BY alias")
+                .bind(name)
+                .bind(version)
+                .fetch_all(&mut *tx)
+                .await?;
+        if !aliases.is_empty() {
+            let aliases = aliases.join(", ");
+            let detail = format!("{name}:{version} is what {aliases} means; move or delete that alias first");
+            return Err(StoreError::InUse { detail });
+        }
+        sqlx::query(
+            "INSERT INTO model_numbers (name, last) SELECT name, MAX(version) FROM model_versions WHERE name = ? GROUP BY name
+             ON CONFLICT (name) DO UPDATE SET last = MAX(last, excluded.last)",
+        )
+        .bind(name)
+        .execute(&mut *tx)
+        .await?;
+        let files: Option<(String, String)> = sqlx::query_as(
+            "DELETE FROM model_versions WHERE name = ? AND version = ? RETURNING weights_sha256, manifest_sha256",
+        )
+        .bind(name)
+        .bind(version)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let (weights, manifest) =
+            files.ok_or_else(|| StoreError::not_found("model version", format!("{name}:{version}")))?;
+        let unnamed = orphans::unnamed_of(&mut tx, vec![weights, manifest]).await?;
+        commit(tx).await?;
+        self.remove_artifacts(&unnamed).await;
         Ok(())
     }
 }

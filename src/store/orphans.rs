@@ -1,15 +1,36 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
-//! Whoever adds a table that names an artifact adds it to [`Named::read`].
+//! Whoever adds a table that names an artifact adds it to [`Named::read`] and [`unnamed_of`].
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{Result, Store, StoreError};
 use crate::data_dir::{DataDir, DataLock};
+
+/// Those of `artifacts` that no row names now, and no unfinished job will start from.
+pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {
+    let mut unnamed = Vec::new();
+    for sha256 in artifacts {
+        let named: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pretrained_weights WHERE sha256 = ?1)
+                 OR EXISTS (SELECT 1 FROM model_versions WHERE weights_sha256 = ?1 OR manifest_sha256 = ?1)
+                 OR EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running', 'paused')
+                            AND config ->> '$.pretrained_sha256' = ?1)",
+        )
+        .bind(&sha256)
+        .fetch_one(&mut **tx)
+        .await?;
+        if !named {
+            unnamed.push(sha256);
+        }
+    }
+    Ok(unnamed)
+}
 
 /// What rows name.
 struct Named {
@@ -73,6 +94,16 @@ impl Named {
 }
 
 impl Store {
+    /// Removes files that no row names any more. One that stays is only lost space, until the next start.
+    pub(super) async fn remove_artifacts(&self, unnamed: &[String]) {
+        for sha256 in unnamed {
+            let path = self.artifact(sha256);
+            if let Err(error) = tokio::fs::remove_file(&path).await {
+                tracing::warn!(path = %path.display(), %error, "a file that no row names could not be removed");
+            }
+        }
+    }
+
     /// Removes what an earlier process was killed over: only the holder of the lock may call it, and only before
     /// anything is at work. Gives the number of files and directories.
     ///

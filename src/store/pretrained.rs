@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::FromRow;
 
-use super::{DatasetRow, Result, Store, StoreError, artifacts, commit, names, now, time};
+use super::{DatasetRow, Result, Store, StoreError, artifacts, commit, names, now, orphans, time};
 use crate::train::config::{DataFacts, PretrainedFacts};
 
 /// Weights as stored.
@@ -87,6 +87,7 @@ impl Store {
         if self.pretrained(&new.name).await.is_ok() {
             return Err(StoreError::Taken { what: "set of weights", name: new.name });
         }
+        let _files = self.files.read().await;
         let (root, file) = (self.artifacts.clone(), new.file.clone());
         let sha256 = tokio::task::spawn_blocking(move || artifacts::put(&root, &file))
             .await
@@ -153,6 +154,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::NotFound`].
     pub async fn delete_pretrained(&self, name: &str) -> Result<()> {
+        let _files = self.files.write().await;
         let mut tx = self.write().await?;
         let sha256: Option<String> = sqlx::query_scalar("SELECT sha256 FROM pretrained_weights WHERE name = ?")
             .bind(name)
@@ -170,23 +172,9 @@ impl Store {
             return Err(StoreError::InUse { detail });
         }
         sqlx::query("DELETE FROM pretrained_weights WHERE name = ?").bind(name).execute(&mut *tx).await?;
-        let named: i64 = sqlx::query_scalar(
-            "SELECT (SELECT COUNT(*) FROM pretrained_weights WHERE sha256 = ?1)
-                  + (SELECT COUNT(*) FROM model_versions WHERE weights_sha256 = ?1)
-                  + (SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused')
-                     AND config ->> '$.pretrained_sha256' = ?1)",
-        )
-        .bind(&sha256)
-        .fetch_one(&mut *tx)
-        .await?;
+        let unnamed = orphans::unnamed_of(&mut tx, vec![sha256]).await?;
         commit(tx).await?;
-        let path = self.artifact(&sha256);
-        if named == 0
-            && let Err(error) = tokio::fs::remove_file(&path).await
-        {
-            // A file without a row is only lost space.
-            tracing::warn!(path = %path.display(), %error, "a file of weights could not be removed");
-        }
+        self.remove_artifacts(&unnamed).await;
         Ok(())
     }
 

@@ -271,7 +271,39 @@ async fn check_rot(app: TestApp) {
     assert_eq!(app.json("/models").await["items"][0]["aliases"]["champion"], 2);
     let raw = app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 9000));
     assert_eq!(expect(raw.send().await.unwrap(), 200).await["results"][0]["label"], "disc");
+    check_deletion(&app).await;
     app.stop().await;
+}
+
+/// Two versions, of which the second is the champion and in memory.
+async fn check_deletion(app: &TestApp) {
+    let classify = async |model: &str| {
+        let request = app.post(&format!("/predict?model={model}")).header("content-type", "image/png");
+        request.body(picture(true, 9000)).send().await.unwrap().status().as_u16()
+    };
+    let refused = problem(app.delete("/models/shape/versions/2").send().await.unwrap(), 409).await;
+    assert!(refused["detail"].as_str().unwrap().contains("champion"), "{refused}");
+    expect(app.delete("/models/shape/versions/1").send().await.unwrap(), 204).await;
+    problem(app.get("/models/shape/versions/1").send().await.unwrap(), 404).await;
+    assert_eq!((classify("shape:1").await, classify("shape").await, classify("shape:2").await), (404, 200, 200));
+
+    expect(app.delete("/models/shape/aliases/champion").send().await.unwrap(), 204).await;
+    problem(app.delete("/models/shape/aliases/champion").send().await.unwrap(), 404).await;
+    assert_eq!((classify("shape").await, classify("shape:2").await), (404, 200));
+    assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!(["shape:2"]));
+    expect(app.delete("/models/shape/versions/2").send().await.unwrap(), 204).await;
+    problem(app.delete("/models/shape/versions/2").send().await.unwrap(), 404).await;
+    assert_eq!(classify("shape:2").await, 404);
+    assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!([]), "it is still in memory");
+    assert_eq!(app.json("/models").await["items"], json!([]));
+    let left = walkdir(&app.directory.path().join("data/artifacts/sha256"));
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// All files below a directory.
+fn walkdir(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walkdir(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test]

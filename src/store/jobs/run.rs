@@ -67,6 +67,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`], or when the files cannot be read or kept.
     pub async fn finish_succeeded(&self, id: Uuid, attempt: u32, model_dir: &Path) -> Result<VersionRow> {
+        let _files = self.files.read().await;
         let (root, directory) = (self.artifacts.clone(), model_dir.to_owned());
         let new =
             tokio::task::spawn_blocking(move || NewVersion::from_files(&directory, |file| artifacts::put(&root, file)))

@@ -1,6 +1,7 @@
 //! The queue and the run on a real file: transitions, fencing, claims, walks.
 
 mod crash;
+mod deletion;
 mod growth;
 mod model;
 mod sweeps;

@@ -1,0 +1,84 @@
+//! Versions that are deleted: their files, their numbers, and what races with them.
+
+use super::*;
+use crate::store::{NewPretrained, VersionRow};
+
+impl Fixture {
+    async fn publish(&self, content: &str) -> VersionRow {
+        let job = self.running().await;
+        self.store.finish_succeeded(job.id, job.attempt, &self.model(content)).await.unwrap()
+    }
+
+    fn kept(&self, version: &VersionRow) -> [bool; 2] {
+        [&version.weights_sha256, &version.manifest_sha256].map(|sha256| self.store.artifact(sha256).exists())
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_version_takes_its_files_along_and_its_number_is_not_given_again() {
+    let f = Fixture::new().await;
+    let (first, second) = (f.publish("one").await, f.publish("two").await);
+    let job = first.job_id.unwrap();
+
+    let in_use = f.store.delete_version("gender", 1).await.unwrap_err();
+    assert!(matches!(&in_use, StoreError::InUse { detail } if detail.contains("champion")), "{in_use}");
+    assert_eq!(f.kept(&first), [true, true]);
+
+    f.store.delete_version("gender", 2).await.unwrap();
+    assert_eq!((f.kept(&first), f.kept(&second)), ([true, true], [false, false]));
+    assert!(matches!(f.store.version("gender", 2).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(f.store.delete_version("gender", 2).await, Err(StoreError::NotFound { .. })));
+    assert_eq!(f.publish("three").await.version, 3, "2 was somebody else's");
+
+    f.store.delete_alias("gender", "champion").await.unwrap();
+    assert!(matches!(f.store.delete_alias("gender", "champion").await, Err(StoreError::NotFound { .. })));
+    f.store.delete_version("gender", 1).await.unwrap();
+    f.store.delete_version("gender", 3).await.unwrap();
+    assert!(f.store.models().await.unwrap().is_empty());
+    let job = f.store.job(job).await.unwrap();
+    assert_eq!((job.state, job.model), (JobState::Succeeded, Some(("gender".into(), 1))), "the run stays");
+
+    // All are gone, and still the count goes on; the model has no champion, so the next one becomes it.
+    assert_eq!(f.publish("four").await.version, 4);
+    assert_eq!(f.store.resolve_model("gender").await.unwrap().version, 4);
+}
+
+#[tokio::test]
+async fn bytes_that_another_row_names_stay() {
+    let f = Fixture::new().await;
+    let (first, second) = (f.publish("same").await, f.publish("same").await);
+    assert_eq!(first.weights_sha256, second.weights_sha256);
+    f.store.delete_version("gender", 2).await.unwrap();
+    assert_eq!(f.kept(&first), [true, true]);
+
+    let new = NewPretrained {
+        name: "start".into(),
+        network: "wrn-10-1".into(),
+        classes: None,
+        parameters: 1,
+        file: f.store.artifact(&first.weights_sha256),
+        source: "a test".into(),
+        source_sha256: String::new(),
+    };
+    f.store.insert_pretrained(new).await.unwrap();
+    f.store.delete_alias("gender", "champion").await.unwrap();
+    f.store.delete_version("gender", 1).await.unwrap();
+    assert_eq!(f.kept(&first), [true, false], "the weights are still named, as something to start from");
+    f.store.delete_pretrained("start").await.unwrap();
+    assert_eq!(f.kept(&first), [false, false]);
+}
+
+/// Between keeping a file and naming it, the same bytes must not lose the file to a deletion.
+#[tokio::test]
+async fn a_deletion_waits_for_files_that_are_being_published() {
+    let f = Fixture::new().await;
+    f.publish("one").await;
+    f.publish("two").await;
+    let publishing = f.store.files.read().await;
+    let deletion = f.store.delete_version("gender", 2);
+    tokio::pin!(deletion);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut deletion).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    drop(publishing);
+    deletion.await.unwrap();
+}
