@@ -25,6 +25,9 @@ struct Terminated(*const c_char);
 // SAFETY: it points to a constant.
 unsafe impl Sync for Terminated {}
 
+/// After how many milliseconds memory that was not used again goes back to the system: never.
+const NEVER: isize = -1;
+
 /// Keeps freed memory for good: for a process that does one thing and ends, such as a training run. With memory going
 /// back in between, a step of WRN-28-2 takes nearly twice as long.
 pub fn keep_freed_memory() {
@@ -32,8 +35,7 @@ pub fn keep_freed_memory() {
     let there = (0..arenas).filter_map(|arena| CString::new(format!("arena.{arena}.dirty_decay_ms")).ok());
     // Those to come, then those that are there; an arena that nobody has used yet refuses, and takes what is to come.
     for name in std::iter::once(c"arenas.dirty_decay_ms".to_owned()).chain(there) {
-        let mut never: isize = -1;
-        write(&name, &mut never);
+        write(&name, NEVER);
     }
 }
 
@@ -41,18 +43,18 @@ pub fn keep_freed_memory() {
 /// again and again in a process whose other threads give theirs back. A batch of 32 images of 64 × 64 through WRN-28-2 takes two
 /// thirds of the time. What it may keep at most is what it once needed at once. A refusal changes nothing.
 pub fn keep_what_this_thread_frees() {
-    let Some(mut arena) = read(c"arenas.create", 0u32) else { return };
+    let Some(arena) = read(c"arenas.create", 0u32) else { return };
     let Ok(decay) = CString::new(format!("arena.{arena}.dirty_decay_ms")) else { return };
-    let mut never: isize = -1;
-    write(&decay, &mut never);
-    write(c"thread.arena", &mut arena);
+    write(&decay, NEVER);
+    write(c"thread.arena", arena);
 }
 
 /// Changes a setting of jemalloc; `value` is of its type.
-fn write<T: Copy>(name: &CStr, value: &mut T) {
-    // SAFETY: `size` bytes are read, and jemalloc refuses a size that is not the setting's.
+fn write<T: Copy>(name: &CStr, mut value: T) {
+    let value = ptr::from_mut(&mut value).cast();
+    // SAFETY: the size of `T` is read there, and jemalloc refuses a size that is not the setting's.
     unsafe {
-        jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::from_mut(value).cast(), size_of::<T>());
+        jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), value, size_of::<T>());
     }
 }
 
@@ -92,6 +94,7 @@ mod tests {
         keep_freed_memory();
         assert_eq!((decay(), read(c"arenas.dirty_decay_ms", 0isize)), (Some(-1), Some(-1)));
     }
+
     #[test]
     fn one_thread_can_keep_what_it_frees() {
         let decay = |arena: u32| read(&CString::new(format!("arena.{arena}.dirty_decay_ms")).unwrap(), 0isize);

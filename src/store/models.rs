@@ -260,6 +260,7 @@ impl Store {
         }
         Ok(())
     }
+
     /// Takes an alias away.
     ///
     /// # Errors

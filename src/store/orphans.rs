@@ -1,7 +1,7 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
-//! Whoever adds a table that names an artifact adds it to [`Named::read`] and [`unnamed_of`].
+//! Whoever adds a table that names an artifact adds it to `named_artifacts!`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,25 @@ use uuid::Uuid;
 use super::{Result, Store, StoreError};
 use crate::data_dir::{DataDir, DataLock};
 
+/// The query of every artifact that a row names.
+macro_rules! named_artifacts {
+    () => {
+        "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
+         UNION SELECT sha256 FROM pretrained_weights"
+    };
+}
+pub(super) use named_artifacts;
+
 /// Those of `artifacts` that no row names now, and no unfinished job will start from.
 pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {
     let mut unnamed = Vec::new();
     for sha256 in artifacts {
-        let named: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pretrained_weights WHERE sha256 = ?1)
-                 OR EXISTS (SELECT 1 FROM model_versions WHERE weights_sha256 = ?1 OR manifest_sha256 = ?1)
-                 OR EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running', 'paused')
-                            AND config ->> '$.pretrained_sha256' = ?1)",
-        )
+        let named: bool = sqlx::query_scalar(concat!(
+            "SELECT ?1 IN (",
+            named_artifacts!(),
+            ") OR EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running', 'paused')
+                          AND config ->> '$.pretrained_sha256' = ?1)"
+        ))
         .bind(&sha256)
         .fetch_one(&mut **tx)
         .await?;
@@ -42,12 +51,7 @@ struct Named {
 
 impl Named {
     async fn read(store: &Store) -> Result<Self> {
-        let artifacts: Vec<String> = sqlx::query_scalar(
-            "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
-             UNION SELECT sha256 FROM pretrained_weights",
-        )
-        .fetch_all(&store.reader)
-        .await?;
+        let artifacts: Vec<String> = sqlx::query_scalar(named_artifacts!()).fetch_all(&store.reader).await?;
         let ids = async |query| -> Result<BTreeSet<Uuid>> {
             let ids: Vec<String> = sqlx::query_scalar(query).fetch_all(&store.reader).await?;
             ids.iter().map(|id| super::jobs::parse_id(id)).collect()

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
+use super::orphans::named_artifacts;
 use super::{Result, Store, StoreError};
 
 /// What a copy of the database needs besides itself.
@@ -46,12 +47,7 @@ pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
         let reason = if health == "ok" { "a row refers to one that is not there".to_owned() } else { health };
         return Err(StoreError::Artifact { path: path.to_owned(), reason });
     }
-    let artifacts = sqlx::query_scalar(
-        "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
-         UNION SELECT sha256 FROM pretrained_weights ORDER BY 1",
-    )
-    .fetch_all(&mut copy)
-    .await?;
+    let artifacts = sqlx::query_scalar(concat!(named_artifacts!(), " ORDER BY 1")).fetch_all(&mut copy).await?;
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM datasets ORDER BY id").fetch_all(&mut copy).await?;
     let jobs: Vec<String> =
         sqlx::query_scalar("SELECT id FROM jobs WHERE state <> 'succeeded' ORDER BY id").fetch_all(&mut copy).await?;
