@@ -12,11 +12,13 @@ Stages (--stages, in this order):
   unmixed    MixMatch without mixup
   time       supervised for the time that MixMatch took: --time-ratio times the steps
   ceiling    supervised with every label outside the validation split
-  ablation   one thing changed at a time, `gender` with 250 labels; with --ablation-steps of a whole run
+  ablation   one thing changed at a time, `gender` with 250 labels; with --ablation-steps of a whole run. Ends with a table of
+             them all: mean ± sd over the seeds, and the difference from the preset, paired by seed
 """
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 import urllib.request
@@ -73,6 +75,30 @@ class Bench:
                 file.write(text)
             print(f"\n## {name}: {state}\n\n{text}", flush=True)
 
+    def ablations(self):
+        """The table of what was changed: accuracies, and how far each seed's test accuracy is from the preset's own."""
+        reached = {}
+        for number, what in enumerate(ABLATIONS):
+            jobs = call(self.base, "GET", f"/jobs/{self.known[f'ablation-{number:02}']}")["jobs"]
+            reached[what] = {job["seed"]: job for job in jobs if job["state"] == "succeeded"}
+        preset = next(iter(reached.values()))
+        lines = ["| what | validation | test | against the preset | seeds behind it |", "|---|---|---|---|---|"]
+        for what, jobs in reached.items():
+            paired = [job["test_accuracy"] - preset[seed]["test_accuracy"] for seed, job in jobs.items() if seed in preset]
+            behind = f"{sum(difference < 0 for difference in paired)} of {len(paired)}"
+            cells = [spread([job[figure] for job in jobs.values()]) for figure in ("validation_accuracy", "test_accuracy")]
+            cells += ["–", "–"] if jobs is preset else [spread(paired, "+.4f"), behind]
+            lines.append(f"| {what} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+
+def spread(values, form=".4f"):
+    """Mean ± sample standard deviation, as far as there are values."""
+    if not values:
+        return "–"
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{deviation}"
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,11 +146,13 @@ def main():
                 for number, (what, change) in enumerate(ABLATIONS.items()):
                     change = dict(change)
                     share = args.ablation_steps * change.pop("steps_share", 1.0)
-                    bench.queue(f"ablation-{number:02}", {"dataset": "gender", "labelled": 250, "seed": args.seeds[:1],
+                    bench.queue(f"ablation-{number:02}", {"dataset": "gender", "labelled": 250, "seed": args.seeds,
                                                           "steps_per_epoch": round(steps * share), **change})
                     names.append(f"ablation-{number:02}")
                     print(f"ablation-{number:02}: {what}", flush=True)
         bench.wait(names)
+        if "ablation" in args.stages.split(","):
+            print(f"\n## Ablations, seeds {args.seeds}\n\n{bench.ablations()}", flush=True)
     finally:
         server.terminate()
         print("server ended with", server.wait())

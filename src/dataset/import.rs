@@ -150,7 +150,7 @@ fn import_into(
     let pictures = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
-    let (mut manifest, kept) = assemble(&request.task, &candidates, &keep, &mut rejected)?;
+    let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
     refuse_too_many(&rejected, rows_read, request.strict)?;
 
@@ -263,16 +263,19 @@ fn decode_one(
     Ok((pixels, picture))
 }
 
-/// Classes and samples of the rows that stay; gives their indices among the candidates too.
+/// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
+/// take.
 fn assemble(
     task: &str,
-    candidates: &[Candidate],
+    candidates: &mut [Candidate],
     keep: &[bool],
     rejected: &mut Vec<RejectedRow>,
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
-    let stays = |role: Role| (0..candidates.len()).filter(move |&i| keep[i] && candidates[i].role == role);
-    let train: Vec<Candidate> = stays(Role::Train).map(|index| candidates[index].clone()).collect();
-    let classes = rows::classes(&train).map_err(|error| match error {
+    let stay = |role: Role| -> Vec<usize> {
+        (0..candidates.len()).filter(|&index| keep[index] && candidates[index].role == role).collect()
+    };
+    let (train, test) = (stay(Role::Train), stay(Role::Test));
+    let classes = rows::classes(train.iter().map(|&index| &candidates[index])).map_err(|error| match error {
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
@@ -281,8 +284,8 @@ fn assemble(
         error => error,
     })?;
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
-    for index in stays(Role::Train).chain(stays(Role::Test)) {
-        let candidate = &candidates[index];
+    for index in train.into_iter().chain(test) {
+        let candidate = &mut candidates[index];
         let label = candidate.label.as_ref().and_then(|label| classes.binary_search(label).ok());
         if candidate.role == Role::Test && label.is_none() {
             let known = classes.join(", ");
@@ -298,7 +301,7 @@ fn assemble(
             label: label.map(|label| label as u32),
             split: candidate.role,
             group: None,
-            attributes: candidate.attributes.clone(),
+            attributes: std::mem::take(&mut candidate.attributes),
         });
     }
     let manifest =

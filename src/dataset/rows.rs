@@ -166,8 +166,8 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
 }
 
 /// The class names: every label of the training sheet, sorted.
-pub(super) fn classes(train: &[Candidate]) -> Result<Vec<String>, ImportError> {
-    let names: BTreeSet<&String> = train.iter().filter_map(|candidate| candidate.label.as_ref()).collect();
+pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
+    let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
     if names.len() < 2 {
         let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let detail = format!(

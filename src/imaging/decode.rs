@@ -6,12 +6,12 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
 
+use super::jpeg::Jpeg;
 use super::{ImagingError, scaled_jpeg, size};
 
 /// What an image may be.
@@ -58,18 +58,15 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
         if is_truncated_jpeg(bytes) {
             return Err(ImagingError::Truncated);
         }
-        let mut decoder = JpegDecoder::new(input()).map_err(corrupt)?;
-        let (width, height) = decoder.dimensions();
+        let jpeg = Jpeg::read_headers(bytes)?;
+        let (width, height) = jpeg.dimensions();
         check_size(width, height, limits)?;
+        let orientation = jpeg.orientation();
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
-        match size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room)) {
-            Some(small) => {
-                let mut image = DynamicImage::from(small);
-                image.apply_orientation(decoder.orientation().map_err(corrupt)?);
-                Ok(image.into_rgb8())
-            }
-            None => pixels(decoder, limits),
-        }
+        let small = size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room));
+        let mut image = DynamicImage::from(small.map_or_else(|| jpeg.pixels(), Ok)?);
+        image.apply_orientation(orientation);
+        Ok(image.into_rgb8())
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
         let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
@@ -146,7 +143,7 @@ fn on_white(image: &DynamicImage) -> RgbImage {
 /// A JPEG whose last scan has no end marker. The decoder would fill the rest with grey and say nothing.
 /// Inside a scan neither marker can occur (0xff is escaped there), and thumbnails in EXIF lie before it.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    let last = |marker: u8| memchr::memmem::rfind(bytes, &[0xff, marker]);
     match (last(0xda), last(0xd9)) {
         (Some(scan), Some(end)) => end < scan,
         _ => true,

@@ -6,6 +6,7 @@
 mod decode;
 mod error;
 mod fit;
+mod jpeg;
 mod scaled_jpeg;
 mod size;
 

@@ -1,0 +1,103 @@
+//! JPEG at its whole size, its headers read once: `image`'s own decoder of the same crate reads them, Huffman tables and all,
+//! anew for the size, for the orientation and for the pixels.
+
+use image::RgbImage;
+use image::metadata::Orientation;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::ImagingError;
+
+/// A JPEG whose headers have been read.
+pub struct Jpeg<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    width: u32,
+    height: u32,
+}
+
+impl<'a> Jpeg<'a> {
+    /// Reads the headers. Nothing that grows with the picture's declared size is allocated.
+    ///
+    /// # Errors
+    /// When they are damaged, or of a kind that the decoder does not know (lossless, arithmetic coding, 12 bits).
+    pub fn read_headers(bytes: &'a [u8]) -> Result<Self, ImagingError> {
+        // Not strict: pictures that other programs show are taken. The size is judged by whoever asked for it.
+        let options = DecoderOptions::default()
+            .set_strict_mode(false)
+            .set_max_width(usize::MAX)
+            .set_max_height(usize::MAX)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(corrupt)?;
+        let (width, height) = decoder.dimensions().unwrap_or_default();
+        let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
+        Ok(Self { decoder, width: side(width), height: side(height) })
+    }
+
+    /// Width and height in pixels, before it is turned upright.
+    pub fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// How its EXIF block says that it is to be turned; not at all where there is none or it makes no sense.
+    pub fn orientation(&self) -> Orientation {
+        let exif = self.decoder.exif();
+        exif.and_then(|exif| Orientation::from_exif_chunk(exif)).unwrap_or(Orientation::NoTransforms)
+    }
+
+    /// The pixels, grey and CMYK as RGB, not turned.
+    ///
+    /// # Errors
+    /// When the picture is damaged.
+    pub fn pixels(mut self) -> Result<RgbImage, ImagingError> {
+        let size = self.decoder.output_buffer_size().unwrap_or_default();
+        let mut pixels = vec![0; size];
+        self.decoder.decode_into(&mut pixels).map_err(corrupt)?;
+        RgbImage::from_raw(self.width, self.height, pixels)
+            .ok_or_else(|| ImagingError::Corrupt("the decoder gave fewer pixels than it declared".to_owned()))
+    }
+}
+
+fn corrupt(error: DecodeErrors) -> ImagingError {
+    ImagingError::Corrupt(error.to_string().lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb};
+
+    fn encoded(image: &DynamicImage) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 85)).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn pixels_and_size_are_those_that_image_gives() {
+        for (width, height) in [(1, 1), (7, 33), (96, 80), (130, 64)] {
+            let colour = RgbImage::from_fn(width, height, |x, y| Rgb([(x * 3) as u8, (y * 7) as u8, (x * y) as u8]));
+            let grey = GrayImage::from_fn(width, height, |x, y| Luma([(x * 5 + y * 3) as u8]));
+            for image in [DynamicImage::from(colour), DynamicImage::from(grey)] {
+                let bytes = encoded(&image);
+                let jpeg = Jpeg::read_headers(&bytes).unwrap();
+                assert_eq!(jpeg.dimensions(), (width, height));
+                assert_eq!(jpeg.orientation(), Orientation::NoTransforms);
+                let theirs = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg).unwrap().into_rgb8();
+                assert_eq!(jpeg.pixels().unwrap(), theirs, "{width}×{height}, {:?}", image.color());
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_named_on_one_line() {
+        let bytes = encoded(&RgbImage::from_pixel(16, 16, Rgb([9, 99, 199])).into());
+        let Err(error) = Jpeg::read_headers(&bytes[..40]) else { panic!("half a header was taken") };
+        assert_eq!(error.code(), "corrupt_image");
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    }
+}
