@@ -1,6 +1,6 @@
 // Published models: versions, figures, and which one is the champion.
 
-import { get, putJson, download, seg } from './api.js';
+import { get, putJson, remove, download, seg } from './api.js';
 import { h, put } from './dom.js';
 import { show } from './router.js';
 import { action, problemBox } from './problem.js';
@@ -44,13 +44,20 @@ function versions(model, place) {
     { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
     { head: '', cell: (version) => h('div', { class: 'actions tight' },
       model.aliases[CHAMPION] !== version.version && action('Make champion', () => crown(model, version), { place, kind: 'small' }),
-      action('Weights', () => weights(model, version), { place, kind: 'small' })) },
+      action('Weights', () => weights(model, version), { place, kind: 'small' }),
+      // What an alias names answers somebody's predictions; the server refuses it too.
+      !named(version).length && action('Delete', () => forget(model, version), { place, kind: 'small danger', confirm: 'Delete for good?' })) },
   ], model.versions, { caption: `Versions of ${model.name}` });
 }
 
 /// The server loads and checks the version before the alias moves; a 409 says why it did not.
 async function crown(model, version) {
   await putJson(`/models/${seg(model.name)}/aliases/${CHAMPION}`, { version: version.version });
+  await show();
+}
+
+async function forget(model, { version }) {
+  await remove(`/models/${seg(model.name)}/versions/${version}`);
   await show();
 }
 
