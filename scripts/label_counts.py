@@ -28,6 +28,7 @@ from real_data import ROOT, call, import_set, start
 SETS = {"mask": ("mask", [20, 40, 100]), "gender": ("gender_aaf", [100, 250, 1000])}
 ABLATIONS = {
     "as the preset": {},
+    "K = 2, the same number of steps": {"k": 2},
     "K = 2, the same arithmetic (0.64 of the steps)": {"k": 2, "steps_share": 0.64},
     "T = 1": {"temperature": 1.0},
     "no mixup": {"mixup": False},
@@ -36,7 +37,6 @@ ABLATIONS = {
     "no alignment": {"align": False},
     "no anchoring: guess on the strong views": {"anchor": False},
     "λ_u 10": {"lambda_u": 10},
-    "λ_u 30": {"lambda_u": 30},
     "ramp over the whole run": {"ramp": 1.0},
     "no warm-up": {"warmup": 0.0},
     "flip and crop alone": {"anchor": False, "augment_brightness": 0, "augment_contrast": 0, "augment_saturation": 0,

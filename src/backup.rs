@@ -10,11 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::data_dir::DataDir;
 use crate::sha256;
@@ -268,14 +267,7 @@ fn expect(path: &Path, sha256: &str) -> Result<(), BackupError> {
 }
 
 fn hash_of(path: &Path) -> Result<String, BackupError> {
-    let mut file = File::open(path).map_err(io(path))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(io(path))? {
-            0 => return Ok(sha256::hex(hash)),
-            read => hash.update(&buffer[..read]),
-        }
-    }
+    sha256::of_file(path).map_err(io(path))
 }
 
 fn remove(path: &Path) -> Result<(), BackupError> {

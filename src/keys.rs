@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::sha256;
@@ -108,7 +107,7 @@ pub fn matches(key: &[u8], sha256: &str) -> bool {
 }
 
 fn digest(key: &[u8]) -> String {
-    sha256::hex(Sha256::new_with_prefix(key))
+    sha256::of(key)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -117,7 +116,7 @@ fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Opti
     let Some(key) = super::idempotency::key(headers)? else { return Ok(None) };
     let sorted: BTreeMap<&String, &Value> = request.iter().collect();
     let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
-    let sha256 = sha256::hex(Sha256::new_with_prefix(&body));
+    let sha256 = sha256::of(&body);
     Ok(Some(Idempotency { key, request_sha256: sha256 }))
 }
 

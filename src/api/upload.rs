@@ -93,7 +93,7 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
 
 impl Arrived {
     fn keep_text(&mut self, known: &'static str, value: String) {
-        self.hashes.insert(known, sha256::hex(Sha256::new_with_prefix(&value)));
+        self.hashes.insert(known, sha256::of(&value));
         if self.text.insert(known, value).is_some() {
             self.errors.push(ProblemItem::new(format!("/{known}"), "repeated", format!("{known} is sent twice")));
         }
@@ -122,7 +122,7 @@ impl Arrived {
                     ImportRequest { task, images, train, test, image_column, label_column, group_column, strict };
                 // JSON of strings, so that no two forms are written alike.
                 let whole = serde_json::to_vec(&self.hashes).expect("strings always encode");
-                let sha256 = sha256::hex(Sha256::new_with_prefix(&whole));
+                let sha256 = sha256::of(&whole);
                 Ok(Upload { name, request, sha256, _directory: directory })
             }
             _ => Err(Problem::invalid(format!("{} fields of the form are wrong", self.errors.len()))

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use sha2::{Digest, Sha256};
 
 use super::DataArgs;
 use crate::report::Card;
-use crate::sha256::hex;
+use crate::sha256;
 use crate::store::{Store, VersionRow};
 
 /// Arguments of `export`.
@@ -49,11 +48,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
 fn artifact(store: &Store, hash: &str) -> anyhow::Result<Vec<u8>> {
     let path = store.artifact(hash);
     let bytes = std::fs::read(&path).with_context(|| format!("a file of the model is gone: {}", path.display()))?;
-    ensure!(
-        hex(Sha256::new_with_prefix(&bytes)) == hash,
-        "a file of the model is damaged: {} has another hash",
-        path.display()
-    );
+    ensure!(sha256::of(&bytes) == hash, "a file of the model is damaged: {} has another hash", path.display());
     Ok(bytes)
 }
 

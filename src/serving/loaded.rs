@@ -1,10 +1,7 @@
 //! A model in memory, checked and warm.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::ServingError;
@@ -27,15 +24,7 @@ pub struct ModelFiles {
 /// A file that rotted on the disk must not serve, even where the golden check would not feel it.
 fn check_content(path: &Path) -> Result<(), ServingError> {
     let fail = |reason: String| ServingError::ModelFile { path: path.to_owned(), reason };
-    let mut file = File::open(path).map_err(|error| fail(error.to_string()))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(|error| fail(error.to_string()))? {
-            0 => break,
-            read => hash.update(&buffer[..read]),
-        }
-    }
-    let sha256 = sha256::hex(hash);
+    let sha256 = sha256::of_file(path).map_err(|error| fail(error.to_string()))?;
     if path.file_name().is_some_and(|name| name == sha256.as_str()) {
         return Ok(());
     }

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::config::{DataFacts, FieldProblem, Head, PretrainedFacts, TrainConfig};
 use super::error::TrainError;
 use super::learner::Learner;
@@ -66,7 +64,7 @@ pub(super) fn load(learner: &mut Learner, config: &TrainConfig, path: &Path) -> 
         std::io::ErrorKind::NotFound => fail("they were deleted; import them again".to_owned()),
         _ => fail(error.to_string()),
     })?;
-    if config.pretrained_sha256.as_ref() != Some(&sha256::hex(Sha256::new_with_prefix(&bytes))) {
+    if config.pretrained_sha256.as_ref() != Some(&sha256::of(&bytes)) {
         return Err(fail("the file has changed since it was imported; import it again".to_owned()));
     }
     let new = learner.start_from(&bytes)?;
