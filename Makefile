@@ -31,7 +31,7 @@ serve: build ## the service; ARGS="--data-dir DIR --listen ADDR"
 # What the benchmarks compare with, in an environment of its own: about 5 GB. PEERS names a Python that has it already.
 PEERS ?= target/peers/bin/python
 
-bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and three quarters of an hour
+bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and an hour
 	cargo bench --locked --bench micro
 	benches/train.py --peers $(PEERS)
 	benches/train.py --peers $(PEERS) --size 64 --steps 8
