@@ -150,6 +150,10 @@ def main():
                                    "labelled": labelled, "seed": seed, **settings}
                         job, wall = train(base, request)
                         accuracy, predicting = predict_all(base, job["model"], folder)
+                        # The served model and the run's own test must tell the same story: two images' room for rounding.
+                        own, images = job["test"]["accuracy"], job["test"]["images"]
+                        if abs(own - accuracy["all"]) * images > 2.5:
+                            sys.exit(f"{name}, {algorithm}: {accuracy['all']:.4f} through /predict, {own:.4f} by the job itself")
                         row = (name, labelled, algorithm, seed, job["best"]["validation_accuracy"], accuracy["all"],
                                accuracy.get("ilc2021", float("nan")), job["test"]["f1"], wall, predicting)
                         table.append(row)
