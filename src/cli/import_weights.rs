@@ -3,13 +3,12 @@
 //! This is a process of its own and never the server: whatever a stranger's pickle may hold, it meets a reader that
 //! runs nothing of it (`nn::pth`), in a process that serves nobody and ends with the import.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use sha2::{Digest, Sha256};
 
 use super::DataArgs;
 use crate::data_dir::DataDir;
@@ -57,7 +56,7 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
         parameters: contents.parameters,
         file: checked.path().to_owned(),
         source,
-        source_sha256: hash_of(&args.file)?,
+        source_sha256: sha256::of_file(&args.file)?,
     };
     let row = store.insert_pretrained(new).await?;
     store.close().await;
@@ -88,23 +87,4 @@ fn words(contents: &Contents) -> String {
     };
     let Contents { network, tensors, parameters, .. } = contents;
     format!("{network}, {tensors} tensors, {parameters} parameters; {head}")
-}
-
-fn hash_of(path: &Path) -> anyhow::Result<String> {
-    let mut hash = HashWriter(Sha256::new());
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
-    Ok(sha256::hex(hash.0))
-}
-
-struct HashWriter(Sha256);
-
-impl Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

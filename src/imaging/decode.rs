@@ -74,13 +74,14 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
             _ => ImagingError::Corrupt("it does not begin with its header".to_owned()),
         })?;
         check_size(width, height, limits)?;
-        let decoder = PngDecoder::with_limits(input(), allocation(limits, width, height)).map_err(corrupt)?;
-        if decoder.is_apng().map_err(corrupt)? {
+        let decoder =
+            PngDecoder::with_limits(input(), allocation(limits, width, height)).map_err(ImagingError::corrupt)?;
+        if decoder.is_apng().map_err(ImagingError::corrupt)? {
             return Err(ImagingError::Animated);
         }
         pixels(decoder, limits)
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
-        let decoder = WebPDecoder::new(input()).map_err(corrupt)?;
+        let decoder = WebPDecoder::new(input()).map_err(ImagingError::corrupt)?;
         if decoder.has_animation() {
             return Err(ImagingError::Animated);
         }
@@ -93,16 +94,16 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
 fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
-    let orientation = decoder.orientation().map_err(corrupt)?;
+    let orientation = decoder.orientation().map_err(ImagingError::corrupt)?;
     // Neither `DynamicImage::from_decoder` nor `apply_orientation` asks the limits before it allocates: what they need
     // is taken off here, and the decoder gets the rest.
     let mut room = allocation(limits, width, height);
-    room.reserve(decoder.total_bytes()).map_err(corrupt)?;
+    room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
     if !matches!(orientation, Orientation::NoTransforms) {
-        room.reserve(decoder.total_bytes()).map_err(corrupt)?;
+        room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
     }
-    decoder.set_limits(room).map_err(corrupt)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
+    decoder.set_limits(room).map_err(ImagingError::corrupt)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(ImagingError::corrupt)?;
     image.apply_orientation(orientation);
     Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
 }
@@ -163,10 +164,6 @@ fn looks_like(bytes: &[u8]) -> &'static str {
         _ if text.starts_with("<!doctype") || text.starts_with("<html") => "this is an HTML page",
         _ => "this is no image format that we know",
     }
-}
-
-fn corrupt(error: image::ImageError) -> ImagingError {
-    ImagingError::Corrupt(error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub enum ImagingError {
 }
 
 impl ImagingError {
+    /// What a decoder said, its first line: some decoders print whole structures.
+    pub(super) fn corrupt(error: impl std::fmt::Display) -> Self {
+        Self::Corrupt(error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+
     /// A stable snake_case word.
     pub fn code(&self) -> &'static str {
         match self {

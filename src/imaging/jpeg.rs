@@ -4,7 +4,6 @@
 use image::RgbImage;
 use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -31,7 +30,7 @@ impl<'a> Jpeg<'a> {
             .set_max_height(usize::MAX)
             .jpeg_set_out_colorspace(ColorSpace::RGB);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        decoder.decode_headers().map_err(corrupt)?;
+        decoder.decode_headers().map_err(ImagingError::corrupt)?;
         let (width, height) = decoder.dimensions().unwrap_or_default();
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
         Ok(Self { decoder, width: side(width), height: side(height) })
@@ -55,14 +54,10 @@ impl<'a> Jpeg<'a> {
     pub fn pixels(mut self) -> Result<RgbImage, ImagingError> {
         let size = self.decoder.output_buffer_size().unwrap_or_default();
         let mut pixels = vec![0; size];
-        self.decoder.decode_into(&mut pixels).map_err(corrupt)?;
+        self.decoder.decode_into(&mut pixels).map_err(ImagingError::corrupt)?;
         RgbImage::from_raw(self.width, self.height, pixels)
             .ok_or_else(|| ImagingError::Corrupt("the decoder gave fewer pixels than it declared".to_owned()))
     }
-}
-
-fn corrupt(error: DecodeErrors) -> ImagingError {
-    ImagingError::Corrupt(error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
