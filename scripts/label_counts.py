@@ -12,8 +12,8 @@ Stages (--stages, in this order):
   unmixed    MixMatch without mixup
   time       supervised for the time that MixMatch took: --time-ratio times the steps
   ceiling    supervised with every label outside the validation split
-  ablation   one thing changed at a time, `gender` with 250 labels; with --ablation-steps of a whole run. Ends with a table of
-             them all: mean ± sd over the seeds, and the difference from the preset, paired by seed
+  ablation   one thing changed at a time, on --ablation-set with --ablation-labels; with --ablation-steps of a whole run. Ends
+             with a table of them all: mean ± sd over the seeds, and the difference from the preset, paired by seed
 """
 import argparse
 import json
@@ -111,6 +111,8 @@ def main():
     parser.add_argument("--stages", default="labels,unmixed,time,ceiling,ablation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--time-ratio", type=float, default=1.67)
+    parser.add_argument("--ablation-set", choices=SETS, default="gender")
+    parser.add_argument("--ablation-labels", type=int, default=250)
     parser.add_argument("--ablation-steps", type=float, default=1.0)
     parser.add_argument("--port", type=int, default=8097)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
@@ -149,13 +151,13 @@ def main():
                 for number, (what, change) in enumerate(ABLATIONS.items()):
                     change = dict(change)
                     share = args.ablation_steps * change.pop("steps_share", 1.0)
-                    bench.queue(f"ablation-{number:02}", {"dataset": "gender", "labelled": 250, "seed": args.seeds,
-                                                          "steps_per_epoch": round(steps * share), **change})
+                    bench.queue(f"ablation-{number:02}", {"dataset": args.ablation_set, "labelled": args.ablation_labels,
+                                                          "seed": args.seeds, "steps_per_epoch": round(steps * share), **change})
                     names.append(f"ablation-{number:02}")
                     print(f"ablation-{number:02}: {what}", flush=True)
         bench.wait(names)
         if "ablation" in args.stages.split(","):
-            print(f"\n## Ablations, seeds {args.seeds}\n\n{bench.ablations()}", flush=True)
+            print(f"\n## Ablations: {args.ablation_set}, {args.ablation_labels} labels, seeds {args.seeds}\n\n{bench.ablations()}", flush=True)
     finally:
         server.terminate()
         print("server ended with", server.wait())
