@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::data_dir::DataDir;
+use crate::imaging::DecodeLimits;
 use crate::nn::device::CudaStatus;
 use crate::store::Store;
 use crate::worker::DeviceChoice;
@@ -98,13 +99,21 @@ impl DataArgs {
     /// The store of a directory that has models. It may be opened beside a server.
     async fn open_models(self) -> anyhow::Result<Store> {
         let data = DataDir::new(self.data_dir);
-        anyhow::ensure!(
-            data.database().exists(),
-            "{} holds no models: there is no {}",
-            data.root().display(),
-            data.database().display()
-        );
-        Ok(Store::open(&data).await?)
+        Ok(Store::open_beside(&data).await?)
+    }
+}
+
+/// What an image may be: the same for `serve`, `import` and `predict`.
+#[derive(Debug, Clone, Args)]
+struct ImageArgs {
+    /// Most pixels of one image.
+    #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = DecodeLimits::default().max_pixels)]
+    max_pixels: u64,
+}
+
+impl ImageArgs {
+    fn limits(&self) -> DecodeLimits {
+        DecodeLimits { max_pixels: self.max_pixels, ..DecodeLimits::default() }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Imports from sheets and archives made here, as a user would send them.
 
 use std::io::{Cursor, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mixmatch::dataset::{
-    ImportError, ImportLimits, ImportRequest, Imported, Manifest, PackedImages, Role, Warning, import,
+    DatasetError, ImportError, ImportLimits, ImportRequest, Imported, Manifest, PackedImages, Role, Warning, import,
 };
 use mixmatch::imaging::{DecodeLimits, Fit, Preprocess, prepare};
 
@@ -18,6 +19,18 @@ fn picture(seed: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let image = DynamicImage::ImageRgb8(RgbImage::from_fn(40, 48, pixel));
     image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
+    bytes
+}
+
+/// A photograph, large enough to be decoded at a fraction of its size for a network of 32 pixels.
+fn photo(seed: u32) -> Vec<u8> {
+    let pixel = |x: u32, y: u32| {
+        let wave = |at: u32| (110.0 + 100.0 * (f64::from(at * seed) / 37.0).sin()) as u8;
+        Rgb([wave(x), wave(y), wave(x + y)])
+    };
+    let mut bytes = Vec::new();
+    let image = DynamicImage::ImageRgb8(RgbImage::from_fn(600, 450, pixel));
+    image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Jpeg).unwrap();
     bytes
 }
 
@@ -99,13 +112,19 @@ fn a_clean_upload_becomes_a_data_set() {
 
 #[test]
 fn packed_pixels_are_what_predict_would_see() {
-    let upload = Upload::new(&six(), SIX, None);
+    let mut files = six();
+    files[2].1 = photo(1);
+    files[3].1 = photo(3);
+    let upload = Upload::new(&files, SIX, None);
     let imported = upload.import().unwrap();
     for preprocess in [Preprocess { size: 32, fit: Fit::Stretch }, Preprocess { size: 20, fit: Fit::Crop }] {
         let packed =
-            PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap();
+            PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
         assert_eq!(packed.len(), 4);
-        for (index, (_, bytes)) in six().iter().take(4).enumerate() {
+        for (index, (_, bytes)) in files.iter().take(4).enumerate() {
             let seen = prepare(bytes, &DecodeLimits::default(), &preprocess).unwrap();
             assert_eq!(packed.image(index), seen, "image {index} at {preprocess:?}");
         }
@@ -113,12 +132,64 @@ fn packed_pixels_are_what_predict_would_see() {
 }
 
 #[test]
+fn an_image_that_an_import_took_can_be_packed_whatever_the_limits_are_then() {
+    let limits = |max_pixels| ImportLimits {
+        image: DecodeLimits { max_pixels, ..DecodeLimits::default() },
+        ..ImportLimits::default()
+    };
+    // Larger than the usual limit, and of one colour so that it is quickly made.
+    let mut large = Vec::new();
+    let image = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(8000, 6300, image::Luma([90])));
+    image.write_to(&mut Cursor::new(&mut large), ImageFormat::Png).unwrap();
+    let mut files = six();
+    files[0].1 = large;
+    let upload = Upload::new(&files, SIX, None);
+    let at = upload.path("sets/one");
+    let refused = import(&upload.request(), &limits(50_000_000), &upload.path("sets/other"), &|_| {}).unwrap();
+    assert_eq!(codes(&refused), [("image_too_large".to_owned(), 2)]);
+    let imported = import(&upload.request(), &limits(60_000_000), &at, &|_| {}).unwrap();
+    assert_eq!(codes(&imported), []);
+    let preprocess = Preprocess { size: 20, fit: Fit::Crop };
+    let packed =
+        PackedImages::open_or_build(&at, &imported.manifest, &preprocess, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(packed.image(0), [90; 20 * 20 * 3]);
+}
+
+#[test]
+fn packing_tells_how_far_it_is_and_can_be_ended() {
+    let names: Vec<String> = (0..300).map(|at| format!("{at}.png")).collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(String::as_str).zip((1..).map(picture)).collect();
+    let rows = names.iter().enumerate().map(|(at, name)| format!("{name},{}\n", ["cat", "dog"][at % 2]));
+    let upload = Upload::new(&files, &format!("image,label\n{}", rows.collect::<String>()), None);
+    let imported = upload.import().unwrap();
+    let pack = |until: usize| {
+        let mut told = Vec::new();
+        let mut progress = |done| {
+            told.push(done);
+            if done >= until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let preprocess = Preprocess { size: 20, fit: Fit::Crop };
+        let packed =
+            PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &mut progress);
+        (packed.map(|packed| packed.len()), told)
+    };
+    assert!(matches!(pack(256), (Err(DatasetError::Stopped), told) if told == [0, 256]));
+    let left: Vec<_> = std::fs::read_dir(upload.path("sets/one/packed")).unwrap().collect();
+    assert_eq!(left.len(), 1, "only what the import packed: {left:?}");
+    assert!(matches!(pack(usize::MAX), (Ok(300), told) if told == [0, 256]));
+}
+
+#[test]
 fn a_damaged_packed_file_is_made_anew() {
     let upload = Upload::new(&six(), SIX, None);
     let imported = upload.import().unwrap();
     let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
-    let open =
-        || PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &|_| {}).unwrap();
+    let open = || {
+        PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+    };
     let before = open().bytes().to_vec();
     let file = upload.path("sets/one/packed/32-stretch.pack");
     std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();

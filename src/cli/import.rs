@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
-use super::DataArgs;
+use super::{DataArgs, ImageArgs};
 use crate::data_dir::DataDir;
 use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, import};
 use crate::store::NewDataset;
@@ -48,6 +48,8 @@ pub struct ImportArgs {
     /// Refuse the whole data set if any row is bad.
     #[arg(long)]
     strict: bool,
+    #[command(flatten)]
+    image: ImageArgs,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -78,6 +80,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         group_column: args.group_column,
         strict: args.strict,
     };
+    let limits = ImportLimits { image: args.image.limits(), ..ImportLimits::default() };
     let (target, began) = (destination.clone(), Instant::now());
     let outcome = tokio::task::spawn_blocking(move || {
         let bar = ProgressBar::new(0).with_style(
@@ -88,7 +91,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             bar.set_length(progress.total);
             bar.set_position(progress.done);
         };
-        let outcome = import(&request, &ImportLimits::default(), &target, &report);
+        let outcome = import(&request, &limits, &target, &report);
         bar.finish_and_clear();
         outcome
     })

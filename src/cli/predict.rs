@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::DataArgs;
+use super::{DataArgs, ImageArgs};
 use crate::serving::{ModelFiles, PredictOptions, Predictor, PredictorOptions};
 
 /// Images in one call of the predictor.
@@ -26,6 +26,8 @@ pub struct PredictArgs {
     /// Abstain where the largest probability is below this.
     #[arg(long)]
     threshold: Option<f32>,
+    #[command(flatten)]
+    image: ImageArgs,
     /// JPEG, PNG or WebP files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -37,7 +39,8 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let row = store.resolve_model(&args.model).await?;
     // No larger than needed: every batch size up to it is warmed.
     let max_batch = args.files.len().min(BATCH);
-    let predictor = Predictor::new(PredictorOptions { max_batch, ..PredictorOptions::default() });
+    let predictor =
+        Predictor::new(PredictorOptions { max_batch, limits: args.image.limits(), ..PredictorOptions::default() });
     let key = format!("{}:{}", row.name, row.version);
     let files =
         ModelFiles { weights: store.artifact(&row.weights_sha256), manifest: store.artifact(&row.manifest_sha256) };

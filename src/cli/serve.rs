@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{DataArgs, DeviceArgs};
+use super::{DataArgs, DeviceArgs, ImageArgs};
 use crate::api::Server;
 use crate::config::{ApiKey, ConfigError, ServeConfig, parse_size};
 use crate::nn::device::CudaStatus;
@@ -53,9 +53,8 @@ struct LimitArgs {
     /// Requests a second of one key, and as many at once; more are answered with 429. 0 is no limit.
     #[arg(long, env = "MIXMATCH_RATE_LIMIT", default_value_t = 100)]
     rate_limit: u32,
-    /// Most pixels of one image.
-    #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = crate::imaging::DecodeLimits::default().max_pixels)]
-    max_pixels: u64,
+    #[command(flatten)]
+    image: ImageArgs,
     /// Most pixels of all images of one prediction.
     #[arg(long, env = "MIXMATCH_MAX_REQUEST_PIXELS", default_value_t = 200_000_000)]
     max_request_pixels: u64,
@@ -95,7 +94,7 @@ impl ServeArgs {
         config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
         config.limits.predict_images = self.limits.max_images.max(1);
         config.limits.requests_per_second = NonZeroU32::new(self.limits.rate_limit);
-        config.limits.image.max_pixels = self.limits.max_pixels;
+        config.limits.image = self.limits.image.limits();
         config.limits.predict_pixels = self.limits.max_request_pixels;
         config.predict.queue_images = self.limits.predict_queue.max(1);
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));

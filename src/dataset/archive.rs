@@ -83,15 +83,16 @@ impl Index {
     }
 
     fn add(&mut self, number: u32, name: String) {
-        let base = base_name(&name).to_owned();
+        let path = normalised(&name);
+        let base = base_name(&path).to_owned();
         self.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
-        self.by_path.insert(name.clone(), number);
+        self.by_path.insert(path, number);
         self.names.insert(number, name);
     }
 
     /// The entry of that path, or the only one of that base name.
     pub fn find(&self, name: &str) -> Found {
-        let name = name.trim_start_matches("./").replace('\\', "/");
+        let name = normalised(name);
         if let Some(&entry) = self.by_path.get(&name) {
             return Found::Entry(entry);
         }
@@ -112,7 +113,7 @@ impl Index {
 pub(super) fn read_entry(archive: &mut Images, entry: u32, max_bytes: usize) -> Result<Vec<u8>, String> {
     let file = archive.by_index(entry as usize).map_err(|e| format!("cannot be read from the archive: {e}"))?;
     let mut bytes = Vec::with_capacity((file.size() as usize).min(max_bytes));
-    let mut limited = file.take(max_bytes as u64 + 1);
+    let mut limited = file.take((max_bytes as u64).saturating_add(1));
     limited.read_to_end(&mut bytes).map_err(|e| format!("cannot be inflated: {e}"))?;
     if bytes.len() > max_bytes {
         return Err(format!("inflates to more than {max_bytes} bytes"));
@@ -144,9 +145,16 @@ fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), 
     Ok(())
 }
 
+/// A path as a sheet and an archive may both have meant it: some Windows programs write backslashes, others lead with `./`.
+fn normalised(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    path.trim_start_matches("./").to_owned()
+}
+
 /// What file managers leave in archives.
 fn is_litter(name: &str) -> bool {
-    name.starts_with("__MACOSX/") || matches!(base_name(name), ".DS_Store" | "Thumbs.db" | "desktop.ini")
+    let name = normalised(name);
+    name.starts_with("__MACOSX/") || matches!(base_name(&name), ".DS_Store" | "Thumbs.db" | "desktop.ini")
 }
 
 fn base_name(name: &str) -> &str {
@@ -184,6 +192,23 @@ mod tests {
         assert_eq!(index.find("c.jpg"), Found::Ambiguous);
         assert_eq!(index.find("x/a.jpg"), Found::Missing);
         assert_eq!(index.names.len(), 3);
+    }
+
+    #[test]
+    fn a_path_may_be_written_with_backslashes_or_lead_with_a_dot_on_either_side() {
+        let index =
+            index(&[("faces\\a.jpg", b"1"), ("./faces/b.jpg", b"2"), ("x\\c.jpg", b"3"), ("y/c.jpg", b"4")]).unwrap();
+        for (name, found) in [
+            ("faces/a.jpg", Found::Entry(0)),
+            (".\\faces\\a.jpg", Found::Entry(0)),
+            ("a.jpg", Found::Entry(0)),
+            ("faces/b.jpg", Found::Entry(1)),
+            ("c.jpg", Found::Ambiguous),
+            ("x/c.jpg", Found::Entry(2)),
+        ] {
+            assert_eq!(index.find(name), found, "{name}");
+        }
+        assert_eq!(index.names[&0], "faces\\a.jpg", "the archive's own name is kept for messages");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum DatasetError {
         /// What is wrong.
         reason: String,
     },
+    /// Whoever waited for it did not want it any more.
+    #[error("stopped")]
+    Stopped,
     /// The rows cannot be split as asked.
     #[error("{0}")]
     Split(String),

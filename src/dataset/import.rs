@@ -168,6 +168,7 @@ fn import_into(
     warnings.extend(crop_style::warnings(&manifest, &sizes));
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
     warnings.extend(unused(request, &index, &candidates));
+    warnings.extend([Some(&train), test.as_ref()].into_iter().flatten().filter_map(unread));
     manifest.warnings = warnings.clone();
 
     manifest.write(staging)?;
@@ -254,10 +255,8 @@ fn decode_one(
 ) -> Result<(Vec<u8>, Picture), RejectedRow> {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
         .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
-    // The two halves of `imaging::prepare`, because the size in between tells something too.
-    let decoded = imaging::decode(&bytes, limits)
-        .and_then(|image| imaging::resize(&image, &CHECKED_AT).map(|pixels| (pixels, image.dimensions())));
-    let (pixels, size) = decoded.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
+    let prepared = imaging::prepare_and_measure(&bytes, limits, &CHECKED_AT);
+    let (pixels, size) = prepared.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
     let hash = perceptual_hash::hash(&perceptual_hash::luma(&pixels));
     let picture = Picture { digest: Sha256::digest(&pixels).into(), hash, size };
     Ok((pixels, picture))
@@ -338,6 +337,15 @@ fn map(path: &Path) -> Result<Mmap, ImportError> {
     let file = File::open(path).map_err(|e| ImportError::storage(path, e))?;
     // SAFETY: our own file in a directory of our own, written and closed before.
     unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(path, e))
+}
+
+/// Worksheets of a workbook that were not read.
+fn unread(sheet: &Sheet) -> Option<Warning> {
+    let names = sheet.unread.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let detail = format!(
+        "a workbook's first worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
+    );
+    (!names.is_empty()).then(|| Warning::new("worksheets_not_read", detail))
 }
 
 /// Files that no sheet names, and the sheet that is missing.

@@ -50,9 +50,7 @@ pub(super) struct NearDuplicates {
 
 /// Searches; `hashes[i]` and `pixels(i)` (`SIDE·SIDE·3` bytes) are of sample i.
 pub(super) fn find<'a>(hashes: &[Option<u64>], pixels: impl Fn(usize) -> &'a [u8] + Sync) -> NearDuplicates {
-    let (mut alike, mut complete) = perceptual_hash::search(hashes, BUDGET);
-    complete &= alike.len() <= MAX_PAIRS;
-    alike.truncate(MAX_PAIRS);
+    let (alike, complete) = perceptual_hash::search(hashes, BUDGET, MAX_PAIRS);
     let is_one = |pair: &Alike| {
         let luma = |index: u32| perceptual_hash::luma(pixels(index as usize));
         let least = if pair.mirrored { CORRELATION_MIRRORED } else { CORRELATION };

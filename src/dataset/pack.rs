@@ -5,8 +5,8 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"MMPACK\x00\x01";
 const HEADER: usize = 64;
 
 /// Images decoded between two writes: bounds the memory, whatever the data set's size.
-const CHUNK: usize = 512;
+const CHUNK: usize = 256;
 
 /// A packed file, mapped into memory.
 #[derive(Debug)]
@@ -31,16 +31,17 @@ pub struct PackedImages {
 }
 
 impl PackedImages {
-    /// Opens the packed file for `preprocess`, making it first where there is none. `progress` hears how many
-    /// images are done; it is called from many threads.
+    /// Opens the packed file for `preprocess`, making it first where there is none. Meanwhile `progress` hears every few
+    /// hundred images how many are done, and may end it.
     ///
     /// # Errors
-    /// When the archive or the packed file cannot be read or written, or an image cannot be decoded.
+    /// When the archive or the packed file cannot be read or written, or an image cannot be decoded;
+    /// [`DatasetError::Stopped`] when `progress` says so.
     pub fn open_or_build(
         directory: &Path,
         manifest: &Manifest,
         preprocess: &Preprocess,
-        progress: &(dyn Fn(u64) + Sync),
+        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Self, DatasetError> {
         let path = path(directory, preprocess);
         if let Some(packed) = Self::open(&path, manifest, preprocess)? {
@@ -120,22 +121,17 @@ fn build(
     path: &Path,
     manifest: &Manifest,
     preprocess: &Preprocess,
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<(), DatasetError> {
     let images = open_archive(directory)?;
-    let done = AtomicU64::new(0);
+    let mut done = 0;
     let rows = manifest.samples.chunks(CHUNK).map(|chunk| {
-        chunk
-            .par_iter()
-            .map_init(
-                || images.clone(),
-                |images, sample| {
-                    let pixels = read_image(images, sample, preprocess)?;
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-                    Ok(pixels)
-                },
-            )
-            .collect::<Result<Vec<_>, _>>()
+        if progress(done).is_break() {
+            return Err(DatasetError::Stopped);
+        }
+        done += chunk.len();
+        let decode = |images: &mut archive::Images, sample: &Sample| read_image(images, sample, preprocess);
+        chunk.par_iter().map_init(|| images.clone(), decode).collect::<Result<Vec<_>, _>>()
     });
     write(path, manifest, preprocess, rows)
 }
@@ -160,7 +156,7 @@ fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {
 }
 
 fn read_image(images: &mut archive::Images, sample: &Sample, preprocess: &Preprocess) -> Result<Vec<u8>, DatasetError> {
-    let limits = DecodeLimits::default();
+    let limits = DecodeLimits::JUDGED;
     let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
     let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
     imaging::prepare(&bytes, &limits, preprocess).map_err(|error| fail(error.to_string()))

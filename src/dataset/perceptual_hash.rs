@@ -96,11 +96,11 @@ pub(super) struct Alike {
 }
 
 /// Every pair of hashes at most [`MAX_DISTANCE`] bits apart, as they are or mirrored; true beside it unless
-/// more than `budget` pairs had to be compared, and the search stopped there.
+/// more than `budget` pairs had to be compared or more than `most` were found, and the search stopped there.
 ///
 /// Compared are only hashes of which some band of 16 bits differs in one bit at most: for pictures that do
 /// not look alike that is about one other in 1,000, and the time grows with the pictures, not their square.
-pub(super) fn search(hashes: &[Option<u64>], mut budget: u64) -> (Vec<Alike>, bool) {
+pub(super) fn search(hashes: &[Option<u64>], mut budget: u64, most: usize) -> (Vec<Alike>, bool) {
     let bands: Vec<Band> = (0..BANDS).map(|band| Band::new(hashes, band)).collect();
     let mut found = Vec::new();
     for (first, hash) in hashes.iter().enumerate().filter_map(|(index, hash)| Some((index as u32, (*hash)?))) {
@@ -114,6 +114,9 @@ pub(super) fn search(hashes: &[Option<u64>], mut budget: u64) -> (Vec<Alike>, bo
                     // A pair that is near in several bands is met in the first of them.
                     let met = (0..number as u32).any(|earlier| key(difference, earlier).count_ones() <= 1);
                     if difference.count_ones() <= MAX_DISTANCE && !met {
+                        if found.len() == most {
+                            return (found, false);
+                        }
                         found.push(Alike { first, second, mirrored });
                     }
                 }
@@ -225,9 +228,12 @@ mod tests {
     #[test]
     fn a_spent_budget_stops_the_search_and_says_so() {
         let hashes = vec![Some(7); 100];
-        assert_eq!(search(&hashes, u64::MAX).0.len(), 100 * 99 / 2);
-        let (found, complete) = search(&hashes, 500);
+        assert_eq!(search(&hashes, u64::MAX, usize::MAX).0.len(), 100 * 99 / 2);
+        let (found, complete) = search(&hashes, 500, usize::MAX);
         assert!(!complete && !found.is_empty() && found.len() <= 500);
+        // Frames of a still camera are all alike: what is found must not outgrow what will be looked at.
+        let (found, complete) = search(&hashes, u64::MAX, 10);
+        assert_eq!((found.len(), complete), (10, false));
     }
 
     proptest! {
@@ -251,7 +257,7 @@ mod tests {
                     }
                 }
             }
-            let (mut found, complete) = search(&hashes, u64::MAX);
+            let (mut found, complete) = search(&hashes, u64::MAX, usize::MAX);
             found.sort_unstable();
             expected.sort_unstable();
             prop_assert!(complete);

@@ -27,6 +27,8 @@ pub(super) struct Sheet {
     pub columns: Vec<String>,
     /// The rows behind the header.
     pub rows: Vec<Row>,
+    /// A workbook's further worksheets, which are not read.
+    pub unread: Vec<String>,
 }
 
 /// A row of a sheet.
@@ -36,6 +38,8 @@ pub(super) struct Row {
     pub number: u64,
     /// Trimmed cells; the last ones may be missing.
     pub cells: Vec<String>,
+    /// A CSV row with more cells than the header has: which of them is which cannot be told.
+    pub surplus: bool,
 }
 
 impl Row {
@@ -69,7 +73,7 @@ impl<'a> Table<'a> {
             return Err(too_large(format!("the {name} sheet has more than {MAX_COLUMNS} columns")));
         }
         if self.rows.last().is_none_or(|row| row.number != number) {
-            self.rows.push(Row { number, cells: Vec::new() });
+            self.rows.push(Row { number, cells: Vec::new(), surplus: false });
         }
         let Some(row) = self.rows.last_mut() else { return Ok(()) };
         self.cells += (column + 1).saturating_sub(row.cells.len());
@@ -101,10 +105,12 @@ impl Sheet {
     /// Reads a sheet from its bytes.
     pub fn parse(bytes: Vec<u8>, name: &str) -> Result<Self, ImportError> {
         let mut table = Table::new(name);
-        if bytes.starts_with(b"PK") {
-            xlsx(bytes, &mut table)?
+        let is_csv = !bytes.starts_with(b"PK");
+        let unread = if is_csv {
+            csv_text(&bytes, &mut table)?;
+            Vec::new()
         } else {
-            csv_text(&bytes, &mut table)?
+            xlsx(bytes, &mut table)?
         };
         let mut rows = table.rows.into_iter();
         let columns = rows.next().map(|row| row.cells).unwrap_or_default();
@@ -114,6 +120,8 @@ impl Sheet {
         let width = columns.len();
         let rows: Vec<Row> = rows
             .map(|mut row| {
+                // In a spreadsheet they are notes beside the table; in CSV a comma that nobody quoted has moved all others.
+                row.surplus = is_csv && row.cells.len() > width;
                 row.cells.truncate(width);
                 row
             })
@@ -121,7 +129,7 @@ impl Sheet {
         if rows.is_empty() {
             return Err(ImportError::invalid("empty_sheet", format!("the {name} sheet has a header but no rows")));
         }
-        Ok(Self { columns, rows })
+        Ok(Self { columns, rows, unread })
     }
 
     /// Index of the column of that name, whatever its case.
@@ -141,7 +149,10 @@ fn csv_text(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter(bytes)).from_reader(bytes);
     let mut record = csv::ByteRecord::new();
     let unreadable = |e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}"));
-    for number in 1.. {
+    let mut number = 0;
+    loop {
+        // The reader skips empty lines; a spreadsheet shows them.
+        number += 1 + empty_lines(bytes, reader.position().byte() as usize);
         if !reader.read_byte_record(&mut record).map_err(unreadable)? {
             break;
         }
@@ -150,6 +161,19 @@ fn csv_text(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+/// Empty lines at `at`, the end of a record or of nothing.
+fn empty_lines(bytes: &[u8], at: usize) -> u64 {
+    let (before, mut rest) = bytes.split_at(at.min(bytes.len()));
+    if before.ends_with(b"\r") {
+        // The second half of the line's end before.
+        rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+    }
+    let ends = rest.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
+    let ends = &rest[..ends];
+    let pairs = ends.windows(2).filter(|pair| pair == b"\r\n").count();
+    (ends.len() - pairs) as u64
 }
 
 /// Whichever of comma, semicolon and tab stands most often in the first line.
@@ -164,18 +188,20 @@ fn no_xlsx(name: &str, reason: &str) -> ImportError {
 }
 
 /// A panic of the spreadsheet's reader is the sheet's fault: libFuzzer has found references that it counts beyond 32 bits.
-fn xlsx(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> {
+fn xlsx(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
     let name = table.name;
     catch_unwind(AssertUnwindSafe(|| xlsx_cells(bytes, table)))
         .unwrap_or_else(|_| Err(no_xlsx(name, "its reader panicked; save it anew, or as CSV")))
 }
 
-fn xlsx_cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> {
+/// Puts the first worksheet's cells into `table`; gives the names of the others.
+fn xlsx_cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
     let name = table.name;
     let unreadable = |reason: String| no_xlsx(name, &reason);
     refuse_bomb(&bytes, name, &unreadable)?;
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
-    let page = book.sheet_names().into_iter().next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
+    let mut pages = book.sheet_names().into_iter();
+    let page = pages.next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
     // Cell by cell: the library's own table is as large as the rectangle around all cells, and one cell in the last
     // row and column of a sheet makes that 17 billion.
     let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
@@ -189,7 +215,7 @@ fn xlsx_cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<(), ImportError> 
         last = number;
         table.put(number, column as usize, cell_text(cell.get_value()))?;
     }
-    Ok(())
+    Ok(pages.collect())
 }
 
 /// Adds up what the archive's parts inflate to. They are not held to it here but where they are read: both this reader and
@@ -242,6 +268,34 @@ mod tests {
         let sheet = read(b"image,label,age\na.jpg,cat,3\nb.jpg\n").unwrap();
         assert_eq!((sheet.rows[1].cell(0), sheet.rows[1].cell(1), sheet.rows[1].cell(2)), ("b.jpg", "", ""));
         assert_eq!(sheet.rows.iter().map(|row| row.number).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn rows_behind_empty_lines_keep_a_spreadsheets_numbers() {
+        let numbers = |text: &str| read(text.as_bytes()).unwrap().rows.iter().map(|row| row.number).collect::<Vec<_>>();
+        assert_eq!(numbers("image,label\n\na.jpg,cat\n\n\nb.jpg,dog\n"), [3, 6]);
+        assert_eq!(numbers("image,label\r\n\r\na.jpg,cat\r\nb.jpg,dog\r\n\r\n"), [3, 4]);
+        assert_eq!(numbers("image,label\ra.jpg,cat\r\rb.jpg,dog"), [2, 4]);
+        // A row of empty cells, and a cell of two lines, are one row each.
+        assert_eq!(numbers("image,label\n,\na.jpg,\"two\nlines\"\nb.jpg,dog"), [3, 4]);
+    }
+
+    #[test]
+    fn a_csv_row_with_more_cells_than_the_header_is_marked_and_trailing_delimiters_are_not() {
+        let sheet = read(b"image,notes,label\na.jpg,tall, dark,cat\nb.jpg,,dog,,\n").unwrap();
+        assert_eq!(sheet.rows.iter().map(|row| row.surplus).collect::<Vec<_>>(), [true, false]);
+        let beside = read(&book(&[(0, 0, "image"), (0, 1, "label"), (1, 0, "a.jpg"), (1, 1, "cat"), (1, 4, "a note")]));
+        assert!(!beside.unwrap().rows[0].surplus);
+    }
+
+    #[test]
+    fn further_worksheets_are_named() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        book.add_worksheet().write_row(0, 0, ["image", "label"]).unwrap().write_row(1, 0, ["a.jpg", "cat"]).unwrap();
+        book.add_worksheet().set_name("test").unwrap().write_row(0, 0, ["image", "label"]).unwrap();
+        let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
+        assert_eq!(sheet.unread, ["test"]);
+        assert_eq!(sheet.rows.len(), 1);
     }
 
     #[test]

@@ -16,10 +16,17 @@ pub struct SplitSpec {
     pub labelled: Option<usize>,
     /// Share of the labelled training rows that is held out for validation.
     pub validation: f64,
-    /// Upper bound of the validation split.
+    /// Upper bound of the validation split, of more than one image a class.
     pub validation_max: usize,
     /// Same seed, same split.
     pub seed: u64,
+}
+
+impl SplitSpec {
+    /// How many of `labelled` rows of `classes` classes are held out for validation: at least one of each class.
+    pub fn held_out(&self, labelled: usize, classes: usize) -> usize {
+        ((labelled as f64 * self.validation).ceil() as usize).min(self.validation_max).max(classes)
+    }
 }
 
 /// Indices into the manifest's samples.
@@ -63,7 +70,7 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
         rows.shuffle(&mut rng);
     }
     let available: usize = by_class.iter().map(Vec::len).sum();
-    let held_out = ((available as f64 * spec.validation).ceil() as usize).min(spec.validation_max);
+    let held_out = spec.held_out(available, by_class.len());
     let validation = take_validation(manifest, &mut by_class, held_out)?;
     let left: usize = by_class.iter().map(Vec::len).sum();
     let mut labelled = take_stratified(&mut by_class, spec.labelled.unwrap_or(left), "training")?;
@@ -240,6 +247,14 @@ mod tests {
                 prop_assert!(got >= 1 && (got as f64 - ideal).abs() < 2.0, "class {}: {} for {}", class, got, ideal);
             }
         }
+    }
+
+    #[test]
+    fn validation_has_one_image_of_each_class_however_few_are_asked_for() {
+        let cut = split(&manifest(&[4; 10], 20, 0), &spec(None, 3)).unwrap();
+        assert_eq!((cut.validation.len(), cut.labelled.len(), cut.unlabelled.len()), (10, 30, 50));
+        let cut = split(&manifest(&[9, 9, 9], 0, 0), &SplitSpec { validation_max: 2, ..spec(None, 3) }).unwrap();
+        assert_eq!((cut.validation.len(), cut.labelled.len()), (3, 24));
     }
 
     proptest! {

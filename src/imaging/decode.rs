@@ -25,6 +25,11 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
 }
 
+impl DecodeLimits {
+    /// None, for pictures that were judged when they came in, by limits that may have been other than today's.
+    pub const JUDGED: Self = Self { max_bytes: usize::MAX, max_side: u32::MAX, max_pixels: u64::MAX };
+}
+
 impl Default for DecodeLimits {
     fn default() -> Self {
         Self { max_bytes: 25 << 20, max_side: 16_384, max_pixels: 50_000_000 }
@@ -37,11 +42,15 @@ impl Default for DecodeLimits {
 /// # Errors
 /// When the bytes are too many, of another format, animated, damaged, or declare too large a picture.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
-    decode_for(bytes, limits, None)
+    decode_for(bytes, limits, None).map(|(image, _)| image)
 }
 
-/// The same for a square of `size`: a far larger JPEG may come out smaller than it is.
-pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<RgbImage, ImagingError> {
+/// The same for a square of `size`: a far larger JPEG may come out smaller than it is. Beside it, its own width and height.
+pub(super) fn decode_for(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    size: Option<u32>,
+) -> Result<(RgbImage, (u32, u32)), ImagingError> {
     if bytes.is_empty() {
         return Err(ImagingError::Empty);
     }
@@ -52,7 +61,7 @@ pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>)
         .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
 }
 
-fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<RgbImage, ImagingError> {
+fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<(RgbImage, (u32, u32)), ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
         if is_truncated_jpeg(bytes) {
@@ -66,7 +75,7 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
         let small = size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room));
         let mut image = DynamicImage::from(small.map_or_else(|| jpeg.pixels(), Ok)?);
         image.apply_orientation(orientation);
-        Ok(image.into_rgb8())
+        Ok((image.into_rgb8(), turned((width, height), orientation)))
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
         let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
@@ -91,7 +100,20 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<R
     }
 }
 
-fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
+/// Width and height once a picture is upright.
+fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            (height, width)
+        }
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => (width, height),
+    }
+}
+
+fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<(RgbImage, (u32, u32)), ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
     let orientation = decoder.orientation().map_err(ImagingError::corrupt)?;
@@ -105,7 +127,9 @@ fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<RgbIm
     decoder.set_limits(room).map_err(ImagingError::corrupt)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(ImagingError::corrupt)?;
     image.apply_orientation(orientation);
-    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+    let image = if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() };
+    let size = image.dimensions();
+    Ok((image, size))
 }
 
 fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), ImagingError> {
@@ -216,6 +240,9 @@ mod tests {
         let upright = default(&bytes).unwrap();
         assert_eq!(upright.dimensions(), (8, 16));
         assert!(upright.get_pixel(4, 1).0[0] > 200 && upright.get_pixel(4, 14).0[2] > 200);
+        // Decoded at half its size: what is told is the picture's own size, upright too.
+        let (small, size) = decode_for(&bytes, &DecodeLimits::default(), Some(2)).unwrap();
+        assert_eq!((small.dimensions(), size), ((4, 8), (8, 16)));
     }
 
     #[test]

@@ -20,5 +20,18 @@ pub use size::declared_pixels;
 /// # Errors
 /// When the bytes are no image that we take, see [`decode`].
 pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Vec<u8>, ImagingError> {
-    resize(&decode::decode_for(bytes, limits, Some(preprocess.size))?, preprocess)
+    prepare_and_measure(bytes, limits, preprocess).map(|(pixels, _)| pixels)
+}
+
+/// The same, and beside it the picture's own width and height, upright.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn prepare_and_measure(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    preprocess: &Preprocess,
+) -> Result<(Vec<u8>, (u32, u32)), ImagingError> {
+    let (image, size) = decode::decode_for(bytes, limits, Some(preprocess.size))?;
+    Ok((resize(&image, preprocess)?, size))
 }

@@ -1,6 +1,7 @@
 //! How fast a step is: the very steps of a run, timed whole and by phase.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,7 +54,8 @@ pub fn measure(
     steps: u32,
 ) -> Result<StepTimes, TrainError> {
     let manifest = Manifest::read(dataset_dir)?;
-    let packed = PackedImages::open_or_build(dataset_dir, &manifest, &config.preprocess(), &|_| {})?;
+    let packed =
+        PackedImages::open_or_build(dataset_dir, &manifest, &config.preprocess(), &mut |_| ControlFlow::Continue(()))?;
     let images = Images::new(packed, device)?;
     let split = split(&manifest, &config.split_spec())?;
     let labels: Vec<Option<usize>> =

@@ -1,6 +1,7 @@
 //! Fine-tuning, step by step through the learner, on a torchvision-style network of few numbers.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
@@ -37,7 +38,8 @@ fn noise(directory: &Path) -> (Images, Split, Vec<Option<usize>>) {
     let target = directory.join("dataset");
     let manifest = import(&request, &ImportLimits::default(), &target, &|_| {}).unwrap().manifest;
     let preprocess = config(Head::Linear).preprocess();
-    let packed = PackedImages::open_or_build(&target, &manifest, &preprocess, &|_| {}).unwrap();
+    let packed =
+        PackedImages::open_or_build(&target, &manifest, &preprocess, &mut |_| ControlFlow::Continue(())).unwrap();
     let labels = manifest.samples.iter().map(|sample| sample.label.map(|label| label as usize)).collect();
     let spec = SplitSpec { labelled: None, validation: 0.2, validation_max: 100, seed: 1 };
     (Images::new(packed, Device::Cpu).unwrap(), split(&manifest, &spec).unwrap(), labels)

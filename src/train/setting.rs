@@ -1,14 +1,20 @@
 //! A run's data and what it is judged by: read, packed and split once, then only looked at.
 
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
 use super::config::TrainConfig;
 use super::data::Images;
 use super::error::TrainError;
 use super::evaluate::{Evaluation, evaluate};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
-use crate::dataset::{Manifest, PackedImages, Split, split};
+use crate::dataset::{DatasetError, Manifest, PackedImages, Split, split};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
+
+/// How often packing says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// A run's data and what it is judged by.
 pub(super) struct Setting<'a> {
@@ -30,12 +36,12 @@ impl<'a> Setting<'a> {
         emit(Event::Phase { phase: Phase::Importing });
         let config = input.config;
         let manifest = Manifest::read(input.dataset_dir)?;
-        let packed = PackedImages::open_or_build(input.dataset_dir, &manifest, &config.preprocess(), &|_| {})?;
+        // First: it costs nothing, and packing may take an hour.
+        let split = split(&manifest, &config.split_spec())?;
+        let images = Images::new(pack(&input, &manifest, stop, emit)?, input.device)?;
         if stop() {
             return Err(TrainError::Stopped);
         }
-        let images = Images::new(packed, input.device)?;
-        let split = split(&manifest, &config.split_spec())?;
         let sizes = sizes(&split);
         info(
             emit,
@@ -76,6 +82,29 @@ impl<'a> Setting<'a> {
     pub(super) fn truth(&self, rows: &[u32]) -> Vec<usize> {
         rows.iter().filter_map(|&row| self.labels[row as usize]).collect()
     }
+}
+
+/// Opens or makes the packed images, and says now and then how far it is: who says nothing for long is taken for hung.
+fn pack(
+    input: &RunInput<'_>,
+    manifest: &Manifest,
+    stop: &dyn Fn() -> bool,
+    emit: &mut dyn FnMut(Event),
+) -> Result<PackedImages, TrainError> {
+    let preprocess = input.config.preprocess();
+    let (all, side) = (manifest.samples.len(), preprocess.size);
+    let mut told = Instant::now();
+    let mut progress = |done: usize| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            info(emit, format!("{done} of {all} images are decoded and packed at {side}×{side}"));
+        }
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    PackedImages::open_or_build(input.dataset_dir, manifest, &preprocess, &mut progress).map_err(|error| match error {
+        DatasetError::Stopped => TrainError::Stopped,
+        error => error.into(),
+    })
 }
 
 pub(super) fn sizes(split: &Split) -> SplitSizes {
