@@ -1,12 +1,12 @@
 //! Figures over plain numbers that several rooms need. Pure functions.
 
 /// Area under the ROC curve: the chance that a random positive has a larger score than a random negative,
-/// ties counted half (Mann-Whitney U). None where either side is empty.
+/// ties counted half (Mann-Whitney U). None where either side is empty or a score is no number.
 pub fn auc(scores: &[(f64, bool)]) -> Option<f64> {
     let mut scores = scores.to_vec();
     let positives = scores.iter().filter(|(_, positive)| *positive).count();
     let negatives = scores.len() - positives;
-    if positives == 0 || negatives == 0 {
+    if positives == 0 || negatives == 0 || scores.iter().any(|(score, _)| score.is_nan()) {
         return None;
     }
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -72,6 +72,11 @@ pub fn half_width(sd: f64, n: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_area_under_scores_that_are_no_numbers() {
+        assert_eq!(auc(&[(f64::NAN, true), (0.1, false)]), None);
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {

@@ -102,9 +102,16 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
 
 /// A sentence for each number of labels.
 pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> String {
-    let told: Vec<String> = differences.iter().filter(|difference| difference.chosen).map(sentence).collect();
+    let mut counts: Vec<Option<u32>> = differences.iter().map(|difference| difference.labelled).collect();
+    counts.dedup();
+    let of = |labelled| differences.iter().filter(move |difference| difference.labelled == labelled);
+    let told = counts.into_iter().flat_map(|labelled| {
+        let chosen: Vec<String> = of(labelled).filter(|difference| difference.chosen).map(sentence).collect();
+        if chosen.is_empty() { of(labelled).next().map(unchosen).into_iter().collect() } else { chosen }
+    });
+    let told = told.collect::<Vec<_>>().join(" ");
     if !told.is_empty() {
-        return told.join(" ");
+        return told;
     }
     if runs.iter().any(|run| run.algorithm == AlgorithmName::Supervised)
         && runs.iter().any(|run| run.algorithm != AlgorithmName::Supervised)
@@ -114,6 +121,15 @@ pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> Strin
         "Without a supervised run on the same labels there is nothing to compare with; \"baseline\": true trains it."
             .to_owned()
     }
+}
+
+/// Of a number of labels where only values that validation did not choose have their baseline.
+fn unchosen(difference: &Difference) -> String {
+    format!(
+        "With {} the values that validation chose have no supervised baseline that succeeded beside them; others have, see the \
+         table.",
+        labels(difference)
+    )
 }
 
 fn sentence(difference: &Difference) -> String {
@@ -159,9 +175,12 @@ fn sentence(difference: &Difference) -> String {
 
 /// `40 labels`, `all labels`, `40 labels and lambda_u 3`.
 fn place(difference: &Difference) -> String {
-    let labels = difference.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
     let values = difference.values.iter().map(|(name, value)| format!(" and {name} {}", plain(value)));
-    format!("{labels}{}", values.collect::<String>())
+    format!("{}{}", labels(difference), values.collect::<String>())
+}
+
+fn labels(difference: &Difference) -> String {
+    difference.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"))
 }
 
 /// A value as people write it: a string without its quotes.
@@ -180,8 +199,9 @@ pub(super) fn title(algorithm: AlgorithmName) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::super::comparison::Comparison;
-    use super::super::comparison::tests::{example, run, unfinished};
+    use super::super::comparison::tests::{example, of_config, run, unfinished};
     use super::*;
+    use crate::train::config::TrainConfig;
     use AlgorithmName::{Mixmatch, Supervised};
 
     /// MixMatch less supervised on test, a seed each.
@@ -239,6 +259,24 @@ mod tests {
         assert!(alone.verdict.contains("\"baseline\": true") && alone.differences.is_empty(), "{}", alone.verdict);
         let waiting = vec![run(40, 0, Mixmatch, 0.9, 0.9), unfinished(40, 0, Supervised, "running")];
         assert!(Comparison::new(waiting, Vec::new()).verdict.contains("yet"));
+    }
+
+    #[test]
+    fn chosen_values_without_a_pair_are_told_beside_those_that_have_one() {
+        let axes = ["learning_rate".to_owned()];
+        let of = |algorithm, learning_rate, validation| {
+            let config = TrainConfig { labelled: Some(40), algorithm, learning_rate, ..TrainConfig::default() };
+            of_config(config, &axes, validation, 0.8)
+        };
+        // The baseline of the better rate did not succeed.
+        let runs = vec![of(Mixmatch, 0.001, 0.9), of(Supervised, 0.002, 0.7), of(Mixmatch, 0.002, 0.8)];
+        let comparison = Comparison::new(runs, axes.to_vec());
+        assert_eq!(comparison.differences.len(), 1);
+        assert!(
+            comparison.verdict.contains("With 40 labels the values that validation chose"),
+            "{}",
+            comparison.verdict
+        );
     }
 
     #[test]

@@ -259,6 +259,11 @@ impl FieldProblem {
 pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, Vec<FieldProblem>> {
     let base = named_preset(request, facts).map_err(|problem| vec![problem])?;
     let (mut config, mut problems) = overlay(base, request);
+    if !request.contains_key("labelled") {
+        // A preset's number of labels is the most that it takes, not the least that there must be.
+        let left = limits::labels_left(&config, facts).unwrap_or(u64::MAX);
+        config.labelled = config.labelled.filter(|wanted| u64::from(*wanted) <= left);
+    }
     problems.extend(limits::check(&config, facts, &problems));
     config.pretrained_sha256 = start::chosen(&config, facts).map(|weights| weights.sha256.clone());
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -367,6 +372,29 @@ pub(super) mod tests {
             let config = resolve(&request, &facts).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
             assert_eq!(config.preset, name);
         }
+    }
+
+    #[test]
+    fn a_presets_own_number_of_labels_is_the_most_that_it_takes() {
+        let request = Map::from_iter([("preset".to_owned(), json!("reference"))]);
+        let many = DataFacts { labelled: vec![1000, 1000], train: 2000, ..facts() };
+        assert_eq!(resolve(&request, &many).unwrap().labelled, Some(1000));
+        assert_eq!(resolve(&request, &facts()).unwrap().labelled, None, "500 labels: all of them");
+    }
+
+    #[test]
+    fn few_labels_of_many_classes_leave_one_of_each_for_validation() {
+        let classes: Vec<String> = (0..10).map(|c| c.to_string()).collect();
+        let few = DataFacts { classes, labelled: vec![4; 10], train: 500, ..DataFacts::default() };
+        let wanted = |labelled: u32| Map::from_iter([("labelled".to_owned(), json!(labelled))]);
+        // A fifth of 40 are 8; ten classes need ten.
+        assert!(resolve(&Map::new(), &few).is_ok() && resolve(&wanted(30), &few).is_ok());
+        let problems = resolve(&wanted(31), &few).unwrap_err();
+        assert!(problems[0].detail.contains("10 of them are held out"), "{}", problems[0].detail);
+        let lonely = DataFacts { labelled: vec![50, 1], ..facts() };
+        let problems = resolve(&Map::new(), &lonely).unwrap_err();
+        assert_eq!((problems.len(), problems[0].code.as_str()), (1, "too_few_labels"));
+        assert!(problems[0].detail.contains("\"no_mask\" has 1"), "{}", problems[0].detail);
     }
 
     #[test]

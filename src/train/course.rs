@@ -246,7 +246,7 @@ impl Course {
             guess_confidence: sums.confidence()?,
             guess_classes: sums.guess_classes()?,
             train_accuracy: on_train.confusion.accuracy(),
-            validation_loss: validation.loss,
+            validation_loss: finite(validation.loss, pace.done())?,
             validation_accuracy: accuracy,
             validation_f1: validation.confusion.f1(positive),
             validation_f1_macro: validation.confusion.f1_macro(),

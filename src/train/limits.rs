@@ -63,26 +63,54 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
 
 fn labels(config: &TrainConfig, facts: &DataFacts) -> Vec<FieldProblem> {
     let classes = facts.classes.len();
+    let few: Vec<String> = facts
+        .classes
+        .iter()
+        .zip(&facts.labelled)
+        .filter(|(_, labels)| **labels < 2)
+        .map(|(class, labels)| format!("{class:?} has {labels}"))
+        .collect();
+    if !few.is_empty() {
+        let detail = format!(
+            "each class needs two labelled training rows, one to train on and one to validate with, but {}; label more \
+             images or leave the class out of the sheet",
+            few.join(", ")
+        );
+        return vec![FieldProblem::new("labelled", "too_few_labels", detail)];
+    }
     let Some(wanted) = config.labelled else { return Vec::new() };
     if (wanted as usize) < classes.max(1) {
         let detail = format!("labelled is {wanted}, but there are {classes} classes and each needs one label");
         return vec![FieldProblem::new("labelled", "out_of_range", detail)];
     }
-    let all: u64 = facts.labelled.iter().sum();
-    let held_out = ((all as f64 * config.validation).ceil() as u64).min(u64::from(config.validation_max));
-    let left = all.saturating_sub(held_out);
-    if !facts.labelled.is_empty() && u64::from(wanted) > left {
+    if let Some(left) = labels_left(config, facts)
+        && u64::from(wanted) > left
+    {
+        let all: u64 = facts.labelled.iter().sum();
         let detail = format!(
-            "labelled is {wanted}, but {all} training rows have a label and {held_out} of them are held out for \
-             validation: at most {left} are left"
+            "labelled is {wanted}, but {all} training rows have a label and {} of them are held out for validation: at most \
+             {left} are left",
+            all - left
         );
         return vec![FieldProblem::new("labelled", "too_many_labels", detail)];
     }
     Vec::new()
 }
 
+/// Labels that are there to train with once validation has its share; none where nobody has counted them.
+pub fn labels_left(config: &TrainConfig, facts: &DataFacts) -> Option<u64> {
+    let all: u64 = facts.labelled.iter().sum();
+    let held_out = config.split_spec().held_out(all as usize, facts.classes.len()) as u64;
+    (!facts.labelled.is_empty()).then(|| all.saturating_sub(held_out))
+}
+
 /// The sentence for a field that does not exist: the nearest name, and all names.
 pub fn unknown_field(name: &str, known: &[String]) -> String {
+    const LONGEST: usize = 64;
+    if name.chars().count() > LONGEST {
+        let begins: String = name.chars().take(LONGEST).collect();
+        return format!("no field {begins:?}…; there are {}", known.join(", "));
+    }
     let nearest = known.iter().min_by_key(|candidate| edit_distance(name, candidate));
     let hint = nearest
         .filter(|candidate| edit_distance(name, candidate) <= (name.len() / 2).min(3))
@@ -120,5 +148,7 @@ mod tests {
     #[test]
     fn a_far_name_gets_no_wrong_hint() {
         assert!(!unknown_field("zzzzzzzz", &["k".into(), "alpha".into()]).contains("did you mean"));
+        let long = unknown_field(&"k".repeat(1 << 20), &["k".into()]);
+        assert!(long.len() < 200 && long.contains("there are k"), "{long}");
     }
 }

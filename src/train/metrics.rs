@@ -62,10 +62,12 @@ impl Confusion {
         ratio(self.counts[class][class], self.true_counts()[class])
     }
 
-    /// Unweighted mean of the classes' F1.
+    /// Unweighted mean of the F1 of the classes that have images or answers, as scikit-learn's: of a class that a test sheet
+    /// lacks there is nothing to say.
     pub fn f1_macro(&self) -> f64 {
-        let classes = self.counts.len();
-        (0..classes).map(|class| self.f1(class)).sum::<f64>() / classes.max(1) as f64
+        let (truth, answers) = (self.true_counts(), self.answer_counts());
+        let there: Vec<usize> = (0..self.counts.len()).filter(|&class| truth[class] + answers[class] > 0).collect();
+        there.iter().map(|&class| self.f1(class)).sum::<f64>() / there.len().max(1) as f64
     }
 
     /// Each class's share of the answers.
@@ -86,19 +88,27 @@ impl Confusion {
         recalls.iter().sum::<f64>() / recalls.len().max(1) as f64
     }
 
-    /// The class that swallowed another: one with at least a twentieth of the images gets less than a tenth
-    /// of its due answers. Gives the most answered class, its share of answers and its share of images.
+    /// The class that swallowed others: some [`starved`] one gets nearly none of its due answers. Gives the most answered
+    /// class, its share of answers and its share of images.
     pub fn collapse(&self) -> Option<(usize, f64, f64)> {
         let (truth, answers, total) = (self.true_counts(), self.answer_counts(), self.total());
-        let starved = truth.iter().zip(&answers).any(|(&t, &a)| t > 1 && starves(ratio(t, total), ratio(a, total)));
+        // A class with a single image says nothing: its due is told as nothing.
+        let due: Vec<f64> = truth.iter().map(|&t| if t > 1 { ratio(t, total) } else { 0.0 }).collect();
         let most = (0..answers.len()).max_by_key(|&class| answers[class])?;
-        starved.then(|| (most, ratio(answers[most], total), ratio(truth[most], total)))
+        starved(&due, &self.answer_shares()).map(|_| (most, ratio(answers[most], total), ratio(truth[most], total)))
     }
 }
 
-/// Whether a class to which the share `due` belongs and that gets `got` is being swallowed by another.
-pub fn starves(due: f64, got: f64) -> bool {
-    due >= 0.05 && got < due / 10.0
+/// A class that others swallow: it gets less than a tenth of its due. Shares are of 1, one a class.
+///
+/// A rare class may be missed by chance, so that one alone counts from a twentieth of the images. Where all classes are
+/// rarer than that (twenty and more of them) they count together: when those that get less than a tenth are due three
+/// quarters of the images. Gives the largest.
+pub fn starved(due: &[f64], got: &[f64]) -> Option<usize> {
+    let hungry = || (0..due.len().min(got.len())).filter(|&class| got[class] < due[class] / 10.0);
+    let largest = hungry().max_by(|&a, &b| due[a].total_cmp(&due[b]).then(b.cmp(&a)))?;
+    let together: f64 = hungry().map(|class| due[class]).sum();
+    (due[largest] >= 0.05 || together >= 0.75).then_some(largest)
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -131,5 +141,24 @@ mod tests {
         assert_eq!((class, answered, share), (1, 1.0, 0.5));
         let rare: Vec<usize> = (0..100).map(|i| usize::from(i >= 3)).collect();
         assert_eq!(Confusion::new(2, &rare, &[1; 100]).collapse(), None);
+    }
+
+    #[test]
+    fn many_classes_collapse_together_though_each_of_them_is_rare() {
+        let truth: Vec<usize> = (0..1000).map(|image| image % 100).collect();
+        let (class, answered, share) = Confusion::new(100, &truth, &[7; 1000]).collapse().unwrap();
+        assert_eq!((class, answered, share), (7, 1.0, 0.01));
+        // Two thirds of the classes get everything: bad, but no collapse.
+        let most: Vec<usize> = truth.iter().map(|class| class % 66).collect();
+        assert_eq!(Confusion::new(100, &truth, &most).collapse(), None);
+    }
+
+    #[test]
+    fn a_class_that_a_test_sheet_lacks_is_in_no_mean() {
+        let right = Confusion::new(3, &[0, 0, 1, 1], &[0, 0, 1, 1]);
+        assert_eq!((right.f1_macro(), right.balanced_accuracy()), (1.0, 1.0));
+        // Answered, though it is not there: that is an error, and F1 of it is 0.
+        let wrong = Confusion::new(3, &[0, 0, 1, 1], &[0, 0, 1, 2]);
+        assert!((wrong.f1_macro() - (1.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
     }
 }

@@ -24,6 +24,8 @@ const SUMS: [&str; 5] = ["sums.total", "sums.labelled", "sums.unlabelled", "sums
 #[derive(Debug)]
 pub struct EpochSums {
     steps: u32,
+    /// Steps that guessed labels: fewer than `steps` in the epoch in which a warm-up ends.
+    guessed: u32,
     total: Option<Tensor>,
     labelled: Option<Tensor>,
     unlabelled: Option<Tensor>,
@@ -38,6 +40,7 @@ impl EpochSums {
     pub fn new() -> Self {
         Self {
             steps: 0,
+            guessed: 0,
             total: None,
             labelled: None,
             unlabelled: None,
@@ -57,6 +60,7 @@ impl EpochSums {
         accumulate(&mut self.total, losses.total.f_detach()?)?;
         accumulate(&mut self.labelled, losses.labelled.shallow_clone())?;
         if let Some(unlabelled) = &losses.unlabelled {
+            self.guessed += 1;
             accumulate(&mut self.unlabelled, unlabelled.loss.shallow_clone())?;
             accumulate(&mut self.guesses, unlabelled.guesses.f_mean_dim([0i64].as_slice(), false, None)?)?;
             accumulate(&mut self.confidence, unlabelled.guesses.f_amax([1i64].as_slice(), false)?.f_mean(None)?)?;
@@ -82,6 +86,7 @@ impl EpochSums {
             }
         }
         snapshot.put("sums.steps", &self.steps)?;
+        snapshot.put("sums.guessed", &self.guessed)?;
         snapshot.put("sums.lambda_u", &self.lambda_u)
     }
 
@@ -101,41 +106,42 @@ impl EpochSums {
             guesses: next()?,
             confidence: next()?,
             steps: snapshot.get("sums.steps")?,
+            // Absent from what an earlier version wrote.
+            guessed: snapshot.get("sums.guessed").or_else(|_| snapshot.get("sums.steps"))?,
             lambda_u: snapshot.get("sums.lambda_u")?,
         })
     }
 
     /// Mean total loss so far.
     pub fn loss(&self) -> Result<f64, NnError> {
-        Ok(self.mean(&self.total)?.unwrap_or(f64::NAN))
+        Ok(mean(self.total.as_ref(), self.steps)?.unwrap_or(f64::NAN))
     }
 
     /// Mean labelled loss so far.
     pub fn labelled(&self) -> Result<f64, NnError> {
-        Ok(self.mean(&self.labelled)?.unwrap_or(f64::NAN))
+        Ok(mean(self.labelled.as_ref(), self.steps)?.unwrap_or(f64::NAN))
     }
 
     /// Mean unlabelled loss so far.
     pub fn unlabelled(&self) -> Result<Option<f64>, NnError> {
-        self.mean(&self.unlabelled)
+        mean(self.unlabelled.as_ref(), self.guessed)
     }
 
     /// Mean largest probability of the guesses so far.
     pub fn confidence(&self) -> Result<Option<f64>, NnError> {
-        self.mean(&self.confidence)
+        mean(self.confidence.as_ref(), self.guessed)
     }
 
     /// Mean guessed probability per class so far.
     pub fn guess_classes(&self) -> Result<Vec<f64>, NnError> {
         let Some(sum) = &self.guesses else { return Ok(Vec::new()) };
         let sums = Vec::<f32>::try_from(sum)?;
-        Ok(sums.into_iter().map(|sum| f64::from(sum) / f64::from(self.steps)).collect())
+        Ok(sums.into_iter().map(|sum| f64::from(sum) / f64::from(self.guessed)).collect())
     }
+}
 
-    fn mean(&self, sum: &Option<Tensor>) -> Result<Option<f64>, NnError> {
-        let mean = |sum: &Tensor| Ok(sum.f_double_value(&[])? / f64::from(self.steps));
-        sum.as_ref().map(mean).transpose()
-    }
+fn mean(sum: Option<&Tensor>, steps: u32) -> Result<Option<f64>, NnError> {
+    sum.map(|sum| Ok(sum.f_double_value(&[])? / f64::from(steps))).transpose()
 }
 
 fn accumulate(sum: &mut Option<Tensor>, value: Tensor) -> Result<(), NnError> {
@@ -216,4 +222,33 @@ impl Pace {
 /// [`TrainError::Diverged`].
 pub fn finite(loss: f64, step: u64) -> Result<f64, TrainError> {
     if loss.is_finite() { Ok(loss) } else { Err(TrainError::Diverged { step, loss }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssl::algorithm::UnlabelledLosses;
+    use tch::Kind;
+
+    #[test]
+    fn figures_of_the_guesses_are_means_over_the_steps_that_guessed() {
+        let number = |value: f64| Tensor::from(value).to_kind(Kind::Float);
+        let warm_up = StepLosses { total: number(1.0), labelled: number(1.0), unlabelled: None };
+        let guesses = Tensor::from_slice(&[0.9f32, 0.1, 0.3, 0.7]).view([2, 2]);
+        let unlabelled = Some(UnlabelledLosses { loss: number(0.2), lambda_u: 3.0, guesses });
+        let mixed = StepLosses { total: number(2.0), labelled: number(2.0), unlabelled };
+        let mut sums = EpochSums::new();
+        [&warm_up, &warm_up, &warm_up, &mixed].into_iter().for_each(|losses| sums.add(losses).unwrap());
+        let mut snapshot = Snapshot::default();
+        sums.save(&mut snapshot).unwrap();
+        for sums in [sums, EpochSums::restore(&snapshot, Device::Cpu).unwrap()] {
+            assert_eq!((sums.steps(), sums.loss().unwrap(), sums.labelled().unwrap()), (4, 1.25, 1.25));
+            let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+            close(sums.unlabelled().unwrap().unwrap(), 0.2);
+            close(sums.confidence().unwrap().unwrap(), 0.8);
+            let shares = sums.guess_classes().unwrap();
+            close(shares[0], 0.6);
+            close(shares.iter().sum(), 1.0);
+        }
+    }
 }

@@ -8,6 +8,9 @@ use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve
 /// The most runs that one request may ask for.
 pub const MOST_RUNS: usize = 200;
 
+/// The most fields that a request and its grid may have together: several times what there are.
+const MOST_FIELDS: usize = 200;
+
 /// Fields of a request that are no hyper-parameters.
 pub const REQUEST_FIELDS: [&str; 2] = ["baseline", "grid"];
 
@@ -49,6 +52,12 @@ struct Axis {
 /// # Errors
 /// Every problem of every run, with pointers into the lists (`/labelled/2`, `/grid/lambda_u/0`).
 pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec<FieldProblem>> {
+    let fields = request.len() + request.get("grid").and_then(Value::as_object).map_or(0, Map::len);
+    if fields > MOST_FIELDS {
+        // Each would be told what is wrong with it, for each run.
+        let detail = format!("the request has {fields} fields, allowed are {MOST_FIELDS}");
+        return Err(vec![FieldProblem::new("", "too_many_fields", detail)]);
+    }
     let (mut rest, mut problems) = (request.clone(), Vec::new());
     let baseline = match rest.remove("baseline") {
         None | Some(Value::Null) => false,
@@ -133,6 +142,8 @@ fn take_axes(request: &mut Map<String, Value>, problems: &mut Vec<FieldProblem>)
                 let pointer = format!("/grid{}", FieldProblem::new(&field, "", "").pointer);
                 let refused = if LISTS.contains(&field.as_str()) {
                     Some(("misplaced", format!("a list of {field} stands beside grid, not in it")))
+                } else if REQUEST_FIELDS.contains(&field.as_str()) {
+                    Some(("misplaced", format!("{field} is no hyper-parameter: it stands beside grid, not in it")))
                 } else if request.contains_key(&field) {
                     Some(("given_twice", format!("{field} stands beside grid too; give it in one place")))
                 } else {
@@ -319,7 +330,18 @@ mod tests {
         assert_eq!(pointers(json!({"grid": [1]})), ["/grid"]);
         assert_eq!(pointers(json!({"grid": {"k": [1, 2], "seed": [1]}, "k": 1})), ["/grid/k", "/grid/seed"]);
         assert_eq!(pointers(json!({"baseline": "yes"})), ["/baseline"]);
+        assert_eq!(pointers(json!({"grid": {"baseline": [true, false]}})), ["/grid/baseline"]);
         assert_eq!(pointers(json!({"baseline": true, "algorithm": "supervised"})), ["/baseline"]);
+    }
+
+    #[test]
+    fn a_request_of_very_many_fields_is_refused_at_once() {
+        let fields = |count: u32| (0..count).map(|at| (format!("f{at}"), json!(1))).collect::<Map<String, Value>>();
+        let problems = planned(Value::Object(fields(100_000))).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].code == "too_many_fields", "{problems:?}");
+        let problems = planned(json!({"grid": fields(201)})).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].code == "too_many_fields", "{problems:?}");
+        assert_eq!(planned(Value::Object(fields(150))).unwrap_err().len(), 150);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::event::{EpochMetrics, EpochWarning};
-use super::metrics::starves;
+use super::metrics::starved;
 
 /// Epochs in a row before the log tells: the first evaluations of a run are all over the place.
 const PATIENCE: u32 = 2;
@@ -55,8 +55,8 @@ impl Watch {
     /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.
     pub fn look(&mut self, metrics: &mut EpochMetrics) -> Vec<String> {
         let signs = [
-            self.forgotten(&metrics.validation_classes).map(|class| (EpochWarning::AnswersCollapsed, class)),
-            self.forgotten(&metrics.guess_classes).map(|class| (EpochWarning::GuessesCollapsed, class)),
+            starved(&self.prior, &metrics.validation_classes).map(|class| (EpochWarning::AnswersCollapsed, class)),
+            starved(&self.prior, &metrics.guess_classes).map(|class| (EpochWarning::GuessesCollapsed, class)),
             apart(metrics).then_some((EpochWarning::AverageApart, 0)),
         ];
         metrics.warnings = signs.iter().flatten().map(|(kind, _)| *kind).collect();
@@ -76,11 +76,6 @@ impl Watch {
             }
         }
         lines
-    }
-
-    /// A class that gets less than a tenth of its due.
-    fn forgotten(&self, shares: &[f64]) -> Option<usize> {
-        self.prior.iter().zip(shares).position(|(&due, &got)| starves(due, got))
     }
 
     fn line(&self, kind: EpochWarning, class: usize, metrics: &EpochMetrics) -> String {
