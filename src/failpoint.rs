@@ -2,7 +2,7 @@
 //!
 //! `MIXMATCH_FAIL=checkpoint.rename=kill@3,artifact.write=enospc` switches points on for a process (and the children
 //! it starts): the third rename of a checkpoint ends the process as `kill -9` would, and every write of an artifact
-//! finds the disk full. A point that is not named costs one look at a list that is empty. In release builds all of
+//! finds the disk full (`enospc@1-3`: the first three). A point that is not named costs one look at a list that is empty. In release builds all of
 //! this is compiled to nothing: a variable that somebody left set cannot hurt a service.
 
 /// What a point does when it is passed.
@@ -22,8 +22,10 @@ enum Action {
 struct Point {
     name: String,
     action: Action,
-    /// Passes to go before it acts; then it acts at each. 0 acts at the first.
-    quiet: std::sync::atomic::AtomicI64,
+    /// Passes so far.
+    passed: std::sync::atomic::AtomicU64,
+    /// The passes at which it acts, counted from 1.
+    acts: std::ops::RangeInclusive<u64>,
 }
 
 #[cfg(debug_assertions)]
@@ -40,7 +42,7 @@ pub fn pass(name: &str) -> std::io::Result<()> {
         Err(_) => Vec::new(),
     });
     let Some(point) = points.iter().find(|point| point.name == name) else { return Ok(()) };
-    if point.quiet.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+    if !point.acts.contains(&(point.passed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1)) {
         return Ok(());
     }
     match point.action {
@@ -73,8 +75,10 @@ pub fn pass(_name: &str) -> std::io::Result<()> {
 fn parse(text: &str) -> Result<Vec<Point>, String> {
     let point = |part: &str| {
         let (name, rest) = part.split_once('=').ok_or_else(|| format!("{part:?}: write point=action@pass"))?;
-        let (action, pass) = rest.split_once('@').unwrap_or((rest, "1"));
-        let pass: i64 = pass.parse().map_err(|_| format!("{pass:?} is no number of a pass"))?;
+        let (action, passes) = rest.split_once('@').unwrap_or((rest, "1"));
+        let (first, last) = passes.split_once('-').map_or((passes, None), |(first, last)| (first, Some(last)));
+        let pass = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number of a pass"));
+        let acts = pass(first)?..=last.map(pass).transpose()?.unwrap_or(u64::MAX);
         let action = match action {
             "kill" => Action::Kill,
             "hang" => Action::Hang,
@@ -83,7 +87,7 @@ fn parse(text: &str) -> Result<Vec<Point>, String> {
             "erofs" => Action::Error(libc::EROFS),
             _ => return Err(format!("no action {action:?}; there are kill, hang, error, enospc, erofs")),
         };
-        Ok(Point { name: name.trim().to_owned(), action, quiet: (pass - 1).into() })
+        Ok(Point { name: name.trim().to_owned(), action, passed: 0.into(), acts })
     };
     text.split(',').filter(|part| !part.trim().is_empty()).map(point).collect()
 }
@@ -115,9 +119,10 @@ mod tests {
     fn what_the_variable_may_say() {
         let points = parse("checkpoint.rename=kill@3, artifact.write=enospc").unwrap();
         assert_eq!((points[0].name.as_str(), points[0].action), ("checkpoint.rename", Action::Kill));
-        assert_eq!(points[0].quiet.load(std::sync::atomic::Ordering::Relaxed), 2);
-        assert_eq!(points[1].action, Action::Error(libc::ENOSPC));
-        for wrong in ["checkpoint", "a=explode", "a=kill@x"] {
+        assert_eq!(points[0].acts, 3..=u64::MAX);
+        assert_eq!((points[1].action, points[1].acts.clone()), (Action::Error(libc::ENOSPC), 1..=u64::MAX));
+        assert_eq!(parse("a=error@2-5").unwrap()[0].acts, 2..=5);
+        for wrong in ["checkpoint", "a=explode", "a=kill@x", "a=kill@2-"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(parse("").unwrap().is_empty());

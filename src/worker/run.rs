@@ -22,8 +22,12 @@ use crate::train::event::{Event, LogLevel};
 /// Collected events are written at once from this many on.
 const BATCH: usize = 500;
 
-/// How often a write that must be made is tried: for about a quarter of a minute, and longer where the database is busy.
+/// How often a write that must be made is tried while the server stops: for about ten seconds, and longer where the database
+/// is busy. Until then it is tried without end.
 const TRIALS: u32 = 6;
+
+/// The longest pause between two trials.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Why a child is being stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,23 @@ enum Stop {
     Silent,
     /// The lease is gone: another attempt owns the job now.
     Lost,
+}
+
+/// Why an attempt could not begin.
+#[derive(Debug)]
+struct NotStarted {
+    detail: String,
+    /// The machine lacks room, memory or processes: that passes, and the job is as good as before.
+    passes: bool,
+}
+
+impl NotStarted {
+    fn new(what: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{OutOfMemory, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock};
+        let kinds = [StorageFull, QuotaExceeded, OutOfMemory, ResourceBusy, WouldBlock];
+        let files = error.raw_os_error().is_some_and(|number| [libc::EMFILE, libc::ENFILE].contains(&number));
+        Self { detail: format!("{what}: {error}"), passes: files || kinds.contains(&error.kind()) }
+    }
 }
 
 /// How an attempt without a model ends.
@@ -81,8 +102,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Carries the attempt out.
-    pub(super) async fn carry_out(mut self) {
+    /// Carries the attempt out; false where the machine could not begin it, so that the slot had better wait.
+    pub(super) async fn carry_out(mut self) -> bool {
+        let mut begun = true;
         let job_dir = self.shared.data.run(self.job.id);
         let run_dir = job_dir.join(self.job.attempt.to_string());
         match self.start(&run_dir).await {
@@ -92,7 +114,11 @@ impl<'a> Run<'a> {
                 self.write().await;
                 self.finish(status, &stderr).await;
             }
-            Err(detail) => self.fail("start_failed", &detail).await,
+            Err(NotStarted { detail, passes: true }) => {
+                begun = false;
+                self.postpone(&detail).await;
+            }
+            Err(NotStarted { detail, passes: false }) => self.fail("start_failed", &detail).await,
         }
         // The checkpoints beside it stay, for whoever goes on with the job; once there is nothing to go on with, they
         // go as well.
@@ -103,10 +129,11 @@ impl<'a> Run<'a> {
             tracing::warn!(path = %over.display(), %error, "a run's directory could not be removed");
         }
         self.shared.changes.announce(self.job.id);
+        begun
     }
 
-    async fn start(&mut self, run_dir: &std::path::Path) -> Result<Running, String> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    async fn start(&mut self, run_dir: &std::path::Path) -> Result<Running, NotStarted> {
+        let failed = NotStarted::new;
         // A stale directory of the same attempt can only be left from before a crash of the server.
         let _ = tokio::fs::remove_dir_all(run_dir).await;
         let create = async {
@@ -115,7 +142,8 @@ impl<'a> Run<'a> {
         };
         create.await.map_err(|error| failed("the run's directory could not be made", &error))?;
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
-        let dataset_dir = self.shared.dataset_dir(&self.job).await?;
+        let dataset_dir = self.shared.dataset_dir(&self.job).await;
+        let dataset_dir = dataset_dir.map_err(|error| failed("the data set's directory", &error))?;
         let spec = RunSpec {
             job_id: self.job.id,
             attempt: self.job.attempt,
@@ -128,7 +156,7 @@ impl<'a> Run<'a> {
             checkpoint_seconds: self.shared.config.checkpoint.as_secs_f64(),
             threads: self.slot.threads,
         };
-        let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error))?;
+        let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error.into()))?;
         let mut child = self
             .shared
             .launcher
@@ -294,7 +322,7 @@ impl<'a> Run<'a> {
     /// Files first, then the row that names them.
     async fn publish(&mut self, directory: PathBuf) {
         let (job, attempt) = (self.job.id, self.job.attempt);
-        for trial in 0..TRIALS {
+        for trial in 0.. {
             match self.shared.store.finish_succeeded(job, attempt, &directory).await {
                 Ok(model) => {
                     tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
@@ -302,7 +330,7 @@ impl<'a> Run<'a> {
                     return;
                 }
                 Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
-                Err(error) if error.is_busy() && trial + 1 < TRIALS => {
+                Err(error) if error.is_busy() && !self.gives_up(trial) => {
                     self.store_failed("publishing", &error);
                     pause(trial).await;
                 }
@@ -312,6 +340,15 @@ impl<'a> Run<'a> {
                 }
             }
         }
+    }
+
+    /// Back into the queue, as it was.
+    async fn postpone(&mut self, detail: &str) {
+        let message = format!("attempt {} could not begin ({detail}); the job waits in the queue", self.job.attempt);
+        tracing::warn!(job = %self.job.id, "{message}");
+        self.collector.event(Event::Log { level: LogLevel::Warn, message });
+        self.write().await;
+        self.settle(Final::Released).await;
     }
 
     async fn crash(&mut self, code: &str, detail: &str) {
@@ -328,36 +365,47 @@ impl<'a> Run<'a> {
         self.settle(Final::Failed { code, detail }).await;
     }
 
-    /// Makes the final write, several times if it must be; a row that stays `running` would be reclaimed
-    /// only at the next start.
+    /// Makes the final write, as often as it takes: a row that stays `running` would be reclaimed only at the next start,
+    /// and until then nobody could cancel or delete the job.
     async fn settle(&mut self, end: Final<'_>) {
-        let (store, job, attempt) = (&self.shared.store, self.job.id, self.job.attempt);
-        for trial in 0..TRIALS {
-            let written = match end {
-                Final::Released => store.release(job, attempt).await,
-                Final::Crashed { code, detail } => store.finish_crashed(job, attempt, code, detail).await,
-                Final::Failed { code, detail } => {
-                    store.finish_failed(job, attempt, code, detail).await.map(|()| JobState::Failed)
-                }
-            };
-            match written {
+        let (job, attempt) = (self.job.id, self.job.attempt);
+        for trial in 0.. {
+            match self.write_end(end).await {
                 Ok(state) => {
                     tracing::info!(%job, attempt, state = state.as_str(), "run ended");
                     return;
                 }
                 Err(error) => self.store_failed("the final write", &error),
             }
-            if self.stop == Some(Stop::Lost) {
+            if self.stop == Some(Stop::Lost) || self.gives_up(trial) {
                 return;
             }
             pause(trial).await;
         }
     }
+
+    async fn write_end(&self, end: Final<'_>) -> Result<JobState, StoreError> {
+        failpoint::pass("run.settle").map_err(|error| StoreError::Database(error.into()))?;
+        let (store, job, attempt) = (&self.shared.store, self.job.id, self.job.attempt);
+        match end {
+            Final::Released => store.release(job, attempt).await,
+            Final::Crashed { code, detail } => store.finish_crashed(job, attempt, code, detail).await,
+            Final::Failed { code, detail } => {
+                store.finish_failed(job, attempt, code, detail).await.map(|()| JobState::Failed)
+            }
+        }
+    }
+
+    /// Whether a write that must be made is given up after this trial: the next server reclaims the job.
+    fn gives_up(&self, trial: u32) -> bool {
+        trial + 1 >= TRIALS && self.shared.stop.is_cancelled()
+    }
 }
 
 /// Between two trials of a write that must be made.
 async fn pause(trial: u32) {
-    tokio::time::sleep(Duration::from_millis(200 << trial)).await;
+    let doubled = Duration::from_millis(200).saturating_mul(1 << trial.min(10));
+    tokio::time::sleep(doubled.min(LONGEST_PAUSE)).await;
 }
 
 /// Why a run without a word of its own ended.

@@ -27,6 +27,9 @@ use crate::store::{JobRow, Store};
 /// A slot looks for work this often even if nobody wakes it.
 const LOOK: Duration = Duration::from_secs(15);
 
+/// The longest that a slot waits before it tries again to begin what the machine had no room for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// What the slots share.
 pub(super) struct Shared {
     pub(super) store: Store,
@@ -56,9 +59,8 @@ impl Shared {
     }
 
     /// Where the job's data set lies.
-    pub(super) async fn dataset_dir(&self, job: &JobRow) -> Result<PathBuf, String> {
-        let directory = self.data.datasets().join(job.dataset_id.to_string());
-        tokio::fs::canonicalize(&directory).await.map_err(|error| format!("the data set's directory: {error}"))
+    pub(super) async fn dataset_dir(&self, job: &JobRow) -> std::io::Result<PathBuf> {
+        tokio::fs::canonicalize(self.data.datasets().join(job.dataset_id.to_string())).await
     }
 }
 
@@ -149,14 +151,19 @@ impl Supervisor {
 }
 
 async fn work(shared: Arc<Shared>, slot: Slot) {
+    // Attempts in a row that the machine could not begin.
+    let mut not_begun = 0;
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
         let pause = match shared.store.claim(shared.boot, &slot.device.to_string(), shared.config.lease).await {
             Ok(Some(job)) => {
-                attempt(&shared, &slot, job).await;
-                continue;
+                not_begun = if attempt(&shared, &slot, job).await { 0 } else { not_begun + 1 };
+                if not_begun == 0 {
+                    continue;
+                }
+                LONGEST_WAIT.min(Duration::from_secs(1 << not_begun.min(10)))
             }
             Ok(None) => LOOK,
             Err(error) => {
@@ -165,22 +172,26 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
             }
         };
         tokio::select! {
-            () = woken => {}
+            // A new job changes nothing about a full disk.
+            () = woken, if not_begun == 0 => {}
             () = tokio::time::sleep(pause) => {}
             () = shared.stop.cancelled() => {}
         }
     }
 }
 
-async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) {
+/// False where the machine could not begin it.
+async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> bool {
     let (id, attempt) = (job.id, job.attempt);
     shared.busy.fetch_add(1, Ordering::Relaxed);
     shared.changes.announce(id);
     // A bug in following one run must cost neither the slot nor the job's final state.
-    if AssertUnwindSafe(Run::new(shared, slot, job).carry_out()).catch_unwind().await.is_err() {
+    let carried_out = AssertUnwindSafe(Run::new(shared, slot, job).carry_out()).catch_unwind().await;
+    if carried_out.is_err() {
         tracing::error!(job = %id, "following a run panicked");
         let detail = "the server failed while following this run; the cause is in its log";
         let _ = shared.store.finish_failed(id, attempt, "internal", detail).await;
     }
     shared.busy.fetch_sub(1, Ordering::Relaxed);
+    carried_out.unwrap_or(true)
 }

@@ -86,6 +86,29 @@ async fn a_run_directory_that_cannot_be_made_is_the_jobs_reason() {
 }
 
 #[tokio::test]
+async fn a_disk_too_full_to_begin_leaves_the_job_in_the_queue_until_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "run.create=enospc@1-2");
+    let id = queue(&server).await;
+    let job = until(&server, &id, is_over).await;
+    assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(3)), "{job:#}");
+    let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
+    assert!(logs.contains("attempt 2 could not begin") && logs.contains("No space left on device"), "{logs}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_last_state_that_cannot_be_written_is_written_when_it_can_be() {
+    let directory = tempfile::tempdir().unwrap();
+    // One more than a server that stops would try; and the job fails, which no publication writes.
+    let server = start(directory.path(), "run.create=erofs,run.settle=error@1-7");
+    let id = queue(&server).await;
+    let job = until(&server, &id, is_over).await;
+    assert_eq!(job["error"]["code"], "start_failed", "{job:#}");
+    server.stop();
+}
+
+#[tokio::test]
 async fn a_read_only_data_directory_is_refused_at_the_start_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let Err(said) = Server::start(directory.path(), "data_dir.create=erofs") else { panic!("it started") };
