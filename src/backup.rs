@@ -105,7 +105,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
 /// See [`BackupError`]; what was written so far stays, without an index.
 pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
     refuse_full(to)?;
-    let store = Store::open(data).await?;
+    let store = Store::open_beside(data).await?;
     let copy = DataDir::new(to);
     for _ in 0..MOMENTS {
         let taken_at = jiff::Timestamp::now();

@@ -97,16 +97,14 @@ pub async fn run(command: KeysCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn open(args: &DataArgs) -> anyhow::Result<Store> {
-    let data = DataDir::new(&args.data_dir);
-    anyhow::ensure!(data.database().exists(), "{} holds no keys: there is no database", data.root().display());
-    Ok(Store::open(&data).await?)
+    Ok(Store::open_beside(&DataDir::new(&args.data_dir)).await?)
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     // The first key may come before the first start: a server beyond loopback wants one to begin with.
     let data = DataDir::new(args.data.data_dir);
     std::fs::create_dir_all(data.root())?;
-    let store = Store::open(&data).await?;
+    let store = if data.database().exists() { Store::open_beside(&data).await? } else { Store::open(&data).await? };
     let key = FreshKey::generate()?;
     let expires_at = match args.expires {
         Expiry::At(end) => Some(end),

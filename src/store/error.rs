@@ -74,6 +74,27 @@ pub enum StoreError {
         /// The reason.
         source: sqlx::migrate::MigrateError,
     },
+    /// There is no store here.
+    #[error("there is no database {}: is this the data directory of a server?", path.display())]
+    NotThere {
+        /// The file that was looked for.
+        path: PathBuf,
+    },
+    /// Another version of the program keeps this store.
+    #[error(
+        "database {} has the tables of {} version of mixmatch (step {found}, this one knows {known}): use the program that \
+         serves it, or start `mixmatch serve` of this version there first, which brings them up to date",
+        path.display(),
+        if found > known { "a newer" } else { "an earlier" }
+    )]
+    OtherTables {
+        /// The file.
+        path: PathBuf,
+        /// Its last migration.
+        found: i64,
+        /// The last that this program knows.
+        known: i64,
+    },
     /// A stored value is not what it should be.
     #[error("a stored {what} cannot be read: {reason}")]
     Stored {

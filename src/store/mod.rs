@@ -51,6 +51,9 @@ pub struct Store {
     files: Arc<RwLock<()>>,
 }
 
+/// The tables, step by step.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl Store {
@@ -61,16 +64,39 @@ impl Store {
     /// When the file cannot be opened, is no database, or comes from a newer version of the program.
     pub async fn open(data_dir: &DataDir) -> Result<Self> {
         let path = data_dir.database();
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!().run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
-        let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        let writer = connect(data_dir).await?;
+        MIGRATIONS.run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
+        Self::around(writer, data_dir).await
+    }
+
+    /// Opens a store that a server may be using, and leaves its tables as they are: that server may be of an earlier version,
+    /// and what it does not know it could never open again.
+    ///
+    /// # Errors
+    /// When there is no store, or its tables are not those of this version.
+    pub async fn open_beside(data_dir: &DataDir) -> Result<Self> {
+        let path = data_dir.database();
+        if !path.exists() {
+            return Err(StoreError::NotThere { path });
+        }
+        let writer = connect(data_dir).await?;
+        let applied = sqlx::query_as("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(&writer)
+            .await
+            .map_err(|_no_table| StoreError::NotThere { path: path.clone() })?;
+        let known: Vec<(i64,)> = MIGRATIONS.iter().map(|migration| (migration.version,)).collect();
+        if applied != known {
+            writer.close().await;
+            let last = |versions: &[(i64,)]| versions.last().map_or(0, |(version,)| *version);
+            return Err(StoreError::OtherTables { path, found: last(&applied), known: last(&known) });
+        }
+        Self::around(writer, data_dir).await
+    }
+
+    /// Readers connect last: one that has seen the tables before a migration would go on seeing those.
+    async fn around(writer: SqlitePool, data_dir: &DataDir) -> Result<Self> {
+        let options = options(data_dir).read_only(true);
+        let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         Ok(Self { writer, reader, artifacts: data_dir.artifacts(), files: Arc::default() })
     }
 
@@ -94,6 +120,20 @@ impl Store {
     async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+async fn connect(data_dir: &DataDir) -> Result<SqlitePool> {
+    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options(data_dir)).await?)
+}
+
+fn options(data_dir: &DataDir) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(data_dir.database())
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
 }
 
 /// Ends a transaction. Killed before, none of it is there; killed after, all of it is, though nobody was told.
@@ -134,4 +174,38 @@ async fn new_store(directory: &std::path::Path) -> Store {
     let data = DataDir::new(directory.join("data"));
     let _lock = data.lock().unwrap();
     Store::open(&data).await.unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn write(store: &Store, sql: &'static str) {
+        sqlx::query(sql).execute(&store.writer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_of_another_version_is_not_touched_beside_its_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let told = async || Store::open_beside(&data).await.err().map(|error| error.to_string());
+        assert!(told().await.unwrap().contains("is this the data directory"));
+        assert!(!data.database().exists(), "looking for a store makes none");
+
+        let store = Store::open(&data).await.unwrap();
+        assert_eq!(told().await, None);
+        write(
+            &store,
+            "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time \
+                       FROM _sqlx_migrations WHERE version = 1",
+        )
+        .await;
+        assert!(told().await.unwrap().contains("a newer version"));
+        write(&store, "DELETE FROM _sqlx_migrations WHERE version > 3").await;
+        let refusal = told().await.unwrap();
+        assert!(refusal.contains("an earlier version") && refusal.contains("step 3"), "{refusal}");
+        let (steps,): (i64,) =
+            sqlx::query_as("SELECT max(version) FROM _sqlx_migrations").fetch_one(&store.reader).await.unwrap();
+        assert_eq!(steps, 3, "they are as they were");
+    }
 }
