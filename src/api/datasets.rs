@@ -116,6 +116,7 @@ pub struct DatasetForm {
         (status = 201, description = "Imported", body = Dataset, headers(("location" = String, description = "The data set"))),
         (status = 409, description = "The name is taken", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The upload, or what is inside it, is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "The server's disk is full", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "Not multipart", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Every field or row that is wrong", body = ProblemBody, content_type = "application/problem+json"),
     ))]

@@ -20,9 +20,10 @@ use crate::sha256;
 use crate::store::{Idempotency, JobState, NewJobs};
 use crate::train::sweep::plan;
 
-/// What to train, and on what. Every field of the configuration may stand beside these; `GET /jobs/{id}`
+/// What to train, and on what. Every field of `TrainConfig` may stand beside these, laid over the preset; `GET /jobs/{id}`
 /// shows all of them with their values. `labelled`, `seed` and `algorithm` may be lists.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"dataset": "faces", "preset": "quick", "labelled": 40, "seed": 1, "baseline": true}))]
 pub struct JobRequest {
     /// The data set, by id or name.
     #[schema(min_length = 1)]
@@ -37,7 +38,7 @@ pub struct JobRequest {
     grid: Option<Map<String, Value>>,
     /// Hyper-parameters by their usual names, laid over the preset.
     #[serde(flatten)]
-    #[schema(value_type = Object, example = json!({"preset": "quick", "algorithm": "mixmatch", "labelled": 40, "seed": 1}))]
+    #[schema(value_type = Object)]
     #[allow(dead_code, reason = "as above")]
     hyper_parameters: Map<String, Value>,
 }

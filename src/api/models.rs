@@ -18,7 +18,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::report::Card;
-use crate::serving::ModelFiles;
+use crate::serving::{ModelFiles, ServingError};
 use crate::store::{ModelRow, VersionRow, is_alias};
 
 /// A model: its versions and aliases.
@@ -300,7 +300,7 @@ fn key(name: &str, version: u32) -> String {
 }
 
 /// Puts a version into memory, checked and warm.
-pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, crate::serving::ServingError> {
+pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, ServingError> {
     let key = key(name, row.version);
     let files = ModelFiles {
         weights: app.store.artifact(&row.weights_sha256),
@@ -308,6 +308,23 @@ pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, cra
     };
     app.predictor.load(&key, files).await?;
     Ok(key)
+}
+
+/// The same for a caller who does not wait for longer than for an answer; the model goes on loading for whoever comes next.
+///
+/// # Errors
+/// [`ServingError::Deadline`], or why it cannot be loaded.
+pub async fn load_in_time(app: &AppState, row: VersionRow) -> Result<String, ServingError> {
+    let deadline = app.predictor.deadline();
+    let loading = tokio::spawn({
+        let app = app.clone();
+        async move { load(&app, &row.name, &row).await }
+    });
+    match tokio::time::timeout(deadline, loading).await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => Err(ServingError::Inference(format!("loading the model failed: {error}"))),
+        Err(_elapsed) => Err(ServingError::Deadline { seconds: deadline.as_secs_f64() }),
+    }
 }
 
 fn check_alias(alias: &str) -> Result<(), Problem> {

@@ -17,7 +17,8 @@ use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
 use super::telemetry;
 use crate::imaging;
-use crate::serving::{Classified, PredictOptions, Timings};
+use crate::serving::{Classified, PredictOptions, ServingError, Timings};
+use crate::store::VersionRow;
 
 /// What answers, and how.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -134,13 +135,9 @@ pub async fn predict(
         .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
     refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
     let _places = app.admission.images(incoming.len())?;
-    let key = match models::load(&app, &row.name, &row).await {
+    let key = match models::load_in_time(&app, row.clone()).await {
         Ok(key) => key,
-        Err(error) => {
-            // Its files may be missing because it was deleted since it was looked up.
-            app.store.version(&row.name, row.version).await?;
-            return Err(error.into());
-        }
+        Err(error) => return Err(unless_deleted(&app, &row, error).await),
     };
 
     let mut results = Vec::with_capacity(incoming.len());
@@ -158,7 +155,10 @@ pub async fn predict(
     }
     let mut timings = Timings::default();
     if !images.is_empty() {
-        let answer = app.predictor.predict(&key, images, options).await?;
+        let answer = match app.predictor.predict(&key, images, options).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(unless_deleted(&app, &row, error).await),
+        };
         timings = answer.timings;
         for (place, outcome) in places.into_iter().zip(answer.results) {
             match outcome {
@@ -171,6 +171,15 @@ pub async fn predict(
     }
     count(&row.name, &results, &timings);
     Ok(axum::Json(PredictResponse { model: PredictModel { name: row.name, version: row.version }, results, timings }))
+}
+
+/// A model's files may be missing, or it may have left the memory, because it was deleted since it was looked up: then it is
+/// that which is told.
+async fn unless_deleted(app: &AppState, row: &VersionRow, error: ServingError) -> Problem {
+    match app.store.version(&row.name, row.version).await {
+        Ok(_there) => error.into(),
+        Err(deleted) => deleted.into(),
+    }
 }
 
 /// The form of a multipart request, for the documentation.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Path, Query};
@@ -21,6 +22,9 @@ use crate::nn::pretrained::{SafeTensorsFile, import};
 use crate::nn::{Architecture, NnError};
 use crate::sha256;
 use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias};
+
+/// An import holds the network's weights in memory.
+static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
 /// Weights that a job may name in `pretrained`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,6 +119,7 @@ pub struct UploadQuery {
         (status = 201, description = "Imported", body = Pretrained, headers(("location" = String, description = "The weights"))),
         (status = 409, description = "The name is taken", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "The server's disk is full", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "No safetensors, or not the network's tensors", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub async fn create(
@@ -127,11 +132,17 @@ pub async fn create(
     let uploads = app.config.data_dir.uploads();
     let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;
-    let (from, to, wanted) = (sent.path().to_owned(), checked.path().to_owned(), network.clone());
-    let contents = tokio::task::spawn_blocking(move || import(&mut SafeTensorsFile::open(&from)?, &wanted, &to))
-        .await
-        .map_err(|error| Problem::bug("the import failed unexpectedly", &error))?
-        .map_err(refused)?;
+    let permit = ONE_AT_A_TIME.acquire().await.map_err(|error| Problem::bug("the imports have ended", &error))?;
+    let wanted = network.clone();
+    // The files go along: they are removed when this has ended, whether or not the caller is still there.
+    let (contents, checked) = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let contents = import(&mut SafeTensorsFile::open(sent.path())?, &wanted, checked.path())?;
+        Ok((contents, checked))
+    })
+    .await
+    .map_err(|error| Problem::bug("the import failed unexpectedly", &error))?
+    .map_err(refused)?;
     let new = NewPretrained {
         name: name.clone(),
         network,

@@ -17,7 +17,7 @@ use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
 use crate::serving::{Predictor, PredictorOptions};
 use crate::store::Store;
-use crate::worker::{Changes, Slot, Supervisor, slots};
+use crate::worker::{Changes, DeviceChoice, Slot, Supervisor, slots};
 
 /// A running server.
 pub struct Server {
@@ -45,6 +45,9 @@ pub async fn open_rooms(data: &DataDir) -> anyhow::Result<(DataLock, Store)> {
 /// # Errors
 /// When a GPU is asked for that is not there.
 pub fn machine_slots(config: &WorkerConfig, cuda: &CudaStatus) -> anyhow::Result<Vec<Slot>> {
+    if config.devices == DeviceChoice::Auto && cuda.is_surprising() {
+        tracing::warn!("no GPU is used: {cuda}");
+    }
     let gpus = match cuda {
         CudaStatus::Ready(gpus) => u32::try_from(*gpus)?,
         _ => 0,

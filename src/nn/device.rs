@@ -20,9 +20,21 @@ pub enum CudaStatus {
     NoLibrary(String),
 }
 
+impl CudaStatus {
+    /// Whether somebody who has a GPU would not expect that it is not used.
+    pub fn is_surprising(&self) -> bool {
+        matches!(self, Self::Ready(0) | Self::NoLibrary(_))
+    }
+}
+
 impl fmt::Display for CudaStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ready(0) => write!(
+                f,
+                "an NVIDIA driver and libtorch's CUDA half are here, but no device can be used: is the driver one for CUDA 13 (580 or \
+                 newer), is a device passed to the container, does CUDA_VISIBLE_DEVICES hide it?"
+            ),
             Self::Ready(devices) => write!(f, "CUDA ready, {devices} device(s)"),
             Self::NoDriver => write!(f, "no NVIDIA driver (libcuda.so.1) on this machine"),
             Self::NoLibrary(reason) => write!(

@@ -4,8 +4,10 @@
 //! The backbone must be there whole. The head may answer other classes or be missing: it is then new in each run.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
+use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
@@ -30,9 +32,9 @@ pub trait NamedTensors {
     fn read(&mut self, name: &str) -> Result<Vec<f32>, String>;
 }
 
-/// A safetensors file in memory.
+/// A safetensors file, mapped into memory: one that turns out to be of another network has cost nothing.
 #[derive(Debug)]
-pub struct SafeTensorsFile(Vec<u8>);
+pub struct SafeTensorsFile(Mmap);
 
 impl SafeTensorsFile {
     /// Reads and checks the file.
@@ -41,7 +43,10 @@ impl SafeTensorsFile {
     /// When it cannot be read or is no safetensors file.
     pub fn open(path: &Path) -> Result<Self, NnError> {
         let fail = |reason: String| NnError::File { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+        // SAFETY: an upload's own file, or one that its owner imports by hand: whoever writes to that meanwhile may end this
+        // command, as with every mapped file.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| fail(error.to_string()))?;
         SafeTensors::deserialize(&bytes).map_err(|error| fail(format!("no safetensors file: {error}")))?;
         Ok(Self(bytes))
     }

@@ -193,7 +193,6 @@ impl Worker {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.classify(&batch)))
             .unwrap_or_else(|_| Err(ServingError::Inference("the inference thread panicked on this batch".into())));
         let inference_ms = started.elapsed().as_secs_f64() * 1e3;
-        let outcome = outcome.map_err(|error| error.to_string());
         let mut rows = outcome.as_ref().map(|rows| rows.iter().cloned()).ok();
         for request in batch {
             let answer = match (&mut rows, &outcome) {
@@ -203,7 +202,7 @@ impl Worker {
                     inference_ms,
                     batch_size: total,
                 }),
-                (None, Err(reason)) => Err(ServingError::Inference(reason.clone())),
+                (None, Err(error)) => Err(error.clone()),
                 (None, Ok(_)) => Err(ServingError::Inference("no answer".into())),
             };
             self.queued.fetch_sub(request.count, Ordering::Relaxed);
@@ -226,5 +225,22 @@ impl Worker {
             rest = later;
         }
         Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_left_meanwhile_is_told_as_such_and_the_request_is_no_more_in_the_queue() {
+        let engine = Engine::start(1, 4).unwrap();
+        let (reply, answer) = oneshot::channel();
+        let request = Request { key: "gender:1".into(), pixels: vec![0; 12], count: 1, sent: Instant::now(), reply };
+        engine.queued.fetch_add(1, Ordering::Relaxed);
+        engine.send(Command::Infer(request));
+        assert!(matches!(answer.blocking_recv().unwrap(), Err(ServingError::NotLoaded(key)) if key == "gender:1"));
+        assert_eq!(engine.queued.load(Ordering::Relaxed), 0);
+        engine.stop();
     }
 }

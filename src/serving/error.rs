@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why a model could not be loaded or a request not be answered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ServingError {
     /// The queue in front of the model is full; the caller should come again.
     #[error("the model's queue is full ({queued} images wait)")]

@@ -91,6 +91,11 @@ impl Predictor {
         }
     }
 
+    /// How long a caller waits for an answer.
+    pub fn deadline(&self) -> Duration {
+        self.options.deadline
+    }
+
     /// Puts a model into memory under `key`, checked and warm; does nothing when it is there.
     ///
     /// # Errors

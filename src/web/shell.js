@@ -14,7 +14,7 @@ export function curl(path, ...parts) {
 export const curlImport = () => curl('/datasets', '-F name=faces -F task=gender', '-F images=@images.zip', '-F train=@train.csv -F test=@test.csv');
 
 export const curlTrain = (dataset = 'faces') => curl('/jobs', "-H 'content-type: application/json'",
-  `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: 250, seed: 1 })}'`);
+  `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: 200, seed: 1 })}'`);
 
 export const curlPredict = (model = 'gender') => curl(`/predict?model=${model}`, "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
 

@@ -36,7 +36,7 @@ export async function newJob({ query, signal }) {
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; empty takes all of them, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
+    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
   };
   fields.dataset.input.addEventListener('change', describeLabels);
   describeLabels();
