@@ -31,7 +31,10 @@ serve: build ## the service; ARGS="--data-dir DIR --listen ADDR"
 # What the benchmarks compare with, in an environment of its own: about 5 GB. PEERS names a Python that has it already.
 PEERS ?= target/peers/bin/python
 
-bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine; needs ../shared/data and an hour
+# Whose images: a folder with images.zip and train.csv (columns image, label). Without it, docs/benchmarks.md's data sets.
+export BENCH_DATA := $(DATA)
+
+bench: build $(PEERS) ## ours against PyTorch, OpenVINO, LitServe … on this machine, in an hour; DATA=DIR with images.zip and train.csv
 	cargo bench --locked --bench micro
 	benches/train.py --peers $(PEERS)
 	benches/train.py --peers $(PEERS) --size 64 --steps 8

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from serving import ROOT, Server, ask, free_port, run
+from serving import ROOT, Server, ask, data_set, free_port, run
 
 # Of `mixmatch serve`, and of src/train/checkpoint: at most one in so many seconds, at the end of an epoch after a tenth
 # of that, and never for more than a fiftieth of the time.
@@ -87,7 +87,7 @@ def parse_run(text):
 
 
 def main():
-    data = ROOT.parent / "shared" / "data" / "mask"
+    data = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
     parser.add_argument("--images", default=data / "images.zip", help="a ZIP of images")

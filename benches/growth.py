@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from random import Random
 
-from serving import ROOT, Server, free_port, prepare, run
+from serving import ROOT, Server, data_set, free_port, prepare, run
 
 # Ids that sort like the UUIDs they stand for, before every real one.
 ID = "printf('%08x-0000-7000-8000-%012x', i / 65536, i)"
@@ -235,7 +235,7 @@ def requests(binary, data, pictures):
 
 
 def main():
-    source = ROOT.parent / "shared" / "data" / "mask"
+    source = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
     parser.add_argument("--only", default="requests,metrics,jobs,images")

@@ -16,7 +16,7 @@ import tempfile
 import time
 import zipfile
 
-from serving import ROOT, run
+from serving import ROOT, data_set, run
 
 PEER = """
 import sys, time, json, numpy
@@ -30,7 +30,7 @@ print(json.dumps({"images": len(packed), "seconds": time.perf_counter() - at}))
 
 
 def main():
-    data = ROOT.parent / "shared" / "data" / "gender_aaf"
+    data = data_set("gender_aaf")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=os.environ.get("PEERS", ROOT / "target/peers/bin/python"))
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")

@@ -11,11 +11,11 @@ import statistics
 import tempfile
 import time
 
-from serving import ROOT, Server, ask, free_port, prepare, run
+from serving import ROOT, Server, ask, data_set, free_port, prepare, run
 
 
 def main():
-    data = ROOT.parent / "shared" / "data" / "mask"
+    data = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
     parser.add_argument("--network", default="wrn-28-2")

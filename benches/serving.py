@@ -24,6 +24,11 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def data_set(name):
+    """The folder of a data set's images.zip and train.csv: what BENCH_DATA names, or one of ../shared/data."""
+    return pathlib.Path(os.environ.get("BENCH_DATA") or ROOT.parent / "shared" / "data" / name)
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -98,7 +103,7 @@ def prepare(binary, scratch, archive, sheet, network, size):
 
 
 def main():
-    data = ROOT.parent / "shared" / "data" / "mask"
+    data = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=os.environ.get("PEERS", ROOT / "target/peers/bin/python"))
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from serving import ROOT, data_set
+
 PEERS = ROOT / "benches" / "peers"
 
 # Runs in the peers' Python, which has numpy and Pillow: the images that we import, as one array.
@@ -54,7 +55,7 @@ def head(sheet, count, out):
 
 
 def main():
-    data = ROOT.parent / "shared" / "data" / "mask"
+    data = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=os.environ.get("PEERS", ROOT / "target/peers/bin/python"))
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
