@@ -9,7 +9,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::dataset::{ImportLimits, hostile};
-use crate::imaging::{DecodeLimits, Fit, ImagingError, Preprocess, declared_pixels, decode, resize};
+use crate::imaging::{DecodeLimits, Fit, ImagingError, Preprocess, declared_pixels, decode, prepare_and_measure};
 use crate::nn::pretrained::{SafeTensorsFile, import};
 use crate::nn::pth::StateDict;
 
@@ -30,16 +30,17 @@ pub const TARGETS: [(&str, Target); 7] = [
 /// Small enough that a finding is a fault and not a large picture.
 const LIMITS: DecodeLimits = DecodeLimits { max_bytes: 1 << 20, max_side: 2048, max_pixels: 1 << 20 };
 
-/// Decodes and resizes; what was decoded is as large as its header declared.
+/// Decodes, whole and for a small square; what was decoded is as large as its header declared.
 pub fn image(bytes: &[u8]) {
     match decode(bytes, &LIMITS) {
         Ok(image) => {
             let pixels = u64::from(image.width()) * u64::from(image.height());
             assert!(pixels <= LIMITS.max_pixels);
             assert_eq!(declared_pixels(bytes), pixels, "a request's sum of pixels would miss this picture");
-            let fitted =
-                resize(&image, &Preprocess { size: 16, fit: Fit::Crop }).expect("decoded pictures can be resized");
-            assert_eq!(fitted.len(), 16 * 16 * 3);
+            // By the way that imports and predictions take, too, which decodes a large JPEG at a fraction of its size.
+            let (fitted, size) = prepare_and_measure(bytes, &LIMITS, &Preprocess { size: 16, fit: Fit::Crop })
+                .expect("a picture that can be decoded can be prepared");
+            assert_eq!((fitted.len(), size), (16 * 16 * 3, image.dimensions()));
         }
         // The decoder's panics are contained; here they are findings to report upstream.
         Err(ImagingError::Corrupt(reason)) => assert!(!reason.contains("panicked"), "{reason}"),

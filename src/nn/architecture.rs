@@ -36,7 +36,7 @@ impl Head {
 /// A network's name, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
-    /// `wrn-<depth>-<width>`.
+    /// `wrn-<depth>-<width>`, `wrn4-<depth>-<width>`.
     Wrn(WrnShape),
     /// One of torchvision's.
     ResNet(ResNetShape),
@@ -69,8 +69,10 @@ impl Architecture {
     /// The sentence that says what is allowed.
     pub fn check_size(self, size: u32) -> Result<(), String> {
         match self {
-            // Two stride-2 groups: another size would work, but lose a row and a column on the way.
-            Self::Wrn(_) if !size.is_multiple_of(4) => Err(format!("size must be a multiple of 4 for {self}")),
+            // Halved again and again: another size would work, but lose a row and a column on the way.
+            Self::Wrn(shape) if !size.is_multiple_of(shape.reduction()) => {
+                Err(format!("size must be a multiple of {} for {self}", shape.reduction()))
+            }
             // Five halvings: below this nothing is left of the image in the last stage.
             Self::ResNet(_) if size < 32 => Err(format!("size must be at least 32 for {self}")),
             Self::Wrn(_) | Self::ResNet(_) => Ok(()),
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_name_means_one_network_and_spells_itself() {
-        for name in ["wrn-28-2", "wide_resnet50_2"] {
+        for name in ["wrn-28-2", "wrn4-20-1", "wide_resnet50_2"] {
             assert_eq!(name.parse::<Architecture>().unwrap().to_string(), name);
             assert_eq!(build(name, Head::Linear, 2, Kind::Float).unwrap().name(), name);
         }
@@ -129,6 +131,8 @@ mod tests {
         let (wrn, wide) =
             ("wrn-10-1".parse::<Architecture>().unwrap(), "wide_resnet50_2".parse::<Architecture>().unwrap());
         assert!(wrn.check_size(20).is_ok() && wrn.check_size(33).is_err());
+        let four = "wrn4-20-1".parse::<Architecture>().unwrap();
+        assert!(four.check_size(64).is_ok() && four.check_size(40).unwrap_err().contains("multiple of 16"));
         assert!(wide.check_size(33).is_ok() && wide.check_size(31).is_err());
         assert!(wide.check_head(Head::Reference).is_ok());
         let refusal = wrn.check_head(Head::Reference).unwrap_err().to_string();

@@ -13,7 +13,8 @@ pub enum NnError {
     Shim(String),
     /// No network goes by this name.
     #[error(
-        "no network {0:?}; networks are wrn-<depth>-<width> with depth 6n + 4, for example wrn-28-2, and wide_resnet50_2"
+        "no network {0:?}; networks are wrn-<depth>-<width> with depth 6n + 4, for example wrn-28-2, wrn4-<depth>-<width> with \
+         depth 8n + 4, for example wrn4-20-1, and wide_resnet50_2"
     )]
     UnknownNetwork(String),
     /// The network cannot have this head.

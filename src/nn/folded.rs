@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_folded_network_answers_as_the_network_does() {
-        for (name, side) in [("wrn-10-1", 32), ("wrn-16-2", 32), ("tiny_resnet", 64)] {
+        for (name, side) in [("wrn-10-1", 32), ("wrn-16-2", 32), ("wrn4-12-1", 64), ("tiny_resnet", 64)] {
             for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::BFloat16, 3e-2)] {
                 let (network, weights) = lived(name, side, kind);
                 let folded = network.fold(&weights, side).unwrap();

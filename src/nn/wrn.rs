@@ -1,5 +1,10 @@
 //! WRN-d-k: wide residual networks (Zagoruyko & Komodakis, arXiv 1605.07146) as the MixMatch authors build
 //! them: pre-activation, leaky ReLU 0.1, three groups at strides 1/2/2, 16·k/32·k/64·k channels.
+//!
+//! WRN4-d-k: the same for images of 64 pixels and more, with a fourth group at stride 2 of 128·k channels. The authors' code adds
+//! one for each doubling of the image, too (FixMatch's WRN-37-2 on STL-10); the last group then sees as much of the picture as
+//! that of WRN does at 32 pixels. What is ours: the stem has stride 2, so that a picture of 64 pixels costs little more than one of
+//! 32 does in a WRN.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +16,33 @@ use super::layers::{Conv, Linear, NormRelu, Stream};
 use super::weights::{Layout, Weights};
 use super::{Mode, Network, NnError};
 
-/// Depth and width of a WRN.
+/// Depth and width of a WRN, and how many groups it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrnShape {
-    /// 6n + 4: n blocks in each of three groups.
+    /// 2·n·groups + 4: n blocks in each group.
     pub depth: u32,
-    /// The factor on the channels 16, 32, 64.
+    /// The factor on the channels 16, 32, 64, 128.
     pub width: u32,
+    /// Three (WRN), or four behind a stem of stride 2 (WRN4).
+    pub groups: u32,
+}
+
+impl WrnShape {
+    /// Stride of the stem.
+    fn stem_stride(self) -> u32 {
+        if self.groups == 4 { 2 } else { 1 }
+    }
+
+    /// By how much the last group's activations are smaller than the image, on each side.
+    pub fn reduction(self) -> u32 {
+        self.stem_stride() << (self.groups - 1)
+    }
 }
 
 impl fmt::Display for WrnShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "wrn-{}-{}", self.depth, self.width)
+        let family = if self.groups == 4 { "wrn4" } else { "wrn" };
+        write!(f, "{family}-{}-{}", self.depth, self.width)
     }
 }
 
@@ -31,11 +51,17 @@ impl FromStr for WrnShape {
 
     fn from_str(name: &str) -> Result<Self, NnError> {
         let unknown = || NnError::UnknownNetwork(name.to_owned());
-        let (depth, width) = name.strip_prefix("wrn-").and_then(|rest| rest.split_once('-')).ok_or_else(unknown)?;
+        let (family, rest) = name.split_once('-').ok_or_else(unknown)?;
+        let groups = match family {
+            "wrn" => 3,
+            "wrn4" => 4,
+            _ => return Err(unknown()),
+        };
+        let (depth, width) = rest.split_once('-').ok_or_else(unknown)?;
         let depth = depth.parse::<u32>().map_err(|_| unknown())?;
         let width = width.parse::<u32>().map_err(|_| unknown())?;
-        let fits = (10..=100).contains(&depth) && (depth - 4).is_multiple_of(6) && (1..=16).contains(&width);
-        if fits { Ok(Self { depth, width }) } else { Err(unknown()) }
+        let blocks = (5..=100).contains(&depth) && (depth - 4).is_multiple_of(2 * groups);
+        if blocks && (1..=16).contains(&width) { Ok(Self { depth, width, groups }) } else { Err(unknown()) }
     }
 }
 
@@ -96,12 +122,12 @@ impl Wrn {
     /// A network for `classes` classes; activations and convolutions in the number format `compute`.
     pub fn new(shape: WrnShape, classes: i64, compute: Kind) -> Self {
         let mut layout = Layout::default();
-        let stem = Conv::new(&mut layout, "stem", 3, 16, 3, 1);
+        let stem = Conv::new(&mut layout, "stem", 3, 16, 3, i64::from(shape.stem_stride()));
         let mut blocks = Vec::new();
         let mut channels = 16;
-        for group in 0..3 {
+        for group in 0..shape.groups {
             let output = (16 << group) * i64::from(shape.width);
-            for block in 0..(shape.depth - 4) / 6 {
+            for block in 0..(shape.depth - 4) / (2 * shape.groups) {
                 let stride = if group > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("groups.{group}.{block}");
                 let first = group == 0 && block == 0;
@@ -136,8 +162,9 @@ impl Network for Wrn {
     }
 
     fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError> {
-        let mut shape = Shape::of_images(side, self.compute);
-        let stem = PackedConv::new(weights, &self.stem, None, shape, 1.0)?;
+        let images = Shape::of_images(side, self.compute);
+        let stem = PackedConv::new(weights, &self.stem, None, images, 1.0)?;
+        let mut shape = images.behind(&self.stem);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let inner = shape.behind(&block.conv1);
@@ -216,10 +243,39 @@ mod tests {
     }
 
     #[test]
+    fn a_fourth_group_makes_a_picture_of_64_pixels_as_small_as_three_make_one_of_32() {
+        let shape: WrnShape = "wrn4-20-1".parse().unwrap();
+        let network = Wrn::new(shape, 2, Kind::Float);
+        assert_eq!((network.blocks.len(), shape.reduction()), (8, 16));
+        let convolution = |from: i64, to: i64| 9 * from * to;
+        let block = |from: i64, to: i64| {
+            let shortcut = if from == to { 0 } else { from * to };
+            convolution(from, to) + convolution(to, to) + shortcut + 2 * from + 2 * to
+        };
+        let group = |from: i64, to: i64| block(from, to) + block(to, to);
+        let groups = group(16, 16) + group(16, 32) + group(32, 64) + group(64, 128);
+        assert_eq!(network.layout().parameter_count(), convolution(3, 16) + groups + 2 * 128 + 128 * 2 + 2);
+    }
+
+    #[test]
     fn names_that_are_no_wrn_are_refused() {
-        for name in ["wrn-28", "wrn-27-2", "wrn-4-1", "wrn-28-0", "resnet-50", "wrn-28-2-1", ""] {
+        let wrong = [
+            "wrn-28",
+            "wrn-27-2",
+            "wrn-4-1",
+            "wrn-28-0",
+            "resnet-50",
+            "wrn-28-2-1",
+            "",
+            "wrn4-16-1",
+            "wrn5-14-1",
+            "wrn4-4-1",
+        ];
+        for name in wrong {
             assert!(name.parse::<WrnShape>().is_err(), "{name}");
         }
-        assert_eq!("wrn-16-4".parse::<WrnShape>().unwrap().to_string(), "wrn-16-4");
+        for name in ["wrn-16-4", "wrn-10-1", "wrn4-12-1", "wrn4-28-2"] {
+            assert_eq!(name.parse::<WrnShape>().unwrap().to_string(), name);
+        }
     }
 }

@@ -75,7 +75,8 @@ pub struct TrainConfig {
     pub validation_max: u32,
     /// Decides splits, initial weights, batches and augmentations.
     pub seed: u64,
-    /// `wrn-<depth>-<width>`: depth 6n + 4, for example `wrn-28-2`; or `wide_resnet50_2`, torchvision's.
+    /// `wrn-<depth>-<width>`: depth 6n + 4, for example `wrn-28-2`; `wrn4-<depth>-<width>`, for 64 pixels and more: depth 8n + 4,
+    /// for example `wrn4-20-1`; or `wide_resnet50_2`, torchvision's.
     pub network: String,
     /// From the network's features to the classes.
     pub head: Head,
