@@ -141,7 +141,7 @@ assert service["build"]["args"]["GPU"] == {"gpu": "1", "cpu": "0"}[profile]
 assert (Path(service["build"]["context"]) / service["build"]["dockerfile"]).is_file()
 assert all(port["host_ip"] == "127.0.0.1" for port in service["ports"]), "published beyond this machine by default"
 assert service["read_only"] and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]
-assert [v["target"] for v in service["volumes"]] == ["/data"]
+assert [v["target"] for v in service["volumes"]] == ["/data", "/backups"]
 code = Path("src/config.rs").read_text()
 own = 0
 for word in ("drain", "grace"):
@@ -250,12 +250,13 @@ step_label() { :; }
 step_volume() { [ "$1" = /data ] || die "this script expects the volume /data, not $1"; }
 step_stopsignal() { signal=$1; }
 
-# COPY --from=STAGE: /build/.libtorch is the one here, /build/mixmatch the stripped release binary.
+# COPY --from=STAGE, or from the build context: /build/.libtorch is the one here, /build/mixmatch the stripped release binary.
 step_copy() {
   local stage=$1 to=$image${*: -1} pattern from matches
   for pattern in "${@:2:$#-2}"; do
     case "$stage:$pattern" in
       libtorch-*:/build/.libtorch/*) pattern=$root${pattern#/build} ;;
+      context:LICENSE-*) pattern=$root/$pattern ;;
       builder:/build/mixmatch)
         mkdir -p "$(dirname "$to")"
         strip -o "$to" "$binary"
