@@ -20,6 +20,9 @@ use crate::imaging;
 use crate::serving::{Classified, PredictOptions, ServingError, Timings};
 use crate::store::VersionRow;
 
+/// Models that a request without one is told of.
+const NAMED: u32 = 20;
+
 /// What answers, and how.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -235,10 +238,14 @@ fn check_options(query: &PredictQuery) -> Result<PredictOptions, Problem> {
 }
 
 async fn missing_model(app: &AppState) -> Problem {
-    let names = match app.store.models().await {
-        Ok(models) => models.into_iter().map(|model| model.name).collect::<Vec<_>>(),
+    let mut names = match app.store.model_names(NAMED + 1).await {
+        Ok(names) => names,
         Err(error) => return error.into(),
     };
+    if names.len() > NAMED as usize {
+        names.truncate(NAMED as usize);
+        names.push("… (GET /models has all)".to_owned());
+    }
     let there = if names.is_empty() { "none is published yet".to_owned() } else { names.join(", ") };
     let detail = format!("name a model: ?model=NAME, NAME@ALIAS or NAME:VERSION; there are: {there}");
     Problem::invalid(detail.clone()).with_error("?model", "required", detail)

@@ -150,12 +150,19 @@ impl Raw {
 }
 
 impl Store {
-    /// All models by name, their versions newest first.
+    /// All models by name, their versions newest first: tests alone have few enough to ask for all of them.
+    #[cfg(test)]
+    pub(super) async fn models(&self) -> Result<Vec<ModelRow>> {
+        self.models_of(self.versions(None, u32::MAX).await?).await
+    }
+
+    /// The names of the models, at most `limit`, in order.
     ///
     /// # Errors
     /// The database's.
-    pub async fn models(&self) -> Result<Vec<ModelRow>> {
-        self.models_of(self.versions(None, u32::MAX).await?).await
+    pub async fn model_names(&self, limit: u32) -> Result<Vec<String>> {
+        let names = sqlx::query_scalar("SELECT DISTINCT name FROM model_versions ORDER BY name LIMIT ?");
+        Ok(names.bind(limit).fetch_all(&self.reader).await?)
     }
 
     /// At most `limit` versions behind this one, by name and then newest first.

@@ -150,6 +150,7 @@ async fn the_first_version_is_the_champion_and_later_ones_are_not() {
     f.store.set_alias("gender", "shadow", 1).await.unwrap();
     let models = f.store.models().await.unwrap();
     assert_eq!(models[0].versions.iter().map(|v| v.version).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(f.store.model_names(9).await.unwrap(), ["gender"], "once, however many versions it has");
     assert_eq!(models[0].aliases, BTreeMap::from([("champion".to_owned(), 2), ("shadow".to_owned(), 1)]));
     assert!(matches!(f.store.set_alias("gender", "champion", 9).await, Err(StoreError::NotFound { .. })));
     assert!(matches!(f.store.set_alias("gender", "Bad Alias", 1).await, Err(StoreError::InvalidName { .. })));
@@ -175,7 +176,7 @@ async fn a_stale_attempt_can_write_nothing() {
     let now = f.store.job(job.id).await.unwrap();
     assert_eq!((now.state, now.attempt), (JobState::Running, 2));
     assert!(f.store.job_metrics(job.id, 0, 1000).await.unwrap().is_empty());
-    assert!(f.store.models().await.unwrap().is_empty());
+    assert!(f.store.models().await.unwrap().is_empty() && f.store.model_names(9).await.unwrap().is_empty());
 }
 
 #[tokio::test]
