@@ -102,7 +102,7 @@ pub fn quick() -> TrainConfig {
     }
 }
 
-/// `quick` on four times the pixels, with twice the images in a step and a network that takes them: about four times the time.
+/// `quick` on four times the pixels, with twice the images in a step and a network that takes them: 2.6 times the time.
 /// For pictures that hold more than 32×32 pixels show, and labels enough to learn it (docs/benchmarks.md).
 pub fn thorough() -> TrainConfig {
     TrainConfig {
