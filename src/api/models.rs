@@ -314,10 +314,15 @@ pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, Ser
 ///
 /// # Errors
 /// [`ServingError::Deadline`], or why it cannot be loaded.
-pub async fn load_in_time(app: &AppState, row: VersionRow) -> Result<String, ServingError> {
+pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<String, ServingError> {
+    let key = key(&row.name, row.version);
+    // As nearly every request finds it.
+    if app.predictor.is_loaded(&key)? {
+        return Ok(key);
+    }
     let deadline = app.predictor.deadline();
     let loading = tokio::spawn({
-        let app = app.clone();
+        let (app, row) = (app.clone(), row.clone());
         async move { load(&app, &row.name, &row).await }
     });
     match tokio::time::timeout(deadline, loading).await {

@@ -138,7 +138,7 @@ pub async fn predict(
         .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
     refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
     let _places = app.admission.images(incoming.len())?;
-    let key = match models::load_in_time(&app, row.clone()).await {
+    let key = match models::load_in_time(&app, &row).await {
         Ok(key) => key,
         Err(error) => return Err(unless_deleted(&app, &row, error).await),
     };
@@ -179,6 +179,10 @@ pub async fn predict(
 /// A model's files may be missing, or it may have left the memory, because it was deleted since it was looked up: then it is
 /// that which is told.
 async fn unless_deleted(app: &AppState, row: &VersionRow, error: ServingError) -> Problem {
+    // A full queue and a passed deadline have other reasons, and come when there is no time to ask the database.
+    if matches!(error, ServingError::Overloaded { .. } | ServingError::Deadline { .. } | ServingError::ShuttingDown) {
+        return error.into();
+    }
     match app.store.version(&row.name, row.version).await {
         Ok(_there) => error.into(),
         Err(deleted) => deleted.into(),

@@ -71,19 +71,19 @@ impl Index {
             })?;
             let name = entry.name().map(Cow::into_owned).unwrap_or_default();
             refuse_escape(&name, entry.is_symlink())?;
-            if entry.is_dir() || is_litter(&name) {
+            let path = normalised(&name);
+            if entry.is_dir() || is_litter(&path) {
                 continue;
             }
             inflated = inflated.saturating_add(entry.size());
             stored = stored.saturating_add(entry.compressed_size());
-            index.add(number as u32, name);
+            index.add(number as u32, path, name);
         }
         refuse_bomb(inflated, stored, limits)?;
         Ok(index)
     }
 
-    fn add(&mut self, number: u32, name: String) {
-        let path = normalised(&name);
+    fn add(&mut self, number: u32, path: String, name: String) {
         let base = base_name(&path).to_owned();
         self.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
         self.by_path.insert(path, number);
@@ -152,9 +152,8 @@ fn normalised(path: &str) -> String {
 }
 
 /// What file managers leave in archives.
-fn is_litter(name: &str) -> bool {
-    let name = normalised(name);
-    name.starts_with("__MACOSX/") || matches!(base_name(&name), ".DS_Store" | "Thumbs.db" | "desktop.ini")
+fn is_litter(path: &str) -> bool {
+    path.starts_with("__MACOSX/") || matches!(base_name(path), ".DS_Store" | "Thumbs.db" | "desktop.ini")
 }
 
 fn base_name(name: &str) -> &str {

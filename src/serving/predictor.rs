@@ -96,6 +96,14 @@ impl Predictor {
         self.options.deadline
     }
 
+    /// Whether the model under `key` is in memory.
+    ///
+    /// # Errors
+    /// [`ServingError::ShuttingDown`]; or when the threads cannot be started.
+    pub fn is_loaded(&self, key: &str) -> Result<bool, ServingError> {
+        Ok(self.manifest(key)?.is_some())
+    }
+
     /// Puts a model into memory under `key`, checked and warm; does nothing when it is there.
     ///
     /// # Errors
