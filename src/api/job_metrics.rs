@@ -10,7 +10,7 @@ use super::accept::negotiate;
 use super::epoch_stream::{self, Epochs};
 use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::{MOST, Page, checked_limit};
+use super::page::{MOST, Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::train::event::EpochMetrics;
@@ -36,6 +36,7 @@ const FORMATS: [(&str, Format); 4] = [
 #[into_params(parameter_in = Query)]
 pub struct MetricsQuery {
     /// Only epochs after this one: `next_cursor` of the page before.
+    #[param(maximum = 2_147_483_647)]
     cursor: Option<u32>,
     /// Epochs a page, 1 to 1000. Without it JSON has up to 1000, CSV and NDJSON have all that there are.
     #[param(minimum = 1, maximum = 1000)]
@@ -61,7 +62,11 @@ pub async fn metrics(
     let id = job_id(&id)?;
     let format = negotiate(&headers, &FORMATS)?;
     let limit = query.limit.map(|limit| checked_limit(Some(limit))).transpose()?;
-    let epochs = Epochs { job: id, after: query.cursor.unwrap_or(0), limit };
+    let after = query.cursor.unwrap_or(0);
+    if i32::try_from(after).is_err() {
+        return Err(bad_cursor());
+    }
+    let epochs = Epochs { job: id, after, limit };
     let (kind, lines) = match format {
         Format::Json => {
             let limit = limit.unwrap_or(MOST);

@@ -8,6 +8,11 @@ use crate::nn::Architecture;
 /// Checks every field of `config`; fields that `earlier` already complains of are passed over.
 pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) -> Vec<FieldProblem> {
     let mut problems = ranges(config);
+    // What OpenAPI's int64 holds, and so what every client, JSON reader and table can repeat.
+    if i64::try_from(config.seed).is_err() {
+        let detail = format!("seed is {}, allowed is 0 to {}", config.seed, i64::MAX);
+        problems.push(FieldProblem::new("seed", "out_of_range", detail));
+    }
     match config.network.parse::<Architecture>() {
         Err(error) => problems.push(FieldProblem::new("network", "unknown_network", error.to_string())),
         Ok(network) => {

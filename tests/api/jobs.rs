@@ -19,6 +19,9 @@ async fn a_wrong_request_names_every_field_and_what_is_allowed() {
     assert_eq!(pointers(&answer), ["/k", "/labelled", "/lamda_u", "/temperature"]);
     let text = answer.to_string();
     assert!(text.contains("lambda_u"), "a likely name is offered: {text}");
+    let seed = json!({"dataset": "shapes", "seed": 9_223_372_036_854_775_808_u64});
+    let answer = problem(app.post("/jobs").json(&seed).send().await.unwrap(), 422).await;
+    assert_eq!(pointers(&answer), ["/seed"], "OpenAPI's int64 ends before it");
     let no_set = problem(app.post("/jobs").json(&json!({"preset": "quick"})).send().await.unwrap(), 422).await;
     assert_eq!(pointers(&no_set), ["/dataset"]);
     problem(app.post("/jobs").json(&json!({"dataset": "nowhere"})).send().await.unwrap(), 404).await;

@@ -88,7 +88,7 @@ async fn check_pages_of_metrics(app: &TestApp, id: &str, rows: &[Value]) {
     let two = two.text().await.unwrap();
     let epochs = two.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>();
     assert_eq!((two.lines().next().unwrap().starts_with("epoch,"), epochs), (true, vec!["2", "3"]), "{two}");
-    for query in ["limit=0", "limit=1001", "cursor=x", "cursor=-1", "offset=2"] {
+    for query in ["limit=0", "limit=1001", "cursor=x", "cursor=-1", "cursor=2147483648", "offset=2"] {
         let answer = app.get(&format!("/jobs/{id}/metrics?{query}")).send().await.unwrap();
         assert_eq!(answer.status(), 422, "{query}");
     }
