@@ -246,9 +246,9 @@ fn every(named: &[(String, Tensor)], statistics: bool, stride: i64) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-/// WRN-28-2 with the weights of make_golden.py's `make_step`.
-fn filled_wrn_28_2(directory: &Path) -> (Wrn, Weights) {
-    let network = Wrn::new("wrn-28-2".parse().unwrap(), 2, Kind::Float);
+/// The network of that name with the weights of make_golden.py's `fill_network`.
+fn filled(name: &str, directory: &Path) -> (Wrn, Weights) {
+    let network = Wrn::new(name.parse().unwrap(), 2, Kind::Float);
     let filled = |name: &str, shape: &[i64]| {
         let values = Tensor::from_slice(&fill(name, shape.iter().product())).view(shape);
         match *shape {
@@ -271,10 +271,33 @@ fn filled_wrn_28_2(directory: &Path) -> (Wrn, Weights) {
 }
 
 #[test]
+fn a_network_of_four_groups() {
+    let golden = Golden::open("wrn4_12_1");
+    let directory = tempfile::tempdir().unwrap();
+    let (network, mut weights) = filled("wrn4-12-1", directory.path());
+    weights.set_bn_momentum(0.1);
+    let images = Tensor::from_slice(&fill("images", 4 * 3 * 32 * 32)).view([4, 3, 32, 32]);
+
+    let logits = network.forward(&weights, &images, Mode::Train).unwrap();
+    assert_close("logits in training", &logits.detach(), golden.get("logits_train"), 1e-5);
+    let gradient = weights.gradient(&loss::labelled(&logits, golden.get("targets")).unwrap()).unwrap();
+    let mut gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+    gradients.copy_from(&weights).unwrap();
+    gradients.flat().shallow_clone().copy_(&gradient);
+    let sampled = every(&named(&network, &gradients, directory.path()), false, 101);
+    assert_close("gradient", &sampled, golden.get("grad"), 1e-5);
+    let after = every(&named(&network, &weights, directory.path()), true, 7);
+    assert_close("statistics", &after, golden.get("statistics"), 1e-5);
+
+    let logits = network.forward(&weights, &images, Mode::Eval).unwrap();
+    assert_close("logits in evaluation", &logits.detach(), golden.get("logits_eval"), 1e-5);
+}
+
+#[test]
 fn two_whole_training_steps_of_wrn_28_2() {
     let golden = Golden::open("mixmatch_step");
     let directory = tempfile::tempdir().unwrap();
-    let (network, mut weights) = filled_wrn_28_2(directory.path());
+    let (network, mut weights) = filled("wrn-28-2", directory.path());
     weights.set_bn_momentum(0.001);
     let mut average = Weights::zeros(network.layout(), Device::Cpu).unwrap();
     average.copy_from(&weights).unwrap();

@@ -46,6 +46,10 @@ wrn_10_1.safetensors        a whole wrn-10-1 with 2 classes. `input` [4,3,16,16]
                               net.bn.{...}, net.head.weight [C,width], net.head.bias [C]
                             `grad.{stem.weight,groups.1.0.conv1.weight,groups.1.0.shortcut.weight,head.weight,
                             groups.0.0.bn1.weight}`: gradients of mean soft-target CE (`targets` [4,2]) in train mode.
+wrn4_12_1.safetensors       a whole wrn4-12-1 with 2 classes on images of 32x32, filled by `fill_network` (the images by
+                            `fill("images")`), BN momentum .1. First `logits_train` [4,2] in train mode, `statistics` (every 7th
+                            number) and `grad` (every 101st number of each parameter, in the order of their names) of mean
+                            soft-target CE (`targets` [4,2]); then `logits_eval` with the statistics that this left.
 mixmatch_step.safetensors   two whole training steps of wrn-28-2 (2 classes, 16x16, B = 4, K = 2) in float32: label guessing in train
                             mode without touching the running statistics, sharpening (T = .5), mixup with the given `lambda` [12]
                             and `permutation{1,2}` [12], L_X + `lambda_u` L_U, Adam (lr .002), decay (wd .02, kernels of
@@ -62,6 +66,7 @@ Block: x -> bn1 -> lrelu -> conv1 -> bn2 -> lrelu -> conv2, plus shortcut. As in
 (libml/models.py, ResNet): the very first block (g=0, b=0) takes the ACTIVATED input, lrelu(bn1(x)), for its shortcut too
 (activate_before_residual); every other block's shortcut takes the raw x. All padding is 1 on every side for 3x3 (torch's
 convention; TensorFlow's SAME pads stride-2 convolutions on the bottom and right only, which is not followed here).
+WRN4-d-k (d = 8n+4): the same with a fourth group of 128k channels at stride 2, and stride 2 in the stem.
 WRN-28-2 has 1,467,610 parameters with 10 classes and 1,466,578 with 2 (asserted below).
 """
 import os
@@ -252,13 +257,14 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    def __init__(self, depth, width, classes):
+    def __init__(self, depth, width, classes, family=3):
         super().__init__()
-        n = (depth - 4) // 6
-        assert 6 * n + 4 == depth
-        self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        n = (depth - 4) // (2 * family)
+        assert 2 * family * n + 4 == depth
+        self.stem = nn.Conv2d(3, 16, 3, 2 if family == 4 else 1, 1, bias=False)
         cin, groups = 16, []
-        for g, (cout, stride) in enumerate([(16 * width, 1), (32 * width, 2), (64 * width, 2)]):
+        for g in range(family):
+            cout, stride = 16 * 2**g * width, 1 if g == 0 else 2
             blocks = []
             for b in range(n):
                 blocks.append(Block(cin, cout, stride if b == 0 else 1, g == 0 and b == 0))
@@ -338,8 +344,7 @@ def every(tensors, stride):
     return torch.cat([tensors[name].detach().reshape(-1)[::stride] for name in sorted(tensors)])
 
 
-def make_step():
-    net = WideResNet(28, 2, 2)
+def fill_network(net):
     with torch.no_grad():
         for name, p in net.named_parameters():
             values = fill(name, p.shape)
@@ -349,6 +354,29 @@ def make_step():
                 p.copy_(values * 0.3)
             else:
                 p.copy_(1 + 0.2 * values if name.endswith("weight") else 0.1 * values)
+    return net
+
+
+def make_wrn4():
+    net = fill_network(WideResNet(12, 1, 2, family=4))
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.momentum = 0.1
+    x = fill("images", (4, 3, 32, 32))
+    targets = torch.tensor([[1, 0], [0.5, 0.5], [0.2, 0.8], [0, 1]])
+    net.train()
+    logits = net(x)
+    F.cross_entropy(logits, targets).backward()
+    out = {"targets": targets, "logits_train": logits, "grad": every({n: p.grad for n, p in net.named_parameters()}, 101),
+           "statistics": every({n: v for n, v in net.named_buffers() if "running" in n}, 7)}
+    net.eval()
+    with torch.no_grad():
+        out["logits_eval"] = net(x)
+    return save("wrn4_12_1", out)
+
+
+def make_step():
+    net = fill_network(WideResNet(28, 2, 2))
     torch.manual_seed(10)
     b, k, lr, wd, decay, lambda_u = 4, 2, 0.002, 0.02, 0.9, 5.0
     y = F.one_hot(torch.tensor([0, 1, 1, 0]), 2).float()
@@ -393,6 +421,6 @@ def make_step():
 
 if __name__ == "__main__":
     total = sum([make_sharpen(), make_guess(), make_mixup(), make_losses(), make_adam(), make_ema(), make_augment(),
-                 make_batch_norm(), make_wrn(), make_step()])
+                 make_batch_norm(), make_wrn(), make_wrn4(), make_step()])
     print(f"total {total} bytes")
     assert total < 500_000, total
