@@ -87,6 +87,7 @@ pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
             best_epoch: row.best.as_ref().map(|best| best.epoch),
             seconds: started.zip(row.finished_at).map(|(from, to)| to.duration_since(from).as_secs_f64()),
         },
+        groups: row.test.map(|test| test.groups).unwrap_or_default(),
         model: row.model.map(|(name, version)| PublishedModel { name, version }),
     };
     ComparedRun::new(row.id, row.config, row.baseline_of.is_some(), axes, outcome)

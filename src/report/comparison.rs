@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::verdict::{Difference, differences, verdict};
 use crate::statistics::mean_and_sd;
 use crate::train::config::{AlgorithmName, TrainConfig};
+use crate::train::event::GroupAccuracy;
 
 /// How a run stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// What it reached.
     pub figures: RunFigures,
+    /// Its figures for each group of the test images.
+    pub groups: Vec<GroupAccuracy>,
     /// What it published.
     pub model: Option<PublishedModel>,
 }
@@ -78,6 +81,9 @@ pub struct ComparedRun {
     pub model: Option<PublishedModel>,
     #[serde(skip)]
     #[schema(ignore)]
+    pub(super) groups: Vec<GroupAccuracy>,
+    #[serde(skip)]
+    #[schema(ignore)]
     pub(super) config: TrainConfig,
 }
 
@@ -87,9 +93,9 @@ impl ComparedRun {
         let fields = serde_json::to_value(&config).unwrap_or_default();
         let values = axes.iter().filter(|axis| config.reads(axis));
         let values = values.map(|axis| (axis.clone(), fields[axis.as_str()].clone())).collect();
-        let Outcome { state, error, figures, model } = outcome;
+        let Outcome { state, error, figures, groups, model } = outcome;
         let (algorithm, labelled, seed) = (config.algorithm, config.labelled, config.seed);
-        Self { id, algorithm, labelled, seed, values, baseline, state, error, figures, model, config }
+        Self { id, algorithm, labelled, seed, values, baseline, state, error, figures, model, groups, config }
     }
 
     /// Whether its figures count.
@@ -257,7 +263,7 @@ pub(super) mod tests {
         let config = TrainConfig { labelled: Some(labelled), seed, algorithm, ..TrainConfig::default() };
         let error = (state == "failed").then(|| "collapsed: one class alone".to_owned());
         let figures = RunFigures { validation_accuracy: Some(0.99), ..RunFigures::default() };
-        ComparedRun::new(Uuid::nil(), config, false, &[], Outcome { state, error, figures, model: None })
+        ComparedRun::new(Uuid::nil(), config, false, &[], Outcome { state, error, figures, ..Outcome::default() })
     }
 
     /// Three seeds at 40 labels, one of them unfinished for MixMatch, and one seed at 100.

@@ -25,6 +25,7 @@ impl Comparison {
             let figures = ["seeds", "validation", "test", "95 % interval", "ahead in", "finding"];
             let lines = self.differences.iter().map(|difference| self.gap(difference));
             table(&mut text, head.chain(figures.map(str::to_owned)).collect(), lines);
+            self.groups(&mut text);
         }
         let _ = writeln!(text, "\n{}", self.verdict);
         let missing: Vec<&ComparedRun> = self.runs.iter().filter(|run| !run.succeeded()).collect();
@@ -92,13 +93,37 @@ impl Comparison {
         cells
     }
 
+    /// Who gains, of the values that validation chose: a line for each group.
+    fn groups(&self, text: &mut String) {
+        let chosen = self.differences.iter().filter(|difference| difference.chosen);
+        let lines: Vec<Vec<String>> = chosen
+            .flat_map(|difference| {
+                difference.groups.iter().map(|group| {
+                    let mut cells = vec![labels(difference.labelled), title(difference.algorithm).to_owned()];
+                    cells.extend([
+                        one_line(&format!("{} {}", group.attribute, group.value)).replace('|', "\\|"),
+                        group.images.to_string(),
+                    ]);
+                    cells.extend([percent(Some(group.baseline_accuracy)), signed(Some(group.test_accuracy))]);
+                    cells.extend([interval(group.interval), group.finding.as_str().to_owned()]);
+                    cells
+                })
+            })
+            .collect();
+        if lines.is_empty() {
+            return;
+        }
+        text.push_str("\nBy group of the test images, in points of accuracy:\n\n");
+        let head = ["labels", "algorithm", "group", "images", "supervised %", "difference", "95 % interval", "finding"];
+        table(text, head.map(str::to_owned).into(), lines.into_iter());
+    }
+
     fn gap(&self, difference: &Difference) -> Vec<String> {
         let mut cells = vec![labels(difference.labelled), title(difference.algorithm).to_owned()];
         cells.extend(self.axes.iter().map(|axis| difference.values.get(axis).map_or(NONE.to_owned(), plain)));
         cells.push(difference.pairs.to_string());
         cells.extend([signed(difference.validation_accuracy), signed(difference.test_accuracy)]);
-        let interval = difference.interval.map(|[low, high]| format!("{:+.1} to {:+.1}", low * 100.0, high * 100.0));
-        cells.push(interval.unwrap_or_else(|| NONE.to_owned()));
+        cells.push(interval(difference.interval));
         cells.push(format!("{} of {}", difference.wins, difference.pairs));
         cells.push(difference.finding.as_str().to_owned());
         cells
@@ -144,6 +169,10 @@ fn spread(spread: Option<Spread>, scale: f64, digits: usize) -> String {
 
 fn percent(share: Option<Spread>) -> String {
     spread(share, 100.0, 1)
+}
+
+fn interval(ends: Option<[f64; 2]>) -> String {
+    ends.map_or_else(|| NONE.to_owned(), |[low, high]| format!("{:+.1} to {:+.1}", low * 100.0, high * 100.0))
 }
 
 fn signed(gap: Option<Spread>) -> String {

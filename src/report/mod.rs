@@ -2,6 +2,7 @@
 //!
 //! Cards and comparisons are pure, from manifests and figures to words and tables; [`pictures`] reads images and computes.
 
+mod by_group;
 mod canvas;
 mod card;
 mod comparison;
@@ -10,6 +11,7 @@ pub mod pictures;
 mod tensorboard;
 mod verdict;
 
+pub use by_group::GroupDifference;
 pub use card::Card;
 pub use comparison::{ComparedRun, Comparison, Outcome, PublishedModel, Row, RunFigures, Spread};
 pub use tensorboard::EventFile;

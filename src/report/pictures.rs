@@ -255,6 +255,7 @@ fn caption(draws: &Draws, row: usize, config: &TrainConfig) -> Vec<String> {
         factor("contrast", draws.contrast[row]),
         factor("bright", draws.brightness[row]),
         factor("satur.", draws.saturation[row]),
+        (draws.hue[row] != 0.0).then(|| format!("hue {:+.2}", draws.hue[row])),
         factor("gamma", draws.gamma[row]),
         draws.grayscale[row].then(|| "grayscale".to_owned()),
         (config.augment_erase > 0.0).then(|| "erase".to_owned()),

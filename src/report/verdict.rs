@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::by_group::{GroupDifference, group_differences, losers};
 use super::comparison::{ComparedRun, Row, RunFigures, Spread};
 use crate::statistics::half_width;
 use crate::train::config::AlgorithmName;
@@ -52,6 +53,31 @@ pub struct Difference {
     pub finding: Finding,
     /// Whether validation chose these values among the grid's: the verdict speaks of these.
     pub chosen: bool,
+    /// The same for each group of the test images (the sheet's extra columns) that has 30 images or more.
+    pub groups: Vec<GroupDifference>,
+}
+
+/// Differences over pairs, and what they say.
+pub(super) struct Gaps {
+    pub spread: Spread,
+    /// 95 % interval of the mean; absent for one pair.
+    pub interval: Option<[f64; 2]>,
+    pub finding: Finding,
+}
+
+impl Gaps {
+    /// Of one difference for each pair; absent for none.
+    pub fn of(gaps: &[f64]) -> Option<Self> {
+        let spread = Spread::of(gaps.iter().copied())?;
+        let half = spread.sd.and_then(|sd| half_width(sd, gaps.len()));
+        let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
+        let finding = match interval {
+            Some([low, _]) if gaps.len() >= FEWEST && low > 0.0 => Finding::Ahead,
+            Some([_, high]) if gaps.len() >= FEWEST && high < 0.0 => Finding::Behind,
+            _ => Finding::Undecided,
+        };
+        Some(Self { spread, interval, finding })
+    }
 }
 
 /// The difference of every line of the table that has a baseline.
@@ -76,14 +102,8 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
     let (validation, test) = (gaps(|figures| figures.validation_accuracy), gaps(|figures| figures.test_accuracy));
     let (validation_accuracy, test_accuracy) =
         (Spread::of(validation.iter().copied()), Spread::of(test.iter().copied()));
-    let (counted, spread) = if test.is_empty() { (validation, validation_accuracy?) } else { (test, test_accuracy?) };
-    let half = spread.sd.and_then(|sd| half_width(sd, counted.len()));
-    let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
-    let finding = match interval {
-        Some([low, _]) if counted.len() >= FEWEST && low > 0.0 => Finding::Ahead,
-        Some([_, high]) if counted.len() >= FEWEST && high < 0.0 => Finding::Behind,
-        _ => Finding::Undecided,
-    };
+    let counted = if test.is_empty() { validation } else { test };
+    let Gaps { interval, finding, .. } = Gaps::of(&counted)?;
     Some(Difference {
         labelled: row.labelled,
         algorithm: row.algorithm,
@@ -97,6 +117,7 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
         interval,
         finding,
         chosen: row.chosen,
+        groups: group_differences(&pairs),
     })
 }
 
@@ -106,7 +127,10 @@ pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> Strin
     counts.dedup();
     let of = |labelled| differences.iter().filter(move |difference| difference.labelled == labelled);
     let told = counts.into_iter().flat_map(|labelled| {
-        let chosen: Vec<String> = of(labelled).filter(|difference| difference.chosen).map(sentence).collect();
+        let chosen: Vec<String> = of(labelled)
+            .filter(|difference| difference.chosen)
+            .map(|difference| sentence(difference) + &losers(difference))
+            .collect();
         if chosen.is_empty() { of(labelled).next().map(unchosen).into_iter().collect() } else { chosen }
     });
     let told = told.collect::<Vec<_>>().join(" ");

@@ -107,10 +107,32 @@ function differences(report) {
       ...axisColumns(report.axes),
       { head: 'Validation', number: true, cell: (row) => points(row.validation_accuracy) },
       { head: 'Test', number: true, cell: (row) => points(row.test_accuracy) },
-      { head: '95\u202f% interval', number: true, cell: (row) => row.interval?.map((end) => (end * 100).toFixed(1)).join(' to ') ?? '–' },
+      { head: INTERVAL, number: true, cell: interval },
       { head: 'Ahead in', number: true, cell: (row) => `${row.wins} of ${row.pairs}` },
       { head: 'Finding', cell: (row) => row.finding },
-    ], report.differences, { caption: 'Differences to the baseline' }));
+    ], report.differences, { caption: 'Differences to the baseline' }),
+    groups(report.differences, points));
+}
+
+const INTERVAL = '95\u202f% interval';
+const interval = (row) => row.interval?.map((end) => (end * 100).toFixed(1)).join(' to ') ?? '–';
+
+/// Who gains: the groups of the test images, for the values that validation chose.
+function groups(differences, points) {
+  const lines = differences.filter((row) => row.chosen).flatMap((row) => row.groups.map((group) => ({ labelled: row.labelled, algorithm: row.algorithm, ...group })));
+  return lines.length > 0 && [
+    h('h3', null, 'By group of the test images'),
+    table([
+      { head: 'Labels', number: true, cell: labels },
+      { head: 'Algorithm', cell: name },
+      { head: 'Group', cell: (row) => `${row.attribute} ${row.value}` },
+      { head: 'Images', number: true, cell: (row) => count(row.images) },
+      { head: 'Supervised', number: true, cell: (row) => spread(row.baseline_accuracy, share) },
+      { head: 'Difference', number: true, cell: (row) => points(row.test_accuracy) },
+      { head: INTERVAL, number: true, cell: interval },
+      { head: 'Finding', cell: (row) => row.finding },
+    ], lines, { caption: 'Differences to the baseline by group of the test images' }),
+  ];
 }
 
 function jobs(now, axes) {

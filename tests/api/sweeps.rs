@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mixmatch::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
 use mixmatch::train::config::TrainConfig;
-use mixmatch::train::event::{EpochMetrics, Event, TestMetrics};
+use mixmatch::train::event::{EpochMetrics, Event, GroupAccuracy, TestMetrics};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,7 +32,13 @@ fn figures(runs: &[Told<'_>]) -> TempDir {
             None => vec![Event::Problem { code: "collapsed".into(), detail: "one class alone".into() }],
             Some((validation, test)) => vec![
                 Event::Epoch(EpochMetrics { epoch: 1, validation_accuracy: *validation, ..Default::default() }),
-                Event::Test(TestMetrics { accuracy: *test, f1_macro: *test, best_epoch: 1, ..Default::default() }),
+                Event::Test(TestMetrics {
+                    accuracy: *test,
+                    f1_macro: *test,
+                    best_epoch: 1,
+                    groups: vec![group(*test - 0.1)],
+                    ..Default::default()
+                }),
                 Event::Model { directory: model(&directory.path().join(&name), *validation) },
             ],
         };
@@ -40,6 +46,12 @@ fn figures(runs: &[Told<'_>]) -> TempDir {
         std::fs::write(directory.path().join(format!("{name}.ndjson")), lines).unwrap();
     }
     directory
+}
+
+/// The test images of one place.
+fn group(accuracy: f64) -> GroupAccuracy {
+    let (attribute, value) = ("place".to_owned(), "left | right".to_owned());
+    GroupAccuracy { attribute, value, images: 40, accuracy, interval: [0.0, 1.0], balanced_accuracy: None, f1: None }
 }
 
 /// What a run leaves behind to be published.
@@ -143,12 +155,22 @@ async fn a_sweep_is_run_and_reported_with_what_failed() {
         (&json!(2), &json!(2), &json!("undecided"))
     );
     assert!(close(&difference["test_accuracy"]["mean"], 0.105), "{difference:#}");
+    let group = &difference["groups"][0];
+    assert_eq!(
+        (&group["value"], &group["images"], difference["groups"].as_array().unwrap().len()),
+        (&json!("left | right"), &json!(40), 1)
+    );
+    assert!(
+        close(&group["test_accuracy"]["mean"], 0.105) && close(&group["baseline_accuracy"]["mean"], 0.69),
+        "{group:#}"
+    );
     assert!(answer["verdict"].as_str().unwrap().contains("With 20 labels"), "{answer:#}");
     let failed = answer["runs"].as_array().unwrap().iter().filter(|run| run["state"] == "failed");
     assert!(failed.clone().all(|run| run["seed"] == 2 && run["error"].as_str().unwrap().contains("one class alone")));
     assert_eq!((failed.count(), answer["finished"].as_bool()), (2, Some(true)));
 
     let markdown = report(&app, id, "text/markdown").await;
+    assert!(markdown.contains(r"| place left \| right | 40     | 69.0"), "{markdown}");
     assert!(markdown.contains("2 of 3") && markdown.contains("- MixMatch, 10 labels, seed 2 failed"), "{markdown}");
     assert_eq!(report(&app, id, "text/csv").await.lines().count(), 5);
     problem(app.get(&format!("/jobs/{id}/report")).header("accept", "image/png").send().await.unwrap(), 406).await;
