@@ -62,6 +62,8 @@ pub struct PictureQuery {
     /// As in a job.
     augment_saturation: Option<f64>,
     /// As in a job.
+    augment_hue: Option<f64>,
+    /// As in a job.
     augment_gamma: Option<f64>,
     /// As in a job.
     augment_grayscale: Option<f64>,

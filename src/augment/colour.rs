@@ -35,6 +35,30 @@ pub(super) fn saturation(x: Tensor, factors: &[f32]) -> Result<Tensor, TchError>
     })
 }
 
+/// Turns each pixel's hue by `turns` (1 is once around), in HSV: its value and chroma stay.
+///
+/// A channel of the colour (h, chroma, value), h in sixths of a turn, is value − chroma · clamp(min(k, 4 − k), 0, 1) with
+/// k = (n + h) mod 6 and n = 5, 3, 1 for red, green, blue (Smith 1978, without its six cases).
+pub(super) fn hue(x: Tensor, turns: &[f32]) -> Result<Tensor, TchError> {
+    with_draws(x, turns, 0.0, |x, turns| {
+        let (value, _) = x.f_max_dim(3, true)?;
+        let chroma = &value - x.f_amin([3i64].as_slice(), true)?;
+        let channel = |number: i64| x.f_narrow(3, number, 1);
+        let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
+        // Where the chroma is 0 there is no hue, and what follows is multiplied by that 0.
+        let divisor = chroma.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+        let from_blue = ((&red - &green) / &divisor).f_add_scalar_(4.0)?;
+        let from_green = ((&blue - &red) / &divisor).f_add_scalar_(2.0)?;
+        let from_red = (&green - &blue) / &divisor;
+        let hue = from_green.f_where_self(&green.f_eq_tensor(&value)?, &from_blue)?;
+        let hue = from_red.f_where_self(&red.f_eq_tensor(&value)?, &hue)? + turns * 6.0;
+        let offsets = Tensor::from_slice(&[5.0_f32, 3.0, 1.0]).f_to_device(x.device())?;
+        let k = (hue + offsets).f_remainder_(6.0)?;
+        let share = k.f_minimum(&(4.0 - &k))?.f_clamp_(0.0, 1.0)?;
+        Ok(value - chroma * share)
+    })
+}
+
 /// x to the power `exponent`, on 0…1.
 pub(super) fn gamma(x: Tensor, exponents: &[f32]) -> Result<Tensor, TchError> {
     with_factors(x, exponents, |mut x, exponents| {
@@ -51,19 +75,29 @@ pub(super) fn grayscale(x: Tensor, without_colour: &[bool]) -> Result<Tensor, Tc
     })
 }
 
-/// `operation` on the images whose factor is not 1, with their factors `[n, 1, 1, 1]`.
+/// [`with_draws`] where 1 changes nothing.
 fn with_factors(
     x: Tensor,
     factors: &[f32],
     operation: impl FnOnce(Tensor, &Tensor) -> Result<Tensor, TchError>,
 ) -> Result<Tensor, TchError> {
-    let rows = rows_where(factors, |&factor| factor != 1.0);
+    with_draws(x, factors, 1.0, operation)
+}
+
+/// `operation` on the images whose draw is not `neutral`, with their draws `[n, 1, 1, 1]`.
+fn with_draws(
+    x: Tensor,
+    draws: &[f32],
+    neutral: f32,
+    operation: impl FnOnce(Tensor, &Tensor) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    let rows = rows_where(draws, |&draw| draw != neutral);
     if rows.is_empty() {
         return Ok(x);
     }
-    let factors: Vec<f32> = rows.iter().map(|&row| factors[row as usize]).collect();
-    let factors = Tensor::from_slice(&factors).f_to_device(x.device())?.f_view([-1, 1, 1, 1])?;
-    on_rows(x, &rows, |x| operation(x, &factors))
+    let draws: Vec<f32> = rows.iter().map(|&row| draws[row as usize]).collect();
+    let draws = Tensor::from_slice(&draws).f_to_device(x.device())?.f_view([-1, 1, 1, 1])?;
+    on_rows(x, &rows, |x| operation(x, &draws))
 }
 
 /// factor · x + (1 − factor) · middle, clamped.

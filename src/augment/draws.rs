@@ -46,6 +46,8 @@ pub struct Draws {
     pub contrast: Vec<f32>,
     /// Factors of saturation.
     pub saturation: Vec<f32>,
+    /// Turns of the hue, −½ to ½.
+    pub hue: Vec<f32>,
     /// Exponents.
     pub gamma: Vec<f32>,
     /// Take the colour away?
@@ -68,6 +70,7 @@ impl Draws {
             brightness: vec![1.0; count],
             contrast: vec![1.0; count],
             saturation: vec![1.0; count],
+            hue: vec![0.0; count],
             gamma: vec![1.0; count],
             grayscale: vec![false; count],
             rotation: vec![0.0; count],
@@ -113,6 +116,7 @@ impl Augment {
             if self.erase > 0.0 {
                 draws.hole[row] = [rng.random(), rng.random()];
             }
+            draws.hue[row] = around(0.0, self.hue, rng);
         }
         draws
     }
@@ -177,14 +181,17 @@ mod tests {
 
     #[test]
     fn draws_are_seeded_and_differ_between_images() {
-        let augment = Augment { policy: Policy::Compose, flip: true, pad: 4, grayscale: 0.5, erase: 0.3, ..seven() };
+        let augment =
+            Augment { policy: Policy::Compose, flip: true, pad: 4, grayscale: 0.5, erase: 0.3, hue: 0.5, ..seven() };
         let draw = |seed| augment.draw(64, &mut ChaCha8Rng::seed_from_u64(seed));
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
         let draws = draw(1);
         assert!(draws.top.iter().all(|&top| top <= 8));
         assert!(draws.top.iter().any(|&top| top != draws.top[0]), "one offset for all images");
-        for factors in [&draws.brightness, &draws.contrast, &draws.saturation, &draws.gamma, &draws.rotation] {
+        for factors in
+            [&draws.brightness, &draws.contrast, &draws.saturation, &draws.gamma, &draws.rotation, &draws.hue]
+        {
             assert!(factors.windows(2).all(|pair| pair[0] != pair[1]), "one draw for two images");
         }
         assert!((16..48).contains(&draws.grayscale.iter().filter(|&&gray| gray).count()));

@@ -62,6 +62,8 @@ pub struct Augment {
     pub contrast: f64,
     /// Scale each pixel about its own luma by a factor from 1 ± this.
     pub saturation: f64,
+    /// Turn each pixel's hue by ± this share of the circle.
+    pub hue: f64,
     /// Raise to a power from 1 ± this.
     pub gamma: f64,
     /// Probability of losing all colour.
@@ -89,6 +91,7 @@ impl Augment {
         x = colour::contrast(x, &draws.contrast)?;
         x = colour::brightness(x, &draws.brightness)?;
         x = colour::saturation(x, &draws.saturation)?;
+        x = colour::hue(x, &draws.hue)?;
         x = colour::gamma(x, &draws.gamma)?;
         x = colour::grayscale(x, &draws.grayscale)?;
         if self.erase > 0.0 {
@@ -172,6 +175,7 @@ mod tests {
             brightness: 0.9,
             contrast: 0.9,
             saturation: 0.9,
+            hue: 0.5,
             gamma: 0.9,
             grayscale: 0.3,
             erase: 0.5,
@@ -222,11 +226,12 @@ mod tests {
             change(&mut draws);
             Augment::default().apply(&noise(4, 8), &draws).unwrap()
         };
-        let alone: [(&str, Change); 8] = [
+        let alone: [(&str, Change); 9] = [
             ("flip", |draws| draws.flip[2] = true),
             ("brightness", |draws| draws.brightness[2] = 0.7),
             ("contrast", |draws| draws.contrast[2] = 0.7),
             ("saturation", |draws| draws.saturation[2] = 0.7),
+            ("hue", |draws| draws.hue[2] = 0.2),
             ("gamma", |draws| draws.gamma[2] = 0.7),
             ("grayscale", |draws| draws.grayscale[2] = true),
             ("rotation", |draws| draws.rotation[2] = 9.0),
@@ -254,6 +259,7 @@ mod tests {
                 brightness: vec![draws.brightness[row]],
                 contrast: vec![draws.contrast[row]],
                 saturation: vec![draws.saturation[row]],
+                hue: vec![draws.hue[row]],
                 gamma: vec![draws.gamma[row]],
                 grayscale: vec![draws.grayscale[row]],
                 rotation: vec![draws.rotation[row]],

@@ -16,6 +16,7 @@ impl TrainConfig {
             brightness: self.augment_brightness,
             contrast: self.augment_contrast,
             saturation: self.augment_saturation,
+            hue: self.augment_hue,
             gamma: self.augment_gamma,
             grayscale: self.augment_grayscale,
             erase: self.augment_erase,
@@ -24,11 +25,12 @@ impl TrainConfig {
 }
 
 /// Name, value, least and greatest allowed value of each numeric field.
-pub fn ranges(config: &TrainConfig) -> [(&'static str, f64, f64, f64); 8] {
+pub fn ranges(config: &TrainConfig) -> [(&'static str, f64, f64, f64); 9] {
     [
         ("augment_brightness", config.augment_brightness, 0.0, 0.9),
         ("augment_contrast", config.augment_contrast, 0.0, 0.9),
         ("augment_saturation", config.augment_saturation, 0.0, 0.9),
+        ("augment_hue", config.augment_hue, 0.0, 0.5),
         ("augment_gamma", config.augment_gamma, 0.0, 0.9),
         ("augment_grayscale", config.augment_grayscale, 0.0, 1.0),
         ("augment_rotation", config.augment_rotation, 0.0, 180.0),
@@ -64,6 +66,7 @@ fn one_of_seven(config: &TrainConfig) -> Vec<FieldProblem> {
     let foreign = [
         ("augment_pad", config.augment_pad > 0),
         ("augment_scale", config.augment_scale > 0.0),
+        ("augment_hue", config.augment_hue > 0.0),
         ("augment_erase", config.augment_erase > 0.0),
     ];
     let missing = needed.into_iter().filter(|(_, on)| !on).map(|(field, _)| {
@@ -102,7 +105,8 @@ mod tests {
 
     #[test]
     fn one_of_seven_needs_all_seven_and_nothing_else() {
-        let config = TrainConfig { augment_policy: Policy::OneOfSeven, augment_erase: 0.2, ..preset::plain() };
+        let config =
+            TrainConfig { augment_policy: Policy::OneOfSeven, augment_erase: 0.2, augment_hue: 0.1, ..preset::plain() };
         let mut wrong = wrong(&config);
         wrong.sort_unstable();
         let expected = [
@@ -111,6 +115,7 @@ mod tests {
             "/augment_erase not_in_policy",
             "/augment_gamma needed_by_policy",
             "/augment_grayscale needed_by_policy",
+            "/augment_hue not_in_policy",
             "/augment_pad not_in_policy",
             "/augment_rotation needed_by_policy",
             "/augment_saturation needed_by_policy",

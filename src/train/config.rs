@@ -149,6 +149,8 @@ pub struct TrainConfig {
     pub augment_contrast: f64,
     /// Scale saturation (each pixel about its own luma) by a factor from 1 ± this; 0 switches it off.
     pub augment_saturation: f64,
+    /// Turn each pixel's hue by ± this share of the circle, 0.5 for any hue; 0 switches it off.
+    pub augment_hue: f64,
     /// Raise pixels (0…1) to a power from 1 ± this; 0 switches it off.
     pub augment_gamma: f64,
     /// Probability of losing all colour; 0 switches it off. Under `one_of_seven` any other value stands for 1 in 7.

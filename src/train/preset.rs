@@ -62,6 +62,7 @@ pub fn plain() -> TrainConfig {
         augment_brightness: 0.0,
         augment_contrast: 0.0,
         augment_saturation: 0.0,
+        augment_hue: 0.0,
         augment_gamma: 0.0,
         augment_grayscale: 0.0,
         augment_rotation: 0.0,

@@ -31,6 +31,7 @@ export function pictures(path, signal) {
       augment_brightness: field('Brightness 1 ±', share(0.9)),
       augment_contrast: field('Contrast 1 ±', share(0.9)),
       augment_saturation: field('Saturation 1 ±', share(0.9)),
+      augment_hue: field('Hue ±', share(0.5), 'As a share of the circle'),
       augment_gamma: field('Gamma 1 ±', share(0.9)),
       augment_grayscale: field('Grayscale', share(1), 'Probability'),
       augment_erase: field('Erased square', share(0.9), 'Its side, as a share of the image’s'),

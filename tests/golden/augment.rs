@@ -35,6 +35,7 @@ fn colours() {
         ("brightness", Draws { brightness: factors("brightness"), ..neutral() }),
         ("contrast", Draws { contrast: factors("contrast"), ..neutral() }),
         ("saturation", Draws { saturation: factors("saturation"), ..neutral() }),
+        ("hue", Draws { hue: factors("hue"), ..neutral() }),
         ("gamma", Draws { gamma: factors("gamma"), ..neutral() }),
         ("grayscale", Draws { grayscale: drawn("grayscale"), ..neutral() }),
         ("flip", Draws { flip: drawn("flip"), ..neutral() }),

@@ -7,7 +7,8 @@ Run:  python make_augment.py     (needs torch 2.11.x, torchvision 0.26.x, pillow
 `images` [3,10,12,3] u8 NHWC: not square, so that width and height cannot be mistaken for each other. Every `NAME.expected`
 is [3,3,10,12] float32 NCHW in 0..1, from `torchvision.transforms.v2.functional` on images / 255, image by image:
 
-brightness, contrast, saturation, gamma     with `NAME.factor` [3]
+brightness, contrast, saturation, hue, gamma
+                                            with `NAME.factor` [3]; hue in turns
 grayscale                                   where `grayscale.drawn` [3] u8 is 1
 flip                                        where `flip.drawn` [3] u8 is 1
 rotate_black, rotate_nearest                `rotation` [3], degrees counter-clockwise; bilinear and nearest, zeros outside
@@ -75,6 +76,7 @@ factors = {
     "brightness": [0.5, 1.5, 0.9],
     "contrast": [1.5, 0.5, 0.8],
     "saturation": [0.5, 1.5, 1.2],
+    "hue": [-0.5, 0.13, 0.4],
     "gamma": [0.5, 1.5, 1.1],
 }
 rotation, scale = [-10.0, 7.0, 33.0], [1.3, 0.7, 0.95]
@@ -84,6 +86,7 @@ operations = {
     "brightness": F.adjust_brightness,
     "contrast": F.adjust_contrast,
     "saturation": F.adjust_saturation,
+    "hue": F.adjust_hue,
     "gamma": F.adjust_gamma,
 }
 
