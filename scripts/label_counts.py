@@ -13,7 +13,8 @@ Stages (--stages, in this order):
   time       supervised for the time that MixMatch took: --time-ratio times the steps
   ceiling    supervised with every label outside the validation split
   ablation   one thing changed at a time, on --ablation-set with --ablation-labels; with --ablation-steps of a whole run. Ends
-             with a table of them all: mean ± sd over the seeds, and the difference from the preset, paired by seed
+             with a table of them all: mean ± sd over the seeds, and the difference from the preset, paired by seed; --ablation-only
+             names some of them
 """
 import argparse
 import json
@@ -77,10 +78,10 @@ class Bench:
                 file.write(text)
             print(f"\n## {name}: {state}\n\n{text}", flush=True)
 
-    def ablations(self):
+    def ablations(self, chosen):
         """The table of what was changed: accuracies, and how far each seed's test accuracy is from the preset's own."""
         reached = {}
-        for number, what in enumerate(ABLATIONS):
+        for number, what in chosen:
             jobs = call(self.base, "GET", f"/jobs/{self.known[f'ablation-{number:02}']}")["jobs"]
             reached[what] = {job["seed"]: job for job in jobs if job["state"] == "succeeded"}, len(jobs)
         preset, _ = next(iter(reached.values()))
@@ -114,10 +115,15 @@ def main():
     parser.add_argument("--ablation-set", choices=SETS, default="gender")
     parser.add_argument("--ablation-labels", type=int, default=250)
     parser.add_argument("--ablation-steps", type=float, default=1.0)
+    parser.add_argument("--ablation-only", nargs="+", choices=list(ABLATIONS), metavar="NAME", help=f"of {', '.join(ABLATIONS)}")
     parser.add_argument("--port", type=int, default=8097)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
     args = parser.parse_args()
     settings = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in args.settings)}
+
+    # A sweep is known by its place among all of them, whichever were asked for.
+    only = args.ablation_only or ABLATIONS
+    chosen = [(number, what) for number, what in enumerate(ABLATIONS) if what in only or number == 0]
 
     os.makedirs(args.out, exist_ok=True)
     data_dir = os.path.join(args.out, "data")
@@ -148,8 +154,8 @@ def main():
                 elif stage == "ceiling":
                     queue(f"ceiling-{name}", dataset=name, algorithm="supervised")
             if stage == "ablation":
-                for number, (what, change) in enumerate(ABLATIONS.items()):
-                    change = dict(change)
+                for number, what in chosen:
+                    change = dict(ABLATIONS[what])
                     share = args.ablation_steps * change.pop("steps_share", 1.0)
                     bench.queue(f"ablation-{number:02}", {"dataset": args.ablation_set, "labelled": args.ablation_labels,
                                                           "seed": args.seeds, "steps_per_epoch": round(steps * share), **change})
@@ -157,7 +163,7 @@ def main():
                     print(f"ablation-{number:02}: {what}", flush=True)
         bench.wait(names)
         if "ablation" in args.stages.split(","):
-            print(f"\n## Ablations: {args.ablation_set}, {args.ablation_labels} labels, seeds {args.seeds}\n\n{bench.ablations()}", flush=True)
+            print(f"\n## Ablations: {args.ablation_set}, {args.ablation_labels} labels, seeds {args.seeds}\n\n{bench.ablations(chosen)}", flush=True)
     finally:
         server.terminate()
         print("server ended with", server.wait())
