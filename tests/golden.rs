@@ -197,13 +197,8 @@ fn a_whole_networks_gradients() {
     let (network, weights) = golden_network(&golden, directory.path());
     let logits = network.forward(&weights, golden.get("input"), Mode::Train).unwrap();
     let gradient = weights.gradient(&loss::labelled(&logits, golden.get("targets")).unwrap()).unwrap();
-    // Written through the same flat buffer as the weights, so that every gradient gets its name back.
-    let mut named = Weights::zeros(network.layout(), Device::Cpu).unwrap();
-    named.copy_from(&weights).unwrap();
-    named.flat().shallow_clone().copy_(&gradient);
-    let path = directory.path().join("gradient.safetensors");
-    file::save(&network, &named, &path).unwrap();
-    let gradients: HashMap<String, Tensor> = Tensor::read_safetensors(&path).unwrap().into_iter().collect();
+    let gradients: HashMap<String, Tensor> =
+        named_gradient(&network, &gradient, directory.path()).into_iter().collect();
     let mut compared = 0;
     for (name, expected) in &golden.0 {
         if let Some(name) = name.strip_prefix("grad.") {
@@ -237,6 +232,13 @@ fn named(network: &Wrn, weights: &Weights, directory: &Path) -> Vec<(String, Ten
     let mut named = Tensor::read_safetensors(&path).unwrap();
     named.sort_by(|a, b| a.0.cmp(&b.0));
     named
+}
+
+/// A flat gradient by name: written through the same flat buffer as the weights, so that every part gets its name back.
+fn named_gradient(network: &Wrn, gradient: &Tensor, directory: &Path) -> Vec<(String, Tensor)> {
+    let gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+    gradients.flat().shallow_clone().copy_(gradient);
+    named(network, &gradients, directory)
 }
 
 /// Every `stride`th number of the parameters (or of the running statistics), in the order of their names.
@@ -281,10 +283,7 @@ fn a_network_of_four_groups() {
     let logits = network.forward(&weights, &images, Mode::Train).unwrap();
     assert_close("logits in training", &logits.detach(), golden.get("logits_train"), 1e-5);
     let gradient = weights.gradient(&loss::labelled(&logits, golden.get("targets")).unwrap()).unwrap();
-    let mut gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
-    gradients.copy_from(&weights).unwrap();
-    gradients.flat().shallow_clone().copy_(&gradient);
-    let sampled = every(&named(&network, &gradients, directory.path()), false, 101);
+    let sampled = every(&named_gradient(&network, &gradient, directory.path()), false, 101);
     assert_close("gradient", &sampled, golden.get("grad"), 1e-5);
     let after = every(&named(&network, &weights, directory.path()), true, 7);
     assert_close("statistics", &after, golden.get("statistics"), 1e-5);
@@ -301,7 +300,6 @@ fn two_whole_training_steps_of_wrn_28_2() {
     weights.set_bn_momentum(0.001);
     let mut average = Weights::zeros(network.layout(), Device::Cpu).unwrap();
     average.copy_from(&weights).unwrap();
-    let gradients = Weights::zeros(network.layout(), Device::Cpu).unwrap();
     let mut adam = Adam::new(&weights, golden.number("wd"), 1.0).unwrap();
     let lambda_u = golden.number("lambda_u");
     let mixup = Mixup { alpha: Some(0.75) };
@@ -325,8 +323,7 @@ fn two_whole_training_steps_of_wrn_28_2() {
             assert_close(what, &loss.detach().view([1]), at(what), 1e-5);
         }
         let gradient = weights.gradient(&losses.total).unwrap();
-        gradients.flat().shallow_clone().copy_(&gradient);
-        let sampled = every(&named(&network, &gradients, directory.path()), false, 401);
+        let sampled = every(&named_gradient(&network, &gradient, directory.path()), false, 401);
         // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the
         // second step then starts from slightly different weights.
         let tolerance = if step == 1 { 1e-4 } else { 5e-3 };
