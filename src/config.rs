@@ -1,5 +1,5 @@
 //! Every setting of the service: one struct for each concern, composed once from the command line
-//! (`cli.rs`). Nothing else reads the environment, and secrets never show in a log.
+//! (`cli.rs`). Beside it only `CUDA_VISIBLE_DEVICES` is read from the environment (`worker/process.rs`), and secrets never show in a log.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -136,7 +136,7 @@ pub struct WorkerConfig {
     pub heartbeat: Duration,
     /// How long a lease lasts without a renewal.
     pub lease: Duration,
-    /// Between asking a child to stop and killing it.
+    /// Between asking a child to stop and killing it; one that is asked to pause has as long as it may be silent.
     pub grace: Duration,
     /// A run that says nothing for so long is taken for hung.
     pub silence: Duration,

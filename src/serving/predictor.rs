@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -70,6 +71,8 @@ pub struct Predictor {
     running: Mutex<Option<Running>>,
     /// One load at a time, so that two callers do not load the same model twice.
     loading: tokio::sync::Mutex<()>,
+    /// Threads that load: a caller may have gone while its goes on.
+    loaders: Mutex<Vec<JoinHandle<()>>>,
     closing: AtomicBool,
 }
 
@@ -87,6 +90,7 @@ impl Predictor {
             options,
             running: Mutex::new(None),
             loading: tokio::sync::Mutex::new(()),
+            loaders: Mutex::new(Vec::new()),
             closing: AtomicBool::new(false),
         }
     }
@@ -115,24 +119,34 @@ impl Predictor {
         }
         let (name, options) = (key.to_owned(), self.options.clone());
         let (reply, answer) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("load".into())
-            .spawn(move || {
-                // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
-                tch::set_num_threads(options.threads as i32);
-                let open = || {
-                    let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
-                    let (model, manifest) = Loaded::open(&name, &files, device)?;
-                    model.warm(options.max_batch)?;
-                    Ok((model, manifest))
-                };
-                // The caller may have gone; the model is then dropped with the message.
-                let _gone = reply.send(open());
-            })
-            .map_err(|e| ServingError::Inference(format!("no thread to load the model: {e}")))?;
+        self.spawn_loader(move || {
+            // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
+            tch::set_num_threads(options.threads as i32);
+            let open = || {
+                let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
+                let (model, manifest) = Loaded::open(&name, &files, device)?;
+                model.warm(options.max_batch)?;
+                Ok((model, manifest))
+            };
+            // The caller may have gone; the model is then dropped with the message.
+            let _gone = reply.send(open());
+        })?;
         let (model, manifest) =
             answer.await.map_err(|_| ServingError::Inference("loading the model panicked".into()))??;
         self.install(key, model, manifest)
+    }
+
+    /// Starts a thread that [`Self::shutdown`] waits for, whoever else still does.
+    fn spawn_loader(&self, load: impl FnOnce() + Send + 'static) -> Result<(), ServingError> {
+        let mut loaders = self.loaders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Under the lock: `shutdown` closes first and takes the threads then.
+        if self.closing.load(Ordering::Acquire) {
+            return Err(ServingError::ShuttingDown);
+        }
+        loaders.retain(|loader| !loader.is_finished());
+        let loader = std::thread::Builder::new().name("load".into()).spawn(load);
+        loaders.push(loader.map_err(|e| ServingError::Inference(format!("no thread to load the model: {e}")))?);
+        Ok(())
     }
 
     fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<(), ServingError> {
@@ -295,11 +309,16 @@ impl Predictor {
     pub async fn shutdown(&self) {
         self.closing.store(true, Ordering::Release);
         let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(running) = running {
-            let stopped = tokio::task::spawn_blocking(move || running.engine.stop()).await;
-            if let Err(error) = stopped {
-                tracing::error!(%error, "the inference thread could not be joined");
+        let loaders = std::mem::take(&mut *self.loaders.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let join = move || {
+            // One that panicked has told its caller so.
+            loaders.into_iter().for_each(|loader| drop(loader.join()));
+            if let Some(running) = running {
+                running.engine.stop();
             }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(join).await {
+            tracing::error!(%error, "the inference threads could not be joined");
         }
     }
 }
@@ -338,6 +357,22 @@ mod tests {
         let result = classified(&classes(), &[0.2, 0.7, 0.1], options);
         assert_eq!(result.probabilities.keys().collect::<Vec<_>>(), ["cat", "dog"]);
         assert!(result.abstained);
+    }
+
+    #[tokio::test]
+    async fn a_load_whose_caller_has_gone_is_waited_for_at_the_end() {
+        let predictor = Predictor::new(PredictorOptions::default());
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&ended);
+        predictor
+            .spawn_loader(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                end.store(true, Ordering::Release);
+            })
+            .unwrap();
+        predictor.shutdown().await;
+        assert!(ended.load(Ordering::Acquire), "the process would have exited with a thread inside libtorch");
+        assert!(matches!(predictor.spawn_loader(|| {}), Err(ServingError::ShuttingDown)));
     }
 
     #[tokio::test]

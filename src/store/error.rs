@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-/// A failure of the store. The first seven are answers that a caller must expect; the rest are trouble.
+/// A failure of the store. The first eight are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such thing.
@@ -14,6 +14,19 @@ pub enum StoreError {
         what: &'static str,
         /// Under which name or id.
         name: String,
+    },
+    /// The model is there, and nothing of that name points at one of its versions.
+    #[error(
+        "model {model:?} has no alias {alias:?}: ask for a version ({model}:{newest} is the newest) or for another alias, or make \
+         one point at it"
+    )]
+    NoAlias {
+        /// The model.
+        model: String,
+        /// The alias.
+        alias: String,
+        /// Its newest version.
+        newest: u32,
     },
     /// The id is a sweep's, and only a single job has what was asked for.
     #[error("{id} is a sweep of several jobs; ask for one of them by its own id")]
@@ -119,6 +132,8 @@ impl StoreError {
         // SQLITE_BUSY and SQLITE_LOCKED, with their extended codes in the higher bits.
         let code = |error: &dyn sqlx::error::DatabaseError| error.code()?.parse::<i64>().ok();
         match self {
+            // Writers wait for each other first; behind a few that wait for another process, the last gives up so.
+            Self::Database(sqlx::Error::PoolTimedOut) => true,
             Self::Database(sqlx::Error::Database(error)) => {
                 code(error.as_ref()).is_some_and(|code| [5, 6].contains(&(code & 0xff)))
             }
@@ -132,5 +147,16 @@ impl StoreError {
 
     pub(super) fn not_found(what: &'static str, name: impl ToString) -> Self {
         Self::NotFound { what, name: name.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_waited_in_vain_behind_others_may_try_again() {
+        assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
     }
 }

@@ -68,7 +68,14 @@ pub(super) fn train(
                 keeper.keep(&course, setting, emit)?;
             }
         }
-        course.end_epoch(setting, emit)?;
+        match course.end_epoch(setting, stop, emit) {
+            // Of the epoch only its evaluation is lost: all its steps are in the checkpoint.
+            Err(TrainError::Stopped) => {
+                keeper.keep(&course, setting, emit)?;
+                return Err(TrainError::Stopped);
+            }
+            ended => ended?,
+        }
         // The last one always: what comes behind it may fail, and training is what took long.
         if keeper.due(true) || course.rows.len() == config.epochs as usize {
             keeper.keep(&course, setting, emit)?;
@@ -110,6 +117,7 @@ impl Keeper {
                     warn(emit, format!("{error}; it is set aside"));
                 },
             );
+            let restored = restored.map_err(TrainError::Resume)?;
             if let Some(course) = restored {
                 let (step, epochs) = (course.pace.done(), course.rows.len());
                 info(emit, format!("goes on from the checkpoint after step {step}, with {epochs} epochs done"));
@@ -223,15 +231,21 @@ impl Course {
         Ok(())
     }
 
-    /// Evaluates, tells, and compares with the best.
-    fn end_epoch(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+    /// Evaluates, tells, and compares with the best. Stopped while it evaluates, it has changed nothing.
+    fn end_epoch(
+        &mut self,
+        setting: &Setting<'_>,
+        stop: &dyn Fn() -> bool,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<(), TrainError> {
         let Self { learner, sums, pace, .. } = self;
         let (config, split) = (setting.config(), &setting.split);
         let network = learner.network.as_ref();
-        let validation = setting.evaluate(network, &learner.average, &split.validation)?;
-        let raw = setting.evaluate(network, &learner.weights, &split.validation)?;
         let sample = &split.labelled[..split.labelled.len().min(TRAIN_SAMPLE)];
-        let on_train = setting.evaluate(network, &learner.average, sample)?;
+        let mut evaluate = |weights, rows| setting.evaluate(network, weights, rows, stop, emit);
+        let validation = evaluate(&learner.average, &split.validation)?;
+        let raw = evaluate(&learner.weights, &split.validation)?;
+        let on_train = evaluate(&learner.average, sample)?;
         let positive = config.positive_index(&setting.manifest.classes);
         let accuracy = validation.confusion.accuracy();
         let last = last_epochs(&self.rows, accuracy);
@@ -298,8 +312,7 @@ impl Course {
         if snapshot.get::<String>("dataset_hash")? != setting.manifest.content_hash {
             return Err(CheckpointError::Unfit("it was made with other data".to_owned()));
         }
-        let unfit = |error: TrainError| CheckpointError::Unfit(error.to_string());
-        let mut course = Self::new(setting).map_err(unfit)?;
+        let mut course = Self::new(setting).map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         course.learner.restore(snapshot)?;
         course.pace = Pace::new(setting.config(), course.learner.steps_done());
         course.sums = EpochSums::restore(snapshot, setting.input.device)?;
@@ -334,8 +347,8 @@ impl Best {
     }
 
     fn restore(setting: &Setting<'_>, learner: &Learner, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
-        let unfit = |error: crate::nn::NnError| CheckpointError::Unfit(error.to_string());
-        let weights = Weights::zeros(learner.network.layout(), setting.input.device).map_err(unfit)?;
+        let weights = Weights::zeros(learner.network.layout(), setting.input.device)
+            .map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         restore_weights("best", &weights, snapshot)?;
         let (classes, truth) = (setting.manifest.classes.len(), setting.truth(&setting.split.validation));
         let answers = Vec::<i64>::try_from(snapshot.tensor("best.answers")?)?;

@@ -1,5 +1,6 @@
 //! Why a run can fail.
 
+use super::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
 use crate::model::ModelError;
 use crate::nn::NnError;
@@ -32,6 +33,9 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// The run's checkpoint could not be taken up, for a reason that is not the checkpoint's.
+    #[error("the run could not go on from its checkpoint, which stays for a retry: {0}")]
+    Resume(CheckpointError),
     /// The loss is no number any more.
     #[error("the loss is {loss} after step {step}; lower learning_rate or lambda_u")]
     Diverged {
@@ -67,6 +71,7 @@ impl TrainError {
             Self::Network(NnError::File { .. }) => "storage",
             Self::Network(_) => "network",
             Self::Pretrained { .. } => "pretrained",
+            Self::Resume(_) => "resume",
             Self::Model(_) | Self::RunDirectory { .. } => "storage",
             Self::Diverged { .. } => "diverged",
             Self::Collapsed { .. } => "collapsed",

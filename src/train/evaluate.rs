@@ -1,5 +1,7 @@
 //! What a set of weights answers to a list of images.
 
+use std::ops::ControlFlow;
+
 use tch::{Device, Kind, Tensor};
 
 use super::data::Images;
@@ -24,17 +26,18 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// Runs `network` in evaluation mode over the rows `indices`, whose true classes are `labels`.
+/// Runs `network` in evaluation mode over the rows `indices`, whose true classes are `labels`. `progress` hears before
+/// each batch how many images are done, and may end it.
 ///
 /// # Errors
-/// libtorch's.
+/// [`TrainError::Stopped`] where `progress` ended it; libtorch's.
 pub fn evaluate(
     network: &dyn Network,
     weights: &Weights,
     images: &Images,
-    indices: &[u32],
-    labels: &[usize],
+    (indices, labels): (&[u32], &[usize]),
     classes: usize,
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Evaluation, TrainError> {
     let _no_grad = tch::no_grad_guard();
     // On a CPU by the engine that will serve it, which is also the faster one.
@@ -45,6 +48,9 @@ pub fn evaluate(
     let (mut all_logits, mut answers) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
     let mut loss = 0.0;
     for (rows, truth) in indices.chunks(BATCH).zip(labels.chunks(BATCH)) {
+        if progress(answers.len()).is_break() {
+            return Err(TrainError::Stopped);
+        }
         let input = network_input(&images.gather(rows)?)?;
         let logits = match &folded {
             Some(folded) => folded.forward(&input)?,

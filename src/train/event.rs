@@ -140,15 +140,15 @@ pub struct EpochMetrics {
     pub loss: f64,
     /// Mean labelled loss L_X (cross-entropy with soft targets, nats).
     pub loss_labelled: f64,
-    /// Mean unlabelled loss L_U (squared error over classes); absent for `supervised`.
+    /// Mean unlabelled loss L_U (squared error over classes); absent for `supervised` and while a warm-up lasts.
     pub loss_unlabelled: Option<f64>,
-    /// The weight of L_U at the epoch's last step (after the ramp); absent for `supervised`.
+    /// The weight of L_U at the epoch's last step (after the ramp); absent for `supervised` and while a warm-up lasts.
     pub lambda_u: Option<f64>,
     /// The learning rate at the epoch's last step.
     pub learning_rate: f64,
-    /// Mean largest probability of the sharpened guesses; absent for `supervised`.
+    /// Mean largest probability of the sharpened guesses; absent for `supervised` and while a warm-up lasts.
     pub guess_confidence: Option<f64>,
-    /// Mean guessed probability per class, in class order; empty for `supervised`.
+    /// Mean guessed probability per class, in class order; empty for `supervised` and while a warm-up lasts.
     pub guess_classes: Vec<f64>,
     /// Accuracy on the labelled training images (at most 1,000 of them), EMA weights.
     pub train_accuracy: f64,

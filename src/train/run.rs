@@ -35,7 +35,8 @@ pub struct RunInput<'a> {
     pub checkpoints: Option<CheckpointPlan<'a>>,
 }
 
-/// Trains, and tells through `emit` what happens; `stop` is asked between steps. Where `input.checkpoints` holds a
+/// Trains, and tells through `emit` what happens; `stop` is asked between steps and between the batches of
+/// an evaluation. Where `input.checkpoints` holds a
 /// usable state of this very run, it goes on from there.
 ///
 /// # Errors
@@ -61,7 +62,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         None
     } else {
         emit(Event::Phase { phase: Phase::Evaluating });
-        let test = test_metrics(&setting, &best, temperature)?;
+        let test = test_metrics(&setting, &best, temperature, stop, emit)?;
         emit(Event::Test(test.clone()));
         Some(test)
     };
@@ -105,14 +106,20 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
 }
 
 /// The test split, once, with the chosen weights.
-fn test_metrics(setting: &Setting<'_>, best: &Best, temperature: f64) -> Result<TestMetrics, TrainError> {
+fn test_metrics(
+    setting: &Setting<'_>,
+    best: &Best,
+    temperature: f64,
+    stop: &dyn Fn() -> bool,
+    emit: &mut dyn FnMut(Event),
+) -> Result<TestMetrics, TrainError> {
     let (config, manifest) = (setting.input.config, &setting.manifest);
     let classes = &manifest.classes;
     let precision = device::precision(config.precision, setting.input.device);
     let network = super::learner::build_network(config, classes.len(), precision.kind)?;
     let rows = &setting.split.test;
     let truth = setting.truth(rows);
-    let evaluation = setting.evaluate(network.as_ref(), &best.weights, rows)?;
+    let evaluation = setting.evaluate(network.as_ref(), &best.weights, rows, stop, emit)?;
     let positive = config.positive_index(classes);
     let answered = Answered { manifest, rows, truth: &truth, answers: &evaluation.answers, positive };
     let figures = figures(classes, positive, (&truth, &evaluation.logits, &evaluation.answers), temperature);

@@ -62,13 +62,25 @@ impl<'a> Setting<'a> {
         self.input.config
     }
 
+    /// What `weights` answer to `rows`; says now and then how far it is, as [`pack`] does.
     pub(super) fn evaluate(
         &self,
         network: &dyn Network,
         weights: &Weights,
         rows: &[u32],
+        stop: &dyn Fn() -> bool,
+        emit: &mut dyn FnMut(Event),
     ) -> Result<Evaluation, TrainError> {
-        evaluate(network, weights, &self.images, rows, &self.truth(rows), self.manifest.classes.len())
+        let mut told = Instant::now();
+        let mut progress = |done: usize| {
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                info(emit, format!("{done} of {} images are evaluated", rows.len()));
+            }
+            if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let truth = self.truth(rows);
+        evaluate(network, weights, &self.images, (rows, &truth), self.manifest.classes.len(), &mut progress)
     }
 
     /// Each class's share of the labelled images.

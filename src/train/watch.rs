@@ -85,7 +85,7 @@ impl Watch {
         match kind {
             EpochWarning::AnswersCollapsed => format!(
                 "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, {due:.1} % of the labels are of it; \
-                 a run that ends so is not published: lower lambda_u, raise ramp or warmup, or label more images",
+                 a run whose best epoch looks so is not published: lower lambda_u, raise ramp or warmup, or label more images",
                 percent(&metrics.validation_classes)
             ),
             EpochWarning::GuessesCollapsed => format!(

@@ -8,6 +8,9 @@ use super::lines::Line;
 /// Log lines that are kept of one attempt; more are counted, not stored.
 const LOG_LINES: usize = 10_000;
 
+/// So many events wait at most with all that is among them.
+const MOST_PENDING: usize = 10_000;
+
 /// The longest stored log line in characters.
 const LOG_CHARACTERS: usize = 4_000;
 
@@ -63,9 +66,18 @@ impl Collector {
         std::mem::take(&mut self.pending)
     }
 
-    /// Puts back what could not be written, before everything newer.
+    /// Puts back what could not be written, before everything newer. Where that has become very much, log lines and
+    /// overtaken progress are given up: what a run reached is not.
     pub fn put_back(&mut self, mut events: Vec<Event>) {
         events.append(&mut self.pending);
+        if events.len() > MOST_PENDING {
+            let last = events.len() - 1;
+            let mut at = 0..;
+            events.retain(|event| {
+                let newest = at.next() == Some(last);
+                newest || !matches!(event, Event::Log { .. } | Event::Step(_))
+            });
+        }
         self.pending = events;
     }
 
@@ -93,7 +105,9 @@ fn shorten(message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::LINE_LIMIT;
     use super::*;
+    use crate::train::event::TestMetrics;
 
     fn whole(text: &str) -> Line {
         Line::Whole(text.to_owned())
@@ -135,6 +149,27 @@ mod tests {
         assert!(collector.line(whole(r#"{"type":"model","directory":"/tmp/x"}"#)).is_some());
         assert!(collector.line(whole(r#"{"type":"problem","code":"a","detail":"b"}"#)).is_some());
         assert_eq!(collector.take().len(), 1, "the problem is stored, the directory is not");
+    }
+
+    #[test]
+    fn the_test_figures_of_a_thousand_classes_fit_on_a_line() {
+        let test = TestMetrics { confusion: vec![vec![99_999; 1000]; 1000], ..TestMetrics::default() };
+        let line = serde_json::to_string(&Event::Test(test)).unwrap();
+        assert!(line.len() < LINE_LIMIT, "{}", line.len());
+    }
+
+    #[test]
+    fn what_waits_long_for_the_store_loses_its_log_and_no_epoch() {
+        let mut collector = Collector::default();
+        let checkpoint = |step| Event::Checkpoint { step };
+        let mut waiting: Vec<Event> = (0..6_000).map(checkpoint).collect();
+        waiting.extend((0..6_000).map(|_| stray("again")));
+        collector.line(step(9));
+        collector.put_back(waiting);
+        let left = collector.take();
+        assert_eq!(left.len(), 6_001);
+        assert_eq!(left[5_999], checkpoint(5_999));
+        assert!(matches!(&left[6_000], Event::Step(progress) if progress.step == 9), "where it stands now is kept");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod events;
 mod lines;
 mod process;
 mod run;
+mod silence;
 mod slots;
 pub mod spec;
 mod supervisor;

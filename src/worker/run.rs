@@ -11,16 +11,24 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::events::Collector;
+use super::lines::Line;
 use super::process::{Running, explain};
+use super::silence::Silence;
 use super::slots::Slot;
 use super::spec::RunSpec;
 use super::supervisor::Shared;
 use crate::failpoint;
-use crate::store::{JobRow, JobState, StoreError, Wish};
+use crate::store::{JobRow, JobState, NOTHING_TO_GO_ON_FROM, StoreError, Wish};
 use crate::train::event::{Event, LogLevel};
 
 /// Collected events are written at once from this many on.
 const BATCH: usize = 500;
+
+/// Once the store has failed, what is collected waits so long for the next trial.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// How long the lines are read that a child left in the pipe, once its end has been waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How often a write that must be made is tried while the server stops: for about ten seconds, and longer where the database
 /// is busy. Until then it is tried without end.
@@ -84,6 +92,8 @@ pub(super) struct Run<'a> {
     model: Option<PathBuf>,
     problem: Option<(String, String)>,
     stop: Option<Stop>,
+    /// Events could not be written; until that goes well again it is tried by the clock alone.
+    failing: bool,
     /// The job's checkpoints are of no use any more.
     spent: bool,
 }
@@ -98,6 +108,7 @@ impl<'a> Run<'a> {
             model: None,
             problem: None,
             stop: None,
+            failing: false,
             spent: false,
         }
     }
@@ -120,14 +131,8 @@ impl<'a> Run<'a> {
             }
             Err(NotStarted { detail, passes: false }) => self.fail("start_failed", &detail).await,
         }
-        // The checkpoints beside it stay, for whoever goes on with the job; once there is nothing to go on with, they
-        // go as well.
-        let over = if self.spent { &job_dir } else { &run_dir };
-        if let Err(error) = tokio::fs::remove_dir_all(over).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %over.display(), %error, "a run's directory could not be removed");
-        }
+        // The checkpoints beside it stay, for whoever goes on with the job; once it has succeeded, they go as well.
+        remove(if self.spent { &job_dir } else { &run_dir }).await;
         self.shared.changes.announce(self.job.id);
         begun
     }
@@ -177,7 +182,7 @@ impl<'a> Run<'a> {
         let far = Duration::from_secs(86_400 * 365);
         let mut heartbeat = tokio::time::interval(config.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut silence = Instant::now() + config.silence;
+        let mut silence = Silence::new(config.silence);
         let mut grace = Instant::now() + far;
         let mut flush = Instant::now() + far;
         let mut talking = true;
@@ -190,13 +195,12 @@ impl<'a> Run<'a> {
             tokio::select! {
                 line = lines.next(), if talking => match line {
                     Ok(Some(line)) => {
-                        silence = Instant::now() + config.silence;
+                        silence.heard();
                         if self.collector.is_empty() {
                             flush = Instant::now() + config.flush;
                         }
-                        let decisive = self.collector.line(line);
-                        self.react(decisive);
-                        if self.collector.len() >= BATCH {
+                        self.hear(line);
+                        if self.collector.len() >= BATCH && !self.failing {
                             self.write().await;
                         }
                     }
@@ -208,27 +212,37 @@ impl<'a> Run<'a> {
                 }
                 () = sleep_until(grace) => {
                     if exited.is_some() {
+                        // A write that the store kept waiting may have used up that time.
+                        let rest = async { while let Ok(Some(line)) = lines.next().await { self.hear(line) } };
+                        let _ended = tokio::time::timeout(LAST_WORDS, rest).await;
                         break;
                     }
                     tracing::warn!(job = %self.job.id, pid = child.pid(), "the child did not stop in time and is killed");
                     child.kill();
                     grace = Instant::now() + far;
                 }
-                () = sleep_until(silence), if exited.is_none() && self.stop.is_none() => self.stop = Some(Stop::Silent),
+                () = sleep_until(silence.until()), if exited.is_none() && self.stop.is_none() => {
+                    if silence.judge() {
+                        self.stop = Some(Stop::Silent);
+                    }
+                }
                 () = sleep_until(flush) => {
                     self.write().await;
-                    flush = Instant::now() + if self.collector.is_empty() { far } else { config.flush };
+                    let wait = if self.failing { AFTER_FAILURE } else { config.flush };
+                    flush = Instant::now() + if self.collector.is_empty() { far } else { wait };
                 }
                 _ = heartbeat.tick() => self.renew().await,
                 () = nudge.notified() => self.renew().await,
-                () = shutdown.cancelled(), if self.stop.is_none() => self.stop = Some(Stop::Shutdown),
+                () = shutdown.cancelled(), if self.waits_for_nothing_sooner() => self.stop = Some(Stop::Shutdown),
             }
             if self.stop != stopped_before && exited.is_none() {
                 if matches!(self.stop, Some(Stop::Silent | Stop::Lost)) {
                     child.kill();
                 } else {
                     child.terminate();
-                    grace = Instant::now() + config.grace;
+                    // Who asks for a pause wants the state kept, however long the step under way takes.
+                    let pause = self.stop == Some(Stop::Wish(Wish::Pause));
+                    grace = Instant::now() + if pause { config.grace.max(config.silence) } else { config.grace };
                 }
             }
         }
@@ -237,8 +251,13 @@ impl<'a> Run<'a> {
         (exited.flatten(), stderr)
     }
 
-    fn react(&mut self, event: Option<Event>) {
-        match event {
+    /// Whether the child is not being stopped yet, or only paused, which may take long.
+    fn waits_for_nothing_sooner(&self) -> bool {
+        matches!(self.stop, None | Some(Stop::Wish(Wish::Pause)))
+    }
+
+    fn hear(&mut self, line: Line) {
+        match self.collector.line(line) {
             Some(Event::Model { directory }) => self.model = Some(directory),
             Some(Event::Problem { code, detail }) => self.problem = Some((code, detail)),
             _ => {}
@@ -249,7 +268,9 @@ impl<'a> Run<'a> {
     async fn renew(&mut self) {
         match self.shared.store.heartbeat(self.job.id, self.job.attempt, self.shared.config.lease).await {
             // A finished model is not thrown away for a wish that came too late.
-            Ok(Some(wish)) if self.stop.is_none() && self.model.is_none() => self.stop = Some(Stop::Wish(wish)),
+            Ok(Some(wish)) if self.waits_for_nothing_sooner() && self.model.is_none() => {
+                self.stop = Some(Stop::Wish(wish));
+            }
             Ok(_) => {}
             Err(error) => self.store_failed("renewing the lease", &error),
         }
@@ -262,13 +283,15 @@ impl<'a> Run<'a> {
         }
         let events = self.collector.take();
         match self.shared.store.record(self.job.id, self.job.attempt, &events).await {
-            Ok(()) => self.shared.changes.announce(self.job.id),
+            Ok(()) => {
+                self.failing = false;
+                self.shared.changes.announce(self.job.id);
+            }
             Err(error) => {
                 self.store_failed("writing events", &error);
-                // A busy or full disk may recover; more than this is not kept in memory.
-                if events.len() < 20 * BATCH {
-                    self.collector.put_back(events);
-                }
+                // A busy or full disk may recover.
+                self.failing = true;
+                self.collector.put_back(events);
             }
         }
     }
@@ -307,7 +330,10 @@ impl<'a> Run<'a> {
                 Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
                 // What a run says of itself it would say again; a panic is a crash that could still speak.
                 Some((code, detail)) if code != "panic" => {
-                    self.spent = ["diverged", "collapsed"].contains(&code.as_str());
+                    if NOTHING_TO_GO_ON_FROM.contains(&code.as_str()) {
+                        // Before the final write: behind it, the checkpoints may be those of a retry already.
+                        remove(&self.shared.data.run(self.job.id)).await;
+                    }
                     self.fail(&code, &detail).await;
                 }
                 Some((code, detail)) => self.crash(&code, &detail).await,
@@ -399,6 +425,15 @@ impl<'a> Run<'a> {
     /// Whether a write that must be made is given up after this trial: the next server reclaims the job.
     fn gives_up(&self, trial: u32) -> bool {
         trial + 1 >= TRIALS && self.shared.stop.is_cancelled()
+    }
+}
+
+/// Removes a run's directory; that it cannot be is no reason to stop.
+async fn remove(directory: &std::path::Path) {
+    if let Err(error) = tokio::fs::remove_dir_all(directory).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %directory.display(), %error, "a run's directory could not be removed");
     }
 }
 

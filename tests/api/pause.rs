@@ -1,6 +1,8 @@
 //! Pause and resume over HTTP, and a server that stops under a job, with real children: what goes on ends with the very
 //! model that it would have ended with.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::app::{TestApp, expect, problem, tiny_job};
@@ -129,5 +131,46 @@ async fn a_queued_job_waits_while_it_is_paused_and_a_canceled_one_may_be_retried
     assert!(runs.exists());
     expect(app.delete(&format!("/jobs/{first}")).send().await.unwrap(), 204).await;
     assert!(!runs.exists(), "its checkpoints go with it");
+    app.stop().await;
+}
+
+/// A child whose step under way lasts `seconds` after it was asked to stop.
+fn slow_child(seconds: u32) -> String {
+    format!(
+        r#"trap 'sleep {seconds}; echo "{{\"type\":\"checkpoint\",\"step\":3}}"
+            echo "{{\"type\":\"problem\",\"code\":\"stopped\",\"detail\":\"stopped on request\"}}"; exit 1' TERM
+        echo '{{"type":"phase","phase":"training"}}'; while :; do sleep .1; done"#
+    )
+}
+
+async fn slow_job(seconds: u32) -> (TestApp, String) {
+    let app = TestApp::with_child(&slow_child(seconds), |config| {
+        config.worker.grace = Duration::from_millis(300);
+    })
+    .await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    app.until_job(&id, "training", |job| job["phase"] == "training").await;
+    (app, id)
+}
+
+#[tokio::test]
+async fn a_pause_waits_for_a_step_that_takes_longer_than_a_stop_may() {
+    let (app, id) = slow_job(1).await;
+    wish(&app, &id, "pause").await;
+    let paused = app.until(&id, &["paused"]).await;
+    assert_eq!(paused["checkpoint_step"], 3, "{paused:#}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancel_does_not_wait_for_the_pause_before_it() {
+    let (app, id) = slow_job(600).await;
+    wish(&app, &id, "pause").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(app.json(&format!("/jobs/{id}")).await["state"], "running", "it waits for the step under way");
+    wish(&app, &id, "cancel").await;
+    let canceled = app.until(&id, &["canceled"]).await;
+    assert!(canceled["checkpoint_step"].is_null(), "{canceled:#}");
     app.stop().await;
 }

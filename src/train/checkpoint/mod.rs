@@ -54,12 +54,23 @@ pub enum CheckpointError {
     /// It is whole, and of another run.
     #[error("the checkpoint does not fit this run: {0}")]
     Unfit(String),
+    /// What it would be put into cannot be made, whatever stands in it.
+    #[error("{0}")]
+    NotReady(String),
     /// Something cannot be written in the format.
     #[error("a checkpoint cannot hold this: {0}")]
     Encoding(String),
     /// libtorch's.
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or("unknown error"))]
     Torch(#[from] tch::TchError),
+}
+
+impl CheckpointError {
+    /// True where the machine failed and not the file: memory was lacking, or the device is another's. The same file may
+    /// be read tomorrow.
+    fn is_the_machines(&self) -> bool {
+        matches!(self, Self::NotReady(_) | Self::Torch(_))
+    }
 }
 
 /// Where and how often a run's state is written.
@@ -140,17 +151,21 @@ impl Checkpoints {
 
     /// The newest state that `restore` accepts. Each one that it, or its hash, refuses is set aside and told of
     /// through `refused`.
+    ///
+    /// # Errors
+    /// When the machine fails while one is taken up. All files stay where they are then.
     pub fn newest<T>(
         &mut self,
         mut restore: impl FnMut(&Snapshot) -> Result<T, CheckpointError>,
         mut refused: impl FnMut(CheckpointError),
-    ) -> Option<T> {
+    ) -> Result<Option<T>, CheckpointError> {
         for (step, path) in self.list() {
             match file::read(&path).and_then(|snapshot| restore(&snapshot)) {
                 Ok(restored) => {
                     self.newest = Some(step);
-                    return Some(restored);
+                    return Ok(Some(restored));
                 }
+                Err(error) if error.is_the_machines() => return Err(error),
                 Err(error) => {
                     refused(error);
                     // Kept for a person to look at, but out of the way of the ones that follow.
@@ -158,7 +173,7 @@ impl Checkpoints {
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Steps and files, newest first.
@@ -203,7 +218,8 @@ mod tests {
     fn newest(directory: &Path) -> (Option<u64>, Vec<String>) {
         let mut said = Vec::new();
         let step = open(directory, Duration::ZERO)
-            .newest(|snapshot| snapshot.get("step"), |error| said.push(error.to_string()));
+            .newest(|snapshot| snapshot.get("step"), |error| said.push(error.to_string()))
+            .unwrap();
         (step, said)
     }
 
@@ -228,6 +244,22 @@ mod tests {
         let mut checkpoints = open(directory.path(), Duration::ZERO);
         save(&mut checkpoints, 12);
         assert_eq!(checkpoints.list().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [12, 10]);
+    }
+
+    #[test]
+    fn where_the_machine_fails_no_checkpoint_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = open(directory.path(), Duration::ZERO);
+        save(&mut checkpoints, 5);
+        save(&mut checkpoints, 10);
+        let out_of_memory = |_: &Snapshot| Err::<u64, _>(CheckpointError::NotReady("no room on the GPU".to_owned()));
+        let failed = checkpoints.newest(out_of_memory, |error| panic!("refused: {error}"));
+        assert!(matches!(failed, Err(CheckpointError::NotReady(_))), "{failed:?}");
+        assert_eq!(newest(directory.path()), (Some(10), vec![]), "both are still there");
+
+        let misfit = |_: &Snapshot| Err::<u64, _>(CheckpointError::Unfit("another run's".to_owned()));
+        assert_eq!(checkpoints.newest(misfit, |_| {}).unwrap(), None);
+        assert_eq!(newest(directory.path()), (None, vec![]), "what never fits is set aside");
     }
 
     #[test]
