@@ -327,6 +327,47 @@ fn a_group_column_makes_groups_and_a_group_in_both_sheets_is_told() {
 }
 
 #[test]
+fn groups_are_told_apart_as_labels_are() {
+    // pandas writes whole numbers as floats where the column has a gap, and a gap as NaN.
+    let train = "image,label,person\na.png,cat,3.0\nb.png,dog,4.0\nc.png,cat,NaN\nd.png,dog,nan\n";
+    let upload = Upload::new(&six(), train, Some("image,label,person\ne.png,cat,3\nf.png,dog,5\n"));
+    let request = ImportRequest { group_column: Some("person".into()), ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    let groups: Vec<Option<u32>> = imported.manifest.samples.iter().map(|sample| sample.group).collect();
+    assert_eq!(groups, [Some(0), None, None, None, Some(0), None]);
+    assert!(warning(&imported, "group_in_both_sheets").is_some());
+}
+
+#[test]
+fn labels_that_may_be_one_class_and_classes_without_a_usable_row_are_told() {
+    let train = "image,label\na.png,Mask\nb.png,mask\nc.png,no_mask\nd.png,no_mask\ngone.png,half\n";
+    let imported = Upload::new(&six(), train, None).import().unwrap();
+    assert_eq!(imported.manifest.classes, ["Mask", "mask", "no_mask"]);
+    assert!(warning(&imported, "similar_labels").unwrap().detail.contains("\"Mask\" and \"mask\""));
+    assert!(warning(&imported, "lost_classes").unwrap().detail.contains("\"half\""));
+    let plain = Upload::new(&six(), SIX, None).import().unwrap();
+    assert_eq!((warning(&plain, "similar_labels"), warning(&plain, "lost_classes")), (None, None));
+}
+
+#[test]
+fn a_line_break_in_a_label_is_a_row_that_is_left_out() {
+    // Two stray quotes: the first opens a cell, the second closes it two lines later.
+    let train = "image,label\na.png,\"cat\nb.png,dog\nc.png,cat\"\nd.png,dog\ne.png,cat\nf.png,dog\n";
+    let imported = Upload::new(&six(), train, None).import().unwrap();
+    assert_eq!(codes(&imported), [("line_break".to_owned(), 2)]);
+    assert_eq!(imported.manifest.classes, ["cat", "dog"]);
+}
+
+#[test]
+fn rows_that_say_the_same_again_are_no_bad_rows() {
+    // Three people looked at each image and agree.
+    let rows = "a.png,cat\nb.png,dog\n";
+    let imported = Upload::new(&six(), &format!("image,label\n{rows}{rows}{rows}"), None).import().unwrap();
+    assert_eq!(codes(&imported).len(), 4);
+    assert_eq!(imported.manifest.samples.len(), 2);
+}
+
+#[test]
 fn a_test_sheet_that_is_the_training_sheet_is_refused_row_by_row() {
     match Upload::new(&six(), SIX, Some(SIX)).import().unwrap_err() {
         ImportError::Rows { code, rejected, .. } => {
@@ -384,6 +425,22 @@ fn what_cannot_be_imported_at_all_is_refused_and_leaves_nothing() {
 
     let upload = Upload::new(&six(), "image,label\nx.png,cat\ny.png,dog\na.png,cat\n", None);
     refused(&upload, &upload.request(), "mostly_rejected", &["2 of 3"]);
+
+    // A long training sheet does not hide that nothing of the test sheet is left.
+    let upload = Upload::new(&six(), SIX, Some("image,label\ne.png,Cat\nf.png,Dog\n"));
+    refused(&upload, &upload.request(), "mostly_rejected", &["2 of 2", "test sheet"]);
+
+    let upload = Upload::new(&six(), SIX, None);
+    for (column, code) in [("label", "same_column"), ("IMAGE", "same_column"), ("person", "no_such_column")] {
+        let request = ImportRequest { group_column: Some(column.into()), ..upload.request() };
+        refused(&upload, &request, code, &["group_column"]);
+    }
+    let twice = Upload::new(&six(), "image,who,who\na.png,cat,dog\n", None);
+    let request = ImportRequest { label_column: Some("who".into()), ..twice.request() };
+    refused(&twice, &request, "ambiguous_column", &["who"]);
+
+    let request = ImportRequest { images: upload.path("nowhere.zip"), ..upload.request() };
+    refused(&upload, &request, "unreadable_file", &["nowhere.zip", "No such file"]);
 
     let upload = Upload::new(&[("../../a.png", picture(1))], SIX, None);
     refused(&upload, &upload.request(), "unsafe_archive", &["../../a.png"]);

@@ -12,6 +12,7 @@ use zip::ZipArchive;
 
 use super::error::ImportError;
 use super::import::ImportLimits;
+use super::labels::composed;
 
 /// A memory-mapped archive file that many threads may read.
 #[derive(Clone)]
@@ -145,9 +146,10 @@ fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), 
     Ok(())
 }
 
-/// A path as a sheet and an archive may both have meant it: some Windows programs write backslashes, others lead with `./`.
+/// A path as a sheet and an archive may both have meant it: some Windows programs write backslashes, others lead with `./`,
+/// and macOS writes a letter and its accent apart.
 fn normalised(path: &str) -> String {
-    let path = path.replace('\\', "/");
+    let path = composed(&path.replace('\\', "/"));
     path.trim_start_matches("./").to_owned()
 }
 
@@ -207,6 +209,9 @@ mod tests {
         ] {
             assert_eq!(index.find(name), found, "{name}");
         }
+        let accents = self::index(&[("e\u{301}0.jpg", b"1"), ("\u{e9}1.jpg", b"2")]).unwrap();
+        assert_eq!(accents.find("\u{e9}0.jpg"), Found::Entry(0));
+        assert_eq!(accents.find("e\u{301}1.jpg"), Found::Entry(1));
         assert_eq!(index.names[&0], "faces\\a.jpg", "the archive's own name is kept for messages");
     }
 

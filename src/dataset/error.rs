@@ -77,6 +77,16 @@ pub enum ImportError {
 }
 
 impl ImportError {
+    /// A file that was named and cannot be read: whoever named it may mend that, but for a failing disk.
+    pub(super) fn reading(path: &Path, error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+        if [NotFound, PermissionDenied, IsADirectory].contains(&error.kind()) {
+            Self::invalid("unreadable_file", format!("{} cannot be read: {error}", path.display()))
+        } else {
+            Self::storage(path, error)
+        }
+    }
+
     /// A stable snake_case word.
     pub fn code(&self) -> &'static str {
         match self {

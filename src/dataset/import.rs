@@ -17,7 +17,7 @@ use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
 use super::report::{ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
-use super::{IMAGES_FILE, confounding, duplicates, groups, near_duplicates, pack, perceptual_hash};
+use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates, pack, perceptual_hash};
 use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
 use crate::{failpoint, sha256};
 
@@ -131,10 +131,10 @@ fn import_into(
 ) -> Result<Imported, ImportError> {
     let train = Sheet::read(&request.train, "train")?;
     let test = request.test.as_ref().map(|path| Sheet::read(path, "test")).transpose()?;
-    let rows_read = train.rows.len() + test.as_ref().map_or(0, |sheet| sheet.rows.len());
+    let rows_read = [("train", train.rows.len()), ("test", test.as_ref().map_or(0, |sheet| sheet.rows.len()))];
 
     let archive_path = staging.join(IMAGES_FILE);
-    std::fs::copy(&request.images, &archive_path).map_err(|e| ImportError::storage(&request.images, e))?;
+    std::fs::copy(&request.images, &archive_path).map_err(|e| ImportError::reading(&request.images, e))?;
     File::open(&archive_path).and_then(|f| f.sync_all()).map_err(|e| ImportError::storage(&archive_path, e))?;
     let mut images = archive::open(&archive_path)?;
     let index = Index::new(&mut images, limits)?;
@@ -167,6 +167,7 @@ fn import_into(
     let mut warnings = confounding::warnings(&manifest, column);
     warnings.extend(crop_style::warnings(&manifest, &sizes));
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
+    warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
     warnings.extend(unused(request, &index, &candidates));
     warnings.extend([Some(&train), test.as_ref()].into_iter().flatten().filter_map(unread));
     manifest.warnings = warnings.clone();
@@ -178,17 +179,28 @@ fn import_into(
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
 }
 
-fn refuse_too_many(rejected: &[RejectedRow], rows: usize, strict: bool) -> Result<(), ImportError> {
-    let count = rejected.len();
-    let (code, why) = if strict && count > 0 {
-        ("rejected_rows", "strict was asked for")
-    } else if count * 2 > rows {
-        ("mostly_rejected", "that is more than half: do the sheets belong to this archive?")
-    } else {
-        return Ok(());
-    };
-    let detail = format!("{count} of {rows} rows cannot be used; {why}");
-    Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() })
+/// Refuses the whole import for any bad row in strict mode, and where more than half of a sheet is bad: rows that say again
+/// what another says are not.
+fn refuse_too_many(rejected: &[RejectedRow], sheets: [(&str, usize); 2], strict: bool) -> Result<(), ImportError> {
+    let refuse = |code, detail| Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() });
+    if strict && !rejected.is_empty() {
+        let rows = sheets.iter().map(|(_, rows)| rows).sum::<usize>();
+        return refuse(
+            "rejected_rows",
+            format!("{} of {rows} rows cannot be used; strict was asked for", rejected.len()),
+        );
+    }
+    for (sheet, rows) in sheets {
+        let bad = rejected.iter().filter(|row| row.sheet == sheet && row.code != "duplicate_row").count();
+        if bad * 2 > rows {
+            let detail = format!(
+                "{bad} of {rows} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets belong to \
+                 each other and to this archive?"
+            );
+            return refuse("mostly_rejected", detail);
+        }
+    }
+    Ok(())
 }
 
 /// What is remembered of a decoded picture; its pixels lie in a file.
@@ -274,7 +286,7 @@ fn assemble(
         (0..candidates.len()).filter(|&index| keep[index] && candidates[index].role == role).collect()
     };
     let (train, test) = (stay(Role::Train), stay(Role::Test));
-    let classes = rows::classes(train.iter().map(|&index| &candidates[index])).map_err(|error| match error {
+    let classes = labels::classes(train.iter().map(|&index| &candidates[index])).map_err(|error| match error {
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());

@@ -13,6 +13,7 @@ mod error;
 mod groups;
 pub(crate) mod hostile;
 mod import;
+mod labels;
 mod manifest;
 mod near_duplicates;
 mod pack;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::archive::{Found, Index};
 use super::error::ImportError;
 use super::import::ImportRequest;
+use super::labels::normalised;
 use super::manifest::Role;
 use super::report::RejectedRow;
 use super::sheet::Sheet;
@@ -51,7 +52,12 @@ pub(super) fn candidates(
         let image = row.cell(columns.image).to_owned();
         let label = normalised(row.cell(columns.label));
         let mut refuse = |code: &str, detail: String| out.push(rejected(role, row.number, &image, code, detail));
-        if row.surplus {
+        let broken = [&image, label.as_deref().unwrap_or_default()].iter().any(|cell| cell.contains(['\n', '\r']));
+        if broken {
+            let detail = "a line break in the image's name or the label: where a double quote opens here and none closes it, \
+                          the lines that follow were read as part of this cell and not as rows";
+            refuse("line_break", detail.to_owned());
+        } else if row.surplus {
             let header = sheet.columns.len();
             let detail = format!(
                 "the row has more cells than the header's {header}: which is which cannot be told; put a cell that holds the \
@@ -83,6 +89,7 @@ pub(super) fn candidates(
 struct Columns {
     image: usize,
     label: usize,
+    group: Option<usize>,
 }
 
 impl Columns {
@@ -99,20 +106,30 @@ impl Columns {
             let any = || (name.ends_with(" label") || name.ends_with("_label")).then_some(names.len());
             names.iter().position(|usual| *usual == name).or_else(any)
         })?;
-        if let Some(group) = &request.group_column
-            && sheet.column(group).is_none()
-        {
-            return Err(no_column(sheet, role, "group", group));
+        let group = request.group_column.as_deref();
+        let group = group.map(|name| named(sheet, role, "group", name)).transpose()?;
+        let twice = [(image == label, "image", "label"), (group == Some(label), "group", "label")];
+        let twice = twice.into_iter().chain([(group == Some(image), "group", "image")]).find(|(same, ..)| *same);
+        if let Some((_, one, other)) = twice {
+            let detail = format!(
+                "the {one} column and the {other} column of the {} sheet are the same; name another one in {one}_column or \
+                 leave it out",
+                role.as_str()
+            );
+            return Err(ImportError::invalid("same_column", detail));
         }
-        Ok(Self { image, label })
+        Ok(Self { image, label, group })
     }
 
-    /// Every other named column that is not empty in this row.
+    /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one.
     fn attributes(&self, sheet: &Sheet, cells: &[String]) -> BTreeMap<String, String> {
         let named = sheet.columns.iter().zip(cells).enumerate();
         named
             .filter(|(at, (name, cell))| ![self.image, self.label].contains(at) && !name.is_empty() && !cell.is_empty())
-            .map(|(_, (name, cell))| (name.clone(), cell.clone()))
+            .filter_map(|(at, (name, cell))| {
+                let cell = if Some(at) == self.group { normalised(cell)? } else { cell.clone() };
+                Some((name.clone(), cell))
+            })
             .collect()
     }
 }
@@ -126,20 +143,39 @@ fn find(
     usual: impl Fn(&str) -> Option<usize>,
 ) -> Result<usize, ImportError> {
     if let Some(name) = wanted {
-        return sheet.column(name).ok_or_else(|| no_column(sheet, role, what, name));
+        return named(sheet, role, what, name);
     }
     let columns = sheet.columns.iter().enumerate();
     let ranked: Vec<_> = columns.filter_map(|(at, name)| Some((usual(&name.to_lowercase())?, at))).collect();
     let Some(&(best, at)) = ranked.iter().min() else { return Err(no_column(sheet, role, what, what)) };
-    let alike: Vec<String> =
-        ranked.iter().filter(|(rank, _)| *rank == best).map(|&(_, at)| format!("{:?}", sheet.columns[at])).collect();
-    if alike.len() > 1 {
-        let (role, alike) = (role.as_str(), alike.join(", "));
-        let detail =
-            format!("several columns of the {role} sheet may be the {what}: {alike}; name it in {what}_column");
-        return Err(ImportError::invalid("ambiguous_column", detail));
+    one_of(sheet, role, what, ranked.iter().filter(|(rank, _)| *rank == best).map(|&(_, at)| at).collect(), at)
+}
+
+/// The column of that name.
+fn named(sheet: &Sheet, role: Role, what: &str, name: &str) -> Result<usize, ImportError> {
+    let found = sheet.columns_named(name);
+    let first = *found.first().ok_or_else(|| no_column(sheet, role, what, name))?;
+    one_of(sheet, role, what, found, first)
+}
+
+/// `chosen`, unless there are several that would do as well.
+fn one_of(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>, chosen: usize) -> Result<usize, ImportError> {
+    if found.len() == 1 {
+        return Ok(chosen);
     }
-    Ok(at)
+    let alike: Vec<String> = found.into_iter().map(|at| format!("{:?}", sheet.columns[at])).collect();
+    let (role, alike) = (role.as_str(), alike.join(", "));
+    let detail = format!(
+        "several columns of the {role} sheet may be the {what}: {alike}; name it in {what}_column (and each column \
+         differently)"
+    );
+    Err(ImportError::invalid("ambiguous_column", detail))
+}
+
+/// Every label that the sheet names, of usable rows or not.
+pub(super) fn labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<BTreeSet<String>, ImportError> {
+    let column = Columns::of(sheet, role, request)?.label;
+    Ok(sheet.rows.iter().filter(|row| !row.surplus).filter_map(|row| normalised(row.cell(column))).collect())
 }
 
 fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
@@ -150,16 +186,6 @@ fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
         names.join(", ")
     );
     ImportError::invalid("no_such_column", detail)
-}
-
-/// A label as text; whole numbers lose their fraction (pandas writes 0/1 with gaps as 0.0/1.0), an empty
-/// cell is no label.
-fn normalised(cell: &str) -> Option<String> {
-    let cell = cell.trim();
-    if cell.is_empty() || cell.eq_ignore_ascii_case("nan") {
-        return None;
-    }
-    Some(cell.strip_suffix(".0").filter(|whole| whole.parse::<i64>().is_ok()).unwrap_or(cell).to_owned())
 }
 
 /// One row per image: the first with a label, or the first. Rows that contradict each other are all left out; one without a
@@ -188,24 +214,6 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
         stays.then_some(candidate)
     };
     found.into_iter().enumerate().filter_map(chosen).collect()
-}
-
-/// The class names: every label of the training sheet, sorted.
-pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
-    let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
-    if names.len() < 2 {
-        let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let detail = format!(
-            "the training sheet's label column holds {} class(es) ({found}) on usable rows; a classifier needs two",
-            names.len()
-        );
-        return Err(ImportError::invalid("too_few_classes", detail));
-    }
-    if names.len() > 1000 {
-        let detail = format!("{} different labels; is the label column the right one?", names.len());
-        return Err(ImportError::invalid("too_many_classes", detail));
-    }
-    Ok(names.into_iter().cloned().collect())
 }
 
 #[cfg(test)]
@@ -263,14 +271,5 @@ mod tests {
         let told: Vec<_> = out.iter().map(|row| (row.row, row.code.as_str())).collect();
         let (twice, conflict) = ("duplicate_row", "conflicting_label");
         assert_eq!(told, [(2, twice), (4, twice), (6, twice), (7, conflict), (8, conflict)]);
-    }
-
-    #[test]
-    fn labels_are_text_and_gaps_are_none() {
-        assert_eq!(normalised("1.0").as_deref(), Some("1"));
-        assert_eq!(normalised(" no_mask ").as_deref(), Some("no_mask"));
-        assert_eq!(normalised("v1.0").as_deref(), Some("v1.0"));
-        assert_eq!(normalised("  "), None);
-        assert_eq!(normalised("NaN"), None);
     }
 }

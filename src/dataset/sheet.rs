@@ -93,12 +93,12 @@ impl<'a> Table<'a> {
 impl Sheet {
     /// Reads the sheet at `path`; `name` (`train`, `test`) is for messages. XLSX is told by its first bytes.
     pub fn read(path: &Path, name: &str) -> Result<Self, ImportError> {
-        let size = std::fs::metadata(path).map_err(|e| ImportError::storage(path, e))?.len();
+        let size = std::fs::metadata(path).map_err(|e| ImportError::reading(path, e))?.len();
         if size > MAX_BYTES {
             let detail = format!("the {name} sheet has {size} bytes, allowed are {MAX_BYTES}");
             return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
         }
-        let bytes = std::fs::read(path).map_err(|e| ImportError::storage(path, e))?;
+        let bytes = std::fs::read(path).map_err(|e| ImportError::reading(path, e))?;
         Self::parse(bytes, name)
     }
 
@@ -132,32 +132,41 @@ impl Sheet {
         Ok(Self { columns, rows, unread })
     }
 
-    /// Index of the column of that name, whatever its case.
-    pub fn column(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.eq_ignore_ascii_case(name))
+    /// Indices of the columns of that name, whatever its case.
+    pub fn columns_named(&self, name: &str) -> Vec<usize> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(_, column)| column.eq_ignore_ascii_case(name)).map(|(at, _)| at).collect()
     }
 }
 
 fn csv_text(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
     let name = table.name;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.contains(&0) {
-        let detail = format!("the {name} sheet is neither CSV text nor XLSX");
-        return Err(ImportError::invalid("unreadable_sheet", detail));
+    let text = plain_text(bytes, name)?;
+    let (bytes, separator) = match separator_line(text) {
+        Some((separator, rest)) => (rest.as_bytes(), separator),
+        None => (bytes, delimiter(bytes)),
+    };
+    if let Some(line) = open_quote(bytes, separator) {
+        let detail = format!(
+            "a double quote opens a cell in line {line} of the {name} sheet and none closes it: close it, or write it twice \
+             where it belongs to the text"
+        );
+        return Err(ImportError::invalid("open_quote", detail));
     }
     let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter(bytes)).from_reader(bytes);
-    let mut record = csv::ByteRecord::new();
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes);
+    let mut record = csv::StringRecord::new();
     let unreadable = |e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}"));
     let mut number = 0;
     loop {
         // The reader skips empty lines; a spreadsheet shows them.
         number += 1 + empty_lines(bytes, reader.position().byte() as usize);
-        if !reader.read_byte_record(&mut record).map_err(unreadable)? {
+        if !reader.read_record(&mut record).map_err(unreadable)? {
             break;
         }
         for (column, cell) in record.iter().enumerate() {
-            table.put(number, column, String::from_utf8_lossy(cell).trim().to_owned())?;
+            table.put(number, column, cell_of(cell).to_owned())?;
         }
     }
     Ok(())
@@ -176,9 +185,69 @@ fn empty_lines(bytes: &[u8], at: usize) -> u64 {
     (ends.len() - pairs) as u64
 }
 
-/// Whichever of comma, semicolon and tab stands most often in the first line.
+/// The bytes as text. Another encoding is refused, not guessed: a wrong guess makes one label of two.
+fn plain_text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, ImportError> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let detail = format!("the {name} sheet is text in UTF-16; save it as \"CSV UTF-8\" or XLSX");
+        return Err(ImportError::invalid("not_utf8", detail));
+    }
+    if bytes.contains(&0) {
+        let detail = format!("the {name} sheet is neither CSV text nor XLSX");
+        return Err(ImportError::invalid("unreadable_sheet", detail));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let (before, rest) = bytes.split_at(error.valid_up_to());
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let byte = rest.first().copied().unwrap_or_default();
+        let detail = format!(
+            "the {name} sheet is not in UTF-8: line {line} has the byte 0x{byte:02X}; save it as \"CSV UTF-8\" or XLSX"
+        );
+        ImportError::invalid("not_utf8", detail)
+    })
+}
+
+/// Excel's first line `sep=;`, which is no row: the separator, and what follows.
+fn separator_line(text: &str) -> Option<(u8, &str)> {
+    let (line, rest) = text.split_once('\n')?;
+    let separator = line.trim_end_matches('\r').strip_prefix("sep=")?;
+    Some((*separator.as_bytes().first().filter(|byte| separator.len() == 1 && byte.is_ascii())?, rest))
+}
+
+/// The line in which a quoted cell begins that never ends.
+fn open_quote(bytes: &[u8], separator: u8) -> Option<usize> {
+    let (mut line, mut begins, mut opened) = (1, true, None);
+    for &byte in bytes {
+        if byte == b'"' && (begins || opened.is_some()) {
+            // Within a cell two quotes stand for one: closed and opened again.
+            opened = if opened.is_some() { None } else { Some(line) };
+            // Right behind a quote another one opens the cell again.
+            begins = opened.is_none();
+        } else if opened.is_none() {
+            begins = byte == separator || byte == b'\n' || byte == b'\r';
+        }
+        line += usize::from(byte == b'\n');
+    }
+    opened
+}
+
+/// A cell without the spaces around it. Behind a space a quote opens nothing for the reader, though whoever wrote it meant so.
+fn cell_of(cell: &str) -> &str {
+    let trimmed = cell.trim();
+    let inner = trimmed.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.filter(|_| cell.starts_with([' ', '\t'])).unwrap_or(trimmed)
+}
+
+/// Whichever of comma, semicolon and tab stands most often in the first line, outside of quotes.
 fn delimiter(bytes: &[u8]) -> u8 {
-    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let mut quoted = false;
+    let line = bytes.iter().take_while(|&&byte| byte != b'\n');
+    let line: Vec<u8> = line
+        .copied()
+        .filter(|&byte| {
+            quoted ^= byte == b'"';
+            !quoted
+        })
+        .collect();
     let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|&byte| count(byte)).unwrap_or(b',')
 }
@@ -260,7 +329,7 @@ mod tests {
         assert_eq!(sheet.columns, ["Image", "Label"]);
         assert_eq!(sheet.rows[0].cells, ["a;1.jpg", "cat"]);
         assert_eq!(sheet.rows[1].cells, ["b.jpg", "dog"]);
-        assert_eq!(sheet.column("LABEL"), Some(1));
+        assert_eq!(sheet.columns_named("LABEL"), [1]);
     }
 
     #[test]
@@ -336,6 +405,42 @@ mod tests {
         assert!(far.code() == "sheet_too_large" && far.to_string().contains("columns"), "{far}");
         let wide = read(format!("{}\na\n", "x,".repeat(2000)).as_bytes()).unwrap_err();
         assert_eq!(wide.code(), "sheet_too_large");
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_refused_and_never_guessed() {
+        for (bytes, where_) in [
+            (&b"image,label\na.jpg,caf\xe9\nb.jpg,caf\xe8\n"[..], "line 2 has the byte 0xE9"),
+            (b"\xff\xfei\0m\0", "UTF-16"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.code() == "not_utf8" && error.to_string().contains(where_), "{error}");
+            assert!(error.to_string().contains("CSV UTF-8"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_nothing_closes_is_refused_with_its_line() {
+        let error = read(b"image,label\na.jpg,cat\nb.jpg,\"dog\nc.jpg,cat\n").unwrap_err();
+        assert!(error.code() == "open_quote" && error.to_string().contains("line 3"), "{error}");
+        for whole in [
+            "image,label\n\"a\"\"b\"\".jpg\",cat\n",
+            "image,label\na.jpg,6\" tall\n",
+            "image,notes\na.jpg,\"two\nlines\"\n",
+            "image,label\na.jpg,\"\"\n",
+        ] {
+            read(whole.as_bytes()).unwrap_or_else(|error| panic!("{whole:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn dialects_of_csv() {
+        let quoted = read(b"image;label;\"age, in years, and months\"\na.jpg;cat;3\n").unwrap();
+        assert_eq!(quoted.columns, ["image", "label", "age, in years, and months"]);
+        let spaced = read(b"image, \"label\"\na.jpg, \"no mask\"\n").unwrap();
+        assert_eq!((spaced.columns[1].as_str(), spaced.rows[0].cell(1)), ("label", "no mask"));
+        let excel = read(b"sep=;\r\nimage;label\r\na.jpg;cat, small\r\n").unwrap();
+        assert_eq!((excel.rows[0].number, excel.rows[0].cell(1)), (2, "cat, small"));
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! Labels as text: when two cells mean the same class, and when they may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use super::error::ImportError;
+use super::report::Warning;
+use super::rows::Candidate;
+
+/// Pairs of look-alikes that a warning names.
+const NAMED: usize = 5;
+
+/// A label, or the name of a group, as text; none for an empty cell.
+///
+/// Whole numbers lose their fraction (pandas writes 0/1 with gaps as 0.0/1.0), and what looks the same is the same: a
+/// letter with its accent is one character or two, as the program that wrote it likes (Unicode's form NFC here).
+pub(super) fn normalised(cell: &str) -> Option<String> {
+    let cell = cell.trim();
+    if cell.is_empty() || cell.eq_ignore_ascii_case("nan") {
+        return None;
+    }
+    let whole = cell.strip_suffix(".0").filter(|whole| whole.parse::<i64>().is_ok());
+    Some(composed(whole.unwrap_or(cell)))
+}
+
+/// Text in Unicode's form NFC.
+pub(super) fn composed(text: &str) -> String {
+    if is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
+}
+
+/// The class names: every label of the training sheet, sorted.
+pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
+    let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
+    if names.len() < 2 {
+        let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let detail = format!(
+            "the training sheet's label column holds {} class(es) ({found}) on usable rows; a classifier needs two",
+            names.len()
+        );
+        return Err(ImportError::invalid("too_few_classes", detail));
+    }
+    if names.len() > 1000 {
+        let detail = format!("{} different labels; is the label column the right one?", names.len());
+        return Err(ImportError::invalid("too_many_classes", detail));
+    }
+    Ok(names.into_iter().cloned().collect())
+}
+
+/// Doubts about the classes: such that may be one, and such that the sheet names (`named`) and no usable row has.
+pub(super) fn warnings(classes: &[String], named: &BTreeSet<String>) -> Vec<Warning> {
+    [look_alikes(classes), lost(classes, named)].into_iter().flatten().collect()
+}
+
+fn look_alikes(classes: &[String]) -> Option<Warning> {
+    let mut alike: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for class in classes {
+        let bare = class.chars().filter(|letter| !letter.is_whitespace() && !"_-".contains(*letter));
+        alike.entry(bare.flat_map(char::to_lowercase).collect()).or_default().push(class);
+    }
+    let alike: Vec<String> = alike
+        .into_values()
+        .filter(|names| names.len() > 1)
+        .map(|names| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" and "))
+        .collect();
+    let more = if alike.len() > NAMED { ", …" } else { "" };
+    let detail = format!(
+        "classes differ by case, spaces, _ or - alone: {}{more}; if they mean the same, write them alike",
+        alike[..alike.len().min(NAMED)].join(", ")
+    );
+    (!alike.is_empty()).then(|| Warning::new("similar_labels", detail))
+}
+
+fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
+    let lost: Vec<String> =
+        named.iter().filter(|name| !classes.contains(name)).map(|name| format!("{name:?}")).collect();
+    let detail = format!(
+        "the training sheet names {} too, but every row with it was left out (each is listed with its reason): no model \
+         of this data set will know it",
+        lost.join(", ")
+    );
+    (!lost.is_empty()).then(|| Warning::new("lost_classes", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_text_and_gaps_are_none() {
+        assert_eq!(normalised("1.0").as_deref(), Some("1"));
+        assert_eq!(normalised(" no_mask ").as_deref(), Some("no_mask"));
+        assert_eq!(normalised("v1.0").as_deref(), Some("v1.0"));
+        assert_eq!(normalised("  "), None);
+        assert_eq!(normalised("NaN"), None);
+    }
+
+    #[test]
+    fn one_letter_and_its_accent_apart_are_the_same_label() {
+        assert_eq!(normalised("cafe\u{301}"), normalised("caf\u{e9}"));
+        assert_ne!(normalised("cafe"), normalised("caf\u{e9}"));
+    }
+
+    fn told(classes: &[&str], named: &[&str]) -> Vec<(String, String)> {
+        let classes: Vec<String> = classes.iter().map(|&name| name.to_owned()).collect();
+        let named = named.iter().map(|&name| name.to_owned()).collect();
+        warnings(&classes, &named).into_iter().map(|warning| (warning.code, warning.detail)).collect()
+    }
+
+    #[test]
+    fn classes_that_may_be_one_are_told_and_those_that_are_not_are_not() {
+        assert_eq!(told(&["Mask", "mask", "no mask", "none"], &[])[0].0, "similar_labels");
+        let detail = &told(&["Mask", "No  Mask", "mask", "no_mask", "other"], &[])[0].1;
+        assert!(detail.contains("\"Mask\" and \"mask\", \"No  Mask\" and \"no_mask\";"), "{detail}");
+        assert_eq!(told(&["mask", "masks", "no mask"], &[]), []);
+    }
+
+    #[test]
+    fn a_class_of_which_every_row_was_left_out_is_told() {
+        assert_eq!(told(&["a", "b"], &["a", "b"]), []);
+        let told = told(&["a", "b"], &["a", "b", "c"]);
+        assert_eq!((told.len(), told[0].0.as_str()), (1, "lost_classes"));
+        assert!(told[0].1.contains("\"c\""), "{told:?}");
+    }
+}
