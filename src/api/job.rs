@@ -52,6 +52,8 @@ pub struct Job {
     /// When it reached its final state.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<jiff::Timestamp>,
+    /// Wall-clock seconds that it was worked on, in all attempts that have ended.
+    seconds: f64,
     /// Which attempt this is; 0 before the first.
     attempt: u32,
     /// Where it runs or ran.
@@ -140,6 +142,7 @@ impl From<JobRow> for Job {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            seconds: row.worked.as_secs_f64(),
             attempt: row.attempt,
             device: row.device,
             cancel_requested: row.cancel_requested,

@@ -75,8 +75,7 @@ impl JobReport {
 
 /// A job as it enters a comparison.
 pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
-    let ended = row.state.is_final();
-    let started = row.started_at.filter(|_| ended);
+    let seconds = row.state.is_final().then(|| row.worked.as_secs_f64()).filter(|_| row.started_at.is_some());
     let outcome = Outcome {
         state: row.state.as_str(),
         error: row.error.filter(|_| row.state == JobState::Failed).map(|(code, detail)| format!("{code}: {detail}")),
@@ -85,7 +84,7 @@ pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
             test_accuracy: row.test.as_ref().map(|test| test.accuracy),
             test_f1_macro: row.test.as_ref().map(|test| test.f1_macro),
             best_epoch: row.best.as_ref().map(|best| best.epoch),
-            seconds: started.zip(row.finished_at).map(|(from, to)| to.duration_since(from).as_secs_f64()),
+            seconds,
         },
         groups: row.test.map(|test| test.groups).unwrap_or_default(),
         model: row.model.map(|(name, version)| PublishedModel { name, version }),

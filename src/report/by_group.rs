@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::comparison::{ComparedRun, Spread};
-use super::verdict::{Difference, Finding, Gaps};
+use super::verdict::{Difference, Finding, Gaps, gap};
 use crate::train::event::{GroupAccuracy, SMALLEST_GROUP};
 
 /// Groups that a verdict names at most.
@@ -47,7 +47,7 @@ fn difference(group: &GroupAccuracy, pairs: &[(&ComparedRun, &ComparedRun)]) -> 
     let of = |run: &ComparedRun| run.groups.iter().find(same).map(|group| group.accuracy);
     let found: Vec<(f64, f64)> =
         pairs.iter().map(|(run, baseline)| Some((of(run)?, of(baseline)?))).collect::<Option<_>>()?;
-    let gaps: Vec<f64> = found.iter().map(|(mine, baseline)| mine - baseline).collect();
+    let gaps: Vec<f64> = found.iter().map(|(mine, baseline)| gap(*mine, *baseline)).collect();
     let Gaps { spread, interval, finding } = Gaps::of(&gaps)?;
     Some(GroupDifference {
         attribute: group.attribute.clone(),

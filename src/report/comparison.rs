@@ -41,7 +41,7 @@ pub struct RunFigures {
     pub test_f1_macro: Option<f64>,
     /// The epoch that validation chose.
     pub best_epoch: Option<u32>,
-    /// Wall-clock seconds from its start to its end.
+    /// Wall-clock seconds of work, all attempts together.
     pub seconds: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ pub struct ComparedRun {
     pub values: BTreeMap<String, Value>,
     /// True where it was queued to measure others by.
     pub baseline: bool,
-    /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
+    /// `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
     #[schema(example = "succeeded")]
     pub state: &'static str,
     /// Why it failed.

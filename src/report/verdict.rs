@@ -80,6 +80,12 @@ impl Gaps {
     }
 }
 
+/// `a − b`, and nothing where they differ by rounding alone: two runs that answer as many images right are level.
+pub(super) fn gap(a: f64, b: f64) -> f64 {
+    let gap = a - b;
+    if gap.abs() < 1e-9 { 0.0 } else { gap }
+}
+
 /// The difference of every line of the table that has a baseline.
 pub(super) fn differences(rows: &[Row], runs: &[ComparedRun]) -> Vec<Difference> {
     let measured = rows.iter().filter(|row| row.algorithm != AlgorithmName::Supervised);
@@ -97,7 +103,7 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
     }
     pairs.sort_by_key(|(run, _)| run.seed);
     let gaps = |figure: fn(&RunFigures) -> Option<f64>| -> Vec<f64> {
-        pairs.iter().filter_map(|(a, b)| Some(figure(&a.figures)? - figure(&b.figures)?)).collect()
+        pairs.iter().filter_map(|(a, b)| Some(gap(figure(&a.figures)?, figure(&b.figures)?))).collect()
     };
     let (validation, test) = (gaps(|figures| figures.validation_accuracy), gaps(|figures| figures.test_accuracy));
     let (validation_accuracy, test_accuracy) =
@@ -165,11 +171,13 @@ fn sentence(difference: &Difference) -> String {
         (None, None) => return String::new(),
     };
     let points = format!("{:.1}", spread.mean.abs() * 100.0);
+    let level = points == "0.0" && difference.finding == Finding::Undecided;
     let size = match spread.sd {
         Some(sd) => format!("{points} ± {:.1} points of {what}", sd * 100.0),
         None => format!("{points} points of {what}"),
     };
     let order = match spread.mean {
+        _ if level => "is level with".to_owned(),
         mean if mean > 0.0 => format!("is {size} ahead of"),
         mean if mean < 0.0 => format!("is {size} behind"),
         _ => "is level with".to_owned(),
@@ -275,6 +283,14 @@ mod tests {
         assert!(told(&[0.2]).contains("20.0 points of test accuracy ahead of its supervised baseline with one seed"));
         assert!(told(&[0.1, 0.1]).contains("nothing is decided"), "two equal gaps are no proof");
         assert!(told(&[0.0]).contains("level"));
+    }
+
+    #[test]
+    fn what_differs_by_rounding_alone_is_level() {
+        let level = compared(&[1e-16, -2e-17, 0.0]);
+        let difference = &level.differences[0];
+        assert_eq!((difference.wins, difference.losses, difference.test_accuracy.unwrap().mean), (0, 0, 0.0));
+        assert!(level.verdict.contains("is level with its supervised baseline"), "{}", level.verdict);
     }
 
     #[test]

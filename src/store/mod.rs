@@ -33,7 +33,10 @@ use crate::failpoint;
 pub use audit::{AuditRow, NewAudit};
 pub use datasets::{DatasetRow, NewDataset};
 pub use error::StoreError;
-pub use jobs::{EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NewJob, NewJobs, NewSweep, SweepRow, Wish};
+pub use jobs::{
+    EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NOTHING_TO_GO_ON_FROM, NewJob, NewJobs, NewSweep,
+    SweepRow, Wish,
+};
 pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
 pub use names::is_alias;

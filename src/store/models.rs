@@ -232,17 +232,31 @@ impl Store {
         let missing = || StoreError::not_found("model", expression);
         match names::parse(expression).ok_or_else(missing)? {
             ModelRef::Version { name, version } => self.version(name, version).await,
-            ModelRef::Alias { name, alias } => sqlx::query_as::<_, Raw>(
-                "SELECT v.* FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
-                 WHERE a.name = ? AND a.alias = ?",
-            )
-            .bind(name)
-            .bind(alias)
-            .fetch_optional(&self.reader)
-            .await?
-            .ok_or_else(missing)?
-            .parse(),
+            ModelRef::Alias { name, alias } => {
+                let found: Option<Raw> = sqlx::query_as(
+                    "SELECT v.* FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
+                     WHERE a.name = ? AND a.alias = ?",
+                )
+                .bind(name)
+                .bind(alias)
+                .fetch_optional(&self.reader)
+                .await?;
+                match found {
+                    Some(row) => row.parse(),
+                    None => Err(self.without_alias(name, alias, missing()).await?),
+                }
+            }
         }
+    }
+
+    /// Why an alias leads nowhere: the model lacks it, or is not there at all (`missing`).
+    async fn without_alias(&self, name: &str, alias: &str, missing: StoreError) -> Result<StoreError> {
+        let newest: Option<u32> = sqlx::query_scalar("SELECT MAX(version) FROM model_versions WHERE name = ?")
+            .bind(name)
+            .fetch_one(&self.reader)
+            .await?;
+        let (model, alias) = (name.to_owned(), alias.to_owned());
+        Ok(newest.map_or(missing, |newest| StoreError::NoAlias { model, alias, newest }))
     }
 
     /// Lets `alias` mean `version` from now on.

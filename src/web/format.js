@@ -71,11 +71,13 @@ export function clock(time) {
   return new Date(time).toLocaleTimeString('en-GB');
 }
 
-/// How long a job ran; until now while it runs.
+/// How long a job was worked on, in all attempts; until now while it runs. A sweep: from its first start to its end.
 export function elapsed(job) {
   if (!job.started_at) return null;
   const end = job.finished_at ? new Date(job.finished_at) : new Date();
-  return (end - new Date(job.started_at)) / 1000;
+  const attempt = (end - new Date(job.started_at)) / 1000;
+  if (job.seconds === undefined) return attempt;
+  return job.state === 'running' ? job.seconds + attempt : job.seconds;
 }
 
 export const ALGORITHMS = { mixmatch: 'MixMatch', supervised: 'Supervised' };

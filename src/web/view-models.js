@@ -29,7 +29,7 @@ function modelSection(model, signal) {
     place,
     versions(model, place),
     h('details', { ontoggle: (event) => event.target.open && details(event.target.lastElementChild, model, signal) }, h('summary', null, 'Network, split and preprocessing'), h('div')),
-    h('details', null, h('summary', null, 'Predict with curl'), command(curlPredict(model.name))));
+    h('details', null, h('summary', null, 'Predict with curl'), command(curlPredict(CHAMPION in model.aliases ? model.name : `${model.name}:${model.versions[0].version}`))));
 }
 
 function versions(model, place) {

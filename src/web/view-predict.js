@@ -119,7 +119,8 @@ function choices(models) {
   });
 }
 
-const wanted = (options, text) => (options.some(({ value }) => value === text) ? text : options[0].value);
+// A model that has lost its champion is still the one that was asked for.
+const wanted = (options, text) => (options.find(({ value }) => value === text) ?? options.find(({ name }) => name === text) ?? options[0]).value;
 
 function batches(cards) {
   const list = [];

@@ -8,7 +8,7 @@ use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::history::state_event;
-use super::run::finish;
+use super::run::{finish, worked};
 use super::{JobState, parse_id};
 use crate::store::{Result, Store, commit, models, now};
 
@@ -116,11 +116,12 @@ impl Store {
 
 /// Takes the job from its dead attempt and remembers how far it had come.
 async fn requeue(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, next: JobState, crashes: i64) -> Result<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "UPDATE jobs SET state = ?1, crashes = ?2, crash_step = COALESCE(checkpoint_step, 0), owner = NULL,
-           lease_expires_at = NULL, pause_requested_at = CASE WHEN ?1 = 'paused' THEN COALESCE(pause_requested_at, ?3) END
-         WHERE id = ?4",
-    )
+           lease_expires_at = NULL, pause_requested_at = CASE WHEN ?1 = 'paused' THEN COALESCE(pause_requested_at, ?3) END, ",
+        worked!("?3"),
+        " WHERE id = ?4"
+    ))
     .bind(next.as_str())
     .bind(crashes)
     .bind(now())

@@ -19,6 +19,6 @@ mod wishes;
 pub use history::{EventRow, LogRow};
 pub(in crate::store) use row::parse_id;
 pub use row::{Idempotency, JobRow, NewJob, NewJobs, NewSweep};
-pub use run::Wish;
+pub use run::{NOTHING_TO_GO_ON_FROM, Wish};
 pub use state::JobState;
 pub use sweeps::{JobEntry, SweepRow};

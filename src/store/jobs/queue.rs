@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::Sqlite;
+use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::history::state_event;
 use super::row::{BY_ID, Idempotency, JobRow, NewJobs, Raw};
 use super::{JobState, parse_id};
 use crate::store::{Result, Store, StoreError, commit, names, now, to_json};
+use crate::train::config::TrainConfig;
 
 /// Without the name of the index SQLite sorted the whole queue for each claim.
 pub(super) const CLAIM: &str = "
@@ -23,7 +24,7 @@ impl Store {
     /// the job that is no baseline. An earlier request with the same key and body gives what it made.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the data set is gone, [`StoreError::KeyReused`].
+    /// [`StoreError::NotFound`] when the data set or the weights to start from are gone, [`StoreError::KeyReused`].
     pub async fn insert_jobs(&self, new: NewJobs) -> Result<Uuid> {
         let mut tx = self.write().await?;
         if let Some(idempotency) = &new.idempotency
@@ -43,6 +44,10 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?
             .ok_or_else(|| StoreError::not_found("data set", new.dataset_id))?;
+        for config in new.jobs.iter().map(|job| &job.config) {
+            // They were there when the request was read; here nobody can delete them before the job stands.
+            weights_are_there(&mut tx, config).await?;
+        }
         let sweep = new.sweep.as_ref().map(|sweep| sweep.id);
         if let Some(sweep) = &new.sweep {
             sqlx::query(
@@ -119,6 +124,15 @@ impl Store {
         commit(tx).await?;
         row.parse().map(Some)
     }
+}
+
+async fn weights_are_there(tx: &mut Transaction<'_, Sqlite>, config: &TrainConfig) -> Result<()> {
+    let (Some(name), Some(sha256)) = (&config.pretrained, &config.pretrained_sha256) else { return Ok(()) };
+    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM pretrained_weights WHERE sha256 = ?")
+        .bind(sha256)
+        .fetch_optional(&mut **tx)
+        .await?;
+    found.map(drop).ok_or_else(|| StoreError::not_found("set of weights", name))
 }
 
 async fn earlier_request<'e>(

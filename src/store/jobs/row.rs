@@ -121,6 +121,8 @@ pub struct JobRow {
     pub started_at: Option<jiff::Timestamp>,
     /// When it reached its final state.
     pub finished_at: Option<jiff::Timestamp>,
+    /// How long it was worked on, in all attempts that have ended.
+    pub worked: Duration,
     /// The last attempt's last epoch.
     pub last: Option<EpochMetrics>,
     /// The last attempt's best epoch (validation accuracy, then loss).
@@ -184,6 +186,7 @@ pub(super) struct Raw {
     created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
+    worked_ms: i64,
     last: Option<String>,
     best: Option<String>,
     #[sqlx(default)]
@@ -216,6 +219,7 @@ impl Raw {
             created_at: time(self.created_at)?,
             started_at: self.started_at.map(time).transpose()?,
             finished_at: self.finished_at.map(time).transpose()?,
+            worked: Duration::from_millis(self.worked_ms.max(0) as u64),
             last: optional("metrics row", self.last.as_deref())?,
             best: optional("metrics row", self.best.as_deref())?,
             test: optional("test result", self.test.as_deref())?,

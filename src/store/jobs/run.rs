@@ -22,6 +22,26 @@ pub enum Wish {
     Pause,
 }
 
+/// Codes of failures after which the checkpoints are of no use: what is in them led there.
+pub const NOTHING_TO_GO_ON_FROM: [&str; 2] = ["diverged", "collapsed"];
+
+/// Adds the attempt that ends at the moment `$now` to what was worked before. One whose server died is known to have lived
+/// to the end of its lease.
+macro_rules! worked {
+    ($now:literal) => {
+        concat!(
+            "worked_ms = worked_ms + MAX(0, MIN(",
+            $now,
+            ", COALESCE(lease_expires_at, ",
+            $now,
+            ")) - COALESCE(started_at, ",
+            $now,
+            "))"
+        )
+    };
+}
+pub(super) use worked;
+
 /// Whether an epoch is among the events.
 pub(super) const EPOCH_TOLD: &str =
     "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'epoch' AND data ->> '$.epoch' = ? LIMIT 1";
@@ -122,11 +142,16 @@ impl Store {
             return commit(tx).await.map(|()| JobState::Canceled);
         }
         let next = if pause { JobState::Paused } else { JobState::Queued };
-        sqlx::query("UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL WHERE id = ?")
-            .bind(next.as_str())
-            .bind(id.to_string())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(concat!(
+            "UPDATE jobs SET state = ?1, owner = NULL, lease_expires_at = NULL, ",
+            worked!("?3"),
+            " WHERE id = ?2"
+        ))
+        .bind(next.as_str())
+        .bind(id.to_string())
+        .bind(now())
+        .execute(&mut *tx)
+        .await?;
         state_event(&mut tx, id, attempt, next).await?;
         commit(tx).await.map(|()| next)
     }
@@ -156,16 +181,22 @@ pub(super) async fn finish(
     error: Option<(&str, &str)>,
     version: Option<u32>,
 ) -> Result<()> {
-    sqlx::query(
-        "UPDATE jobs SET state = ?, owner = NULL, lease_expires_at = NULL, finished_at = MAX(?, COALESCE(started_at, 0)),
-           error_code = ?, error_detail = ?, model_version = ? WHERE id = ?",
-    )
+    // Its checkpoints go with the run (`worker/run.rs`).
+    let spent = state == JobState::Succeeded || error.is_some_and(|(code, _)| NOTHING_TO_GO_ON_FROM.contains(&code));
+    sqlx::query(concat!(
+        "UPDATE jobs SET state = ?1, owner = NULL, lease_expires_at = NULL, finished_at = MAX(?2, COALESCE(started_at, 0)),
+           error_code = ?3, error_detail = ?4, model_version = ?5,
+           checkpoint_step = CASE WHEN ?6 THEN NULL ELSE checkpoint_step END, ",
+        worked!("?2"),
+        " WHERE id = ?7"
+    ))
     .bind(state.as_str())
     // A clock that was set back must not end a job before it began.
     .bind(now())
     .bind(error.map(|(code, _)| code))
     .bind(error.map(|(_, detail)| detail))
     .bind(version)
+    .bind(spent)
     .bind(id.to_string())
     .execute(&mut **tx)
     .await?;

@@ -102,6 +102,21 @@ async fn insert_dataset(store: &Store, name: &str) -> Result<Uuid, StoreError> {
     store.insert_dataset(new).await.map(|()| id)
 }
 
+#[tokio::test]
+async fn no_job_is_queued_whose_weights_were_deleted_meanwhile() {
+    let f = Fixture::new().await;
+    let config = TrainConfig {
+        pretrained: Some("start".into()),
+        pretrained_sha256: Some("ab".repeat(32)),
+        ..TrainConfig::default()
+    };
+    let job = NewJob { id: Uuid::now_v7(), config, baseline_of: None };
+    let new = NewJobs { dataset_id: f.dataset, jobs: vec![job], sweep: None, idempotency: None };
+    let refused = f.store.insert_jobs(new).await;
+    assert!(matches!(&refused, Err(StoreError::NotFound { name, .. }) if name == "start"), "{refused:?}");
+    assert!(f.claim(Uuid::now_v7()).await.is_none());
+}
+
 fn epoch(epoch: u32, accuracy: f64, loss: f64) -> Event {
     let row = EpochMetrics { epoch, validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() };
     Event::Epoch(row)

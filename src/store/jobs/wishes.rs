@@ -114,7 +114,7 @@ impl Store {
         Ok(members.iter().map(|member| member.id).collect())
     }
 
-    /// Queues what has failed or was canceled again, behind those that wait; the rest is left as it is. It goes on from
+    /// Queues what has failed or was canceled again, in the place of its age; the rest is left as it is. It goes on from
     /// its last checkpoint, where it left one. Gives the jobs that are not over now.
     ///
     /// # Errors

@@ -39,6 +39,45 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
 }
 
 #[tokio::test]
+async fn what_was_worked_is_the_time_of_all_attempts_and_none_in_between() {
+    let seconds = async |f: &Fixture, id| f.store.job(id).await.unwrap().worked.as_secs();
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    failpoint::shift_clock(10_000);
+    f.store.release(job.id, job.attempt).await.unwrap();
+    failpoint::shift_clock(500_000);
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    failpoint::shift_clock(505_000);
+    assert_eq!(crash(&f, &job).await, JobState::Failed);
+    assert_eq!(seconds(&f, job.id).await, 15);
+
+    // Of a server that died is known how long it held the lease.
+    f.store.retry_job(job.id).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    failpoint::shift_clock(9_000_000);
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    let worked = seconds(&f, job.id).await;
+    failpoint::shift_clock(0);
+    assert_eq!(worked, 15 + LEASE.as_secs());
+}
+
+#[tokio::test]
+async fn only_what_can_be_gone_on_from_names_a_checkpoint() {
+    for (code, left) in [("storage", Some(10)), ("diverged", None), ("collapsed", None)] {
+        let f = Fixture::new().await;
+        let job = f.running().await;
+        checkpoint(&f, &job, 10).await;
+        f.store.finish_failed(job.id, job.attempt, code, "why").await.unwrap();
+        assert_eq!(f.store.job(job.id).await.unwrap().checkpoint_step, left, "{code}");
+    }
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 10).await;
+    f.store.finish_succeeded(job.id, job.attempt, &f.model("done")).await.unwrap();
+    assert_eq!(f.store.job(job.id).await.unwrap().checkpoint_step, None);
+}
+
+#[tokio::test]
 async fn a_run_that_crashed_before_any_checkpoint_has_failed() {
     let f = Fixture::new().await;
     let job = f.running().await;

@@ -241,7 +241,7 @@ impl Walk {
             Act::Succeed(_) => {
                 let model = self.f.model(&format!("{id}-{attempt}"));
                 store.finish_succeeded(id, attempt, &model).await.unwrap();
-                job.state = JobState::Succeeded;
+                (job.state, job.checkpoint) = (JobState::Succeeded, None);
             }
             Act::Fail(_) => {
                 store.finish_failed(id, attempt, "x", "y").await.unwrap();
