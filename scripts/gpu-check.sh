@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Does one binary compute the same on a GPU as on the CPU, and how fast? In two halves:
 #
-#   scripts/gpu-check.sh pack    here: the stripped release binary, to target/gpu/mixmatch (about 22 MB)
+#   scripts/gpu-check.sh pack    here: the stripped release binary, to target/gpu/mixmatch (about 29 MB)
 #   scripts/gpu-check.sh run     on the GPU's machine, beside that file: needs a Python with torch 2.11 (CUDA), installs nothing
 #
 # `run` walks the whole demo on the device, then makes ten MixMatch steps on CPU and device in float32 and bf16 and compares

@@ -11,6 +11,7 @@ mod import_weights;
 mod keys;
 mod predict;
 mod serve;
+mod signals;
 mod train;
 
 use std::io::IsTerminal;
@@ -146,6 +147,13 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     if let Err(error) = start_log(&cli.log, usual) {
         eprintln!("mixmatch: {error}");
         return ExitCode::from(2);
+    }
+    let prints = matches!(
+        cli.command,
+        Command::Predict(_) | Command::Export(_) | Command::Keys(_) | Command::Openapi | Command::Import(_)
+    );
+    if prints {
+        signals::end_with_the_reader();
     }
     match run(cli.command, cuda) {
         Ok(code) => code,

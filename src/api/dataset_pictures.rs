@@ -20,7 +20,7 @@ use super::state::{App, AppState};
 use crate::imaging::Fit;
 use crate::report::pictures::{self, PictureError};
 use crate::store::DatasetRow;
-use crate::train::config::{Fill, Policy, TrainConfig, resolve};
+use crate::train::config::{DataFacts, Fill, Policy, TrainConfig, resolve};
 
 /// Largest side of a picture on a sheet, pixels.
 const LARGEST: u32 = 128;
@@ -165,7 +165,9 @@ fn settings(query: &RawQuery, row: &DatasetRow) -> Result<TrainConfig, Problem> 
     let mut problems: Vec<ProblemItem> = unknown.collect();
     let request: Map<String, Value> =
         query.iter().filter(|(name, _)| known.contains(name)).map(|(name, text)| (name.clone(), value(text))).collect();
-    let config = match resolve(&request, &row.facts()) {
+    // Whether a job could run is not asked: pictures are what shows that labels are missing.
+    let facts = DataFacts { labelled: Vec::new(), ..row.facts() };
+    let config = match resolve(&request, &facts) {
         Ok(config) => Some(config),
         Err(wrong) => {
             problems.extend(wrong.into_iter().map(|problem| {

@@ -11,7 +11,9 @@ use crate::store::StoreError;
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound { .. } | StoreError::IsSweep { .. } => Problem::not_found(error.to_string()),
+            StoreError::NotFound { .. } | StoreError::NoAlias { .. } | StoreError::IsSweep { .. } => {
+                Problem::not_found(error.to_string())
+            }
             StoreError::Taken { ref name, .. } => {
                 let code = format!("{name:?} is taken");
                 Problem::conflict(error.to_string()).with_error("/name", "taken", code)

@@ -36,13 +36,25 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Category::Syntax | Category::Eof | Category::Io => {
                 Problem::bad_request(format!("the body is not valid JSON: {error}"))
             }
-            Category::Data => Problem::invalid(format!("the body does not fit: {error}")).with_error(
-                &pointer_in(&error.to_string()),
-                "wrong_shape",
-                error.to_string(),
-            ),
+            Category::Data => {
+                let reason = shortened(error.to_string());
+                let pointer = pointer_in(&reason);
+                Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
+            }
         }
     })
+}
+
+/// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.
+fn shortened(message: String) -> String {
+    const PART: usize = 200;
+    let letters = message.chars().count();
+    if letters <= 2 * PART {
+        return message;
+    }
+    let letters: Vec<char> = message.chars().collect();
+    let part = |letters: &[char]| letters.iter().collect::<String>();
+    format!("{} … {}", part(&letters[..PART]), part(&letters[letters.len() - PART..]))
 }
 
 /// serde names the field only inside its message (``missing field `version` ``).
@@ -141,5 +153,8 @@ mod tests {
         assert_eq!(missing.body().errors[0].pointer, "/version");
         let unknown = parse_json::<Body>(b"{\"version\": 1, \"x\": 2}").unwrap_err();
         assert_eq!(unknown.body().errors[0].pointer, "/x");
+        let long = parse_json::<Body>(format!("{{\"version\": \"{}\"}}", "x".repeat(1 << 20)).as_bytes()).unwrap_err();
+        let detail = &long.body().errors[0].detail;
+        assert!(detail.len() < 1000 && detail.contains("invalid type") && detail.contains("line 1"), "{detail}");
     }
 }

@@ -122,7 +122,7 @@ impl Follower {
 /// One line of a job's log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogLine {
-    /// Its number in the job's events.
+    /// Its number, which grows over all log lines.
     id: i64,
     /// When it was written.
     #[schema(value_type = String, format = DateTime)]

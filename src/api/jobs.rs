@@ -16,9 +16,11 @@ use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::{App, AppState};
 use super::sweeps::JobOrSweep;
+use crate::dataset::Manifest;
 use crate::sha256;
 use crate::store::{Idempotency, JobState, NewJobs};
-use crate::train::sweep::plan;
+use crate::train::config::FieldProblem;
+use crate::train::sweep::{Plan, plan};
 
 /// What to train, and on what. Every field of `TrainConfig` may stand beside these, laid over the preset; `GET /jobs/{id}`
 /// shows all of them with their values. `labelled`, `seed` and `algorithm` may be lists.
@@ -85,23 +87,37 @@ pub async fn create(
         None => return Err(missing_dataset("dataset is missing: the id or the name of a data set")),
     };
     let dataset = app.store.dataset(&wanted).await?;
-    let plan = plan(&request, &app.store.job_facts(&dataset).await?).map_err(|problems| {
-        let items = problems
-            .into_iter()
-            .map(|problem| ProblemItem::new(problem.pointer, problem.code, problem.detail))
-            .collect::<Vec<_>>();
-        let detail = match items.as_slice() {
-            [one] => one.detail.clone(),
-            many => format!("{} fields are wrong", many.len()),
-        };
-        Problem::invalid(detail).with_errors(items)
-    })?;
+    let plan = plan(&request, &app.store.job_facts(&dataset).await?).map_err(wrong_fields)?;
+    let plan = check_splits(&app, dataset.id, plan).await?;
     let runs = plan.runs.len();
     let new = NewJobs { idempotency, ..NewJobs::of_plan(dataset.id, plan, request) };
     let id = app.store.insert_jobs(new).await?;
     app.supervisor.wake();
     tracing::info!(job = %id, dataset = %dataset.name, runs, "job queued");
     accepted(&app, id).await
+}
+
+fn wrong_fields(problems: Vec<FieldProblem>) -> Problem {
+    let items: Vec<ProblemItem> =
+        problems.into_iter().map(|problem| ProblemItem::new(problem.pointer, problem.code, problem.detail)).collect();
+    let detail = match items.as_slice() {
+        [one] => one.detail.clone(),
+        many => format!("{} fields are wrong", many.len()),
+    };
+    Problem::invalid(detail).with_errors(items)
+}
+
+/// The plan again, where the data set's labels can be split as it wants.
+async fn check_splits(app: &App, dataset: Uuid, plan: Plan) -> Result<Plan, Problem> {
+    let directory = app.config.data_dir.datasets().join(dataset.to_string());
+    tokio::task::spawn_blocking(move || {
+        // That the files are gone is for the run to say, as it does for a job that waits.
+        let Ok(manifest) = Manifest::read(&directory) else { return Ok(plan) };
+        plan.check_splits(&manifest).map_err(wrong_fields)?;
+        Ok(plan)
+    })
+    .await
+    .map_err(|error| Problem::bug("the split could not be tried", &error))?
 }
 
 async fn accepted(

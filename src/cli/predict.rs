@@ -21,16 +21,25 @@ pub struct PredictArgs {
     #[arg(long)]
     model: String,
     /// Only the most probable classes.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_top_k)]
     top_k: Option<usize>,
     /// Abstain where the largest probability is below this.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_threshold)]
     threshold: Option<f32>,
     #[command(flatten)]
     image: ImageArgs,
     /// JPEG, PNG or WebP files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+}
+
+fn parse_top_k(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&most| most > 0).ok_or_else(|| "allowed is 1 and more".to_owned())
+}
+
+fn parse_threshold(text: &str) -> Result<f32, String> {
+    let threshold = text.parse().ok().filter(|threshold| (0.0..=1.0).contains(threshold));
+    threshold.ok_or_else(|| "allowed is 0 to 1".to_owned())
 }
 
 /// Prints one JSON object a file, in order. The exit code is 1 if any file could not be classified.

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::Signals;
 use super::{DataArgs, DeviceArgs, ImageArgs};
 use crate::api::Server;
 use crate::config::{ApiKey, ConfigError, ServeConfig, parse_size};
@@ -61,12 +61,16 @@ struct LimitArgs {
     /// Images that may wait for the model; more are answered with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256)]
     predict_queue: usize,
-    /// Seconds until a prediction is answered with 504.
+    /// Seconds until a prediction is answered with 504; the loading of a model has as long again.
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10)]
     predict_deadline: u64,
     /// Minutes of silence after which a run is taken for hung.
     #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15)]
     run_silence: u64,
+    /// Seconds that runs have for the step under way and a checkpoint when the server stops; then they are killed, and go on
+    /// from the checkpoint before.
+    #[arg(long, env = "MIXMATCH_RUN_GRACE", default_value_t = 20)]
+    run_grace: u64,
     /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer. 0 writes one after
     /// every step, whatever that costs.
     #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value_t = 120.0)]
@@ -87,6 +91,7 @@ impl ServeArgs {
         config.audit_kept = NonZeroU32::new(self.audit_days).map(|days| DAY * days.get());
         config.worker.devices = self.devices.devices;
         config.worker.silence = Duration::from_secs(self.limits.run_silence.max(1) * 60);
+        config.worker.grace = Duration::from_secs(self.limits.run_grace);
         let checkpoint = Duration::try_from_secs_f64(self.limits.checkpoint_seconds);
         config.worker.checkpoint = checkpoint.unwrap_or(config.worker.checkpoint);
         config.limits.upload_bytes = self.limits.max_upload;
@@ -105,7 +110,7 @@ impl ServeArgs {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     // Before anything is started: a signal that comes during the start must not be lost.
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::of_service()?;
     let config = args.resolve();
     let server = match Server::start(config, cuda).await {
         Err(error) if error.is::<ConfigError>() => {
@@ -132,25 +137,6 @@ async fn stop(server: Server, mut signals: Signals) {
     }
 }
 
-/// The two signals that ask for an orderly end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -169,7 +155,7 @@ pub struct DemoArgs {
 
 /// A server, and the demo as its first client.
 pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::of_service()?;
     let mut config = ServeConfig::new(args.data_dir, args.listen);
     config.worker.devices = args.devices.devices;
     let server = Server::start(config, cuda).await?;
@@ -197,13 +183,12 @@ mod tests {
 
     #[test]
     fn arguments_become_the_configuration() {
-        let line =
-            "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2";
+        let line = "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2 --run-grace 90";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
         let config = args.resolve();
         assert_eq!(config.limits.upload_bytes, 1 << 20);
         assert_eq!(config.worker.devices.to_string(), "cpu,cpu");
-        assert_eq!(config.worker.silence.as_secs(), 120);
+        assert_eq!((config.worker.silence.as_secs(), config.worker.grace.as_secs()), (120, 90));
         assert_eq!((config.connections.slowest, config.audit_kept), (1024, Some(super::DAY * 400)));
         let line = "mixmatch serve --audit-days 0 --min-upload-rate 0";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };

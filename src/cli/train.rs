@@ -9,10 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::signals::{Signals, end_with_the_reader};
 use super::{DataArgs, DeviceArgs};
 use crate::api::JobReport;
 use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
+use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
 use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store};
 use crate::train::sweep::plan;
@@ -57,8 +59,11 @@ pub struct TrainArgs {
 /// A value is JSON where it reads as JSON, else a string.
 pub(super) fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE"))?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    Ok((name.trim().to_owned(), value))
+    let name = name.trim();
+    let read = serde_json::from_str(value).ok();
+    // Classes may be called 0 and 1.
+    let read = read.filter(|read: &Value| name != "positive_class" || read.is_string() || read.is_null());
+    Ok((name.to_owned(), read.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
 fn parse_grid(text: &str) -> Result<(String, Value), String> {
@@ -100,7 +105,10 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let dataset = store.dataset(&args.dataset).await?;
     let request = args.request();
-    let plan = match plan(&request, &store.job_facts(&dataset).await?) {
+    let manifest = Manifest::read(&data.datasets().join(dataset.id.to_string()))?;
+    let checked =
+        plan(&request, &store.job_facts(&dataset).await?).and_then(|plan| plan.check_splits(&manifest).map(|()| plan));
+    let plan = match checked {
         Ok(plan) => plan,
         Err(problems) => {
             for problem in problems {
@@ -114,10 +122,12 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let new = NewJobs::of_plan(dataset.id, plan, request);
     let jobs: Vec<Uuid> = new.jobs.iter().map(|job| job.id).collect();
     let id = store.insert_jobs(new).await?;
+    // A job that nobody waits for any more would be trained by the next `mixmatch train` first.
+    let mut signals = Signals::of_command()?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
     tokio::select! {
         followed = follow_all(&store, &supervisor, &jobs) => followed?,
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.wait() => {
             eprintln!("stopping the run …");
             for job in store.cancel_job(id).await? {
                 supervisor.nudge(job);
@@ -126,6 +136,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         }
     };
     supervisor.shutdown().await;
+    end_with_the_reader();
     let code = match store.job_or_sweep(id).await? {
         JobEntry::Job(job) if jobs.len() == 1 => report(*job, args.json)?,
         _ => compare(JobReport::read(&store, id).await?, args.json)?,
@@ -265,6 +276,7 @@ mod tests {
     fn settings_are_json_where_they_read_as_json() {
         assert_eq!(parse_setting("k=3"), Ok(("k".to_owned(), Value::from(3))));
         assert_eq!(parse_setting("network=wrn-10-1"), Ok(("network".to_owned(), Value::from("wrn-10-1"))));
+        assert_eq!(parse_setting("positive_class=1"), Ok(("positive_class".to_owned(), Value::from("1"))));
         assert_eq!(parse_setting("mixup=false"), Ok(("mixup".to_owned(), Value::from(false))));
         assert!(parse_setting("k").is_err());
     }

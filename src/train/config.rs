@@ -254,6 +254,15 @@ impl FieldProblem {
     }
 }
 
+/// What somebody sent, as far as a message repeats it.
+pub(super) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// Lays `request` over its preset and checks the result against the data.
 ///
 /// # Errors
@@ -279,7 +288,8 @@ fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<Train
         Some(value) => {
             value.as_str().and_then(preset::by_name).map(|base| preset::for_classes(base, classes)).ok_or_else(|| {
                 let names = preset::NAMES.join(", ");
-                FieldProblem::new("preset", "unknown_preset", format!("no preset {value}; there are {names}"))
+                let detail = format!("no preset {}; there are {names}", shortened(&value.to_string()));
+                FieldProblem::new("preset", "unknown_preset", detail)
             })
         }
     }
@@ -292,7 +302,8 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
         return (base, vec![FieldProblem::new("", "internal", "the preset could not be written as JSON")]);
     };
     let mut config = base;
-    for (name, value) in request {
+    // `"preset": null` is what it says elsewhere: none is named.
+    for (name, value) in request.iter().filter(|(name, value)| *name != "preset" || !value.is_null()) {
         if !fields.contains_key(name) {
             let besides = sweep::REQUEST_FIELDS.map(str::to_owned);
             let known = fields.keys().cloned().chain(besides).collect::<Vec<_>>();
@@ -303,7 +314,9 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
         match serde_json::from_value::<TrainConfig>(Value::Object(fields.clone())) {
             Ok(next) => config = next,
             Err(error) => {
-                problems.push(FieldProblem::new(name, "invalid_value", format!("{value} is no {name}: {error}")));
+                let detail =
+                    format!("{} is no {name}: {}", shortened(&value.to_string()), shortened(&error.to_string()));
+                problems.push(FieldProblem::new(name, "invalid_value", detail));
                 if let Some(before) = before {
                     fields.insert(name.clone(), before);
                 }
@@ -337,6 +350,7 @@ pub(super) mod tests {
     fn an_empty_request_is_the_quick_preset() {
         let config = resolved(json!({})).unwrap();
         assert_eq!(config, preset::for_classes(preset::quick(), 2));
+        assert_eq!(resolved(json!({"preset": null})).unwrap(), config);
     }
 
     #[test]
@@ -359,6 +373,14 @@ pub(super) mod tests {
         assert!(unknown.detail.contains("lambda_u"), "{}", unknown.detail);
         let labelled = problems.iter().find(|p| p.pointer == "/labelled").unwrap();
         assert!(labelled.detail.contains("400"), "the number that is there: {}", labelled.detail);
+    }
+
+    #[test]
+    fn a_wrong_value_is_repeated_as_far_as_people_read() {
+        for request in [json!({"labelled": "x".repeat(1 << 20)}), json!({"preset": "x".repeat(1 << 20)})] {
+            let problems = resolved(request).unwrap_err();
+            assert!(problems[0].detail.len() < 1000, "{} bytes", problems[0].detail.len());
+        }
     }
 
     #[test]

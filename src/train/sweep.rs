@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve};
+use crate::dataset::{Manifest, SplitSpec, split};
 
 /// The most runs that one request may ask for.
 pub const MOST_RUNS: usize = 200;
@@ -100,6 +101,37 @@ pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec
         problems.push(too_many(runs.len(), &axes));
     }
     if problems.is_empty() { Ok(Plan { runs, sweep }) } else { Err(problems) }
+}
+
+impl Plan {
+    /// Whether the data set's labels can be split as each run wants it, which counting them does not tell: groups stay on one
+    /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried. Blocks.
+    ///
+    /// # Errors
+    /// One problem for each seed that leaves too few.
+    pub fn check_splits(&self, manifest: &Manifest) -> Result<(), Vec<FieldProblem>> {
+        let mut specs: Vec<SplitSpec> = Vec::new();
+        for spec in self.runs.iter().map(|run| run.config.split_spec()) {
+            // No number of labels is what is there: that fits.
+            let alike = specs.iter_mut().find(|known| SplitSpec { labelled: known.labelled, ..spec } == **known);
+            match alike {
+                Some(known) => known.labelled = known.labelled.max(spec.labelled),
+                None => specs.push(spec),
+            }
+        }
+        let problems: Vec<FieldProblem> = specs
+            .iter()
+            .filter_map(|spec| split(manifest, spec).err().map(|error| (spec.seed, error)))
+            .map(|(seed, error)| {
+                let detail = format!(
+                    "{error} (seed {seed}; rows of one group, by the group column or as near duplicates, stay on one side of \
+                     the split)"
+                );
+                FieldProblem::new("labelled", "too_many_labels", detail)
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
 }
 
 impl PlannedRun {
@@ -234,6 +266,7 @@ fn too_many(wanted: usize, axes: &[Axis]) -> FieldProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::{Role, Sample};
     use crate::train::config::tests::facts;
     use serde_json::json;
 
@@ -265,6 +298,27 @@ mod tests {
         assert!(!plan.sweep);
         let config = resolve(request.as_object().unwrap(), &facts()).unwrap();
         assert_eq!(plan.runs, [PlannedRun { config, baseline_of: None }]);
+    }
+
+    #[test]
+    fn labels_that_groups_take_away_are_missed_before_a_run_begins() {
+        // Two people of twenty images each: one of them validates.
+        let sample = |row: u32| Sample {
+            image: format!("{row}.jpg"),
+            entry: row,
+            label: Some(row % 2),
+            split: Role::Train,
+            group: Some(row / 20),
+            attributes: Default::default(),
+        };
+        let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
+        let manifest = Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+        let check = |request: Value| planned(request).unwrap().check_splits(&manifest);
+        assert_eq!(check(json!({"labelled": [10, 20], "seed": [0, 1]})), Ok(()));
+        let problems = check(json!({"labelled": [10, 21], "seed": [0, 1]})).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].pointer == "/labelled" && problems[0].detail.contains("20 are left"), "{problems:?}");
+        assert!(problems[1].detail.contains("seed 1") && problems[1].detail.contains("group"), "{problems:?}");
     }
 
     #[test]

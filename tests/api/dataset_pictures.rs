@@ -160,3 +160,21 @@ async fn every_wrong_parameter_is_named() {
         problem(app.get(&format!("/datasets/none/{sheet}.png")).send().await.unwrap(), 404).await;
     }
 }
+
+#[tokio::test]
+async fn a_data_set_that_cannot_be_trained_on_can_be_looked_at() {
+    let app = TestApp::start().await;
+    let mut drawn = data_set(20, 6);
+    // One row is left of the stripes.
+    let (header, rows) = drawn.train.split_once('\n').unwrap();
+    let mut stripes = 0;
+    let kept = rows.lines().filter(|row| !row.contains("stripes") || std::mem::replace(&mut stripes, 1) == 0);
+    drawn.train = format!("{header}\n{}\n", kept.collect::<Vec<_>>().join("\n"));
+    app.import("shapes", &drawn).await;
+    let job = serde_json::json!({"dataset": "shapes"});
+    problem(app.post("/jobs").json(&job).send().await.unwrap(), 422).await;
+    for sheet in ["samples", "augmentations", "mixup"] {
+        bytes(&app, &format!("/datasets/shapes/{sheet}.png")).await;
+    }
+    app.stop().await;
+}

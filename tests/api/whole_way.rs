@@ -290,6 +290,10 @@ async fn check_deletion(app: &TestApp) {
     expect(app.delete("/models/shape/aliases/champion").send().await.unwrap(), 204).await;
     problem(app.delete("/models/shape/aliases/champion").send().await.unwrap(), 404).await;
     assert_eq!((classify("shape").await, classify("shape:2").await), (404, 200));
+    let request = app.post("/predict?model=shape").header("content-type", "image/png");
+    let told = problem(request.body(picture(true, 9000)).send().await.unwrap(), 404).await;
+    let told = told["detail"].as_str().unwrap();
+    assert!(told.contains("no alias \"champion\"") && told.contains("shape:2"), "{told}");
     assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!(["shape:2"]));
     expect(app.delete("/models/shape/versions/2").send().await.unwrap(), 204).await;
     problem(app.delete("/models/shape/versions/2").send().await.unwrap(), 404).await;
