@@ -75,7 +75,7 @@ impl JobReport {
 
 /// A job as it enters a comparison.
 pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
-    let seconds = row.state.is_final().then(|| row.worked.as_secs_f64()).filter(|_| row.started_at.is_some());
+    let seconds = row.state.is_final().then_some(row.worked.as_secs_f64()).filter(|_| row.started_at.is_some());
     let outcome = Outcome {
         state: row.state.as_str(),
         error: row.error.filter(|_| row.state == JobState::Failed).map(|(code, detail)| format!("{code}: {detail}")),
