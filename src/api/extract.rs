@@ -48,11 +48,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.
 fn shortened(message: String) -> String {
     const PART: usize = 200;
-    let letters = message.chars().count();
-    if letters <= 2 * PART {
+    let letters: Vec<char> = message.chars().collect();
+    if letters.len() <= 2 * PART {
         return message;
     }
-    let letters: Vec<char> = message.chars().collect();
     let part = |letters: &[char]| letters.iter().collect::<String>();
     format!("{} … {}", part(&letters[..PART]), part(&letters[letters.len() - PART..]))
 }

@@ -108,9 +108,12 @@ impl Columns {
         })?;
         let group = request.group_column.as_deref();
         let group = group.map(|name| named(sheet, role, "group", name)).transpose()?;
-        let twice = [(image == label, "image", "label"), (group == Some(label), "group", "label")];
-        let twice = twice.into_iter().chain([(group == Some(image), "group", "image")]).find(|(same, ..)| *same);
-        if let Some((_, one, other)) = twice {
+        let pairs = [
+            ("image", Some(image), "label", label),
+            ("group", group, "label", label),
+            ("group", group, "image", image),
+        ];
+        if let Some((one, _, other, _)) = pairs.into_iter().find(|(_, one, _, other)| *one == Some(*other)) {
             let detail = format!(
                 "the {one} column and the {other} column of the {} sheet are the same; name another one in {one}_column or \
                  leave it out",
@@ -147,21 +150,23 @@ fn find(
     }
     let columns = sheet.columns.iter().enumerate();
     let ranked: Vec<_> = columns.filter_map(|(at, name)| Some((usual(&name.to_lowercase())?, at))).collect();
-    let Some(&(best, at)) = ranked.iter().min() else { return Err(no_column(sheet, role, what, what)) };
-    one_of(sheet, role, what, ranked.iter().filter(|(rank, _)| *rank == best).map(|&(_, at)| at).collect(), at)
+    let Some(&(best, _)) = ranked.iter().min() else { return Err(no_column(sheet, role, what, what)) };
+    only(sheet, role, what, ranked.iter().filter(|(rank, _)| *rank == best).map(|&(_, at)| at).collect())
 }
 
 /// The column of that name.
 fn named(sheet: &Sheet, role: Role, what: &str, name: &str) -> Result<usize, ImportError> {
     let found = sheet.columns_named(name);
-    let first = *found.first().ok_or_else(|| no_column(sheet, role, what, name))?;
-    one_of(sheet, role, what, found, first)
+    if found.is_empty() {
+        return Err(no_column(sheet, role, what, name));
+    }
+    only(sheet, role, what, found)
 }
 
-/// `chosen`, unless there are several that would do as well.
-fn one_of(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>, chosen: usize) -> Result<usize, ImportError> {
-    if found.len() == 1 {
-        return Ok(chosen);
+/// The one column of those that would do.
+fn only(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>) -> Result<usize, ImportError> {
+    if let [at] = found[..] {
+        return Ok(at);
     }
     let alike: Vec<String> = found.into_iter().map(|at| format!("{:?}", sheet.columns[at])).collect();
     let (role, alike) = (role.as_str(), alike.join(", "));

@@ -179,8 +179,7 @@ fn sentence(difference: &Difference) -> String {
     let order = match spread.mean {
         _ if level => "is level with".to_owned(),
         mean if mean > 0.0 => format!("is {size} ahead of"),
-        mean if mean < 0.0 => format!("is {size} behind"),
-        _ => "is level with".to_owned(),
+        _ => format!("is {size} behind"),
     };
     let place = place(difference);
     match (difference.finding, pairs) {
