@@ -38,6 +38,7 @@ fn build_shim(lib: &Path) {
         .file("native/shim.cpp")
         .file("native/norm_act.cpp")
         .file("native/packed_conv.cpp")
+        .file("native/graph.cpp")
         .compile("mixmatch_shim");
     build_kernels();
     // libtorch's own OpenMP, by its very name: a second one in the process would have threads of its own.

@@ -31,21 +31,23 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=40, help="batches in a round")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:<index>; on a GPU the peers are torch's alone")
     parser.add_argument("--engine", action="append", choices=ENGINES)
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     for network in args.network or ["wide_resnet50_2:96", "wrn-28-2:64"]:
         name, size = network.rsplit(":", 1)
         same = ["--network", name, "--size", size, "--batch", args.batch, "--threads", args.threads, "--rounds", args.times]
+        same += ["--device", args.device]
         commands = {"ours": [args.binary, "bench", "engine", *same, "--json"]}
-        for engine in args.engine or ENGINES:
+        for engine in args.engine or (ENGINES if args.device == "cpu" else ENGINES[:2]):
             commands[engine] = [args.peers, ROOT / "benches/peers/engine.py", "--engine", engine, *same]
         results = {engine: [] for engine in commands}
         for turn in range(args.rounds):
             for engine in list(commands) if turn % 2 == 0 else list(commands)[::-1]:
                 speeds = {b["batch"]: b["images_per_second"] for b in run(commands[engine], environment)["batches"]}
                 results[engine].append(speeds)
-        print(f"{name} {size}×{size}, {args.threads} threads, {args.rounds} rounds: images/s (ours is … times that)")
+        print(f"{name} {size}×{size}, {args.device}, {args.threads} threads, {args.rounds} rounds: images/s (ours is … times that)")
         for engine, rounds in results.items():
             cells = []
             for batch in map(int, args.batch.split(",")):

@@ -35,6 +35,22 @@ with zipfile.ZipFile(archive) as images:
 numpy.savez(out, images=pixels, labels=numpy.array([names.index(row["label"]) for row in rows]))
 """
 
+# In the peers' Python too: a ZIP of noise and its sheet.
+NOISE = """
+import csv, io, sys, zipfile, numpy
+from PIL import Image
+archive, sheet = sys.argv[1:3]
+random = numpy.random.default_rng(0)
+with zipfile.ZipFile(archive, "w") as images, open(sheet, "w", newline="") as rows:
+    writer = csv.writer(rows)
+    writer.writerow(["image", "label"])
+    for number in range(600):
+        picture = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (96, 96, 3), dtype=numpy.uint8)).save(picture, "JPEG")
+        images.writestr(f"{number}.jpg", picture.getvalue())
+        writer.writerow([f"{number}.jpg", "ab"[number % 2]])
+"""
+
 
 def run(command, **kwargs):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **kwargs)
@@ -67,6 +83,8 @@ def main():
     parser.add_argument("--k", type=int, default=2)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:<index>")
+    parser.add_argument("--noise", action="store_true", help="time on noise instead of images: speed does not depend on them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without", action="append", default=[], choices=["plain", "tuned"])
     parser.add_argument("--workers", type=int, default=0, help="worker processes of the plain peer's DataLoader")
@@ -78,13 +96,16 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         sheet, array = scratch / "train.csv", scratch / "images.npz"
+        if args.noise:
+            args.images, args.sheet = scratch / "images.zip", scratch / "all.csv"
+            run([args.peers, "-c", NOISE, args.images, args.sheet])
         head(args.sheet, 2000, sheet)
         run([args.peers, "-c", ARRAY, args.images, sheet, args.size, array])
         imported = ["import", "--data-dir", scratch / "data", "--name", "bench", "--task", "bench"]
         run([args.binary, *imported, "--images", args.images, "--train", sheet])
         (dataset,) = (scratch / "data" / "datasets").iterdir()
         same = ["--network", args.network, "--batch", args.batch, "--k", args.k, "--steps", args.steps]
-        same += ["--threads", args.threads]
+        same += ["--threads", args.threads, "--device", args.device]
         ours = [args.binary, "bench", "train", "--dataset-dir", dataset, "--size", args.size, *same, "--json"]
         peer = lambda name: [args.peers, PEERS / f"train_{name}.py", "--data", array, *same]
         commands = {"ours": ours}
@@ -109,17 +130,18 @@ def main():
             "ours_is": statistics.median(ratios),
             "lowest_and_highest": [min(ratios), max(ratios)],
             "peak_resident_mib": median(name, "peak_resident_mib"),
+            "device_mib": median(name, "device_mib"),
         }
     if args.json:
         return print(json.dumps(table))
-    print(f"{args.network} {args.size}×{args.size} B={args.batch} K={args.k}, {args.threads} threads, {args.rounds} rounds")
-    print(f"{'':8}{'labelled images/s':>20}{'ours is':>10}{'(from to)':>16}{'peak MiB':>10}")
+    print(f"{args.network} {args.size}×{args.size} B={args.batch} K={args.k}, {args.device}, {args.threads} threads, {args.rounds} rounds")
+    print(f"{'':8}{'labelled images/s':>20}{'ours is':>10}{'(from to)':>16}{'peak MiB':>10}{'on the GPU':>12}")
     for name in results:
         row = table[name]
         low, high = row["lowest_and_highest"]
         print(
             f"{name:8}{row['labelled_images_per_second']:>20.1f}{row['ours_is']:>10.2f}"
-            f"{f'{low:.2f} to {high:.2f}':>16}{row['peak_resident_mib']:>10.0f}"
+            f"{f'{low:.2f} to {high:.2f}':>16}{row['peak_resident_mib']:>10.0f}{row['device_mib']:>12.0f}"
         )
     print("ours, ms a step: " + ", ".join(f"{name} {ms:.1f}" for name, ms in table["phases_ms"].items()))
 

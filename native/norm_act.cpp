@@ -265,6 +265,13 @@ void check_vectors(const at::Tensor &x, std::initializer_list<const at::Tensor *
   }
 }
 
+// A vector as cuDNN's float32 kernels want it: they read 16 bytes at a time, and a view into the flat buffer of all parameters
+// begins wherever the one before it ends. In bf16 they read it number by number.
+at::Tensor aligned(const at::Tensor &vector, const at::Tensor &x) {
+  const bool off = reinterpret_cast<uintptr_t>(vector.const_data_ptr()) % 16 != 0;
+  return off && x.is_cuda() && x.scalar_type() == at::kFloat ? vector.clone() : vector;
+}
+
 } // namespace
 
 at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
@@ -276,8 +283,10 @@ at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tens
     const auto kept = [](const at::Tensor *tensor) {
       return tensor ? std::optional<at::Tensor>(*tensor) : std::optional<at::Tensor>();
     };
-    const auto y = at::batch_norm(x, gamma, beta, kept(running_mean), kept(running_variance), batch, momentum, eps, true);
-    return slope == 1.0 ? y : at::leaky_relu(y, slope);
+    auto y = at::batch_norm(x, aligned(gamma, x), aligned(beta, x), kept(running_mean), kept(running_variance), batch,
+                            momentum, eps, true);
+    // In place: the gradient of BatchNorm needs its input alone.
+    return slope == 1.0 ? y : at::leaky_relu_(y, slope);
   }
   check_vectors(x, {&gamma, &beta, running_mean, running_variance});
   const auto rows = x.contiguous(at::MemoryFormat::ChannelsLast);

@@ -4,8 +4,9 @@
 #   scripts/gpu-check.sh pack    here: the stripped release binary, to target/gpu/mixmatch (about 29 MB)
 #   scripts/gpu-check.sh run     on the GPU's machine, beside that file: needs a Python with torch 2.11 (CUDA), installs nothing
 #
-# `run` walks the whole demo on the device, then makes ten MixMatch steps on CPU and device in float32 and bf16 and compares
-# losses and rates. DEVICE=cpu tries the script itself without a GPU. Exit code 1 if something disagrees.
+# `run` walks the whole demo on the device; makes ten MixMatch steps on CPU and device in float32 and bf16 and compares
+# losses and rates; times a step, its memory and the bare engine against PyTorch on the same card; asks `POST /predict`.
+# DEVICE=cpu tries the script itself without a GPU. Exit code 1 if something disagrees.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$PWD/target/gpu/mixmatch
@@ -67,10 +68,31 @@ for place in dict.fromkeys(("cpu", device)):
         print(f"{place:10} {number:8} {loss:20.5f} {off:8.2%} {rate:22.0f}{'   WRONG' if off > allowed else ''}")
 sys.exit(wrong)
 PY
+
+  echo "== a MixMatch step and the bare engine against PyTorch on $device"
+  benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps 100 --rounds 2 --workers 4 2>/dev/null
+  benches/engine.py --peers "$(command -v python3)" --binary "$binary" --device "$device" --batch 1,16,64 --rounds 1
+
+  echo "== POST /predict on $device"
+  predict
+}
+
+# The demo's own model, served by the server that a user starts.
+predict() {
+  "$binary" serve --data-dir "$work/data" --listen 127.0.0.1:8099 --devices "$device" 2>"$work/serve.log" &
+  local server=$!
+  for _ in $(seq 300); do
+    python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8099/readyz", timeout=1)' 2>/dev/null && break
+    kill -0 "$server" || { tail -20 "$work/serve.log" >&2; return 1; }
+    sleep 0.1
+  done
+  "$binary" bench predict --url "http://127.0.0.1:8099/predict?model=mask" --concurrency 1,8,32 --seconds 4
+  kill "$server"
+  wait "$server" || true
 }
 
 case "${1:-}" in
   pack) pack ;;
   run) run ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,10p' "$0"; exit 2 ;;
 esac

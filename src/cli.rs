@@ -121,7 +121,7 @@ impl ImageArgs {
 /// What trains: the same for `serve`, `demo` and `train`.
 #[derive(Debug, Clone, Args)]
 struct DeviceArgs {
-    /// One slot for a run on each device: auto (every GPU, else one CPU slot), cpu, cpu,cpu, cuda:0,cuda:1.
+    /// One slot for a run on each device: auto (every GPU, else one CPU slot), cpu, cpu,cpu, cuda:0,cuda:1; cuda:0,cuda:0 are two on one GPU.
     #[arg(long, env = "MIXMATCH_DEVICES", default_value = "auto", value_parser = parse_devices)]
     devices: DeviceChoice,
 }

@@ -104,7 +104,8 @@ fn adam_with_decoupled_decay() {
     let mut weights = one_kernel(golden.get("w0"));
     let mut adam = Adam::new(&weights, golden.number("wd"), 1.0).unwrap();
     for step in 1..=3 {
-        adam.step(&mut weights, golden.get(&format!("grad{step}")), golden.number("lr")).unwrap();
+        let rates = adam.next(golden.number("lr"), 0.0).on(Device::Cpu).unwrap();
+        adam.step(&mut weights, golden.get(&format!("grad{step}")), &rates).unwrap();
         assert_close("weights", weights.flat(), golden.get(&format!("w{step}")), 1e-6);
     }
 }
@@ -115,7 +116,8 @@ fn the_moving_average() {
     let mut average = one_kernel(golden.get("ema0"));
     for step in 1..=3 {
         let weights = one_kernel(golden.get(&format!("params{step}")));
-        move_average(&mut average, &weights, golden.number("decay")).unwrap();
+        let rates = Adam::new(&weights, 0.0, 1.0).unwrap().next(0.0, golden.number("decay")).on(Device::Cpu).unwrap();
+        move_average(&mut average, &weights, &rates).unwrap();
         assert_close("average", average.flat(), golden.get(&format!("ema{step}")), 1e-6);
     }
 }
@@ -317,8 +319,9 @@ fn two_whole_training_steps_of_wrn_28_2() {
             partner: Vec::try_from(at("permutation")).unwrap(),
         };
         let (x, y, u) = (at("x"), golden.get("y"), at("u"));
-        let losses =
-            MixedStep { x, y, u, q: &q, pairing: Some(&pairing), lambda_u }.losses(&network, &weights).unwrap();
+        let (mixing, lambda_u) = (pairing.on(Device::Cpu).unwrap(), Tensor::from(lambda_u as f32));
+        let step_of = MixedStep { x, y, u, q: &q, mixing: Some(&mixing), lambda_u: &lambda_u };
+        let losses = step_of.losses(&network, &weights).unwrap();
         for (what, loss) in [("loss_x", &losses.labelled), ("loss_u", &losses.unlabelled), ("total", &losses.total)] {
             assert_close(what, &loss.detach().view([1]), at(what), 1e-5);
         }
@@ -329,8 +332,9 @@ fn two_whole_training_steps_of_wrn_28_2() {
         let tolerance = if step == 1 { 1e-4 } else { 5e-3 };
         assert_close(&format!("gradient of step {step}"), &sampled, at("grad"), tolerance);
 
-        adam.step(&mut weights, &gradient, golden.number("lr")).unwrap();
-        move_average(&mut average, &weights, golden.number("decay")).unwrap();
+        let rates = adam.next(golden.number("lr"), golden.number("decay")).on(Device::Cpu).unwrap();
+        adam.step(&mut weights, &gradient, &rates).unwrap();
+        move_average(&mut average, &weights, &rates).unwrap();
         let after = named(&network, &weights, directory.path());
         assert_close("statistics", &every(&after, true, 7), at("statistics"), 1e-5);
         // For the same reason the moved weights are compared where there is a gradient.

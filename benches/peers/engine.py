@@ -18,15 +18,17 @@ import torch
 from engine_network import network
 
 
-def torch_engine(model, example, threads, bf16):
+def torch_engine(model, example, threads, bf16, device):
     torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    model, images = model.to(device), example
     if bf16:
         model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
-        example = example.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        images = images.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
 
     def run():
         with torch.inference_mode():
-            return torch.softmax(model(example).float(), 1)
+            return torch.softmax(model(images.to(device)).float(), 1).cpu()
 
     return run
 
@@ -64,6 +66,7 @@ def main():
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", default="1,16")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="for torch and torch-bf16")
     parser.add_argument("--rounds", type=int, default=50)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -71,8 +74,8 @@ def main():
     for batch in map(int, args.batch.split(",")):
         model, example = network(args.network), torch.randn(batch, 3, args.size, args.size)
         run = {
-            "torch": lambda: torch_engine(model, example, args.threads, False),
-            "torch-bf16": lambda: torch_engine(model, example, args.threads, True),
+            "torch": lambda: torch_engine(model, example, args.threads, False, args.device),
+            "torch-bf16": lambda: torch_engine(model, example, args.threads, True, args.device),
             "onnxruntime": lambda: onnxruntime_engine(model, example, args.threads),
             "openvino": lambda: openvino_engine(model, example, args.threads, "f32"),
             "openvino-bf16": lambda: openvino_engine(model, example, args.threads, "bf16"),

@@ -23,7 +23,7 @@ def main():
     average = copy.deepcopy(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.002, fused=True)
     model.train()
-    beta = torch.distributions.Beta(0.75, 0.75)
+    beta = torch.distributions.Beta(*torch.full((2,), 0.75, device=device))
     steps = 0
 
     def augment(batch):
@@ -52,7 +52,7 @@ def main():
             guess = guess / guess.sum(1, keepdim=True)
         inputs = torch.cat([x, views])
         targets = torch.cat([y, guess.repeat(args.k, 1)])
-        mix = beta.sample((len(inputs), 1)).to(device)
+        mix = beta.sample((len(inputs), 1))
         mix = torch.maximum(mix, 1 - mix)
         order = torch.randperm(len(inputs), device=device)
         inputs = torch.lerp(inputs[order], inputs, mix[:, :, None, None])
@@ -73,7 +73,7 @@ def main():
             for ours, theirs in zip(average.buffers(), model.buffers()):
                 ours.copy_(theirs)
         steps += 1
-        return loss.item()
+        return loss.detach()
 
     timed(step, args)
 

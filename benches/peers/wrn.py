@@ -65,14 +65,20 @@ def timed(step, arguments):
     import statistics
     import time
 
+    # As ours is timed: the loss is read, and a GPU waited for, after every tenth step.
+    gpu = arguments.device.startswith("cuda")
+    together = 10 if gpu else 1
     for _ in range(arguments.warm):
-        step()
+        float(step())
     times, started, loss = [], time.perf_counter(), 0.0
-    for _ in range(arguments.steps):
-        at = time.perf_counter()
-        loss = float(step())
-        times.append((time.perf_counter() - at) * 1e3)
+    for first in range(0, arguments.steps, together):
+        at, now = time.perf_counter(), min(together, arguments.steps - first)
+        for _ in range(now):
+            loss = step()
+        loss = float(loss)
+        times.append((time.perf_counter() - at) * 1e3 / now)
     seconds = time.perf_counter() - started
+    free, total = torch.cuda.mem_get_info() if gpu else (0, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         json.dumps(
@@ -80,6 +86,7 @@ def timed(step, arguments):
                 "labelled_images_per_second": arguments.batch * arguments.steps / seconds,
                 "step_ms": statistics.median(times),
                 "peak_resident_mib": peak / 1024,
+                "device_mib": (total - free) / 2**20,
                 "last_loss": loss,
                 "torch": torch.__version__,
             }
@@ -103,4 +110,5 @@ def arguments():
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
     return parsed

@@ -6,6 +6,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::{on_rows, rows_where};
+use crate::nn::device::send;
 
 /// Shares of red, green and blue in luma (ITU-R 601-2) as torchvision rounds them for tensors; they add up to
 /// .9999.
@@ -52,7 +53,7 @@ pub(super) fn hue(x: Tensor, turns: &[f32]) -> Result<Tensor, TchError> {
         let from_red = (&green - &blue) / &divisor;
         let hue = from_green.f_where_self(&green.f_eq_tensor(&value)?, &from_blue)?;
         let hue = from_red.f_where_self(&red.f_eq_tensor(&value)?, &hue)? + turns * 6.0;
-        let offsets = Tensor::from_slice(&[5.0_f32, 3.0, 1.0]).f_to_device(x.device())?;
+        let offsets = send(&Tensor::from_slice(&[5.0_f32, 3.0, 1.0]), x.device())?;
         let k = (hue + offsets).f_remainder_(6.0)?;
         let share = k.f_minimum(&(4.0 - &k))?.f_clamp_(0.0, 1.0)?;
         Ok(value - chroma * share)
@@ -96,7 +97,7 @@ fn with_draws(
         return Ok(x);
     }
     let draws: Vec<f32> = rows.iter().map(|&row| draws[row as usize]).collect();
-    let draws = Tensor::from_slice(&draws).f_to_device(x.device())?.f_view([-1, 1, 1, 1])?;
+    let draws = send(&Tensor::from_slice(&draws), x.device())?.f_view([-1, 1, 1, 1])?;
     on_rows(x, &rows, |x| operation(x, &draws))
 }
 

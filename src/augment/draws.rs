@@ -78,6 +78,24 @@ impl Draws {
             hole: vec![[0.5; 2]; count],
         }
     }
+
+    /// Puts the choices of `more` images behind these, as [`Tensor::f_cat`](tch::Tensor::f_cat) puts their images.
+    pub fn append(&mut self, more: Self) {
+        let Self { flip, top, left, brightness, contrast, saturation, hue, gamma, grayscale, rotation, scale, hole } =
+            more;
+        self.flip.extend(flip);
+        self.top.extend(top);
+        self.left.extend(left);
+        self.brightness.extend(brightness);
+        self.contrast.extend(contrast);
+        self.saturation.extend(saturation);
+        self.hue.extend(hue);
+        self.gamma.extend(gamma);
+        self.grayscale.extend(grayscale);
+        self.rotation.extend(rotation);
+        self.scale.extend(scale);
+        self.hole.extend(hole);
+    }
 }
 
 impl Augment {

@@ -2,6 +2,8 @@
 
 use tch::{TchError, Tensor};
 
+use crate::nn::device::send;
+
 /// Cutout (DeVries & Taylor 2017, arXiv 1708.04552): a mid-grey square, its side `share` of the image's; its
 /// middle lies anywhere in the image, so that part of it may lie outside. `x` float32 `[B, H, W, 3]`.
 pub(super) fn cutout(mut x: Tensor, share: f64, middles: &[[f32; 2]]) -> Result<Tensor, TchError> {
@@ -16,7 +18,7 @@ pub(super) fn cutout(mut x: Tensor, share: f64, middles: &[[f32; 2]]) -> Result<
             .collect()
     };
     let device = x.device();
-    let rows = Tensor::from_slice(&inside(0, height)).f_to_device(device)?.f_view([batch, height, 1, 1])?;
-    let columns = Tensor::from_slice(&inside(1, width)).f_to_device(device)?.f_view([batch, 1, width, 1])?;
+    let rows = send(&Tensor::from_slice(&inside(0, height)), device)?.f_view([batch, height, 1, 1])?;
+    let columns = send(&Tensor::from_slice(&inside(1, width)), device)?.f_view([batch, 1, width, 1])?;
     x.f_masked_fill_(&rows.f_logical_and(&columns)?, 0.0)
 }

@@ -3,6 +3,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::{Draws, Fill, on_rows, rows_where};
+use crate::nn::device::send;
 
 /// How a pixel between pixels is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub(super) fn flip_and_crop(images: &Tensor, pad: u32, draws: &Draws) -> Result<
         .collect();
     let device = images.device();
     let index = Tensor::f_arange(batch, (Kind::Int64, device))?.f_view([batch, 1, 1])?;
-    let rows = Tensor::from_slice(&rows).f_to_device(device)?.f_view([batch, height, 1])?;
-    let columns = Tensor::from_slice(&columns).f_to_device(device)?.f_view([batch, 1, width])?;
+    let rows = send(&Tensor::from_slice(&rows), device)?.f_view([batch, height, 1])?;
+    let columns = send(&Tensor::from_slice(&columns), device)?.f_view([batch, 1, width])?;
     images.f_index(&[Some(index), Some(rows), Some(columns)])
 }
 
@@ -51,7 +52,7 @@ pub(super) fn rotate_and_zoom(x: Tensor, draws: &Draws, sampling: Sampling, fill
     let (_, height, width, channels) = x.size4()?;
     let aspect = width as f64 / height as f64;
     let theta: Vec<f32> = rows.iter().flat_map(|&row| inverse(moves[row as usize], aspect)).collect();
-    let theta = Tensor::from_slice(&theta).f_to_device(x.device())?.f_view([-1, 2, 3])?;
+    let theta = send(&Tensor::from_slice(&theta), x.device())?.f_view([-1, 2, 3])?;
     on_rows(x, &rows, |x| {
         let size = [rows.len() as i64, channels, height, width];
         let grid = Tensor::f_affine_grid_generator(&theta, size, false)?;

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 use utoipa::ToSchema;
 
+use crate::nn::device::send;
+
 pub use draws::{CANDIDATES, Draws};
 
 /// How many of the operations a view gets.
@@ -140,7 +142,7 @@ fn on_rows(
     if rows.len() as i64 == x.size()[0] {
         return operation(x);
     }
-    let rows = Tensor::from_slice(rows).f_to_device(x.device())?;
+    let rows = send(&Tensor::from_slice(rows), x.device())?;
     let changed = operation(x.f_index_select(0, &rows)?)?;
     x.f_index_copy_(0, &rows, &changed)
 }

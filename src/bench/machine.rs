@@ -33,6 +33,24 @@ pub fn peak_resident_mib() -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
+/// What is taken of the memory of the GPU that this thread computes on, by all that use it, MiB; 0 without one.
+///
+/// By the driver's own `cuMemGetInfo`, since libtorch tells its GPU memory to Python alone.
+pub fn device_mib() -> f64 {
+    use libloading::os::unix::Library;
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> std::ffi::c_int;
+    let (mut free, mut total) = (0_usize, 0_usize);
+    // SAFETY: the driver is loaded already wherever there is a GPU to ask for, and this is its documented signature.
+    let answer = unsafe {
+        let Ok(driver) = Library::new("libcuda.so.1") else { return 0.0 };
+        let Ok(ask) = driver.get::<MemGetInfo>(b"cuMemGetInfo_v2") else { return 0.0 };
+        let answer = ask(&raw mut free, &raw mut total);
+        std::mem::forget(driver);
+        answer
+    };
+    if answer == 0 { total.saturating_sub(free) as f64 / 1024.0 / 1024.0 } else { 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::{Device, Kind, TchError, Tensor};
 use utoipa::ToSchema;
 
 use super::NnError;
@@ -71,6 +71,29 @@ fn libtorch_directory() -> Option<PathBuf> {
     let path =
         maps.lines().find_map(|line| line.split_whitespace().nth(5).filter(|p| p.ends_with("libtorch_cpu.so")))?;
     PathBuf::from(path).parent().map(PathBuf::from)
+}
+
+/// `tensor` on `device`, without waiting for what the device still has to do.
+///
+/// libtorch's plain copy waits for the whole queue: ten times in a step, that leaves a GPU idle for half of it. A copy from
+/// the memory that [`Tensor::from_slice`] makes (pageable, in CUDA's words) has left it when this returns, so that the source may be dropped at once.
+///
+/// # Errors
+/// libtorch's: no memory on the device.
+pub fn send(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    if device == Device::Cpu {
+        Ok(tensor.shallow_clone())
+    } else {
+        tensor.f_to_device_(device, tensor.kind(), true, false)
+    }
+}
+
+/// Lets cuDNN try its ways to convolve on the first batch of each size and keep the fastest: for runs, whose batches all
+/// have a few sizes. Without effect on a CPU.
+pub fn search_convolutions(device: Device) {
+    if device.is_cuda() {
+        tch::Cuda::cudnn_set_benchmark(true);
+    }
 }
 
 /// Reads `cpu` or `cuda:<index>`.

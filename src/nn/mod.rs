@@ -10,6 +10,7 @@ pub mod device;
 pub mod error;
 pub mod file;
 pub mod folded;
+pub mod graph;
 pub mod layers;
 mod layout;
 pub mod pretrained;

@@ -64,14 +64,19 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
+/// The first line of what the shim wrote into `text`.
+pub(super) fn message(text: &[c_char; 512]) -> String {
+    // SAFETY: the shim writes a terminated string of at most that many bytes, and the buffer starts zeroed.
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned();
+    text.lines().next().unwrap_or("unknown error").to_owned()
+}
+
 /// Calls `call` with room for an error message and takes the tensor it makes.
 fn tensor_from(call: impl FnOnce(*mut c_char, usize) -> *mut c_void) -> Result<Tensor, NnError> {
-    let mut message: [c_char; 512] = [0; 512];
-    let made = call(message.as_mut_ptr(), message.len());
+    let mut text: [c_char; 512] = [0; 512];
+    let made = call(text.as_mut_ptr(), text.len());
     if made.is_null() {
-        // SAFETY: the shim writes a terminated string of at most `room` bytes, and the buffer starts zeroed.
-        let text = unsafe { CStr::from_ptr(message.as_ptr()) }.to_string_lossy().into_owned();
-        return Err(NnError::Shim(text.lines().next().unwrap_or("unknown error").to_owned()));
+        return Err(NnError::Shim(message(&text)));
     }
     // SAFETY: the shim made this tensor with `new at::Tensor`, exactly as torch-sys does, and gave it away.
     Ok(unsafe { Tensor::from_ptr(made.cast()) })

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::guess::Alignment;
 use super::mixmatch::MixMatch;
-use super::mixup::Mixup;
+use super::mixup::{Mixing, Mixup};
 use super::supervised::Supervised;
 use crate::augment::Augment;
 use crate::nn::{Network, NnError, Weights};
@@ -21,14 +21,8 @@ pub struct Batch {
     pub unlabelled: Option<Tensor>,
 }
 
-/// What a step may use besides its batch.
-pub struct StepContext<'a> {
-    /// The network.
-    pub network: &'a dyn Network,
-    /// Its raw weights: what is differentiated and moved.
-    pub weights: &'a Weights,
-    /// The weights whose answers become guessed labels: the raw ones or their moving average.
-    pub teacher: &'a Weights,
+/// What the random part of a step draws by.
+pub struct DrawContext<'a> {
     /// Augmentation of every image, labelled ones included.
     pub augment: &'a Augment,
     /// Augmentation of the views that labels are guessed on, where it is another one (augmentation anchoring).
@@ -37,6 +31,53 @@ pub struct StepContext<'a> {
     pub rng: &'a mut ChaCha8Rng,
     /// Share of the steps after the warm-up already done, 0 to 1.
     pub progress: f64,
+}
+
+/// Everything that one step computes on besides weights, on the device: the same computation on other inputs is another step.
+#[derive(Debug)]
+pub struct StepInputs {
+    /// X̂, the augmented labelled images, float32 `[B, 3, H, W]`.
+    pub x: Tensor,
+    /// One-hot targets, float32 `[B, C]`.
+    pub y: Tensor,
+    /// For an algorithm that uses unlabelled images.
+    pub unlabelled: Option<UnlabelledInputs>,
+    /// Who is mixed with whom, and how much; none leaves images and targets as they are.
+    pub mixing: Option<Mixing>,
+}
+
+/// The unlabelled half of [`StepInputs`].
+#[derive(Debug)]
+pub struct UnlabelledInputs {
+    /// Û, all K views, view by view, float32 `[K·B, 3, H, W]`.
+    pub u: Tensor,
+    /// The views that labels are guessed on, where they are others.
+    pub weak: Option<Tensor>,
+    /// λ_U at this step, a scalar.
+    pub lambda_u: Tensor,
+    /// The same for whoever reports it.
+    pub lambda_u_value: f64,
+}
+
+impl StepInputs {
+    /// Every tensor, in a fixed order: all that differs from one step of a run to the next.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let unlabelled =
+            self.unlabelled.iter().flat_map(|half| [Some(&half.u), half.weak.as_ref(), Some(&half.lambda_u)]);
+        let mixing = self.mixing.iter().flat_map(|mixing| [&mixing.lambda, &mixing.partner]);
+        [&self.x, &self.y].into_iter().chain(unlabelled.flatten()).chain(mixing).collect()
+    }
+}
+
+/// The networks of a step.
+#[derive(Clone, Copy)]
+pub struct StepContext<'a> {
+    /// The network.
+    pub network: &'a dyn Network,
+    /// Its raw weights: what is differentiated and moved.
+    pub weights: &'a Weights,
+    /// The weights whose answers become guessed labels: the raw ones or their moving average.
+    pub teacher: &'a Weights,
 }
 
 /// The losses of one step, scalars on the device (reading them would wait for it).
@@ -55,10 +96,19 @@ pub struct StepLosses {
 pub struct UnlabelledLosses {
     /// L_U, detached, before its weight.
     pub loss: Tensor,
-    /// Its weight λ_U at this step.
-    pub lambda_u: f64,
     /// The sharpened guesses, `[B, C]`.
     pub guesses: Tensor,
+}
+
+impl StepLosses {
+    /// Other handles of the same numbers.
+    pub fn shallow(&self) -> Self {
+        let unlabelled = self
+            .unlabelled
+            .as_ref()
+            .map(|half| UnlabelledLosses { loss: half.loss.shallow_clone(), guesses: half.guesses.shallow_clone() });
+        Self { total: self.total.shallow_clone(), labelled: self.labelled.shallow_clone(), unlabelled }
+    }
 }
 
 /// A learning algorithm: one batch to one differentiable loss.
@@ -66,11 +116,20 @@ pub trait Algorithm: Send {
     /// Whether a batch must hold unlabelled images.
     fn needs_unlabelled(&self) -> bool;
 
-    /// The losses of one step; the caller differentiates `total` and moves the weights.
+    /// Every random choice of one step, and the images that come of it.
     ///
     /// # Errors
     /// libtorch's.
-    fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError>;
+    fn draw(&self, context: DrawContext<'_>, batch: &Batch) -> Result<StepInputs, NnError>;
+
+    /// The losses of one step; the caller differentiates `total` and moves the weights.
+    ///
+    /// Operations on the device alone, the same in each step: nothing is read back, nothing depends on a value, so that a
+    /// GPU can repeat them as one graph.
+    ///
+    /// # Errors
+    /// libtorch's.
+    fn losses(&mut self, context: StepContext<'_>, inputs: &StepInputs) -> Result<StepLosses, NnError>;
 
     /// What it carries from step to step, by name: a checkpoint keeps it, and writing to it moves the algorithm.
     fn state(&self) -> Vec<(&'static str, &Tensor)> {

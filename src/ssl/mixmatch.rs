@@ -2,10 +2,13 @@
 
 use tch::Tensor;
 
-use super::algorithm::{Algorithm, Batch, StepContext, StepLosses, UnlabelledLosses};
+use super::algorithm::{
+    Algorithm, Batch, DrawContext, StepContext, StepInputs, StepLosses, UnlabelledInputs, UnlabelledLosses,
+};
 use super::guess::{self, Alignment};
-use super::mixup::{Mixup, Pairing};
+use super::mixup::{Mixing, Mixup};
 use super::{loss, phase, ramp};
+use crate::nn::device::send;
 use crate::nn::{Mode, Network, NnError, Weights};
 
 /// The algorithm with its hyper-parameters.
@@ -50,33 +53,46 @@ impl Algorithm for MixMatch {
         true
     }
 
-    fn losses(&mut self, context: StepContext<'_>, batch: &Batch) -> Result<StepLosses, NnError> {
-        let StepContext { augment, anchor, progress, .. } = context;
+    fn draw(&self, context: DrawContext<'_>, batch: &Batch) -> Result<StepInputs, NnError> {
+        let DrawContext { augment, anchor, progress, rng } = context;
         let unlabelled =
             batch.unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
         let (labelled, views) = (batch.labelled.size()[0], unlabelled.size()[0] * self.k as i64);
 
         // X̂ and Û: every image anew, the labelled ones too.
         let augmenting = phase::augment().entered();
-        let x = augment.apply(&batch.labelled, &augment.draw(labelled as usize, context.rng))?;
         let repeated = unlabelled.f_repeat([self.k as i64, 1, 1, 1])?;
         let images = unlabelled.size()[0] as usize;
-        let u = augment.apply(&repeated, &augment.draw_views(images, self.k, context.rng))?;
+        let mut draws = augment.draw(labelled as usize, rng);
+        draws.append(augment.draw_views(images, self.k, rng));
+        let all = augment.apply(&Tensor::f_cat(&[&batch.labelled, &repeated], 0)?, &draws)?;
+        let (x, u) = (all.f_narrow(0, 0, labelled)?, all.f_narrow(0, labelled, views)?);
         let weak = match anchor {
-            Some(weak) => Some(weak.apply(&repeated, &weak.draw_views(images, self.k, context.rng))?),
+            Some(weak) => Some(weak.apply(&repeated, &weak.draw_views(images, self.k, rng))?),
             None => None,
         };
         drop(augmenting);
-        let q = self.guess(context.network, context.teacher, weak.as_ref().unwrap_or(&u))?;
 
-        let lambda_u = self.lambda_u * ramp::linear(progress, self.ramp);
-        let pairing = self.mixup.draw((labelled + views) as usize, context.rng);
-        let step = MixedStep { x: &x, y: &batch.targets, u: &u, q: &q, pairing: pairing.as_ref(), lambda_u };
+        let device = x.device();
+        let mixing = self.mixup.draw((labelled + views) as usize, rng);
+        let mixing = mixing.map(|pairing| pairing.on(device)).transpose()?;
+        let lambda_u_value = self.lambda_u * ramp::linear(progress, self.ramp);
+        let lambda_u = send(&Tensor::from(lambda_u_value as f32), device)?;
+        let unlabelled = Some(UnlabelledInputs { u, weak, lambda_u, lambda_u_value });
+        Ok(StepInputs { x, y: batch.targets.shallow_clone(), unlabelled, mixing })
+    }
+
+    fn losses(&mut self, context: StepContext<'_>, inputs: &StepInputs) -> Result<StepLosses, NnError> {
+        let StepInputs { x, y, unlabelled, mixing } = inputs;
+        let UnlabelledInputs { u, weak, lambda_u, .. } =
+            unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
+        let q = self.guess(context.network, context.teacher, weak.as_ref().unwrap_or(u))?;
+        let step = MixedStep { x, y, u, q: &q, mixing: mixing.as_ref(), lambda_u };
         let losses = step.losses(context.network, context.weights)?;
         Ok(StepLosses {
             total: losses.total,
             labelled: losses.labelled.f_detach()?,
-            unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, lambda_u, guesses: q }),
+            unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, guesses: q }),
         })
     }
 
@@ -97,9 +113,9 @@ pub struct MixedStep<'a> {
     /// Their sharpened guesses `[B, C]`, the same for each view.
     pub q: &'a Tensor,
     /// λ' and the partner of each of the (1 + K)·B images; none leaves them unmixed.
-    pub pairing: Option<&'a Pairing>,
-    /// λ_U at this step.
-    pub lambda_u: f64,
+    pub mixing: Option<&'a Mixing>,
+    /// λ_U at this step, a scalar on the device.
+    pub lambda_u: &'a Tensor,
 }
 
 /// The losses of a [`MixedStep`], scalars with their graph.
@@ -124,8 +140,8 @@ impl MixedStep<'_> {
         let mixing = phase::mix().entered();
         let images = Tensor::f_cat(&[self.x, self.u], 0)?;
         let targets = Tensor::f_cat(&[self.y.shallow_clone(), self.q.f_repeat([k, 1])?], 0)?;
-        let (images, targets) = match self.pairing {
-            Some(pairing) => (pairing.mix(&images)?, pairing.mix(&targets)?),
+        let (images, targets) = match self.mixing {
+            Some(mixing) => (mixing.mix(&images)?, mixing.mix(&targets)?),
             None => (images, targets),
         };
         drop(mixing);
@@ -135,7 +151,7 @@ impl MixedStep<'_> {
         let part = |tensor: &Tensor, start, length| tensor.f_narrow(0, start, length);
         let loss_x = loss::labelled(&part(&logits, 0, labelled)?, &part(&targets, 0, labelled)?)?;
         let loss_u = loss::unlabelled(&part(&logits, labelled, views)?, &part(&targets, labelled, views)?)?;
-        let total = loss_x.f_add(&loss_u.f_mul_scalar(self.lambda_u)?)?;
+        let total = loss_x.f_add(&loss_u.f_mul(self.lambda_u)?)?;
         Ok(MixedLosses { total, labelled: loss_x, unlabelled: loss_u })
     }
 }
@@ -145,7 +161,7 @@ mod tests {
     use super::*;
     use crate::augment::Augment;
     use crate::nn::weights::Layout;
-    use rand::SeedableRng;
+    use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use tch::{Device, Kind};
 
@@ -181,16 +197,15 @@ mod tests {
         let batch = Batch { labelled: greys.contiguous(), targets, unlabelled: Some(greys.contiguous()) };
         let mixup = Mixup { alpha: Some(0.75) };
         let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u: 1.0, ramp: 0.0, alignment: None };
-        let context = StepContext {
-            network: &network,
-            weights: &weights,
-            teacher: &weights,
+        let context = DrawContext {
             augment: &Augment { brightness: 0.5, ..Augment::default() },
             anchor,
             rng: &mut ChaCha8Rng::seed_from_u64(1),
             progress: 1.0,
         };
-        algorithm.losses(context, &batch).unwrap().unlabelled.unwrap().guesses
+        let inputs = algorithm.draw(context, &batch).unwrap();
+        let context = StepContext { network: &network, weights: &weights, teacher: &weights };
+        algorithm.losses(context, &inputs).unwrap().unlabelled.unwrap().guesses
     }
 
     #[test]
@@ -200,5 +215,35 @@ mod tests {
         let off = |guesses: &Tensor| (guesses - &expected).abs().max().double_value(&[]);
         assert!(off(&guesses(Some(&Augment::default()))) < 1e-6, "guessed on something else than the weak views");
         assert!(off(&guesses(None)) > 1e-3, "without an anchor, guesses are made on what is trained on");
+    }
+
+    /// What the recording of a step on a GPU relies on: other inputs in the same tensors are another step.
+    #[test]
+    fn steps_differ_in_their_inputs_alone() {
+        let network = Brightness(Layout::default());
+        let weights = Weights::zeros(&network.0, Device::Cpu).unwrap();
+        let context = StepContext { network: &network, weights: &weights, teacher: &weights };
+        let mixup = Mixup { alpha: Some(0.75) };
+        let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u: 9.0, ramp: 1.0, alignment: None };
+        let draw = |algorithm: &MixMatch, seed: u64, progress| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let greys: Vec<u8> = (0..4).map(|_| rng.random()).collect();
+            let greys = Tensor::from_slice(&greys).view([4, 1, 1, 1]).expand([4, 8, 8, 3], false).contiguous();
+            let share = Tensor::from_slice(&[seed as f32 / 4.0; 4]).view([4, 1]);
+            let targets = Tensor::cat(&[&share, &(1.0 - &share)], 1);
+            let batch = Batch { labelled: greys.shallow_clone(), targets, unlabelled: Some(greys) };
+            let augment = Augment { brightness: 0.5, ..Augment::default() };
+            let anchor = Augment { brightness: 0.2, ..Augment::default() };
+            let context = DrawContext { augment: &augment, anchor: Some(&anchor), rng: &mut rng, progress };
+            algorithm.draw(context, &batch).unwrap()
+        };
+        let (first, second) = (draw(&algorithm, 1, 0.2), draw(&algorithm, 2, 0.9));
+        let mut total = |inputs: &StepInputs| algorithm.losses(context, inputs).unwrap().total.double_value(&[]);
+        let (before, expected) = (total(&first), total(&second));
+        for (mine, new) in first.tensors().into_iter().zip(second.tensors()) {
+            mine.shallow_clone().copy_(new);
+        }
+        assert_eq!(total(&first), expected);
+        assert!((before - expected).abs() > 1e-3, "two steps alike prove nothing");
     }
 }

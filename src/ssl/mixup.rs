@@ -3,7 +3,9 @@
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution};
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
+
+use crate::nn::device::send;
 
 /// How images and targets are mixed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,11 +46,37 @@ impl Pairing {
     /// # Errors
     /// libtorch's.
     pub fn mix(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.on(x.device())?.mix(x)
+    }
+
+    /// The same on a device, to mix images and targets by.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn on(&self, device: Device) -> Result<Mixing, TchError> {
+        let lambda = send(&Tensor::from_slice(&self.lambda), device)?;
+        Ok(Mixing { lambda, partner: send(&Tensor::from_slice(&self.partner), device)? })
+    }
+}
+
+/// A [`Pairing`] on a device.
+#[derive(Debug)]
+pub struct Mixing {
+    /// λ' of each sample, float32 `[n]`.
+    pub lambda: Tensor,
+    /// Each sample's partner, int64 `[n]`.
+    pub partner: Tensor,
+}
+
+impl Mixing {
+    /// Each row of `x`, float32 `[n, …]`, mixed with its partner's.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn mix(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let mut shape = vec![1; x.dim()];
         shape[0] = -1;
-        let lambda = Tensor::from_slice(&self.lambda).f_to_device(x.device())?.f_view(shape.as_slice())?;
-        let partner = Tensor::from_slice(&self.partner).f_to_device(x.device())?;
-        x.f_index_select(0, &partner)?.f_lerp_tensor(x, &lambda)
+        x.f_index_select(0, &self.partner)?.f_lerp_tensor(x, &self.lambda.f_view(shape.as_slice())?)
     }
 }
 

@@ -12,4 +12,4 @@ pub mod phase;
 pub mod ramp;
 pub mod supervised;
 
-pub use algorithm::{Algorithm, Batch, StepContext, StepLosses, build};
+pub use algorithm::{Algorithm, Batch, DrawContext, StepContext, StepInputs, StepLosses, build};

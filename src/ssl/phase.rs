@@ -29,4 +29,6 @@ phases! {
     backward "backward",
     /// Adam, decay and moving average.
     optimise "optimise",
+    /// On a GPU all from guess to optimise, handed over as one: the four are then heard of in the first steps alone.
+    compute "compute",
 }

@@ -223,7 +223,11 @@ impl Course {
         let (config, classes) = (setting.config(), setting.manifest.classes.len());
         let at = Instant::now();
         failpoint::pass("train.step").map_err(|error| NnError::Shim(error.to_string()))?;
-        self.sums.add(&self.learner.step(config, &setting.images, &setting.labels, classes)?)?;
+        let step = self.learner.step(config, &setting.images, &setting.labels, classes)?;
+        self.sums.add(&step)?;
+        if let Some(note) = step.note {
+            info(emit, note);
+        }
         self.epoch.training += at.elapsed();
         if let Some(progress) = self.pace.step(at.elapsed(), self.rows.len() as u32 + 1, &self.sums)? {
             emit(Event::Step(progress));

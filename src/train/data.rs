@@ -6,6 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use crate::dataset::PackedImages;
+use crate::nn::device::send;
 
 /// All images of a data set at the run's resolution, uint8 `[N, H, W, 3]`.
 ///
@@ -44,7 +45,7 @@ impl Images {
     /// libtorch's.
     pub fn gather(&self, indices: &[u32]) -> Result<Tensor, TchError> {
         let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
-        let indices = Tensor::from_slice(&indices).f_to_device(self.tensor.device())?;
+        let indices = send(&Tensor::from_slice(&indices), self.tensor.device())?;
         self.tensor.f_index_select(0, &indices)
     }
 }
@@ -58,7 +59,7 @@ pub fn one_hot(labels: &[usize], classes: usize, device: Device) -> Result<Tenso
     for (row, &label) in labels.iter().enumerate() {
         values[row * classes + label] = 1.0;
     }
-    Tensor::from_slice(&values).f_view([labels.len() as i64, classes as i64])?.f_to_device(device)
+    send(&Tensor::from_slice(&values).f_view([labels.len() as i64, classes as i64])?, device)
 }
 
 /// An endless supply of rows for batches: shuffled, each once, then shuffled anew. Batches run over the seam, so that

@@ -3,18 +3,19 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::{AlgorithmName, GuessFrom, Schedule, TrainConfig};
 use super::data::{Images, Sampler, one_hot};
 use super::error::TrainError;
 use super::optimizer::{Adam, move_average};
+use super::replay::Replay;
 use crate::augment::Augment;
 use crate::dataset::Split;
-use crate::nn::{self, Network, Weights};
+use crate::nn::{self, Network, NnError, Weights};
 use crate::ssl::algorithm::{Hyper, Kind as AlgorithmKind};
-use crate::ssl::{self, Algorithm, Batch, StepContext, StepLosses, phase};
+use crate::ssl::{self, Algorithm, Batch, DrawContext, StepContext, StepInputs, StepLosses, phase};
 
 /// The state of a run between two steps.
 pub struct Learner {
@@ -33,8 +34,22 @@ pub struct Learner {
     anchor: Option<Augment>,
     labelled: Sampler,
     unlabelled: Sampler,
+    /// How the steps of the warm-up and of the algorithm are made on a GPU.
+    warmup_replay: Option<Replay>,
+    replay: Option<Replay>,
     rng: ChaCha8Rng,
     steps_done: u64,
+}
+
+/// What one step gave.
+#[derive(Debug)]
+pub struct Step {
+    /// Its losses.
+    pub losses: StepLosses,
+    /// λ_U at this step; none without unlabelled images.
+    pub lambda_u: Option<f64>,
+    /// What whoever follows the run should know.
+    pub note: Option<String>,
 }
 
 impl Learner {
@@ -89,6 +104,8 @@ impl Learner {
                 Sampler::new(&split.labelled)
             },
             unlabelled: Sampler::new(&split.unlabelled),
+            warmup_replay: Replay::new(device),
+            replay: Replay::new(device),
             rng,
             steps_done: 0,
         })
@@ -163,7 +180,7 @@ impl Learner {
         images: &Images,
         labels: &[Option<usize>],
         classes: usize,
-    ) -> Result<StepLosses, TrainError> {
+    ) -> Result<Step, TrainError> {
         let gathering = phase::gather().entered();
         let count = config.batch as usize;
         let rows = self.labelled.take(count, &mut self.rng);
@@ -171,7 +188,14 @@ impl Learner {
         let truth: Vec<usize> = rows.iter().filter_map(|&row| labels[row as usize]).collect();
         let device = self.weights.flat().device();
         let warming = self.steps_done < config.warmup_steps();
-        let algorithm = if warming { &mut self.warmup } else { &mut self.algorithm };
+        let (algorithm, replay) = match warming {
+            true => (&mut self.warmup, &mut self.warmup_replay),
+            false => {
+                // Its memory is wanted now.
+                self.warmup_replay = None;
+                (&mut self.algorithm, &mut self.replay)
+            }
+        };
         let unlabelled = if algorithm.needs_unlabelled() {
             Some(images.gather(&self.unlabelled.take(count, &mut self.rng))?)
         } else {
@@ -179,26 +203,38 @@ impl Learner {
         };
         let batch = Batch { labelled: images.gather(&rows)?, targets: one_hot(&truth, classes, device)?, unlabelled };
         drop(gathering);
-        let context = StepContext {
-            network: self.network.as_ref(),
-            weights: &self.weights,
-            teacher: if config.guess_from == GuessFrom::Ema { &self.average } else { &self.weights },
+        let context = DrawContext {
             augment: &self.augment,
             anchor: self.anchor.as_ref(),
             rng: &mut self.rng,
             progress: progress(config, self.steps_done),
         };
-        let mut losses = algorithm.losses(context, &batch)?;
-        if crate::failpoint::pass("train.loss").is_err() {
-            losses.total = losses.total.f_mul_scalar(f64::NAN)?;
-        }
-        let gradient = phase::backward().in_scope(|| self.weights.gradient(&losses.total))?;
-        let _phase = phase::optimise().entered();
+        let inputs = algorithm.draw(context, &batch)?;
+        let lambda_u = inputs.unlabelled.as_ref().map(|half| half.lambda_u_value);
         let rate = learning_rate(config, self.steps_done);
-        self.optimizer.step(&mut self.weights, &gradient, rate)?;
         self.steps_done += 1;
-        move_average(&mut self.average, &self.weights, warmed_decay(config.ema_decay, self.steps_done))?;
-        Ok(losses)
+        let rates = self.optimizer.next(rate, warmed_decay(config.ema_decay, self.steps_done)).on(device)?;
+
+        let (network, optimizer) = (self.network.as_ref(), &mut self.optimizer);
+        let (weights, average) = (&mut self.weights, &mut self.average);
+        let mut compute = |inputs: &StepInputs, rates: &Tensor| -> Result<StepLosses, NnError> {
+            let teacher = if config.guess_from == GuessFrom::Ema { &*average } else { &*weights };
+            let mut losses = algorithm.losses(StepContext { network, weights, teacher }, inputs)?;
+            if crate::failpoint::pass("train.loss").is_err() {
+                losses.total = losses.total.f_mul_scalar(f64::NAN)?;
+            }
+            let gradient = phase::backward().in_scope(|| weights.gradient(&losses.total))?;
+            losses.total = losses.total.f_detach()?;
+            let _phase = phase::optimise().entered();
+            optimizer.step(weights, &gradient, rates)?;
+            move_average(average, weights, rates)?;
+            Ok(losses)
+        };
+        let (losses, note) = match replay {
+            Some(replay) => phase::compute().in_scope(|| replay.step(inputs, rates, &mut compute))?,
+            None => (compute(&inputs, &rates)?, None),
+        };
+        Ok(Step { losses, lambda_u, note })
     }
 }
 

@@ -25,6 +25,7 @@ mod metrics;
 pub mod optimizer;
 pub mod preset;
 mod progress;
+mod replay;
 #[cfg(test)]
 mod resume_tests;
 mod run;

@@ -3,9 +3,10 @@
 //! Our own, because tch's optimiser keeps state that cannot be saved and walks hundreds of small tensors;
 //! over one flat buffer each step is a handful of operations.
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
+use crate::nn::device::send;
 use crate::nn::weights::Span;
 use crate::nn::{NnError, Weights};
 
@@ -55,19 +56,32 @@ impl Adam {
         Ok(())
     }
 
-    /// One step along `gradient`, as [`Weights::gradient`] gives it, then the decay.
+    /// Counts a step, and gives the numbers that it needs; `average_decay` is the moving average's.
+    pub fn next(&mut self, learning_rate: f64, average_decay: f64) -> Rates {
+        self.steps += 1;
+        let kept = |rate: f64| 1.0 - self.weight_decay * rate;
+        Rates([
+            learning_rate / (1.0 - BETA1.powi(self.steps)),
+            (1.0 - BETA2.powi(self.steps)).sqrt(),
+            kept(learning_rate),
+            kept(learning_rate * self.backbone_factor),
+            1.0 - average_decay,
+        ])
+    }
+
+    /// One step along `gradient`, as [`Weights::gradient`] gives it, then the decay; `rates` are [`Rates::on`] the device.
+    ///
+    /// Operations on the device alone, the same in each step, as [`Algorithm::losses`](crate::ssl::Algorithm::losses).
     ///
     /// # Errors
     /// libtorch's.
-    pub fn step(&mut self, weights: &mut Weights, gradient: &Tensor, learning_rate: f64) -> Result<(), NnError> {
+    pub fn step(&mut self, weights: &mut Weights, gradient: &Tensor, rates: &Tensor) -> Result<(), NnError> {
         let _no_grad = tch::no_grad_guard();
-        self.steps += 1;
+        let rate = |index: i64| rates.f_select(0, index);
         let _ = self.first.f_lerp_(gradient, 1.0 - BETA1)?;
         let _ = self.second.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
-        let correction1 = 1.0 - BETA1.powi(self.steps);
-        let correction2 = 1.0 - BETA2.powi(self.steps);
-        let denominator = self.second.f_sqrt()?.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(EPS)?;
-        let update = self.first.f_div(&denominator)?.f_mul_scalar_(learning_rate / correction1)?;
+        let denominator = self.second.f_sqrt()?.f_div_(&rate(1)?)?.f_add_scalar_(EPS)?;
+        let update = self.first.f_div(&denominator)?.f_mul_(&rate(0)?)?;
         if !weights.backbone_frozen() && self.backbone_factor != 1.0 {
             for span in [weights.backbone_kernels(), weights.backbone_vectors()] {
                 let _ = part(&update, span)?.f_mul_scalar_(self.backbone_factor)?;
@@ -76,13 +90,27 @@ impl Adam {
         let flat = weights.flat();
         let _ = part(flat, weights.trained())?.f_sub_(&update)?;
         if self.weight_decay > 0.0 {
-            let decay = |span, rate: f64| part(flat, span)?.f_mul_scalar_(1.0 - self.weight_decay * rate);
-            let _ = decay(weights.head_kernels(), learning_rate)?;
+            let _ = part(flat, weights.head_kernels())?.f_mul_(&rate(2)?)?;
             if !weights.backbone_frozen() {
-                let _ = decay(weights.backbone_kernels(), learning_rate * self.backbone_factor)?;
+                let _ = part(flat, weights.backbone_kernels())?.f_mul_(&rate(3)?)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What changes from step to step in how weights are moved: lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), what decay leaves of the head's
+/// and of the backbone's kernels, and the weights' share in their average.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates([f64; 5]);
+
+impl Rates {
+    /// float32 `[5]` on `device`: tensors, so that a GPU can repeat a step as one graph.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn on(&self, device: Device) -> Result<Tensor, TchError> {
+        send(&Tensor::from_slice(&self.0.map(|rate| rate as f32)), device)
     }
 }
 
@@ -91,14 +119,14 @@ fn part(flat: &Tensor, span: Span) -> Result<Tensor, TchError> {
     flat.f_narrow(0, span.start, span.length)
 }
 
-/// Moves `average` towards `weights`: parameters by 1 − `decay`, BatchNorm's statistics copied (they are
+/// Moves `average` towards `weights`: parameters by the share in `rates` ([`Rates::on`]), BatchNorm's statistics copied (they are
 /// averages already).
 ///
 /// # Errors
 /// libtorch's.
-pub fn move_average(average: &mut Weights, weights: &Weights, decay: f64) -> Result<(), NnError> {
+pub fn move_average(average: &mut Weights, weights: &Weights, rates: &Tensor) -> Result<(), NnError> {
     let _no_grad = tch::no_grad_guard();
-    let _ = average.flat().shallow_clone().f_lerp_(weights.flat(), 1.0 - decay)?;
+    let _ = average.flat().shallow_clone().f_lerp_tensor_(weights.flat(), &rates.f_select(0, 4)?)?;
     average.statistics().shallow_clone().f_copy_(weights.statistics())?;
     Ok(())
 }
@@ -107,7 +135,11 @@ pub fn move_average(average: &mut Weights, weights: &Weights, decay: f64) -> Res
 mod tests {
     use super::*;
     use crate::nn::weights::{Init, Layout};
-    use tch::Device;
+
+    fn step(adam: &mut Adam, weights: &mut Weights, gradient: &Tensor, learning_rate: f64) {
+        let rates = adam.next(learning_rate, 0.0).on(Device::Cpu).unwrap();
+        adam.step(weights, gradient, &rates).unwrap();
+    }
 
     fn two_and_one() -> Weights {
         let mut layout = Layout::default();
@@ -124,7 +156,7 @@ mod tests {
         let mut weights = two_and_one();
         let mut adam = Adam::new(&weights, 0.5, 1.0).unwrap();
         let gradient = Tensor::from_slice(&[1.0f32, 1.0, 1.0]);
-        adam.step(&mut weights, &gradient, 0.1).unwrap();
+        step(&mut adam, &mut weights, &gradient, 0.1);
         // The first step of Adam is lr·sign(g): 1 → .9; the kernel's two numbers then shrink by 5 %.
         let values: Vec<f32> = weights.flat().try_into().unwrap();
         for (value, expected) in values.iter().zip([0.855f32, 0.855, 0.9]) {
@@ -149,7 +181,7 @@ mod tests {
     fn a_factor_slows_the_backbones_step_and_decay() {
         let mut weights = with_head();
         let mut adam = Adam::new(&weights, 0.5, 0.1).unwrap();
-        adam.step(&mut weights, &Tensor::from_slice(&[1.0f32; 4]), 0.1).unwrap();
+        step(&mut adam, &mut weights, &Tensor::from_slice(&[1.0f32; 4]), 0.1);
         // Stored: backbone kernel, head kernel, head bias, backbone vector.
         let values: Vec<f32> = weights.flat().try_into().unwrap();
         for (value, expected) in values.iter().zip([0.99 * 0.995f32, 0.9 * 0.95, 0.9, 0.99]) {
@@ -162,7 +194,7 @@ mod tests {
         let mut weights = with_head();
         weights.freeze_backbone();
         let mut adam = Adam::new(&weights, 0.5, 0.0).unwrap();
-        adam.step(&mut weights, &Tensor::from_slice(&[1.0f32; 2]), 0.1).unwrap();
+        step(&mut adam, &mut weights, &Tensor::from_slice(&[1.0f32; 2]), 0.1);
         let values: Vec<f32> = weights.flat().try_into().unwrap();
         assert_eq!((values[0], values[3]), (1.0, 1.0), "the backbone moved: {values:?}");
         assert!((values[1] - 0.855).abs() < 1e-5 && (values[2] - 0.9).abs() < 1e-5, "{values:?}");
@@ -173,7 +205,8 @@ mod tests {
         let (mut average, weights) = (two_and_one(), two_and_one());
         let _ = average.flat().shallow_clone().fill_(0.0);
         let _ = weights.statistics().shallow_clone().fill_(7.0);
-        move_average(&mut average, &weights, 0.9).unwrap();
+        let rates = Adam::new(&weights, 0.0, 1.0).unwrap().next(0.1, 0.9).on(Device::Cpu).unwrap();
+        move_average(&mut average, &weights, &rates).unwrap();
         let values: Vec<f32> = average.flat().try_into().unwrap();
         assert!(values.iter().all(|v| (v - 0.1).abs() < 1e-6), "{values:?}");
         assert_eq!(average.statistics().double_value(&[0]), 7.0);

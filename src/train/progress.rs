@@ -11,8 +11,8 @@ use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::event::StepProgress;
+use super::learner::Step;
 use crate::nn::NnError;
-use crate::ssl::StepLosses;
 
 /// How often a run says where it stands.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -54,8 +54,9 @@ impl EpochSums {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn add(&mut self, losses: &StepLosses) -> Result<(), NnError> {
+    pub fn add(&mut self, step: &Step) -> Result<(), NnError> {
         let _no_grad = tch::no_grad_guard();
+        let losses = &step.losses;
         self.steps += 1;
         accumulate(&mut self.total, losses.total.f_detach()?)?;
         accumulate(&mut self.labelled, losses.labelled.shallow_clone())?;
@@ -64,7 +65,7 @@ impl EpochSums {
             accumulate(&mut self.unlabelled, unlabelled.loss.shallow_clone())?;
             accumulate(&mut self.guesses, unlabelled.guesses.f_mean_dim([0i64].as_slice(), false, None)?)?;
             accumulate(&mut self.confidence, unlabelled.guesses.f_amax([1i64].as_slice(), false)?.f_mean(None)?)?;
-            self.lambda_u = Some(unlabelled.lambda_u);
+            self.lambda_u = step.lambda_u;
         }
         Ok(())
     }
@@ -227,23 +228,26 @@ pub fn finite(loss: f64, step: u64) -> Result<f64, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ssl::StepLosses;
     use crate::ssl::algorithm::UnlabelledLosses;
     use tch::Kind;
 
     #[test]
     fn figures_of_the_guesses_are_means_over_the_steps_that_guessed() {
         let number = |value: f64| Tensor::from(value).to_kind(Kind::Float);
-        let warm_up = StepLosses { total: number(1.0), labelled: number(1.0), unlabelled: None };
+        let step = |losses, lambda_u| Step { losses, lambda_u, note: None };
+        let warm_up = step(StepLosses { total: number(1.0), labelled: number(1.0), unlabelled: None }, None);
         let guesses = Tensor::from_slice(&[0.9f32, 0.1, 0.3, 0.7]).view([2, 2]);
-        let unlabelled = Some(UnlabelledLosses { loss: number(0.2), lambda_u: 3.0, guesses });
-        let mixed = StepLosses { total: number(2.0), labelled: number(2.0), unlabelled };
+        let unlabelled = Some(UnlabelledLosses { loss: number(0.2), guesses });
+        let mixed = step(StepLosses { total: number(2.0), labelled: number(2.0), unlabelled }, Some(3.0));
         let mut sums = EpochSums::new();
-        [&warm_up, &warm_up, &warm_up, &mixed].into_iter().for_each(|losses| sums.add(losses).unwrap());
+        [&warm_up, &warm_up, &warm_up, &mixed].into_iter().for_each(|step| sums.add(step).unwrap());
         let mut snapshot = Snapshot::default();
         sums.save(&mut snapshot).unwrap();
         for sums in [sums, EpochSums::restore(&snapshot, Device::Cpu).unwrap()] {
             assert_eq!((sums.steps(), sums.loss().unwrap(), sums.labelled().unwrap()), (4, 1.25, 1.25));
             let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+            assert_eq!(sums.lambda_u, Some(3.0));
             close(sums.unlabelled().unwrap().unwrap(), 0.2);
             close(sums.confidence().unwrap().unwrap(), 0.8);
             let shares = sums.guess_classes().unwrap();

@@ -27,7 +27,7 @@ pub enum DeviceChoice {
     /// Every GPU; without one, a single CPU slot.
     #[default]
     Auto,
-    /// One slot for each, in this order; `cpu,cpu` is two slots that share the processor.
+    /// One slot for each, in this order; `cpu,cpu` is two slots that share the processor, `cuda:0,cuda:0` two that share a GPU.
     List(Vec<Device>),
 }
 
@@ -39,11 +39,6 @@ impl FromStr for DeviceChoice {
             return Ok(Self::Auto);
         }
         let devices = text.split(',').map(|word| device(word.trim())).collect::<Result<Vec<_>, _>>()?;
-        for (at, device) in devices.iter().enumerate() {
-            if matches!(device, Device::Cuda(_)) && devices[..at].contains(device) {
-                return Err(format!("{device} is named twice; a GPU has one slot"));
-            }
-        }
         Ok(Self::List(devices))
     }
 }
@@ -53,7 +48,7 @@ fn device(word: &str) -> Result<Device, String> {
         None if word == "cpu" => Ok(Device::Cpu),
         None if word == "cuda" => Ok(Device::Cuda(0)),
         Some(("cuda", index)) => index.parse().map(Device::Cuda).map_err(|_| index_error(index)),
-        _ => Err(format!("no device {word:?}; write auto, cpu, cpu,cpu or cuda:0,cuda:1")),
+        _ => Err(format!("no device {word:?}; write auto, cpu, cpu,cpu, cuda:0,cuda:1 or cuda:0,cuda:0")),
     }
 }
 
@@ -111,14 +106,15 @@ pub fn slots(choice: &DeviceChoice, gpus: u32, cores: u32) -> Result<Vec<Slot>, 
             return Err(format!("{device} is asked for, but {gpus} usable GPUs are here; see the first log lines"));
         }
     }
-    let on_cpu = devices.iter().filter(|device| **device == Device::Cpu).count().max(1) as u32;
-    // Each CPU slot gets its share of the cores; a GPU run needs a few threads to feed the card.
-    let share = (cores / on_cpu).max(1);
+    let on_cpu = devices.iter().filter(|device| **device == Device::Cpu).count() as u32;
+    let on_gpus = devices.len() as u32 - on_cpu;
+    // Each CPU slot gets its share of the cores; a GPU run needs a few threads, to unpack images and to feed the card.
+    let (share, feeding) = ((cores / on_cpu.max(1)).max(1), (cores / on_gpus.max(1)).clamp(1, 4));
     Ok(devices
         .into_iter()
         .enumerate()
         .map(|(index, device)| {
-            let threads = if device == Device::Cpu { share } else { cores.clamp(1, 4) };
+            let threads = if device == Device::Cpu { share } else { feeding };
             Slot { index, device, threads }
         })
         .collect())
@@ -134,7 +130,7 @@ mod tests {
         assert_eq!("cpu,cpu".parse(), Ok(DeviceChoice::List(vec![Device::Cpu; 2])));
         assert_eq!("cuda:0, cuda:1".parse(), Ok(DeviceChoice::List(vec![Device::Cuda(0), Device::Cuda(1)])));
         assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("cuda:0"));
-        assert!("cuda:0,cuda:0".parse::<DeviceChoice>().unwrap_err().contains("twice"));
+        assert_eq!("cuda:0,cuda:0".parse(), Ok(DeviceChoice::List(vec![Device::Cuda(0); 2])));
         assert!("cuda:x".parse::<DeviceChoice>().is_err());
     }
 
@@ -151,6 +147,16 @@ mod tests {
         assert_eq!(two.iter().map(|slot| slot.threads).collect::<Vec<_>>(), [2, 2]);
         let many = slots(&"cpu,cpu,cpu".parse().unwrap(), 0, 2).unwrap();
         assert!(many.iter().all(|slot| slot.threads == 1));
+    }
+
+    #[test]
+    fn gpu_slots_share_the_cores_and_take_four_at_most() {
+        let threads = |choice: &str, cores| -> Vec<u32> {
+            slots(&choice.parse().unwrap(), 2, cores).unwrap().iter().map(|slot| slot.threads).collect()
+        };
+        assert_eq!(threads("cuda:0", 16), [4]);
+        assert_eq!(threads("cuda:0,cuda:0,cuda:1", 6), [2, 2, 2]);
+        assert_eq!(threads("cuda:0,cuda:0", 1), [1, 1]);
     }
 
     #[test]

@@ -77,6 +77,8 @@ struct Report {
     times: StepTimes,
     /// The most memory that the process held, MiB.
     peak_resident_mib: f64,
+    /// What is taken of the GPU's memory behind the last step, MiB; 0 on a CPU.
+    device_mib: f64,
     machine: machine::Machine,
 }
 
@@ -114,6 +116,7 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
         threads,
         times,
         peak_resident_mib: machine::peak_resident_mib(),
+        device_mib: machine::device_mib(),
         machine,
     };
     if args.json {
@@ -170,4 +173,7 @@ fn print(report: &Report) {
         println!("{ms:>10.2} ms {name}");
     }
     println!("{:>10.0} MiB at most", report.peak_resident_mib);
+    if report.device_mib > 0.0 {
+        println!("{:>10.0} MiB on the device", report.device_mib);
+    }
 }
