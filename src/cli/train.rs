@@ -33,7 +33,7 @@ pub struct TrainArgs {
     /// mixmatch or supervised; several with commas between train them all and print a table.
     #[arg(long, value_delimiter = ',')]
     algorithm: Vec<String>,
-    /// The starting point: quick, thorough, paper, reference, demo.
+    /// The starting point: quick, thorough, gpu, paper, reference, demo.
     #[arg(long)]
     preset: Option<String>,
     /// Labels to train with, or several numbers: --labelled 20,40,100; all of them if absent.

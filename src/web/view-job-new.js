@@ -11,6 +11,7 @@ import { count } from './format.js';
 export const PRESETS = [
   ['quick', 'quick – minutes on two CPU cores'],
   ['thorough', 'thorough – 64 × 64 pixels, 2.6 times as long'],
+  ['gpu', 'gpu – 96 × 96 pixels, a wider network: minutes on a GPU'],
   ['paper', 'paper – 16,384 steps, for a GPU'],
   ['reference', 'reference – wide_resnet50_2 at 96 × 96, for a GPU'],
   ['demo', 'demo – a minute or two'],
