@@ -1,13 +1,15 @@
 //! `POST /predict`: one image as the body, several as multipart, or JSON with base64. One bad image is
 //! its own problem and fails none of its neighbours.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
-use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -307,6 +309,11 @@ pub(crate) fn read_json(body: &[u8]) {
     }
 }
 
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
     let request: PredictRequest = parse_json(body)?;
     let images = request.images.into_iter().enumerate().map(|(place, image)| {
@@ -314,8 +321,13 @@ fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
             Some((head, rest)) if head.starts_with("data:") => rest,
             _ => image.base64.as_str(),
         };
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(text.trim())
+        // In lines of 76 letters, as many programs write it, and with or without the padding.
+        let text: Cow<'_, str> = match text.contains(|letter: char| letter.is_ascii_whitespace()) {
+            true => text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect::<String>().into(),
+            false => text.into(),
+        };
+        let bytes = BASE64
+            .decode(text.as_bytes())
             .map_err(|error| ProblemItem::new(pointer(place), "bad_base64", format!("this is not base64: {error}")));
         Incoming { id: image.id, bytes }
     });
@@ -366,6 +378,14 @@ mod tests {
     fn a_data_url_is_read() {
         let images = json(br#"{"images":[{"base64":"data:image/png;base64,AAAA"}]}"#).unwrap();
         assert!(images[0].bytes.is_ok());
+    }
+
+    #[test]
+    fn base64_may_come_in_lines_and_without_its_padding() {
+        for text in ["AAECAw==", "AAECAw", "AAEC\\r\\nAw==\\n", " AAE\\tCAw "] {
+            let images = json(format!(r#"{{"images":[{{"base64":"{text}"}}]}}"#).as_bytes()).unwrap();
+            assert_eq!(images[0].bytes.as_ref().unwrap(), &[0, 1, 2, 3], "{text}");
+        }
     }
 
     #[test]

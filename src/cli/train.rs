@@ -16,7 +16,7 @@ use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
 use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
-use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store};
+use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store, StoreError};
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
@@ -102,6 +102,10 @@ fn one_or_list<T: Clone + Into<Value>>(values: &[T]) -> Option<Value> {
 /// Trains until every job is finished.
 pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir.clone());
+    // What is trained on was imported before: a directory without a store is a slip of the pen, and must not become one.
+    if !data.database().exists() {
+        return Err(StoreError::NotThere { path: data.database() }.into());
+    }
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let dataset = store.dataset(&args.dataset).await?;
     let request = args.request();

@@ -51,7 +51,7 @@ pub(super) enum Found {
 /// Names of the images in an archive.
 #[derive(Debug)]
 pub(super) struct Index {
-    by_path: HashMap<String, u32>,
+    by_path: HashMap<String, Option<u32>>,
     by_base: HashMap<String, Option<u32>>,
     /// Entry names by entry number.
     pub names: HashMap<u32, String>,
@@ -76,6 +76,10 @@ impl Index {
             if entry.is_dir() || is_litter(&path) {
                 continue;
             }
+            if entry.encrypted() {
+                let detail = format!("archive entry {name:?} is encrypted; zip the images without a password");
+                return Err(ImportError::invalid("encrypted_zip", detail));
+            }
             inflated = inflated.saturating_add(entry.size());
             stored = stored.saturating_add(entry.compressed_size());
             index.add(number as u32, path, name);
@@ -87,15 +91,16 @@ impl Index {
     fn add(&mut self, number: u32, path: String, name: String) {
         let base = base_name(&path).to_owned();
         self.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
-        self.by_path.insert(path, number);
+        // `./a.jpg` beside `a.jpg`, or one accent written in two ways.
+        self.by_path.entry(path).and_modify(|known| *known = None).or_insert(Some(number));
         self.names.insert(number, name);
     }
 
     /// The entry of that path, or the only one of that base name.
     pub fn find(&self, name: &str) -> Found {
         let name = normalised(name);
-        if let Some(&entry) = self.by_path.get(&name) {
-            return Found::Entry(entry);
+        if let Some(entry) = self.by_path.get(&name) {
+            return entry.map_or(Found::Ambiguous, Found::Entry);
         }
         // A sheet that names folders means them; one that names files means wherever they lie.
         if name.contains('/') {
@@ -193,6 +198,30 @@ mod tests {
         assert_eq!(index.find("c.jpg"), Found::Ambiguous);
         assert_eq!(index.find("x/a.jpg"), Found::Missing);
         assert_eq!(index.names.len(), 3);
+    }
+
+    #[test]
+    fn an_archive_with_a_password_says_so() {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = zip::ZipWriter::new(&mut bytes);
+        writer.start_file("a.jpg", SimpleFileOptions::default()).unwrap();
+        writer.finish().unwrap();
+        let mut bytes = bytes.into_inner();
+        // The flag "encrypted" of the file's own header and of the directory's.
+        for (signature, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
+            let at = bytes.windows(4).position(|window| window == signature).unwrap();
+            bytes[at + flags] |= 1;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let refused = Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).unwrap_err();
+        assert!(refused.to_string().contains("\"a.jpg\" is encrypted"), "{refused}");
+    }
+
+    #[test]
+    fn two_entries_that_a_sheet_cannot_tell_apart_are_ambiguous() {
+        let index = index(&[("a.jpg", b"1"), ("./a.jpg", b"2"), ("f/b.jpg", b"3"), ("f\\b.jpg", b"4")]).unwrap();
+        assert_eq!((index.find("a.jpg"), index.find("f/b.jpg")), (Found::Ambiguous, Found::Ambiguous));
     }
 
     #[test]

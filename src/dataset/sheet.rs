@@ -3,11 +3,10 @@
 //! A sheet is somebody else's file: what it holds is counted while it is read, never believed. A table costs as much
 //! as there are cells in it, wherever they lie.
 
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+mod csv;
+mod xlsx;
 
-use calamine::{Data, DataRef, Reader, Xlsx};
+use std::path::Path;
 
 use super::error::ImportError;
 
@@ -107,10 +106,10 @@ impl Sheet {
         let mut table = Table::new(name);
         let is_csv = !bytes.starts_with(b"PK");
         let unread = if is_csv {
-            csv_text(&bytes, &mut table)?;
+            csv::read(&bytes, &mut table)?;
             Vec::new()
         } else {
-            xlsx(bytes, &mut table)?
+            xlsx::read(bytes, &mut table)?
         };
         let mut rows = table.rows.into_iter();
         let columns = rows.next().map(|row| row.cells).unwrap_or_default();
@@ -136,180 +135,6 @@ impl Sheet {
     pub fn columns_named(&self, name: &str) -> Vec<usize> {
         let columns = self.columns.iter().enumerate();
         columns.filter(|(_, column)| column.eq_ignore_ascii_case(name)).map(|(at, _)| at).collect()
-    }
-}
-
-fn csv_text(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
-    let name = table.name;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = plain_text(bytes, name)?;
-    let (bytes, separator) = match separator_line(text) {
-        Some((separator, rest)) => (rest.as_bytes(), separator),
-        None => (bytes, delimiter(bytes)),
-    };
-    if let Some(line) = open_quote(bytes, separator) {
-        let detail = format!(
-            "a double quote opens a cell in line {line} of the {name} sheet and none closes it: close it, or write it twice \
-             where it belongs to the text"
-        );
-        return Err(ImportError::invalid("open_quote", detail));
-    }
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes);
-    let mut record = csv::StringRecord::new();
-    let unreadable = |e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}"));
-    let mut number = 0;
-    loop {
-        // The reader skips empty lines; a spreadsheet shows them.
-        number += 1 + empty_lines(bytes, reader.position().byte() as usize);
-        if !reader.read_record(&mut record).map_err(unreadable)? {
-            break;
-        }
-        for (column, cell) in record.iter().enumerate() {
-            table.put(number, column, cell_of(cell).to_owned())?;
-        }
-    }
-    Ok(())
-}
-
-/// Empty lines at `at`, the end of a record or of nothing.
-fn empty_lines(bytes: &[u8], at: usize) -> u64 {
-    let (before, mut rest) = bytes.split_at(at.min(bytes.len()));
-    if before.ends_with(b"\r") {
-        // The second half of the line's end before.
-        rest = rest.strip_prefix(b"\n").unwrap_or(rest);
-    }
-    let ends = rest.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
-    let ends = &rest[..ends];
-    let pairs = ends.windows(2).filter(|pair| pair == b"\r\n").count();
-    (ends.len() - pairs) as u64
-}
-
-/// The bytes as text. Another encoding is refused, not guessed: a wrong guess makes one label of two.
-fn plain_text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, ImportError> {
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        let detail = format!("the {name} sheet is text in UTF-16; save it as \"CSV UTF-8\" or XLSX");
-        return Err(ImportError::invalid("not_utf8", detail));
-    }
-    if bytes.contains(&0) {
-        let detail = format!("the {name} sheet is neither CSV text nor XLSX");
-        return Err(ImportError::invalid("unreadable_sheet", detail));
-    }
-    std::str::from_utf8(bytes).map_err(|error| {
-        let (before, rest) = bytes.split_at(error.valid_up_to());
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        let byte = rest.first().copied().unwrap_or_default();
-        let detail = format!(
-            "the {name} sheet is not in UTF-8: line {line} has the byte 0x{byte:02X}; save it as \"CSV UTF-8\" or XLSX"
-        );
-        ImportError::invalid("not_utf8", detail)
-    })
-}
-
-/// Excel's first line `sep=;`, which is no row: the separator, and what follows.
-fn separator_line(text: &str) -> Option<(u8, &str)> {
-    let (line, rest) = text.split_once('\n')?;
-    let separator = line.trim_end_matches('\r').strip_prefix("sep=")?;
-    Some((*separator.as_bytes().first().filter(|byte| separator.len() == 1 && byte.is_ascii())?, rest))
-}
-
-/// The line in which a quoted cell begins that never ends.
-fn open_quote(bytes: &[u8], separator: u8) -> Option<usize> {
-    let (mut line, mut begins, mut opened) = (1, true, None);
-    for &byte in bytes {
-        if byte == b'"' && (begins || opened.is_some()) {
-            // Within a cell two quotes stand for one: closed and opened again.
-            opened = if opened.is_some() { None } else { Some(line) };
-            // Right behind a quote another one opens the cell again.
-            begins = opened.is_none();
-        } else if opened.is_none() {
-            begins = byte == separator || byte == b'\n' || byte == b'\r';
-        }
-        line += usize::from(byte == b'\n');
-    }
-    opened
-}
-
-/// A cell without the spaces around it. Behind a space a quote opens nothing for the reader, though whoever wrote it meant so.
-fn cell_of(cell: &str) -> &str {
-    let trimmed = cell.trim();
-    let inner = trimmed.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    inner.filter(|_| cell.starts_with([' ', '\t'])).unwrap_or(trimmed)
-}
-
-/// Whichever of comma, semicolon and tab stands most often in the first line, outside of quotes.
-fn delimiter(bytes: &[u8]) -> u8 {
-    let mut quoted = false;
-    let line = bytes.iter().take_while(|&&byte| byte != b'\n');
-    let line: Vec<u8> = line
-        .copied()
-        .filter(|&byte| {
-            quoted ^= byte == b'"';
-            !quoted
-        })
-        .collect();
-    let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
-    [b',', b';', b'\t'].into_iter().rev().max_by_key(|&byte| count(byte)).unwrap_or(b',')
-}
-
-fn no_xlsx(name: &str, reason: &str) -> ImportError {
-    ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"))
-}
-
-/// A panic of the spreadsheet's reader is the sheet's fault: libFuzzer has found references that it counts beyond 32 bits.
-fn xlsx(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
-    let name = table.name;
-    catch_unwind(AssertUnwindSafe(|| xlsx_cells(bytes, table)))
-        .unwrap_or_else(|_| Err(no_xlsx(name, "its reader panicked; save it anew, or as CSV")))
-}
-
-/// Puts the first worksheet's cells into `table`; gives the names of the others.
-fn xlsx_cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
-    let name = table.name;
-    let unreadable = |reason: String| no_xlsx(name, &reason);
-    refuse_bomb(&bytes, name, &unreadable)?;
-    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
-    let mut pages = book.sheet_names().into_iter();
-    let page = pages.next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
-    // Cell by cell: the library's own table is as large as the rectangle around all cells, and one cell in the last
-    // row and column of a sheet makes that 17 billion.
-    let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
-    let mut last = 0;
-    while let Some(cell) = cells.next_cell().map_err(|e| unreadable(e.to_string()))? {
-        let (row, column) = cell.get_position();
-        let number = u64::from(row) + 1;
-        if number < last {
-            return Err(unreadable("its rows are out of order".to_owned()));
-        }
-        last = number;
-        table.put(number, column as usize, cell_text(cell.get_value()))?;
-    }
-    Ok(pages.collect())
-}
-
-/// Adds up what the archive's parts inflate to. They are not held to it here but where they are read: both this reader and
-/// the spreadsheet's stop where a part inflates to more than it declares.
-fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportError) -> Result<(), ImportError> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
-    let mut inflated = 0u64;
-    for index in 0..archive.len() {
-        let part = archive.by_index_raw(index).map_err(|e| unreadable(e.to_string()))?;
-        inflated = inflated.saturating_add(part.size());
-    }
-    if inflated > MAX_BYTES {
-        let detail = format!("the {name} sheet inflates to {inflated} bytes, allowed are {MAX_BYTES}");
-        return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
-    }
-    Ok(())
-}
-
-/// A cell as a person reads it: whole numbers without a fraction.
-fn cell_text(cell: &DataRef<'_>) -> String {
-    match cell {
-        DataRef::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
-        DataRef::Empty | DataRef::Error(_) => String::new(),
-        DataRef::SharedString(text) => text.trim().to_owned(),
-        other => Data::from(other.clone()).to_string().trim().to_owned(),
     }
 }
 
@@ -405,6 +230,15 @@ mod tests {
         assert!(far.code() == "sheet_too_large" && far.to_string().contains("columns"), "{far}");
         let wide = read(format!("{}\na\n", "x,".repeat(2000)).as_bytes()).unwrap_err();
         assert_eq!(wide.code(), "sheet_too_large");
+    }
+
+    #[test]
+    fn a_formula_that_failed_is_no_empty_cell() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["image", "label"]).unwrap().write(1, 0, "a.jpg").unwrap();
+        page.write_formula(1, 1, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
+        assert_eq!(read(&book.save_to_buffer().unwrap()).unwrap().rows[0].cell(1), "#N/A");
     }
 
     #[test]

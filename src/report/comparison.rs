@@ -178,13 +178,25 @@ impl Comparison {
 }
 
 /// What a line of the table has in common, in the order of the lines: by labels (all of them last), then the
-/// supervised runs first.
-type Key = (u64, bool, &'static str, String);
+/// supervised runs first, then by the grid's values.
+type Key = (u64, bool, &'static str, Vec<(String, Cell)>);
+
+/// A value of a grid: numbers by size, before words by letters. (Numbers of either sign keep their order as bits once the
+/// sign is taken out of it.)
+type Cell = (bool, u64, String);
 
 fn key(run: &ComparedRun) -> Key {
     let labels = run.labelled.map_or(u64::MAX, u64::from);
-    let values = serde_json::to_string(&run.values).unwrap_or_default();
+    let values = run.values.iter().map(|(name, value)| (name.clone(), cell(value))).collect();
     (labels, run.algorithm != AlgorithmName::Supervised, run.algorithm.as_str(), values)
+}
+
+fn cell(value: &Value) -> Cell {
+    let by_size = |number: f64| {
+        let bits = (number + 0.0).to_bits();
+        if number < 0.0 { !bits } else { bits | 1 << 63 }
+    };
+    (!value.is_number(), value.as_f64().map_or(0, by_size), value.to_string())
 }
 
 fn rows(runs: &[ComparedRun]) -> Vec<Row> {
@@ -341,5 +353,16 @@ pub(super) mod tests {
         assert_eq!(chosen, [None, Some(&Value::from(3.0))], "λ_U is nothing to a supervised run");
         assert_eq!(comparison.rows.len(), 4);
         assert_eq!(comparison.differences.len(), 3, "each value against the baseline that they share");
+    }
+
+    #[test]
+    fn the_lines_of_a_grid_come_by_the_size_of_their_values() {
+        let at = |value: f64| {
+            let config = TrainConfig { lambda_u: value, ..TrainConfig::default() };
+            of_config(config, &["lambda_u".to_owned()], 0.9, 0.9)
+        };
+        let rows = rows(&[at(10.0), at(3.0), at(-2.5), at(75.0), at(-1.0), at(0.0)]);
+        let values: Vec<f64> = rows.iter().map(|row| row.values["lambda_u"].as_f64().unwrap()).collect();
+        assert_eq!(values, [-2.5, -1.0, 0.0, 3.0, 10.0, 75.0]);
     }
 }

@@ -13,8 +13,9 @@ export function curl(path, ...parts) {
 
 export const curlImport = () => curl('/datasets', '-F name=faces -F task=gender', '-F images=@images.zip', '-F train=@train.csv -F test=@test.csv');
 
-export const curlTrain = (dataset = 'faces') => curl('/jobs', "-H 'content-type: application/json'",
-  `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: 200, seed: 1 })}'`);
+/// `most` labels can be trained on: an example that is refused teaches nothing.
+export const curlTrain = (dataset = 'faces', most = 200) => curl('/jobs', "-H 'content-type: application/json'",
+  `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: Math.min(200, most), seed: 1 })}'`);
 
 export const curlPredict = (model = 'gender') => curl(`/predict?model=${model}`, "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
 

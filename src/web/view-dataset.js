@@ -30,7 +30,7 @@ export async function dataset({ params, signal, title }) {
     h('section', null, h('h2', null, 'Images'), countsTable(set)),
     h('section', null, h('h2', null, 'Pictures'), pictures(path, signal)),
     h('section', null, h('h2', null, 'Import report'), report(set, path, signal)),
-    h('section', null, h('h2', null, 'Train with curl'), command(curlTrain(set.name))));
+    h('section', null, h('h2', null, 'Train with curl'), command(curlTrain(set.name, Math.max(1, Math.floor(total(set.counts.train) / 2))))));
 }
 
 function report(set, path, signal) {

@@ -117,6 +117,23 @@ async fn no_job_is_queued_whose_weights_were_deleted_meanwhile() {
     assert!(f.claim(Uuid::now_v7()).await.is_none());
 }
 
+#[tokio::test]
+async fn a_job_whose_weights_were_deleted_is_not_retried() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.finish_failed(job.id, 1, "network", "no memory").await.unwrap();
+    // As if it had started from weights that are there no more: those of a job at work cannot be deleted.
+    let start = format!("'$.pretrained', 'start', '$.pretrained_sha256', '{}'", "ab".repeat(32));
+    let mut tx = f.store.write().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE jobs SET config = json_set(config, {start})")))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    crate::store::commit(tx).await.unwrap();
+    let refused = f.store.retry_job(job.id).await;
+    assert!(matches!(&refused, Err(StoreError::State { detail }) if detail.contains("\"start\"")), "{refused:?}");
+}
+
 fn epoch(epoch: u32, accuracy: f64, loss: f64) -> Event {
     let row = EpochMetrics { epoch, validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() };
     Event::Epoch(row)

@@ -138,6 +138,18 @@ impl Store {
                     detail: "the job's data set was deleted; it cannot be retried".into(),
                 });
             }
+            let weights: Option<String> = sqlx::query_scalar(
+                "SELECT config ->> '$.pretrained' FROM jobs WHERE id = ? AND config ->> '$.pretrained_sha256' IS NOT NULL
+                   AND config ->> '$.pretrained_sha256' NOT IN (SELECT sha256 FROM pretrained_weights)",
+            )
+            .bind(id.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+            if let Some(name) = weights {
+                let detail =
+                    format!("the weights {name:?} that the job starts from were deleted; it cannot be retried");
+                return Err(StoreError::State { detail });
+            }
             queue(
                 &mut tx,
                 *id,

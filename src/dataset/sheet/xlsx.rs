@@ -1,0 +1,73 @@
+//! XLSX, cell by cell.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use calamine::{Data, DataRef, Reader, Xlsx};
+
+use super::{MAX_BYTES, Table};
+use crate::dataset::error::ImportError;
+
+fn no_xlsx(name: &str, reason: &str) -> ImportError {
+    ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"))
+}
+
+/// Puts the first worksheet's cells into `table`; gives the names of the others.
+///
+/// A panic of the spreadsheet's reader is the sheet's fault: libFuzzer has found references that it counts beyond 32 bits.
+pub(super) fn read(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
+    let name = table.name;
+    catch_unwind(AssertUnwindSafe(|| cells(bytes, table)))
+        .unwrap_or_else(|_| Err(no_xlsx(name, "its reader panicked; save it anew, or as CSV")))
+}
+
+fn cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
+    let name = table.name;
+    let unreadable = |reason: String| no_xlsx(name, &reason);
+    refuse_bomb(&bytes, name, &unreadable)?;
+    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
+    let mut pages = book.sheet_names().into_iter();
+    let page = pages.next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
+    // Cell by cell: the library's own table is as large as the rectangle around all cells, and one cell in the last
+    // row and column of a sheet makes that 17 billion.
+    let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
+    let mut last = 0;
+    while let Some(cell) = cells.next_cell().map_err(|e| unreadable(e.to_string()))? {
+        let (row, column) = cell.get_position();
+        let number = u64::from(row) + 1;
+        if number < last {
+            return Err(unreadable("its rows are out of order".to_owned()));
+        }
+        last = number;
+        table.put(number, column as usize, cell_text(cell.get_value()))?;
+    }
+    Ok(pages.collect())
+}
+
+/// Adds up what the archive's parts inflate to. They are not held to it here but where they are read: both this reader and
+/// the spreadsheet's stop where a part inflates to more than it declares.
+fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportError) -> Result<(), ImportError> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
+    let mut inflated = 0u64;
+    for index in 0..archive.len() {
+        let part = archive.by_index_raw(index).map_err(|e| unreadable(e.to_string()))?;
+        inflated = inflated.saturating_add(part.size());
+    }
+    if inflated > MAX_BYTES {
+        let detail = format!("the {name} sheet inflates to {inflated} bytes, allowed are {MAX_BYTES}");
+        return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
+    }
+    Ok(())
+}
+
+/// A cell as a person reads it: whole numbers without a fraction.
+fn cell_text(cell: &DataRef<'_>) -> String {
+    match cell {
+        DataRef::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        DataRef::Empty => String::new(),
+        // As it is seen: an empty label would be an unlabelled image, without a word.
+        DataRef::Error(error) => error.to_string(),
+        DataRef::SharedString(text) => text.trim().to_owned(),
+        other => Data::from(other.clone()).to_string().trim().to_owned(),
+    }
+}
