@@ -268,7 +268,7 @@ pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "It succeeded or is paused, or its data set is gone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "It succeeded or is paused, or its data set or the weights that it starts from are gone", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
     let id = job_id(&id)?;

@@ -56,7 +56,7 @@ pub struct PredictRequest {
 pub struct EncodedImage {
     /// Comes back with the result.
     id: Option<String>,
-    /// The file's bytes in base64 (a `data:` URL is read, too).
+    /// The file's bytes in base64 (a `data:` URL is read, too; lines and missing padding do no harm).
     base64: String,
 }
 
