@@ -76,15 +76,15 @@ struct Bytes {
   int64_t small, large;
 };
 
-// The stream that recordings are made in, the one that waits meanwhile, and what was taken when it was entered.
+// The stream that waits meanwhile, and what was taken when ours was entered.
 struct Entered {
-  c10::Stream own, before;
+  c10::Stream before;
   Bytes taken;
   int64_t reserved;
   std::vector<at::Tensor> held;
 };
 thread_local std::optional<Entered> entered;
-thread_local std::optional<c10::Stream> own;
+thread_local std::optional<c10::Stream> own; // which recordings are made in
 thread_local Bytes rehearsed{0, 0};
 
 constexpr int64_t kMiB = 1 << 20;
@@ -93,22 +93,18 @@ constexpr int64_t kChunk = kSegment / 128;
 
 c10::DeviceAllocator &allocator() { return *c10::getDeviceAllocator(c10::DeviceType::CUDA); }
 
-Bytes peak_over(c10::DeviceIndex device, Bytes before) {
-  const auto &bytes = allocator().getDeviceStats(device).allocated_bytes;
-  const auto peak = [&](c10::CachingAllocator::StatType kind) { return bytes[static_cast<size_t>(kind)].peak; };
-  return {peak(c10::CachingAllocator::StatType::SMALL_POOL) - before.small,
-          peak(c10::CachingAllocator::StatType::LARGE_POOL) - before.large};
-}
+using c10::CachingAllocator::Stat;
+using c10::CachingAllocator::StatType;
 
-Bytes taken(c10::DeviceIndex device) {
-  const auto &bytes = allocator().getDeviceStats(device).allocated_bytes;
-  const auto now = [&](c10::CachingAllocator::StatType kind) { return bytes[static_cast<size_t>(kind)].current; };
-  return {now(c10::CachingAllocator::StatType::SMALL_POOL), now(c10::CachingAllocator::StatType::LARGE_POOL)};
+// What is allocated by kind, `current` or at the `peak` since that was last reset.
+Bytes allocated(c10::DeviceIndex device, int64_t Stat::*when) {
+  const auto bytes = allocator().getDeviceStats(device).allocated_bytes;
+  const auto of = [&](StatType kind) { return bytes[static_cast<size_t>(kind)].*when; };
+  return {of(StatType::SMALL_POOL), of(StatType::LARGE_POOL)};
 }
 
 int64_t reserved(c10::DeviceIndex device) {
-  const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return allocator().getDeviceStats(device).reserved_bytes[all].current;
+  return allocator().getDeviceStats(device).reserved_bytes[static_cast<size_t>(StatType::AGGREGATE)].current;
 }
 
 // Segments of the current stream for half as much again as was rehearsed, each kept by a block in the answer.
@@ -157,7 +153,7 @@ extern "C" int mixmatch_graph_enter(int index, int capture, char *error, size_t 
       own = guard.getStreamFromGlobalPool(device);
     }
     guard.synchronizeDevice(device.index());
-    Entered now{*own, guard.exchangeStream(*own), {}, 0, {}};
+    Entered now{guard.exchangeStream(*own), {}, 0, {}};
     try {
       if (capture != 0) {
         allocator().emptyCache();
@@ -166,7 +162,7 @@ extern "C" int mixmatch_graph_enter(int index, int capture, char *error, size_t 
         check(driver().begin(guard.getStreamNativeHandle(*own), kRelaxed), "beginning to record");
       } else {
         allocator().resetPeakStats(device.index());
-        now.taken = taken(device.index());
+        now.taken = allocated(device.index(), &Stat::current);
       }
     } catch (...) {
       guard.exchangeStream(now.before);
@@ -184,14 +180,15 @@ extern "C" int mixmatch_graph_leave(int capture, void **graph, char *error, size
     entered.reset();
     guard.exchangeStream(was.before);
     *graph = nullptr;
-    const auto device = was.own.device_index();
+    const auto device = own->device_index();
     if (capture == 0) {
       guard.synchronizeDevice(device);
-      rehearsed = peak_over(device, was.taken);
+      const Bytes peak = allocated(device, &Stat::peak);
+      rehearsed = {peak.small - was.taken.small, peak.large - was.taken.large};
       return;
     }
     void *recorded = nullptr, *exec = nullptr;
-    check(driver().end(guard.getStreamNativeHandle(was.own), &recorded), "ending the recording");
+    check(driver().end(guard.getStreamNativeHandle(*own), &recorded), "ending the recording");
     const Result made = driver().instantiate(&exec, recorded, 0);
     driver().destroy(recorded);
     check(made, "making the graph");

@@ -124,12 +124,7 @@ impl Weights {
     /// A parameter in the number format of the activations (the cast is part of the graph).
     pub(super) fn compute(&self, id: ParamId, kind: Kind) -> Result<Tensor, NnError> {
         let param = self.param(id);
-        if kind != Kind::Float {
-            return Ok(param.f_to_kind(kind)?);
-        }
-        // cuDNN's float32 kernels read 16 bytes at a time, and a kernel begins wherever the one before it ends.
-        let off = param.device().is_cuda() && !(param.data_ptr() as usize).is_multiple_of(16);
-        Ok(if off { param.f_to_device_(param.device(), kind, false, true)? } else { param.shallow_clone() })
+        Ok(if kind == Kind::Float { param.shallow_clone() } else { param.f_to_kind(kind)? })
     }
 
     /// All parameters, `[N]` float32: writing to it moves the network.

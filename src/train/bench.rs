@@ -59,7 +59,6 @@ pub fn measure(
     let manifest = Manifest::read(dataset_dir)?;
     let packed =
         PackedImages::open_or_build(dataset_dir, &manifest, &config.preprocess(), &mut |_| ControlFlow::Continue(()))?;
-    device::search_convolutions(device);
     let images = Images::new(packed, device)?;
     let split = split(&manifest, &config.split_spec())?;
     let labels: Vec<Option<usize>> =

@@ -34,8 +34,7 @@ pub struct Learner {
     anchor: Option<Augment>,
     labelled: Sampler,
     unlabelled: Sampler,
-    /// How the steps of the warm-up and of the algorithm are made on a GPU.
-    warmup_replay: Option<Replay>,
+    /// How the steps of the warm-up, and then of the algorithm, are made on a GPU.
     replay: Option<Replay>,
     rng: ChaCha8Rng,
     steps_done: u64,
@@ -66,6 +65,7 @@ impl Learner {
         device: Device,
         compute: Kind,
     ) -> Result<Self, TrainError> {
+        nn::device::search_convolutions(device);
         let network = build_network(config, prior.len(), compute)?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
@@ -104,7 +104,6 @@ impl Learner {
                 Sampler::new(&split.labelled)
             },
             unlabelled: Sampler::new(&split.unlabelled),
-            warmup_replay: Replay::new(device),
             replay: Replay::new(device),
             rng,
             steps_done: 0,
@@ -188,14 +187,11 @@ impl Learner {
         let truth: Vec<usize> = rows.iter().filter_map(|&row| labels[row as usize]).collect();
         let device = self.weights.flat().device();
         let warming = self.steps_done < config.warmup_steps();
-        let (algorithm, replay) = match warming {
-            true => (&mut self.warmup, &mut self.warmup_replay),
-            false => {
-                // Its memory is wanted now.
-                self.warmup_replay = None;
-                (&mut self.algorithm, &mut self.replay)
-            }
-        };
+        let algorithm = if warming { &mut self.warmup } else { &mut self.algorithm };
+        if self.steps_done == config.warmup_steps() {
+            // Other operations from here on; the memory of the warm-up's is wanted for them.
+            self.replay = Replay::new(device);
+        }
         let unlabelled = if algorithm.needs_unlabelled() {
             Some(images.gather(&self.unlabelled.take(count, &mut self.rng))?)
         } else {
@@ -230,7 +226,7 @@ impl Learner {
             move_average(average, weights, rates)?;
             Ok(losses)
         };
-        let (losses, note) = match replay {
+        let (losses, note) = match &mut self.replay {
             Some(replay) => phase::compute().in_scope(|| replay.step(inputs, rates, &mut compute))?,
             None => (compute(&inputs, &rates)?, None),
         };

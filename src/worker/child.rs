@@ -52,7 +52,6 @@ fn train(spec: &RunSpec) -> Result<(), (String, String)> {
     let problem = |error: TrainError| (error.code().to_owned(), without_paths(spec, error.to_string()));
     tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
-    device::search_convolutions(device);
     let RunSpec { dataset_dir, run_dir, config, .. } = spec;
     let every = Duration::try_from_secs_f64(spec.checkpoint_seconds).unwrap_or(Duration::MAX);
     let checkpoints = spec.checkpoint_dir.as_deref().map(|directory| CheckpointPlan { directory, every });

@@ -38,8 +38,7 @@ impl FromStr for DeviceChoice {
         if text.trim() == "auto" {
             return Ok(Self::Auto);
         }
-        let devices = text.split(',').map(|word| device(word.trim())).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::List(devices))
+        text.split(',').map(|word| device(word.trim())).collect::<Result<_, _>>().map(Self::List)
     }
 }
 

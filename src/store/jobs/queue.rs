@@ -128,11 +128,16 @@ impl Store {
 
 async fn weights_are_there(tx: &mut Transaction<'_, Sqlite>, config: &TrainConfig) -> Result<()> {
     let (Some(name), Some(sha256)) = (&config.pretrained, &config.pretrained_sha256) else { return Ok(()) };
+    if has_weights(tx, sha256).await? { Ok(()) } else { Err(StoreError::not_found("set of weights", name)) }
+}
+
+/// Whether weights of that content are there to start from, under whatever name.
+pub(super) async fn has_weights(tx: &mut Transaction<'_, Sqlite>, sha256: &str) -> Result<bool> {
     let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM pretrained_weights WHERE sha256 = ?")
         .bind(sha256)
         .fetch_optional(&mut **tx)
         .await?;
-    found.map(drop).ok_or_else(|| StoreError::not_found("set of weights", name))
+    Ok(found.is_some())
 }
 
 async fn earlier_request<'e>(

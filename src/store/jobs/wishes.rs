@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::JobState;
 use super::history::state_event;
+use super::queue::has_weights;
 use super::sweeps::{Member, members};
 use crate::store::{Result, Store, StoreError, commit, models, now};
 
@@ -138,14 +139,15 @@ impl Store {
                     detail: "the job's data set was deleted; it cannot be retried".into(),
                 });
             }
-            let weights: Option<String> = sqlx::query_scalar(
-                "SELECT config ->> '$.pretrained' FROM jobs WHERE id = ? AND config ->> '$.pretrained_sha256' IS NOT NULL
-                   AND config ->> '$.pretrained_sha256' NOT IN (SELECT sha256 FROM pretrained_weights)",
+            let (name, sha256): (Option<String>, Option<String>) = sqlx::query_as(
+                "SELECT config ->> '$.pretrained', config ->> '$.pretrained_sha256' FROM jobs WHERE id = ?",
             )
             .bind(id.to_string())
-            .fetch_optional(&mut *tx)
+            .fetch_one(&mut *tx)
             .await?;
-            if let Some(name) = weights {
+            if let (Some(name), Some(sha256)) = (name, sha256)
+                && !has_weights(&mut tx, &sha256).await?
+            {
                 let detail =
                     format!("the weights {name:?} that the job starts from were deleted; it cannot be retried");
                 return Err(StoreError::State { detail });
