@@ -70,7 +70,8 @@ sys.exit(wrong)
 PY
 
   echo "== a MixMatch step and the bare engine against PyTorch on $device"
-  [[ $device == cpu ]] && local steps=3 || local steps=100
+  local steps=100
+  if [[ $device == cpu ]]; then steps=3; fi
   benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps "$steps" --rounds 2 --workers 4 2>"$work/train.log" ||
     { tail -20 "$work/train.log" >&2; exit 1; }
   benches/engine.py --peers "$(command -v python3)" --binary "$binary" --device "$device" --batch 1,16,64 --rounds 1
