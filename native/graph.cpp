@@ -6,8 +6,8 @@
 // tried its algorithms. Before a recording, as many segments as the last rehearsal filled, and half as many again, are
 // therefore set aside, with a small block held in each; a recording that needed another segment is refused.
 #include "graph.h"
+#include "told.h"
 
-#include <cstdio>
 #include <dlfcn.h>
 #include <optional>
 #include <string>
@@ -20,6 +20,8 @@
 #include <c10/util/Exception.h>
 
 namespace {
+
+using mixmatch::told;
 
 // Of cuda.h, whose values and signatures are part of the driver's binary interface.
 using Result = int;
@@ -68,6 +70,7 @@ void check(Result result, const char *what) {
 // What `leave` hands out: a graph, and the blocks that keep its segments.
 struct Recording {
   void *exec = nullptr;
+  c10::Device device;
   std::vector<at::Tensor> held;
 };
 
@@ -90,6 +93,7 @@ thread_local Bytes rehearsed{0, 0};
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kSegment = 2 * kMiB; // of small blocks
 constexpr int64_t kChunk = kSegment / 128;
+constexpr size_t kGaps = 64;
 
 c10::DeviceAllocator &allocator() { return *c10::getDeviceAllocator(c10::DeviceType::CUDA); }
 
@@ -115,8 +119,10 @@ std::vector<at::Tensor> set_aside(const c10::Device &device) {
   passing.push_back(block(large));
   const auto *begin = static_cast<const char *>(passing.back().const_data_ptr()), *end = begin + large;
   passing.clear();
-  // The smallest block of the large kind goes into the tightest gap, which may be another segment's.
+  // The smallest block of the large kind goes into the tightest gap, which may be another segment's: there are few, as the cache
+  // was emptied. An allocator that is set not to split its segments would go on until the card is full.
   for (bool inside = false; !inside;) {
+    TORCH_CHECK(held.size() < kGaps, "the allocator gives no part of a segment that was set aside");
     held.push_back(block(kMiB + 512));
     const auto *at = static_cast<const char *>(held.back().const_data_ptr());
     inside = begin <= at && at < end;
@@ -127,19 +133,6 @@ std::vector<at::Tensor> set_aside(const c10::Device &device) {
     (chunk % 128 == 0 || chunk + 1 == chunks ? held : passing).push_back(block(kChunk));
   }
   return held;
-}
-
-// Runs `work`; 0, or 1 with the reason.
-template <class Work> int told(char *error, size_t room, Work work) {
-  try {
-    work();
-    return 0;
-  } catch (const std::exception &e) {
-    std::snprintf(error, room, "%s", e.what());
-  } catch (...) {
-    std::snprintf(error, room, "unknown exception");
-  }
-  return 1;
 }
 
 } // namespace
@@ -172,7 +165,7 @@ extern "C" int mixmatch_graph_enter(int index, int capture, char *error, size_t 
   });
 }
 
-extern "C" int mixmatch_graph_leave(int capture, void **graph, char *error, size_t room) {
+extern "C" int mixmatch_graph_leave(int capture, void **graph, int *again, char *error, size_t room) {
   return told(error, room, [&] {
     TORCH_CHECK(entered, "no recording is under way");
     const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
@@ -180,6 +173,7 @@ extern "C" int mixmatch_graph_leave(int capture, void **graph, char *error, size
     entered.reset();
     guard.exchangeStream(was.before);
     *graph = nullptr;
+    *again = 0;
     const auto device = own->device_index();
     if (capture == 0) {
       guard.synchronizeDevice(device);
@@ -195,21 +189,34 @@ extern "C" int mixmatch_graph_leave(int capture, void **graph, char *error, size
     const int64_t more = reserved(device) - was.reserved;
     if (more != 0) {
       driver().destroy_exec(exec);
-      rehearsed = {rehearsed.small * 2, rehearsed.large * 2}; // for whoever tries again
+      rehearsed = {rehearsed.small * 2, rehearsed.large * 2};
+      *again = 1;
       TORCH_CHECK(false, "the recording took ", more, " bytes more than were set aside");
     }
-    *graph = new Recording{exec, std::move(was.held)};
+    *graph = new Recording{exec, own->device(), std::move(was.held)};
     guard.synchronizeDevice(device);
   });
 }
 
 extern "C" int mixmatch_graph_launch(void *graph, char *error, size_t room) {
-  return told(error, room, [&] { check(driver().launch(static_cast<Recording *>(graph)->exec, nullptr), "launching the graph"); });
+  return told(error, room, [&] {
+    const auto *recording = static_cast<Recording *>(graph);
+    const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
+    // The default stream is the current device's, and behind the copies of the inputs is where the graph belongs.
+    const c10::Device before = guard.exchangeDevice(recording->device);
+    const Result launched = driver().launch(recording->exec, guard.getStreamNativeHandle(guard.getStream(recording->device)));
+    guard.setDevice(before);
+    check(launched, "launching the graph");
+  });
 }
 
 extern "C" void mixmatch_graph_free(void *graph) {
   auto *recording = static_cast<Recording *>(graph);
   if (recording != nullptr) {
+    char unsaid[1];
+    told(unsaid, sizeof unsaid, [&] { // its last launch may be under way
+      c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(recording->device.index());
+    });
     driver().destroy_exec(recording->exec);
     delete recording;
   }

@@ -15,13 +15,14 @@ extern "C" {
 int mixmatch_graph_enter(int device, int capture, char *error, size_t room);
 
 // Back to the stream of before; waits for the device. With `capture`, `graph` becomes what was recorded, ready to be launched;
-// null where recording failed. To be called once for each `enter` that gave 0. As above.
-int mixmatch_graph_leave(int capture, void **graph, char *error, size_t room);
+// null where recording failed, with 1 in `again` where that was for memory of which the next `enter` sets more aside. To be
+// called once for each `enter` that gave 0. As above.
+int mixmatch_graph_leave(int capture, void **graph, int *again, char *error, size_t room);
 
-// Puts all that was recorded into the default stream. As above.
+// Puts all that was recorded into the current stream of its device. As above.
 int mixmatch_graph_launch(void *graph, char *error, size_t room);
 
-// Gives back what `leave` made.
+// Gives back what `leave` made, once the device is done with it; nothing for null.
 void mixmatch_graph_free(void *graph);
 
 #ifdef __cplusplus

@@ -35,17 +35,34 @@ Scalars parameters(double slope) {
 
 constexpr int64_t kOnes[] = {1, 1};
 
+// What conv_run promises, one operation after another.
+at::Tensor conv_then(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias, at::Tensor *onto,
+                     int64_t stride, int64_t padding, double slope) {
+  at::NoGradGuard no_grad;
+  at::Tensor y = at::conv2d(x, weight, bias, {stride, stride}, at::IntArrayRef{padding, padding});
+  if (onto != nullptr) {
+    y = onto->add_(y);
+  }
+  return slope == 1.0 ? y : slope == 0.0 ? at::relu_(y) : at::leaky_relu_(y, slope);
+}
+
 } // namespace
 
 at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding) {
+  at::NoGradGuard no_grad;
+  if (!weight.is_cpu()) {
+    return weight.clone(at::MemoryFormat::ChannelsLast);
+  }
   static const auto pack = operation<Pack>("mkldnn::_reorder_convolution_weight", "");
   const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
-  at::NoGradGuard no_grad;
   return pack.call(weight, paddings, strides, kOnes, 1, input);
 }
 
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,
                     int64_t stride, int64_t padding, double slope) {
+  if (!packed.is_mkldnn()) {
+    return conv_then(x, packed, bias, onto, stride, padding, slope);
+  }
   static const auto plain = operation<Pointwise>("mkldnn::_convolution_pointwise", "");
   static const auto adding = operation<Binary>("mkldnn::_convolution_pointwise_", "binary");
   const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};

@@ -1,15 +1,15 @@
-// Convolutions for inference: weights in the layout that oneDNN wants for them, what follows the convolution done on the
-// way out.
+// Convolutions for inference: on the CPU with weights in the layout that oneDNN wants for them, what follows the convolution
+// done on the way out; elsewhere libtorch's own operations.
 #pragma once
 #include <ATen/ATen.h>
 
 namespace mixmatch {
 
-// The weight [out, in, k, k] in oneDNN's layout for inputs of that shape; only conv_run can read it.
+// A copy of the weight [out, in, k, k], on the CPU in oneDNN's layout for inputs of that shape; only conv_run can read it.
 at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding);
 
 // lrelu(conv(x) + bias + onto), in the number format of x; `onto`, where it is given, is overwritten with the answer. A
-// slope of 1 leaves the sum as it is, 0 is ReLU.
+// slope of 1 leaves the sum as it is, 0 is ReLU; with `onto` it is one of these on the CPU.
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,
                     int64_t stride, int64_t padding, double slope);
 

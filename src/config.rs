@@ -1,17 +1,19 @@
 //! Every setting of the service: one struct for each concern, composed once from the command line
-//! (`cli.rs`). Beside it only `CUDA_VISIBLE_DEVICES` is read from the environment (`worker/process.rs`), and secrets never show in a log.
+//! (`cli.rs`). Beside it only `CUDA_VISIBLE_DEVICES` is read from the environment (`worker/process.rs`), and what decides in a run
+//! whether its steps are recorded (`train/replay.rs`). Secrets never show in a log.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
 use crate::data_dir::DataDir;
 use crate::imaging::DecodeLimits;
-use crate::worker::{ChildCommand, DeviceChoice};
+use crate::worker::{ChildCommand, Device, DeviceChoice};
 
 /// A bearer key. It compares in constant time and prints as `[redacted]`.
 #[derive(Clone)]
@@ -108,9 +110,46 @@ impl Default for ConnectionsConfig {
     }
 }
 
+/// What `--predict-device` asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PredictDevice {
+    /// The first GPU; without one, the processor.
+    #[default]
+    Auto,
+    /// This one.
+    On(Device),
+}
+
+impl FromStr for PredictDevice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            device => device.parse().map(Self::On).map_err(|error: String| format!("{error}; or auto")),
+        }
+    }
+}
+
+impl PredictDevice {
+    /// The device, where `gpus` are usable.
+    ///
+    /// # Errors
+    /// A sentence that says how many there are.
+    pub fn settle(self, gpus: u32) -> Result<Device, String> {
+        match self {
+            Self::Auto if gpus > 0 => Ok(Device::Cuda(0)),
+            Self::Auto => Ok(Device::Cpu),
+            Self::On(device) => device.among(gpus),
+        }
+    }
+}
+
 /// How predictions are served.
 #[derive(Debug, Clone)]
 pub struct PredictConfig {
+    /// Where models compute.
+    pub device: PredictDevice,
     /// Images that may wait for the model; more is a 503.
     pub queue_images: usize,
     /// How long a request may take; longer is a 504.
@@ -121,7 +160,7 @@ pub struct PredictConfig {
 
 impl Default for PredictConfig {
     fn default() -> Self {
-        Self { queue_images: 256, deadline: Duration::from_secs(10), max_batch: 32 }
+        Self { device: PredictDevice::Auto, queue_images: 256, deadline: Duration::from_secs(10), max_batch: 32 }
     }
 }
 
@@ -268,6 +307,15 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn predictions_go_to_the_first_gpu_or_where_they_are_told_to() {
+        let settle = |text: &str, gpus| text.parse::<PredictDevice>().and_then(|device| device.settle(gpus));
+        assert_eq!((settle("auto", 2), settle("auto", 0)), (Ok(Device::Cuda(0)), Ok(Device::Cpu)));
+        assert_eq!((settle("cpu", 2), settle("cuda:1", 2)), (Ok(Device::Cpu), Ok(Device::Cuda(1))));
+        assert!(settle("cuda:1", 1).unwrap_err().contains("1 usable GPUs"));
+        assert!(settle("gpu", 1).unwrap_err().contains("or auto"));
+    }
 
     #[test]
     fn beyond_loopback_a_key_is_needed() {

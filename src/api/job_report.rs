@@ -86,6 +86,7 @@ pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
             best_epoch: row.best.as_ref().map(|best| best.epoch),
             seconds,
         },
+        test_images: row.test.as_ref().map(|test| test.images),
         groups: row.test.map(|test| test.groups).unwrap_or_default(),
         model: row.model.map(|(name, version)| PublishedModel { name, version }),
     };

@@ -17,7 +17,7 @@ use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
 use crate::serving::{Predictor, PredictorOptions};
 use crate::store::Store;
-use crate::worker::{Changes, DeviceChoice, Slot, Supervisor, slots};
+use crate::worker::{Changes, Device, DeviceChoice, Slot, Supervisor, slots};
 
 /// A running server.
 pub struct Server {
@@ -48,10 +48,7 @@ pub fn machine_slots(config: &WorkerConfig, cuda: &CudaStatus) -> anyhow::Result
     if config.devices == DeviceChoice::Auto && cuda.is_surprising() {
         tracing::warn!("no GPU is used: {cuda}");
     }
-    let gpus = match cuda {
-        CudaStatus::Ready(gpus) => u32::try_from(*gpus)?,
-        _ => 0,
-    };
+    let gpus = usable_gpus(cuda);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     slots(&config.devices, gpus, u32::try_from(cores)?).map_err(anyhow::Error::msg)
 }
@@ -63,6 +60,8 @@ impl Server {
     /// When the configuration is refused, the data directory is in use, or the address is taken.
     pub async fn start(config: ServeConfig, cuda: CudaStatus) -> anyhow::Result<Self> {
         let slots = machine_slots(&config.worker, &cuda)?;
+        let predict_device = config.predict.device.settle(usable_gpus(&cuda));
+        let predict_device = predict_device.map_err(|error| anyhow::anyhow!("--predict-device: {error}"))?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
         config.check(store.has_live_keys().await?)?;
         let listener = listen::bind(config.listen)
@@ -74,7 +73,7 @@ impl Server {
             Supervisor::start(store.clone(), config.data_dir.clone(), config.worker.clone(), slots, changes).await?;
         let app: AppState = Arc::new(App {
             admission: Admission::new(&config.limits, &config.predict),
-            predictor: Predictor::new(predictor_options(&config, &cuda)),
+            predictor: Predictor::new(predictor_options(&config, predict_device)),
             config,
             store,
             supervisor,
@@ -124,10 +123,16 @@ impl Server {
     }
 }
 
-fn predictor_options(config: &ServeConfig, cuda: &CudaStatus) -> PredictorOptions {
-    let device = if matches!(cuda, CudaStatus::Ready(1..)) { "cuda:0" } else { "cpu" };
+fn usable_gpus(cuda: &CudaStatus) -> u32 {
+    match cuda {
+        CudaStatus::Ready(gpus) => u32::try_from(*gpus).unwrap_or(u32::MAX),
+        _ => 0,
+    }
+}
+
+fn predictor_options(config: &ServeConfig, device: Device) -> PredictorOptions {
     PredictorOptions {
-        device: device.to_owned(),
+        device: device.to_string(),
         max_batch: config.predict.max_batch,
         queue_images: config.predict.queue_images,
         deadline: config.predict.deadline,

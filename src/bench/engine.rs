@@ -45,7 +45,7 @@ pub fn measure(
     let network = nn::build(network, Head::Linear, 2, precision.kind)?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let weights = Weights::initialise(network.layout(), device, &mut rng)?;
-    let engine = Loaded::new(network, weights, device, size, 1.0)?;
+    let engine = Loaded::new(network.as_ref(), &weights, device, size, 1.0)?;
     let mut times = Vec::new();
     for &batch in batches {
         let mut pixels = vec![0; batch * (size * size * 3) as usize];

@@ -11,7 +11,7 @@ use clap::Args;
 use super::signals::Signals;
 use super::{DataArgs, DeviceArgs, ImageArgs};
 use crate::api::Server;
-use crate::config::{ApiKey, ConfigError, ServeConfig, parse_size};
+use crate::config::{ApiKey, ConfigError, PredictDevice, ServeConfig, parse_size};
 use crate::nn::device::CudaStatus;
 
 /// Arguments of `serve`.
@@ -24,6 +24,10 @@ pub struct ServeArgs {
     listen: SocketAddr,
     #[command(flatten)]
     devices: DeviceArgs,
+    /// Where predictions are computed: auto (the first GPU, else cpu), cpu, cuda:1. A training that fills a GPU's memory leaves
+    /// none to predictions on it.
+    #[arg(long, env = "MIXMATCH_PREDICT_DEVICE", default_value = "auto")]
+    predict_device: PredictDevice,
     /// A key of scope admin, sent as `Authorization: Bearer <key>`, beside those of `mixmatch keys`.
     #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true, value_parser = parse_key)]
     api_key: Option<ApiKey>,
@@ -101,6 +105,7 @@ impl ServeArgs {
         config.limits.requests_per_second = NonZeroU32::new(self.limits.rate_limit);
         config.limits.image = self.limits.image.limits();
         config.limits.predict_pixels = self.limits.max_request_pixels;
+        config.predict.device = self.predict_device;
         config.predict.queue_images = self.limits.predict_queue.max(1);
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
         config

@@ -183,8 +183,8 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
         if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
             epoch = last.epoch;
             bar.println(format!(
-                "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 {:.4}",
-                last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1
+                "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 macro {:.4}",
+                last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1_macro
             ));
         }
         if job.state.is_final() {
@@ -216,8 +216,8 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
         println!("model {name}:{version}");
         if let Some(best) = &job.best {
             println!(
-                "  validation accuracy {:.4}, F1 {:.4} (epoch {})",
-                best.validation_accuracy, best.validation_f1, best.epoch
+                "  validation accuracy {:.4}, F1 macro {:.4} (epoch {})",
+                best.validation_accuracy, best.validation_f1_macro, best.epoch
             );
         }
         if let Some(median) = job.last.as_ref().and_then(|last| last.validation_accuracy_median) {
@@ -226,8 +226,8 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
         if let Some(test) = &job.test {
             let [low, high] = test.accuracy_interval;
             println!(
-                "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 {:.4}, {} images",
-                test.accuracy, test.f1, test.images
+                "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 of {} {:.4}, macro {:.4}, {} images",
+                test.accuracy, test.positive_class, test.f1, test.f1_macro, test.images
             );
             for gap in &test.group_gaps {
                 println!(

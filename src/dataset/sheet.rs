@@ -242,6 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn a_date_is_read_as_one_and_not_as_the_days_since_1900() {
+        use rust_xlsxwriter::{ExcelDateTime, Format};
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["image", "label", "taken", "at"]).unwrap().write_row(1, 0, ["a.jpg", "cat"]).unwrap();
+        let day = ExcelDateTime::from_ymd(2026, 10, 19).unwrap();
+        page.write_with_format(1, 2, &day, &Format::new().set_num_format("d mmm")).unwrap();
+        let moment = day.and_hms(14, 5, 30).unwrap();
+        page.write_with_format(1, 3, &moment, &Format::new().set_num_format("dd/mm/yyyy hh:mm")).unwrap();
+        let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
+        assert_eq!(sheet.rows[0].cells[2..], ["2026-10-19", "2026-10-19 14:05:30"]);
+    }
+
+    #[test]
     fn what_is_no_utf8_is_refused_and_never_guessed() {
         for (bytes, where_) in [
             (&b"image,label\na.jpg,caf\xe9\nb.jpg,caf\xe8\n"[..], "line 2 has the byte 0xE9"),

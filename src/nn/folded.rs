@@ -1,17 +1,17 @@
-//! Networks for inference alone: BatchNorm folded into the convolution before it, weights in oneDNN's own layout, what
-//! follows a convolution done on its way out. The answers are those of [`Network::forward`](super::Network::forward) in
+//! Networks for inference alone: BatchNorm folded into the convolution before it and weights in the number format that is computed
+//! in; on the CPU also in oneDNN's own layout, what follows a convolution done on its way out. The answers are those of [`Network::forward`](super::Network::forward) in
 //! evaluation mode, up to rounding.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::NnError;
 use super::layers::{BatchNorm, Conv, Linear};
-use super::shim;
+use super::shim::{self, NormAct};
 use super::weights::Weights;
 
 /// A network with the weights it was folded from: it does not follow them when they move.
 pub trait Folded: Send {
-    /// Logits `[B, C]` in float32 of images `[B, 3, H, W]` in −1…1 on the CPU, by the running statistics.
+    /// Logits `[B, C]` in float32 of images `[B, 3, H, W]` in −1…1 on the weights' device, by the running statistics.
     ///
     /// # Errors
     /// libtorch's, for example for shapes that do not fit.
@@ -102,6 +102,8 @@ pub struct ScaleAct {
     scale: Tensor,
     shift: Tensor,
     slope: f64,
+    /// Mean 0 and variance 1, for libtorch's BatchNorm, where there is no function of ours.
+    unit: Option<(Tensor, Tensor)>,
 }
 
 impl ScaleAct {
@@ -111,7 +113,11 @@ impl ScaleAct {
     /// libtorch's.
     pub fn new(weights: &Weights, norm: &BatchNorm, slope: f64) -> Result<Self, NnError> {
         let (scale, shift) = norm.scale_and_shift(weights)?;
-        Ok(Self { scale, shift, slope })
+        let unit = match scale.device() {
+            Device::Cpu => None,
+            _ => Some((scale.f_zeros_like()?, scale.f_ones_like()?)),
+        };
+        Ok(Self { scale, shift, slope, unit })
     }
 
     /// Same shape as `x`.
@@ -119,7 +125,20 @@ impl ScaleAct {
     /// # Errors
     /// libtorch's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NnError> {
-        shim::scale_act(x, &self.scale, &self.shift, self.slope)
+        let Some((mean, variance)) = &self.unit else {
+            return shim::scale_act(x, &self.scale, &self.shift, self.slope);
+        };
+        let _no_grad = tch::no_grad_guard();
+        let by = NormAct {
+            gamma: &self.scale,
+            beta: &self.shift,
+            running: Some((mean, variance)),
+            batch: false,
+            momentum: 0.0,
+            eps: 0.0,
+            slope: self.slope,
+        };
+        shim::norm_act(x, by)
     }
 }
 
@@ -193,6 +212,45 @@ mod tests {
                     assert!(off <= tolerance * scale, "{name}, {count} images, {kind:?}: off by {off:e} of {scale}");
                     assert!(plain.std(true).double_value(&[]) > 1e-3, "{name} says the same of everything");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn libtorchs_own_operations_answer_as_the_cpus_functions_do() {
+        // What runs on a GPU: weights that are not packed, BatchNorm by mean 0 and variance 1.
+        tch::manual_seed(11);
+        let random = |shape: &[i64], kind| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind);
+        for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 3e-2)] {
+            let (weight, bias) = (random(&[6, 4, 3, 3], kind), random(&[6], kind));
+            let (x, onto) = (random(&[5, 4, 8, 8], kind), random(&[5, 6, 4, 4], kind));
+            let near = |a: &Tensor, b: &Tensor, what: &str| {
+                assert_eq!((a.size(), a.kind()), (b.size(), b.kind()));
+                let (a, b) = (a.to_kind(Kind::Float), b.to_kind(Kind::Float));
+                let (off, scale) = ((&a - &b).abs().max().double_value(&[]), b.abs().max().double_value(&[]));
+                assert!(off <= tolerance * scale, "{what}, {kind:?}: off by {off:e} of {scale}");
+            };
+            let packed = shim::conv_pack(&weight, [16, 4, 8, 8], 2, 1).unwrap();
+            for slope in [0.0, 0.1, 1.0] {
+                let conv = |packed: &Tensor| PackedConv {
+                    packed: packed.shallow_clone(),
+                    bias: bias.shallow_clone(),
+                    stride: 2,
+                    padding: 1,
+                    slope,
+                };
+                let (ours, theirs) = (conv(&packed), conv(&weight));
+                near(&theirs.forward(&x).unwrap(), &ours.forward(&x).unwrap(), "a convolution");
+                // oneDNN has no leaky ReLU behind a sum.
+                if [0.0, 1.0].contains(&slope) {
+                    let added = |conv: &PackedConv| conv.forward_onto(&x, onto.copy()).unwrap();
+                    near(&added(&theirs), &added(&ours), "a convolution onto something");
+                }
+
+                let (scale, shift) = (random(&[4], Kind::Float), random(&[4], Kind::Float));
+                let unit = Some((scale.zeros_like(), scale.ones_like()));
+                let norm = |unit| ScaleAct { scale: scale.copy(), shift: shift.copy(), slope, unit };
+                near(&norm(unit).forward(&x).unwrap(), &norm(None).forward(&x).unwrap(), "a BatchNorm");
             }
         }
     }

@@ -7,10 +7,19 @@ use super::shim::message;
 
 unsafe extern "C" {
     fn mixmatch_graph_enter(device: c_int, capture: c_int, error: *mut c_char, room: usize) -> c_int;
-    fn mixmatch_graph_leave(capture: c_int, graph: *mut *mut c_void, error: *mut c_char, room: usize) -> c_int;
+    fn mixmatch_graph_leave(
+        capture: c_int,
+        graph: *mut *mut c_void,
+        again: *mut c_int,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
     fn mixmatch_graph_launch(graph: *mut c_void, error: *mut c_char, room: usize) -> c_int;
     fn mixmatch_graph_free(graph: *mut c_void);
 }
+
+/// How often a recording is tried at most.
+const TRIALS: u32 = 3;
 
 /// Recorded operations: they read and write the very memory that they had when they were recorded.
 #[derive(Debug)]
@@ -25,17 +34,25 @@ impl Graph {
     /// # Errors
     /// libtorch's.
     pub fn rehearse<T>(device: usize, work: impl FnOnce() -> Result<T, NnError>) -> Result<T, NnError> {
-        inside(device, false, work).map(|(_, made)| made)
+        inside(device, false, &mut false, work).map(|(_, made)| made)
     }
 
     /// Records the operations of `work`, which are not run, and gives the tensors that they will write to.
     ///
-    /// `work` must be of operations on the device alone, on tensors that live as long as the graph.
+    /// `work` must be of operations on the device alone, on tensors that live as long as the graph. It is called again where
+    /// more memory was needed than had been set aside.
     ///
     /// # Errors
     /// What cannot be recorded: an operation that waits for the device, a copy from the host.
-    pub fn record<T>(device: usize, work: impl FnOnce() -> Result<T, NnError>) -> Result<(Self, T), NnError> {
-        inside(device, true, work).map(|(graph, made)| (Self(graph), made))
+    pub fn record<T>(device: usize, mut work: impl FnMut() -> Result<T, NnError>) -> Result<(Self, T), NnError> {
+        for _ in 1..TRIALS {
+            let mut again = false;
+            match inside(device, true, &mut again, &mut work) {
+                Err(_) if again => {}
+                recorded => return recorded,
+            }
+        }
+        inside(device, true, &mut false, work)
     }
 
     /// Puts the operations behind what the device has to do already, and does not wait.
@@ -55,18 +72,24 @@ impl Drop for Graph {
     }
 }
 
+/// `again` becomes true where a recording failed for memory of which more is set aside the next time.
 fn inside<T>(
     device: usize,
     capture: bool,
+    again: &mut bool,
     work: impl FnOnce() -> Result<T, NnError>,
-) -> Result<(*mut c_void, T), NnError> {
+) -> Result<(Graph, T), NnError> {
     let capture = c_int::from(capture);
     // SAFETY: plain numbers and room for a message; `leave` follows below, whatever `work` does.
     told(|error, room| unsafe { mixmatch_graph_enter(device as c_int, capture, error, room) })?;
     let made = work();
-    let mut graph = std::ptr::null_mut();
-    // SAFETY: as above; `graph` is written before the call returns.
-    let left = told(|error, room| unsafe { mixmatch_graph_leave(capture, &raw mut graph, error, room) });
+    let (mut graph, mut short) = (std::ptr::null_mut(), 0);
+    // SAFETY: as above; what is pointed to lives until the call has returned.
+    let left =
+        told(|error, room| unsafe { mixmatch_graph_leave(capture, &raw mut graph, &raw mut short, error, room) });
+    // What was recorded until `work` failed holds memory: it goes with this.
+    let graph = Graph(graph);
+    *again = short != 0 && made.is_ok();
     let made = made?;
     left?;
     Ok((graph, made))

@@ -1,7 +1,7 @@
 //! torchvision's bottleneck ResNets under torchvision's own names, so that its weights load unchanged and ours
 //! load back into it.
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::bottleneck::{Bottleneck, Channels, ConvNorm, FoldedBottleneck};
 use super::folded::{Folded, FoldedLinear, PackedConv, Shape};
@@ -183,11 +183,16 @@ impl Folded for FoldedResNet {
 fn imagenet_input(images: &Tensor) -> Result<Tensor, TchError> {
     // ((x + 1) / 2 − mean) / std = x · scale + shift
     let scale = IMAGENET_STD.map(|std| 0.5 / std);
-    let shift: Vec<f32> = IMAGENET_MEAN.iter().zip(IMAGENET_STD).map(|(mean, std)| (0.5 - mean) / std).collect();
-    let per_channel =
-        |values: &[f32], device: Device| Tensor::from_slice(values).f_to_device(device)?.f_view([1, 3, 1, 1]);
-    let device = images.device();
-    images.f_mul(&per_channel(&scale, device)?)?.f_add(&per_channel(&shift, device)?)
+    let shift = std::array::from_fn(|channel| (0.5 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]);
+    // Filled on the device: a copy from the host cannot be part of a recorded step.
+    let per_channel = |values: [f32; 3]| -> Result<Tensor, TchError> {
+        let tensor = Tensor::f_empty([1, 3, 1, 1], (Kind::Float, images.device()))?;
+        for (channel, value) in (0..).zip(values) {
+            let _ = tensor.f_select(1, channel)?.f_fill_(f64::from(value))?;
+        }
+        Ok(tensor)
+    };
+    images.f_mul(&per_channel(scale)?)?.f_add(&per_channel(shift)?)
 }
 
 #[cfg(test)]
@@ -195,6 +200,7 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use tch::Device;
 
     fn tiny(head: Head) -> (ResNet, Weights) {
         let network = ResNet::new(SHAPES[1], head, 2, Kind::Float);

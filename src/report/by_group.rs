@@ -48,7 +48,7 @@ fn difference(group: &GroupAccuracy, pairs: &[(&ComparedRun, &ComparedRun)]) -> 
     let found: Vec<(f64, f64)> =
         pairs.iter().map(|(run, baseline)| Some((of(run)?, of(baseline)?))).collect::<Option<_>>()?;
     let gaps: Vec<f64> = found.iter().map(|(mine, baseline)| gap(*mine, *baseline)).collect();
-    let Gaps { spread, interval, finding } = Gaps::of(&gaps)?;
+    let Gaps { spread, interval, finding } = Gaps::of(&gaps, Some(group.images))?;
     Some(GroupDifference {
         attribute: group.attribute.clone(),
         value: group.value.clone(),
@@ -104,7 +104,7 @@ mod tests {
         (0..seeds)
             .flat_map(|seed| {
                 let wobble = 0.001 * seed as f64;
-                let of = |many, old| vec![group("20-29", 500, many), group("60+", 100, old), group("80+", 8, 0.5)];
+                let of = |many, old| vec![group("20-29", 500, many), group("60+", 1000, old), group("80+", 8, 0.5)];
                 [
                     grouped(seed, Supervised, 0.88, of(0.92, 0.78)),
                     grouped(seed, Mixmatch, 0.89 + wobble, of(0.94 + wobble, 0.76 + wobble)),
@@ -127,6 +127,19 @@ mod tests {
         assert!((low + 0.019 + 0.002_484).abs() < 1e-5 && (high + 0.019 - 0.002_484).abs() < 1e-5, "{low} {high}");
         let end = "the unlabelled images helped. It is behind in 1 of 2 groups: age_group 60+ by 1.9 points.";
         assert!(comparison.verdict.ends_with(end), "{}", comparison.verdict);
+    }
+
+    #[test]
+    fn equal_gaps_in_a_small_group_decide_nothing() {
+        // One image of 30 more in each of three seeds.
+        let of = |seed, algorithm, accuracy| grouped(seed, algorithm, 0.9, vec![group("60+", 30, accuracy)]);
+        let runs = (0..3).flat_map(|seed| [of(seed, Supervised, 20.0 / 30.0), of(seed, Mixmatch, 21.0 / 30.0)]);
+        let comparison = Comparison::new(runs.collect(), Vec::new());
+        let small = &comparison.differences[0].groups[0];
+        let [low, high] = small.interval.unwrap();
+        // t(2) = 4.303 times 1 / (30·√6) / √3.
+        assert!((low - (1.0 / 30.0 - 0.033_81)).abs() < 1e-4 && (high - (1.0 / 30.0 + 0.033_81)).abs() < 1e-4);
+        assert_eq!(small.finding, Finding::Undecided);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Only runs that succeeded enter a mean; the others are counted beside it and listed with their state. Among
 //! several values of a hyper-parameter the validation figures choose, never test.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// What it reached.
     pub figures: RunFigures,
+    /// Test images that it was measured on.
+    pub test_images: Option<u64>,
     /// Its figures for each group of the test images.
     pub groups: Vec<GroupAccuracy>,
     /// What it published.
@@ -81,6 +84,9 @@ pub struct ComparedRun {
     pub model: Option<PublishedModel>,
     #[serde(skip)]
     #[schema(ignore)]
+    pub(super) test_images: Option<u64>,
+    #[serde(skip)]
+    #[schema(ignore)]
     pub(super) groups: Vec<GroupAccuracy>,
     #[serde(skip)]
     #[schema(ignore)]
@@ -93,9 +99,23 @@ impl ComparedRun {
         let fields = serde_json::to_value(&config).unwrap_or_default();
         let values = axes.iter().filter(|axis| config.reads(axis));
         let values = values.map(|axis| (axis.clone(), fields[axis.as_str()].clone())).collect();
-        let Outcome { state, error, figures, groups, model } = outcome;
+        let Outcome { state, error, figures, test_images, groups, model } = outcome;
         let (algorithm, labelled, seed) = (config.algorithm, config.labelled, config.seed);
-        Self { id, algorithm, labelled, seed, values, baseline, state, error, figures, model, groups, config }
+        Self {
+            id,
+            algorithm,
+            labelled,
+            seed,
+            values,
+            baseline,
+            state,
+            error,
+            figures,
+            model,
+            test_images,
+            groups,
+            config,
+        }
     }
 
     /// Whether its figures count.
@@ -177,34 +197,31 @@ impl Comparison {
     }
 }
 
-/// What a line of the table has in common, in the order of the lines: by labels (all of them last), then the
-/// supervised runs first, then by the grid's values.
-type Key = (u64, bool, &'static str, Vec<(String, Cell)>);
-
-/// A value of a grid: numbers by size, before words by letters. (Numbers of either sign keep their order as bits once the
-/// sign is taken out of it.)
-type Cell = (bool, u64, String);
-
-fn key(run: &ComparedRun) -> Key {
-    let labels = run.labelled.map_or(u64::MAX, u64::from);
-    let values = run.values.iter().map(|(name, value)| (name.clone(), cell(value))).collect();
-    (labels, run.algorithm != AlgorithmName::Supervised, run.algorithm.as_str(), values)
+/// The order of the table's lines: by labels (all of them last), then the supervised runs first, then by the grid's
+/// values. Runs that are equal in it share a line.
+fn by_line(a: &ComparedRun, b: &ComparedRun) -> Ordering {
+    let line = |run: &ComparedRun| {
+        (run.labelled.unwrap_or(u32::MAX), run.algorithm != AlgorithmName::Supervised, run.algorithm.as_str())
+    };
+    line(a).cmp(&line(b)).then_with(|| a.values.keys().cmp(b.values.keys())).then_with(|| {
+        let values = a.values.values().zip(b.values.values());
+        values.map(|(a, b)| by_size(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    })
 }
 
-fn cell(value: &Value) -> Cell {
-    let by_size = |number: f64| {
-        let bits = (number + 0.0).to_bits();
-        if number < 0.0 { !bits } else { bits | 1 << 63 }
+/// Numbers by size, before words by letters.
+fn by_size(a: &Value, b: &Value) -> Ordering {
+    let numbers = match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
     };
-    (!value.is_number(), value.as_f64().map_or(0, by_size), value.to_string())
+    numbers.then_with(|| a.to_string().cmp(&b.to_string()))
 }
 
 fn rows(runs: &[ComparedRun]) -> Vec<Row> {
-    let mut groups: BTreeMap<Key, Vec<&ComparedRun>> = BTreeMap::new();
-    for run in runs {
-        groups.entry(key(run)).or_default().push(run);
-    }
-    let mut rows: Vec<Row> = groups.into_values().map(|group| row(&group)).collect();
+    let mut sorted: Vec<&ComparedRun> = runs.iter().collect();
+    sorted.sort_by(|a, b| by_line(a, b));
+    let mut rows: Vec<Row> = sorted.chunk_by(|a, b| by_line(a, b).is_eq()).map(row).collect();
     for at in 0..rows.len() {
         rows[at].chosen = is_chosen(&rows, at);
     }

@@ -66,10 +66,14 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Of one difference for each pair; absent for none.
-    pub fn of(gaps: &[f64]) -> Option<Self> {
+    /// Of one difference for each pair, between accuracies over `images` images; absent for none.
+    ///
+    /// An accuracy over n images is a multiple of 1/n, and so a gap is known to within the deviation of two roundings to
+    /// that, 1/(n·√6): gaps that happen to be equal leave an interval of some width.
+    pub fn of(gaps: &[f64], images: Option<u64>) -> Option<Self> {
         let spread = Spread::of(gaps.iter().copied())?;
-        let half = spread.sd.and_then(|sd| half_width(sd, gaps.len()));
+        let rounding = images.filter(|images| *images > 0).map_or(0.0, |images| 1.0 / (images as f64 * 6f64.sqrt()));
+        let half = spread.sd.and_then(|sd| half_width(sd.max(rounding), gaps.len()));
         let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
         let finding = match interval {
             Some([low, _]) if gaps.len() >= FEWEST && low > 0.0 => Finding::Ahead,
@@ -108,8 +112,9 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
     let (validation, test) = (gaps(|figures| figures.validation_accuracy), gaps(|figures| figures.test_accuracy));
     let (validation_accuracy, test_accuracy) =
         (Spread::of(validation.iter().copied()), Spread::of(test.iter().copied()));
-    let counted = if test.is_empty() { validation } else { test };
-    let Gaps { interval, finding, .. } = Gaps::of(&counted)?;
+    let (counted, images) =
+        if test.is_empty() { (validation, None) } else { (test, pairs.first().and_then(|(run, _)| run.test_images)) };
+    let Gaps { interval, finding, .. } = Gaps::of(&counted, images)?;
     Some(Difference {
         labelled: row.labelled,
         algorithm: row.algorithm,

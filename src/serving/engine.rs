@@ -142,12 +142,22 @@ impl Worker {
     /// Handles a command; false to end.
     fn take(&mut self, command: Command) -> bool {
         match command {
-            Command::Install { key, model } => drop(self.models.insert(key, model)),
+            Command::Install { key, model } => self.install(key, model),
             Command::Remove { key } => drop(self.models.remove(&key)),
             Command::Infer(request) => self.backlog.push_back(request),
             Command::Stop => return false,
         }
         true
+    }
+
+    fn install(&mut self, key: String, model: Box<Loaded>) {
+        // cuDNN's plans are kept for each thread, so that whoever loaded the model could not warm it for this one.
+        if model.is_on_gpu()
+            && let Err(error) = model.warm(self.max_batch)
+        {
+            tracing::warn!(model = key, %error, "the model could not be warmed; its first predictions are slow or fail as this did");
+        }
+        drop(self.models.insert(key, model));
     }
 
     fn answer_all(&mut self) {
@@ -170,7 +180,8 @@ impl Worker {
         let first = self.backlog.pop_front()?;
         let alike = self.backlog.iter().filter(|request| request.key == first.key);
         let waiting = first.count + alike.map(|request| request.count).sum::<usize>();
-        let most = sizes::largest(waiting, self.max_batch);
+        let on_gpu = self.models.get(&first.key).is_some_and(|model| model.is_on_gpu());
+        let most = if on_gpu { self.max_batch } else { sizes::largest(waiting, self.max_batch) };
         let mut images = first.count;
         let mut batch = vec![first];
         let mut rest = VecDeque::with_capacity(self.backlog.len());
@@ -218,6 +229,9 @@ impl Worker {
         let pixels: Vec<u8> = batch.iter().flat_map(|request| request.pixels.iter().copied()).collect();
         let count: usize = batch.iter().map(|request| request.count).sum();
         let image = pixels.len() / count.max(1);
+        if model.is_on_gpu() {
+            return filled(model, &pixels, count, self.max_batch);
+        }
         let mut rest = pixels.as_slice();
         for part in sizes::parts(count, self.max_batch) {
             let (now, later) = rest.split_at(part * image);
@@ -228,9 +242,46 @@ impl Worker {
     }
 }
 
+/// The answers for `count` images, in batches that are filled up with black ones.
+fn filled(model: &Loaded, pixels: &[u8], count: usize, most: usize) -> Result<Vec<Vec<f32>>, ServingError> {
+    let image = pixels.len() / count.max(1);
+    let (mut rows, mut rest) = (Vec::with_capacity(count), pixels);
+    for (part, size) in sizes::filled(count, most) {
+        let (now, later) = rest.split_at(part * image);
+        let mut batch = now.to_vec();
+        batch.resize(size * image, 0);
+        rows.extend(model.probabilities(&batch, size)?.into_iter().take(part));
+        rest = later;
+    }
+    Ok(rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Golden;
+    use crate::nn::{self, Weights};
+    use rand::SeedableRng;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn an_image_in_a_filled_batch_is_answered_as_alone() {
+        let network = nn::build("wrn-10-1", nn::Head::Linear, 3, Kind::Float).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
+        let model = Loaded::new(network.as_ref(), &weights, Device::Cpu, 16, 1.0).unwrap();
+        let (golden, count) = Golden::images(1, 16);
+        // Seven images of at most four: one batch that is full, one that is filled up.
+        let image = golden.len() / count;
+        let pixels: Vec<u8> = golden.iter().cycle().take(7 * image).copied().collect();
+        let rows = filled(&model, &pixels, 7, 4).unwrap();
+        assert_eq!(rows.len(), 7);
+        for (row, image) in rows.iter().zip(pixels.chunks(image)) {
+            let alone = model.probabilities(image, 1).unwrap();
+            assert!(row.iter().zip(&alone[0]).all(|(a, b)| (a - b).abs() < 1e-5), "{row:?} {alone:?}");
+        }
+        assert_ne!(rows[0], rows[1], "the model says the same of everything");
+    }
 
     #[test]
     fn a_model_that_left_meanwhile_is_told_as_such_and_the_request_is_no_more_in_the_queue() {

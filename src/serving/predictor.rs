@@ -268,10 +268,11 @@ impl Predictor {
 
     /// Runs `act` on the threads, which start now if they did not yet.
     fn with_running<T>(&self, act: impl FnOnce(&mut Running) -> T) -> Result<T, ServingError> {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Under the lock: `shutdown` closes first and takes the threads then.
         if self.closing.load(Ordering::Acquire) {
             return Err(ServingError::ShuttingDown);
         }
-        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if running.is_none() {
             *running = Some(self.start().map_err(ServingError::Inference)?);
         }

@@ -19,6 +19,15 @@ pub fn probabilities(logits: &[f32], temperature: f64) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
+/// ln(p / (1 − p)) of one class' probability p = softmax(logits / `temperature`): it orders images as p does, and those too
+/// whose p is 1 to the last bit. Infinite where there is no other class.
+pub fn log_odds(logits: &[f32], class: usize, temperature: f64) -> f64 {
+    let scaled = |logit: f32| f64::from(logit) / temperature;
+    let others = || logits.iter().enumerate().filter(|(index, _)| *index != class).map(|(_, &logit)| scaled(logit));
+    let most = others().fold(f64::NEG_INFINITY, f64::max);
+    scaled(logits[class]) - (most + others().map(|other| (other - most).exp()).sum::<f64>().ln())
+}
+
 /// The temperature that minimises the cross-entropy of `logits` (one row an image) against `truth`
 /// (Guo et al. 2017, arXiv 1706.04599 §4.2), between 1/20 and 20. It changes no answer, only how sure it sounds.
 ///

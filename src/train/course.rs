@@ -1,6 +1,7 @@
 //! The moving part of a run: what changes from step to step and from epoch to epoch. All of it is in a checkpoint,
 //! so that a run which is killed between two steps ends with the very bits that it would have ended with.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
@@ -50,7 +51,7 @@ pub(super) fn train(
     emit: &mut dyn FnMut(Event),
 ) -> Result<Trained, TrainError> {
     let config = setting.config();
-    let mut keeper = Keeper::open(setting, emit);
+    let mut keeper = Keeper::open(setting, emit)?;
     let mut course = keeper.begin(setting, emit)?;
     emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
     for row in &course.rows {
@@ -94,13 +95,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn open(setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Self {
-        let opened = setting.input.checkpoints.map(Checkpoints::open).transpose();
-        let checkpoints = opened.unwrap_or_else(|error| {
-            warn(emit, format!("{error}; this run goes on without checkpoints"));
-            None
-        });
-        Self { checkpoints, failing: false }
+    fn open(setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<Self, TrainError> {
+        let Some(plan) = setting.input.checkpoints else { return Ok(Self { checkpoints: None, failing: false }) };
+        let checkpoints = match Checkpoints::open(plan) {
+            Ok(checkpoints) => Some(checkpoints),
+            Err(error) if is_no_directory(plan.directory) => {
+                warn(emit, format!("{error}; this run goes on without checkpoints"));
+                None
+            }
+            Err(error) => return Err(TrainError::Resume(error)),
+        };
+        Ok(Self { checkpoints, failing: false })
     }
 
     /// From the newest checkpoint that is whole and fits, else from the start.
@@ -160,6 +165,15 @@ impl Keeper {
             Err(_) => {}
         }
         Ok(())
+    }
+}
+
+/// Whether there is surely no directory at `path`, and so nothing in it to go on from.
+fn is_no_directory(path: &Path) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match std::fs::metadata(path) {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(error) => matches!(error.kind(), NotFound | NotADirectory),
     }
 }
 

@@ -47,11 +47,11 @@ pub fn figures(
     }
 }
 
-/// The area under the ROC curve of each class against the rest.
+/// The area under the ROC curve of each class against the rest, by its probability at `temperature`.
 fn areas(classes: usize, truth: &[usize], logits: &[Vec<f32>], temperature: f64) -> Vec<Option<f64>> {
-    let probabilities: Vec<Vec<f64>> = logits.iter().map(|row| calibration::probabilities(row, temperature)).collect();
     let scores = |class: usize| -> Vec<(f64, bool)> {
-        probabilities.iter().zip(truth).map(|(row, &true_class)| (row[class], true_class == class)).collect()
+        let odds = logits.iter().map(|row| calibration::log_odds(row, class, temperature));
+        odds.zip(truth).map(|(odds, &true_class)| (odds, true_class == class)).collect()
     };
     (0..classes).map(|class| auc(&scores(class))).collect()
 }
@@ -103,6 +103,15 @@ mod tests {
         }
         assert_eq!((test.classes[1].class.as_str(), test.classes[1].images), ("b", 5));
         assert_eq!((test.positive_class.as_str(), test.f1, test.images), ("b", test.classes[1].f1, 12));
+    }
+
+    #[test]
+    fn the_area_ranks_answers_whose_probabilities_are_all_one() {
+        let classes = ["a", "b"].map(str::to_owned);
+        // Sure of a, each surer than the last; the least sure of them is wrong.
+        let logits: Vec<Vec<f32>> = [60.0, 70.0, 80.0, 90.0].map(|logit| vec![logit, 0.0]).to_vec();
+        let test = figures(&classes, 0, (&[1, 0, 0, 0], &logits, &[0; 4]), 1.0);
+        assert_eq!(test.roc_auc, Some(1.0));
     }
 
     #[test]

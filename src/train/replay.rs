@@ -14,6 +14,10 @@ const REHEARSALS: u32 = 3;
 /// Switches recording off where it is 0, to see whether a difference comes from there.
 const SWITCH: &str = "MIXMATCH_CUDA_GRAPHS";
 
+/// Settings of libtorch's allocator that break what recordings rely on: that a segment in which a block is held stays where it
+/// is, and that a free one is split.
+const ALLOCATOR: [&str; 3] = ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_NO_CUDA_MEMORY_CACHING"];
+
 /// How the steps of one algorithm are made on one GPU.
 #[derive(Debug)]
 pub struct Replay {
@@ -25,8 +29,8 @@ pub struct Replay {
 enum State {
     Rehearsing(u32),
     Recorded(Box<Recorded>),
-    /// One by one, for good.
-    Plain,
+    /// One by one, for good; with the reason until that is told.
+    Plain(Option<String>),
 }
 
 /// A graph and the tensors that it reads and writes.
@@ -43,7 +47,11 @@ impl Replay {
     pub fn new(device: Device) -> Option<Self> {
         match device {
             Device::Cuda(device) if std::env::var_os(SWITCH).is_none_or(|value| value != "0") => {
-                Some(Self { device, state: State::Rehearsing(REHEARSALS) })
+                let foreign = ALLOCATOR.into_iter().find(|name| std::env::var_os(name).is_some());
+                let plain = |name| {
+                    State::Plain(Some(slower(&format!("{name} is set, and recording needs the allocator as it is"))))
+                };
+                Some(Self { device, state: foreign.map_or(State::Rehearsing(REHEARSALS), plain) })
             }
             _ => None,
         }
@@ -67,11 +75,9 @@ impl Replay {
                 return Ok((Graph::rehearse(self.device, || compute(&inputs, &rates))?, None));
             }
             State::Recorded(recorded) => return Ok((recorded.replay(&inputs, &rates)?, None)),
-            State::Plain => return Ok((compute(&inputs, &rates)?, None)),
+            State::Plain(reason) => return Ok((compute(&inputs, &rates)?, reason.take())),
         }
-        let mut record = || Graph::record(self.device, || compute(&inputs, &rates));
-        // The memory to set aside is an estimate, and a larger one the next time.
-        match record().or_else(|_| record()).or_else(|_| record()) {
+        match Graph::record(self.device, || compute(&inputs, &rates)) {
             Ok((graph, losses)) => {
                 graph.launch()?;
                 let answer = losses.shallow();
@@ -79,12 +85,15 @@ impl Replay {
                 Ok((answer, None))
             }
             Err(error) => {
-                self.state = State::Plain;
-                let note = format!("steps cannot be recorded as a CUDA graph and are slower without ({error})");
-                Ok((compute(&inputs, &rates)?, Some(note)))
+                self.state = State::Plain(None);
+                Ok((compute(&inputs, &rates)?, Some(slower(&error.to_string()))))
             }
         }
     }
+}
+
+fn slower(reason: &str) -> String {
+    format!("steps cannot be recorded as a CUDA graph and are slower without ({reason})")
 }
 
 impl Recorded {
@@ -111,5 +120,17 @@ mod tests {
     fn on_a_cpu_nothing_is_recorded() {
         assert!(Replay::new(Device::Cpu).is_none());
         assert!(Replay::new(Device::Cuda(0)).is_some());
+    }
+
+    #[test]
+    fn why_nothing_is_recorded_is_told_once() {
+        let mut replay = Replay { device: 0, state: State::Plain(Some(slower("the allocator is another"))) };
+        let numbers = || Tensor::from_slice(&[1.0f32]);
+        let inputs = || StepInputs { x: numbers(), y: numbers(), unlabelled: None, mixing: None };
+        let mut losses =
+            |_: &StepInputs, _: &Tensor| Ok(StepLosses { total: numbers(), labelled: numbers(), unlabelled: None });
+        let mut told = || replay.step(inputs(), numbers(), &mut losses).unwrap().1;
+        assert!(told().unwrap().contains("allocator"));
+        assert_eq!(told(), None);
     }
 }

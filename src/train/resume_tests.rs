@@ -229,3 +229,23 @@ fn without_a_place_for_checkpoints_a_run_says_so_and_goes_on() {
     let warned = job.log.iter().filter(|line| line.starts_with(LogLevel::Warn.as_str()));
     assert_eq!(warned.filter(|line| line.contains("without checkpoints")).count(), 1, "{:#?}", job.log);
 }
+
+#[test]
+fn where_the_checkpoints_cannot_be_read_the_run_does_not_begin_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = anchored();
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    assert!(job.attempt(Some(12)).is_err());
+    // A directory that cannot be looked into: its name leads round in a circle.
+    let (place, aside) = (job.checkpoints(), job.checkpoints().with_extension("aside"));
+    std::fs::rename(&place, &aside).unwrap();
+    std::os::unix::fs::symlink(&place, &place).unwrap();
+    let refused = job.attempt(None).unwrap_err();
+    assert!(matches!(refused, TrainError::Resume(_)), "{refused}");
+    std::fs::remove_file(&place).unwrap();
+    std::fs::rename(&aside, &place).unwrap();
+    job.attempt(None).unwrap();
+    assert!(job.outcome() == whole);
+}

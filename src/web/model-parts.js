@@ -32,7 +32,7 @@ export function modelTable(models) {
     { head: 'Classes', cell: ({ version }) => version.classes.join(', ') },
     { head: 'Validation accuracy', number: true, cell: ({ version }) => percent(version.metrics.validation?.validation_accuracy) },
     { head: 'Test accuracy', number: true, cell: ({ version }) => testAccuracy(version.metrics.test) },
-    { head: 'Test F1', number: true, cell: ({ version }) => score(version.metrics.test?.f1) },
+    { head: 'Test F1 macro', number: true, cell: ({ version }) => score(version.metrics.test?.f1_macro) },
     { head: 'Versions', number: true, cell: ({ model }) => String(model.versions.length) },
     { head: 'Published', number: true, cell: ({ version }) => when(version.created_at) },
   ], rows, { caption: 'Models and their champions' });

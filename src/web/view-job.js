@@ -170,8 +170,8 @@ function figures(now, best, last) {
   return tiles([
     best && { name: 'Best validation accuracy', value: percent(best.validation_accuracy), note: `epoch ${best.epoch}` },
     last?.validation_accuracy_median != null && { name: 'Median of the last epochs', value: percent(last.validation_accuracy_median), note: 'validation accuracy, up to 20 epochs' },
-    best && { name: 'Validation F1', value: score(best.validation_f1), note: `macro ${score(best.validation_f1_macro)}` },
-    now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `F1 ${score(now.test.f1)}` },
+    best && { name: 'Validation F1 macro', value: score(best.validation_f1_macro), note: `positive class ${score(best.validation_f1)}` },
+    now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `F1 macro ${score(now.test.f1_macro)}` },
     now.images_per_second != null && { name: 'Rate', value: rate(now.images_per_second), note: 'labelled images' },
     now.model && { name: 'Published', value: h('a', { href: '#/models' }, `${now.model.name}:${now.model.version}`), note: h('a', { href: `#/predict?model=${seg(`${now.model.name}:${now.model.version}`)}` }, 'predict with it') },
   ]);

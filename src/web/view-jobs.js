@@ -89,7 +89,7 @@ function jobsTable(items, marked, mark) {
     column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
     column('Validation accuracy', (job) => percent(job.best?.validation_accuracy), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
     column('Test accuracy', (job) => testAccuracy(job.test), null, true),
-    column('Test F1', (job) => score(job.test?.f1), null, true),
+    column('Test F1 macro', (job) => score(job.test?.f1_macro), null, true),
     column('Took', (job) => duration(elapsed(job)), null, true),
     column('Queued', (job) => when(job.created_at), ({ jobs }) => when(jobs[0].created_at), true),
   ], lines(items), { caption: 'Jobs', rowClass: ({ job }) => job && finished(job) && job.state !== 'succeeded' && 'dim' });

@@ -37,9 +37,9 @@ function versions(model, place) {
   return table([
     { head: 'Version', cell: (version) => [`version ${version.version}`, named(version).map((alias) => [' ', h('span', { class: 'badge succeeded' }, alias)])] },
     { head: 'Validation accuracy', number: true, cell: ({ metrics }) => percent(metrics.validation?.validation_accuracy) },
-    { head: 'Validation F1', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1) },
+    { head: 'Validation F1 macro', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1_macro) },
     { head: 'Test accuracy', number: true, cell: ({ metrics }) => testAccuracy(metrics.test) },
-    { head: 'Test F1', number: true, cell: ({ metrics }) => score(metrics.test?.f1) },
+    { head: 'Test F1 macro', number: true, cell: ({ metrics }) => score(metrics.test?.f1_macro) },
     { head: 'Published', number: true, cell: (version) => when(version.created_at) },
     { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
     { head: '', cell: (version) => h('div', { class: 'actions tight' },

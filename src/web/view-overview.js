@@ -88,9 +88,9 @@ function results(jobs) {
     { head: 'Data set', cell: (job) => h('span', { class: 'nowrap' }, job.dataset.name) },
     { head: 'State', cell: badge },
     { head: 'Validation accuracy', number: true, cell: (job) => percent(job.best?.validation_accuracy) },
-    { head: 'Validation F1', number: true, cell: (job) => score(job.best?.validation_f1) },
+    { head: 'Validation F1 macro', number: true, cell: (job) => score(job.best?.validation_f1_macro) },
     { head: 'Test accuracy', number: true, cell: (job) => testAccuracy(job.test) },
-    { head: 'Test F1', number: true, cell: (job) => score(job.test?.f1) },
+    { head: 'Test F1 macro', number: true, cell: (job) => score(job.test?.f1_macro) },
     { head: 'Took', number: true, cell: (job) => duration(elapsed(job)) },
     { head: 'Finished', number: true, cell: (job) => when(job.finished_at) },
   ], jobs, { caption: 'Latest finished jobs' });

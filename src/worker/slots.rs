@@ -21,6 +21,36 @@ impl fmt::Display for Device {
     }
 }
 
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) => {
+                index.parse().map(Self::Cuda).map_err(|_| format!("{index:?} is no GPU index; write cuda:0"))
+            }
+            _ => Err(format!("no device {text:?}; write cpu or cuda:0")),
+        }
+    }
+}
+
+impl Device {
+    /// This device, where it is here.
+    ///
+    /// # Errors
+    /// A sentence that says how many of the `gpus` are.
+    pub fn among(self, gpus: u32) -> Result<Self, String> {
+        match self {
+            Self::Cuda(index) if index >= gpus => {
+                Err(format!("{self} is asked for, but {gpus} usable GPUs are here; see the first log lines"))
+            }
+            there => Ok(there),
+        }
+    }
+}
+
 /// What `--devices` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -38,21 +68,9 @@ impl FromStr for DeviceChoice {
         if text.trim() == "auto" {
             return Ok(Self::Auto);
         }
-        text.split(',').map(|word| device(word.trim())).collect::<Result<_, _>>().map(Self::List)
+        let devices = text.split(',').map(|word| word.trim().parse()).collect::<Result<_, String>>();
+        devices.map(Self::List).map_err(|error| format!("{error}; or auto, cpu,cpu, cuda:0,cuda:1, cuda:0,cuda:0"))
     }
-}
-
-fn device(word: &str) -> Result<Device, String> {
-    match word.split_once(':') {
-        None if word == "cpu" => Ok(Device::Cpu),
-        None if word == "cuda" => Ok(Device::Cuda(0)),
-        Some(("cuda", index)) => index.parse().map(Device::Cuda).map_err(|_| index_error(index)),
-        _ => Err(format!("no device {word:?}; write auto, cpu, cpu,cpu, cuda:0,cuda:1 or cuda:0,cuda:0")),
-    }
-}
-
-fn index_error(index: &str) -> String {
-    format!("{index:?} is no GPU index; write cuda:0")
 }
 
 impl fmt::Display for DeviceChoice {
@@ -99,11 +117,7 @@ pub fn slots(choice: &DeviceChoice, gpus: u32, cores: u32) -> Result<Vec<Slot>, 
         DeviceChoice::List(devices) => devices.clone(),
     };
     for device in &devices {
-        if let Device::Cuda(index) = device
-            && *index >= gpus
-        {
-            return Err(format!("{device} is asked for, but {gpus} usable GPUs are here; see the first log lines"));
-        }
+        device.among(gpus)?;
     }
     let on_cpu = devices.iter().filter(|device| **device == Device::Cpu).count() as u32;
     let on_gpus = devices.len() as u32 - on_cpu;

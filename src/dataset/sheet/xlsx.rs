@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use calamine::{Data, DataRef, Reader, Xlsx};
+use calamine::{Data, DataRef, ExcelDateTime, Reader, Xlsx};
 
 use super::{MAX_BYTES, Table};
 use crate::dataset::error::ImportError;
@@ -68,6 +68,14 @@ fn cell_text(cell: &DataRef<'_>) -> String {
         // As it is seen: an empty label would be an unlabelled image, without a word.
         DataRef::Error(error) => error.to_string(),
         DataRef::SharedString(text) => text.trim().to_owned(),
+        DataRef::DateTime(moment) if moment.is_datetime() => date(*moment),
         other => Data::from(other.clone()).to_string().trim().to_owned(),
     }
+}
+
+/// A date in one notation, whatever the cell's format shows; its time of day where it has one.
+fn date(moment: ExcelDateTime) -> String {
+    let (year, month, day, hour, minute, second, _) = moment.to_ymd_hms_milli();
+    let date = format!("{year:04}-{month:02}-{day:02}");
+    if (hour, minute, second) == (0, 0, 0) { date } else { format!("{date} {hour:02}:{minute:02}:{second:02}") }
 }

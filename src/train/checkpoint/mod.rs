@@ -66,10 +66,10 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// True where the machine failed and not the file: memory was lacking, or the device is another's. The same file may
-    /// be read tomorrow.
+    /// True where the machine failed and not the file: the disk did not answer, memory was lacking, or the device is another's.
+    /// The same file may be read tomorrow.
     fn is_the_machines(&self) -> bool {
-        matches!(self, Self::NotReady(_) | Self::Torch(_))
+        matches!(self, Self::Io { .. } | Self::NotReady(_) | Self::Torch(_))
     }
 }
 
@@ -100,7 +100,7 @@ impl Checkpoints {
     /// removed.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`].
+    /// [`CheckpointError::Io`]: where the directory is not there and cannot be made, or is there and cannot be read.
     pub fn open(plan: CheckpointPlan<'_>) -> Result<Self, CheckpointError> {
         let directory = plan.directory.to_owned();
         let io = |error: std::io::Error| CheckpointError::Io { path: directory.clone(), reason: error.to_string() };
@@ -108,7 +108,8 @@ impl Checkpoints {
         for entry in fs::read_dir(&directory).map_err(io)? {
             let path = entry.map_err(io)?.path();
             if path.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove_file(&path).map_err(io)?;
+                // Where it stays, it is in nobody's way.
+                let _ = fs::remove_file(&path);
             }
         }
         Ok(Self { directory, every: plan.every, last: Instant::now(), cost: Duration::ZERO, newest: None })
@@ -143,7 +144,7 @@ impl Checkpoints {
         (self.last, self.cost) = (Instant::now(), started.elapsed());
         written?;
         self.newest = Some(step);
-        for (_, path) in self.list().into_iter().skip(KEPT) {
+        for (_, path) in self.list().into_iter().flatten().skip(KEPT) {
             let _ = fs::remove_file(path);
         }
         Ok(())
@@ -159,7 +160,7 @@ impl Checkpoints {
         mut restore: impl FnMut(&Snapshot) -> Result<T, CheckpointError>,
         mut refused: impl FnMut(CheckpointError),
     ) -> Result<Option<T>, CheckpointError> {
-        for (step, path) in self.list() {
+        for (step, path) in self.list()? {
             match file::read(&path).and_then(|snapshot| restore(&snapshot)) {
                 Ok(restored) => {
                     self.newest = Some(step);
@@ -177,24 +178,27 @@ impl Checkpoints {
     }
 
     /// Steps and files, newest first.
-    fn list(&self) -> Vec<(u64, PathBuf)> {
-        let mut found: Vec<(u64, PathBuf)> = fs::read_dir(&self.directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let step = name.strip_prefix("step-")?.strip_suffix(".checkpoint")?.parse().ok()?;
-                Some((step, entry.path()))
-            })
-            .collect();
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+        let io =
+            |error: std::io::Error| CheckpointError::Io { path: self.directory.clone(), reason: error.to_string() };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if let Some(step) = step_of(&path) {
+                found.push((step, path));
+            }
+        }
         found.sort_by(|a, b| b.cmp(a));
-        found
+        Ok(found)
     }
 
     fn path(&self, step: u64) -> PathBuf {
         self.directory.join(format!("step-{step:012}.checkpoint"))
     }
+}
+
+fn step_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".checkpoint")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -230,7 +234,7 @@ mod tests {
         for step in [5, 10, 15] {
             save(&mut checkpoints, step);
         }
-        assert_eq!(checkpoints.list().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [15, 10]);
+        assert_eq!(checkpoints.list().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [15, 10]);
         assert_eq!(newest(directory.path()), (Some(15), vec![]));
 
         let path = checkpoints.path(15);
@@ -243,7 +247,7 @@ mod tests {
         assert_eq!(newest(directory.path()), (Some(10), vec![]));
         let mut checkpoints = open(directory.path(), Duration::ZERO);
         save(&mut checkpoints, 12);
-        assert_eq!(checkpoints.list().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [12, 10]);
+        assert_eq!(checkpoints.list().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [12, 10]);
     }
 
     #[test]
@@ -256,6 +260,15 @@ mod tests {
         let failed = checkpoints.newest(out_of_memory, |error| panic!("refused: {error}"));
         assert!(matches!(failed, Err(CheckpointError::NotReady(_))), "{failed:?}");
         assert_eq!(newest(directory.path()), (Some(10), vec![]), "both are still there");
+
+        // A path that cannot be read now: the name leads nowhere but round in a circle.
+        let (path, aside) = (checkpoints.path(10), directory.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let failed = checkpoints.newest(|snapshot| snapshot.get::<u64>("step"), |error| panic!("refused: {error}"));
+        assert!(matches!(failed, Err(CheckpointError::Io { .. })), "{failed:?}");
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(newest(directory.path()), (Some(10), vec![]), "it is taken up when the disk answers again");
 
         let misfit = |_: &Snapshot| Err::<u64, _>(CheckpointError::Unfit("another run's".to_owned()));
         assert_eq!(checkpoints.newest(misfit, |_| {}).unwrap(), None);

@@ -1,0 +1,171 @@
+//! The end of an attempt: what its child left behind becomes the one final write, made as often as it takes.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::{Run, Stop, remove};
+use crate::failpoint;
+use crate::store::{JobState, NOTHING_TO_GO_ON_FROM, StoreError};
+use crate::train::event::{Event, LogLevel};
+use crate::worker::process::explain;
+
+/// How often a write that must be made is tried while the server stops: for about ten seconds, and longer where the database
+/// is busy. Until then it is tried without end.
+const TRIALS: u32 = 6;
+
+/// The longest pause between two trials.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// How an attempt without a model ends.
+#[derive(Debug, Clone, Copy)]
+enum Final<'a> {
+    /// It stopped because it was asked to: what the job is then depends on what is wished for by then.
+    Released,
+    /// It died without a word: the job may go on from its checkpoint.
+    Crashed {
+        code: &'a str,
+        detail: &'a str,
+    },
+    Failed {
+        code: &'a str,
+        detail: &'a str,
+    },
+}
+
+impl Run<'_> {
+    /// The one final write.
+    pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) {
+        let done = status.is_some_and(|status| status.success());
+        match (self.stop, self.model.take()) {
+            (Some(Stop::Lost), _) => {}
+            (_, Some(directory)) if done => self.publish(directory).await,
+            (Some(Stop::Wish(_) | Stop::Shutdown), _) => {
+                self.settle(Final::Released).await;
+            }
+            (Some(Stop::Silent), _) => {
+                let minutes = self.shared.config.silence.as_secs_f64() / 60.0;
+                let detail = format!("the run said nothing for {minutes:.1} minutes and was ended: it hung");
+                self.crash("hung", &detail).await;
+            }
+            (None, _) => match self.problem.take() {
+                // Whoever stops the server may signal its children too (systemd does), and first.
+                Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
+                // What a run says of itself it would say again; a panic is a crash that could still speak.
+                Some((code, detail)) if code != "panic" => {
+                    if NOTHING_TO_GO_ON_FROM.contains(&code.as_str()) {
+                        // Before the final write: behind it, the checkpoints may be those of a retry already.
+                        remove(&self.shared.data.run(self.job.id)).await;
+                    }
+                    self.fail(&code, &detail).await;
+                }
+                Some((code, detail)) => self.crash(&code, &detail).await,
+                None => {
+                    let (code, detail) = reason(status, stderr);
+                    self.crash(code, &detail).await;
+                }
+            },
+        }
+    }
+
+    /// Files first, then the row that names them.
+    async fn publish(&mut self, directory: PathBuf) {
+        let (job, attempt) = (self.job.id, self.job.attempt);
+        for trial in 0.. {
+            match self.shared.store.finish_succeeded(job, attempt, &directory).await {
+                Ok(model) => {
+                    tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
+                    self.spent = true;
+                    return;
+                }
+                Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
+                Err(error) if error.is_busy() && !self.gives_up(trial) => {
+                    self.store_failed("publishing", &error);
+                    pause(trial).await;
+                }
+                Err(error) => {
+                    tracing::error!(%job, %error, "the model could not be published");
+                    return self.fail("publish_failed", &format!("the model could not be published: {error}")).await;
+                }
+            }
+        }
+    }
+
+    /// Back into the queue, as it was.
+    pub(super) async fn postpone(&mut self, detail: &str) {
+        let message = format!("attempt {} could not begin ({detail}); the job waits in the queue", self.job.attempt);
+        tracing::warn!(job = %self.job.id, "{message}");
+        self.collector.event(Event::Log { level: LogLevel::Warn, message });
+        self.write().await;
+        self.settle(Final::Released).await;
+    }
+
+    async fn crash(&mut self, code: &str, detail: &str) {
+        tracing::warn!(job = %self.job.id, code, detail, "run crashed");
+        // In the log too: where the job goes on, that is the only place that tells of it.
+        self.collector
+            .event(Event::Log { level: LogLevel::Error, message: format!("attempt {}: {detail}", self.job.attempt) });
+        self.write().await;
+        self.settle(Final::Crashed { code, detail }).await;
+    }
+
+    pub(super) async fn fail(&mut self, code: &str, detail: &str) {
+        tracing::warn!(job = %self.job.id, code, detail, "run failed");
+        self.settle(Final::Failed { code, detail }).await;
+    }
+
+    /// Makes the final write, as often as it takes: a row that stays `running` would be reclaimed only at the next start,
+    /// and until then nobody could cancel or delete the job.
+    async fn settle(&mut self, end: Final<'_>) {
+        let (job, attempt) = (self.job.id, self.job.attempt);
+        for trial in 0.. {
+            match self.write_end(end).await {
+                Ok(state) => {
+                    tracing::info!(%job, attempt, state = state.as_str(), "run ended");
+                    return;
+                }
+                Err(error) => self.store_failed("the final write", &error),
+            }
+            if self.stop == Some(Stop::Lost) || self.gives_up(trial) {
+                return;
+            }
+            pause(trial).await;
+        }
+    }
+
+    async fn write_end(&self, end: Final<'_>) -> Result<JobState, StoreError> {
+        failpoint::pass("run.settle").map_err(|error| StoreError::Database(error.into()))?;
+        let (store, job, attempt) = (&self.shared.store, self.job.id, self.job.attempt);
+        match end {
+            Final::Released => store.release(job, attempt).await,
+            Final::Crashed { code, detail } => store.finish_crashed(job, attempt, code, detail).await,
+            Final::Failed { code, detail } => {
+                store.finish_failed(job, attempt, code, detail).await.map(|()| JobState::Failed)
+            }
+        }
+    }
+
+    /// Whether a write that must be made is given up after this trial: the next server reclaims the job.
+    fn gives_up(&self, trial: u32) -> bool {
+        trial + 1 >= TRIALS && self.shared.stop.is_cancelled()
+    }
+}
+
+/// Between two trials of a write that must be made.
+async fn pause(trial: u32) {
+    let doubled = Duration::from_millis(200).saturating_mul(1 << trial.min(10));
+    tokio::time::sleep(doubled.min(LONGEST_PAUSE)).await;
+}
+
+/// Why a run without a word of its own ended.
+fn reason(status: Option<ExitStatus>, stderr: &str) -> (&'static str, String) {
+    let (code, mut detail) = match status {
+        Some(status) => explain(status),
+        None => ("exited", "the run ended and the system did not say how".to_owned()),
+    };
+    if let Some(last) = stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        let last: String = last.chars().take(300).collect();
+        detail.push_str(&format!(" (last line on stderr: {last})"));
+    }
+    (code, detail)
+}
