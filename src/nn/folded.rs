@@ -223,7 +223,9 @@ mod tests {
         let random = |shape: &[i64], kind| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind);
         for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 3e-2)] {
             let (weight, bias) = (random(&[6, 4, 3, 3], kind), random(&[6], kind));
-            let (x, onto) = (random(&[5, 4, 8, 8], kind), random(&[5, 6, 4, 4], kind));
+            let channels_last = |images: Tensor| images.permute([0, 3, 1, 2]);
+            let (x, onto) = (random(&[5, 8, 8, 4], kind), random(&[5, 4, 4, 6], kind));
+            let (x, onto) = (channels_last(x), channels_last(onto));
             let near = |a: &Tensor, b: &Tensor, what: &str| {
                 assert_eq!((a.size(), a.kind()), (b.size(), b.kind()));
                 let (a, b) = (a.to_kind(Kind::Float), b.to_kind(Kind::Float));
