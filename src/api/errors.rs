@@ -69,7 +69,10 @@ impl From<ImportError> for Problem {
             ImportError::Invalid { detail, .. } => Problem::invalid(detail.clone()).with_error("", code, detail),
             ImportError::TooLarge { detail, .. } => Problem::too_large(detail.clone()).with_error("", code, detail),
             ImportError::Rows { detail, rejected, .. } => {
-                let items = rejected.into_iter().take(MOST as usize).map(|row| {
+                let (all, most) = (rejected.len(), MOST as usize);
+                let detail =
+                    if all > most { format!("{detail}; the first {most} of {all} rows are listed") } else { detail };
+                let items = rejected.into_iter().take(most).map(|row| {
                     let pointer = format!("/{}/{}", row.sheet, row.row);
                     let detail =
                         if row.image.is_empty() { row.detail } else { format!("{}: {}", row.image, row.detail) };

@@ -23,7 +23,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "the body must be JSON, sent with content-type: application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(body_problem)?;
+        let limit = BodyLimit::of(&request);
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -78,10 +79,42 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// How long a body may be, put into a request's extensions for whoever must say so.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimit {
+    /// Bytes.
+    pub bytes: usize,
+    /// The setting that raises it, where there is one.
+    pub setting: Option<&'static str>,
+}
+
+impl BodyLimit {
+    /// The limit of this request.
+    pub fn of(request: &Request) -> Option<Self> {
+        request.extensions().get().copied()
+    }
+}
+
+/// 413, with what is allowed.
+pub fn body_too_large(limit: Option<BodyLimit>) -> Problem {
+    let detail = match limit {
+        Some(BodyLimit { bytes, setting: Some(setting) }) => {
+            format!(
+                "the body is larger than the {bytes} bytes that are allowed here; `mixmatch serve {setting}` sets that"
+            )
+        }
+        Some(BodyLimit { bytes, setting: None }) => {
+            format!("the body is larger than the {bytes} bytes that are allowed here")
+        }
+        None => "the body is larger than allowed here".to_owned(),
+    };
+    Problem::too_large(detail)
+}
+
 /// A body that could not be read whole: too large, or cut off.
-pub fn body_problem(rejection: BytesRejection) -> Problem {
+pub fn body_problem(rejection: &BytesRejection, limit: Option<BodyLimit>) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::too_large("the body is larger than allowed here")
+        body_too_large(limit)
     } else {
         Problem::bad_request(format!("the body could not be read: {}", rejection.body_text()))
     }

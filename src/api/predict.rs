@@ -13,7 +13,7 @@ use base64::{Engine, alphabet};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Query, body_problem, is_json, media_type, parse_json};
+use super::extract::{BodyLimit, Query, body_problem, body_too_large, is_json, media_type, parse_json};
 use super::models;
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
@@ -109,7 +109,7 @@ struct Incoming {
 /// Classify images.
 #[utoipa::path(post, path = "/predict", tag = "predict", security(("api_key" = ["predict"])), params(PredictQuery),
     request_body(description = "One image as the body; or several in multipart fields `image`; or JSON", content(
-        (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"),
+        (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"), (Vec<u8> = "application/octet-stream"),
         (PredictRequest = "application/json"), (PredictForm = "multipart/form-data"),
     )),
     responses(
@@ -268,7 +268,7 @@ async fn read(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
         _ if is_json(request.headers()) => json(&whole(request).await?)?,
         _ => {
             return Err(Problem::unsupported_media_type(format!(
-                "content-type {media:?} is not read here; send image/jpeg, image/png, image/webp, multipart/form-data \
+                "content-type {media:?} is not read here; send image/jpeg, image/png, image/webp, application/octet-stream, multipart/form-data \
                  with fields `image`, or application/json"
             )));
         }
@@ -299,7 +299,8 @@ fn refuse_pixels(incoming: &[Incoming], most: u64) -> Result<(), Problem> {
 }
 
 async fn whole(request: Request<Body>) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, &()).await.map_err(body_problem)
+    let limit = BodyLimit::of(&request);
+    Bytes::from_request(request, &()).await.map_err(|error| body_problem(&error, limit))
 }
 
 /// Reads a JSON body as `POST /predict` does (`fuzz_targets`).
@@ -335,11 +336,12 @@ fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
 }
 
 async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
+    let limit = BodyLimit::of(&request);
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
     let mut images = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(form_problem)? {
+    while let Some(field) = form.next_field().await.map_err(|error| form_problem(&error, limit))? {
         let name = field.name().unwrap_or_default().to_owned();
         if name != "image" {
             let detail = format!("there is no field {name:?}; send each file as `image`");
@@ -349,16 +351,16 @@ async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Probl
             return Err(too_many(most));
         }
         let id = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
-        let bytes = field.bytes().await.map_err(form_problem)?;
+        let bytes = field.bytes().await.map_err(|error| form_problem(&error, limit))?;
         images.push(Incoming { id, bytes: Ok(bytes.to_vec()) });
     }
     Ok(images)
 }
 
 /// What is wrong with a multipart body.
-pub fn form_problem(error: MultipartError) -> Problem {
+pub fn form_problem(error: &MultipartError, limit: Option<BodyLimit>) -> Problem {
     match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is larger than allowed here"),
+        StatusCode::PAYLOAD_TOO_LARGE => body_too_large(limit),
         _ => Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())),
     }
 }

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
+
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -19,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Guard, Needs};
+use super::extract::BodyLimit;
 use super::openapi::{Description, add_common_answers};
 use super::problem::{self, Problem};
 use super::state::AppState;
@@ -65,8 +67,10 @@ fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(datasets::create))
         .routes(routes!(pretrained::create))
         .layer(DefaultBodyLimit::disable());
-    let predict =
-        OpenApiRouter::new().routes(routes!(predict::predict)).layer(DefaultBodyLimit::max(limits.predict_bytes));
+    let predict = OpenApiRouter::new()
+        .routes(routes!(predict::predict))
+        .layer(DefaultBodyLimit::max(limits.predict_bytes))
+        .layer(Extension(BodyLimit { bytes: limits.predict_bytes, setting: Some("--max-predict") }));
     OpenApiRouter::new()
         .routes(routes!(job_events::events))
         .routes(routes!(models::weights))
@@ -111,6 +115,7 @@ pub fn router(app: AppState) -> Router {
         .merge(dashboard::routes())
         .fallback(async || Problem::not_found("there is nothing at this path; /docs lists what there is"))
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
+        .layer(Extension(BodyLimit { bytes: app.config.limits.body_bytes, setting: None }))
         .layer(CatchPanicLayer::custom(problem::from_panic))
         .layer(from_fn(drain::drain_refused))
         .layer(from_fn(problem::finish))

@@ -50,7 +50,7 @@ pub fn machine_slots(config: &WorkerConfig, cuda: &CudaStatus) -> anyhow::Result
     }
     let gpus = usable_gpus(cuda);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    slots(&config.devices, gpus, u32::try_from(cores)?).map_err(anyhow::Error::msg)
+    slots(&config.devices, gpus, u32::try_from(cores)?).map_err(|error| anyhow::anyhow!("--devices: {error}: {cuda}"))
 }
 
 impl Server {
@@ -61,7 +61,7 @@ impl Server {
     pub async fn start(config: ServeConfig, cuda: CudaStatus) -> anyhow::Result<Self> {
         let slots = machine_slots(&config.worker, &cuda)?;
         let predict_device = config.predict.device.settle(usable_gpus(&cuda));
-        let predict_device = predict_device.map_err(|error| anyhow::anyhow!("--predict-device: {error}"))?;
+        let predict_device = predict_device.map_err(|error| anyhow::anyhow!("--predict-device: {error}: {cuda}"))?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
         config.check(store.has_live_keys().await?)?;
         let listener = listen::bind(config.listen)

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use axum::extract::Multipart;
-use axum::extract::multipart::Field;
+use axum::extract::multipart::{Field, MultipartError};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -56,7 +56,7 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
     let directory = TempDir::new_in(uploads).map_err(disk_problem)?;
     let mut arrived = Arrived::default();
     let mut room = limit;
-    while let Some(field) = form.next_field().await.map_err(form_problem)? {
+    while let Some(field) = form.next_field().await.map_err(unreadable)? {
         arrived.fields += 1;
         if arrived.fields > MOST_FIELDS {
             let detail = format!("the form has more than {MOST_FIELDS} fields");
@@ -174,16 +174,21 @@ pub fn check_name(field: &str, value: &str) -> Result<(), String> {
     ))
 }
 
+/// Uploads have a limit of their own, which is counted here.
+fn unreadable(error: MultipartError) -> Problem {
+    form_problem(&error, None)
+}
+
 async fn read_text(
     mut field: Field<'_>,
     known: &str,
     errors: &mut Vec<ProblemItem>,
 ) -> Result<Option<String>, Problem> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
         if bytes.len() + chunk.len() > TEXT_BYTES {
             // The rest must still be read, or the fields behind it cannot be.
-            while field.chunk().await.map_err(form_problem)?.is_some() {}
+            while field.chunk().await.map_err(unreadable)?.is_some() {}
             let detail = format!("{known} is longer than {TEXT_BYTES} bytes; is it a file?");
             errors.push(ProblemItem::new(format!("/{known}"), "too_long", detail));
             return Ok(None);
@@ -204,7 +209,7 @@ async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Resul
     let mut hash = Sha256::new();
     let mut file = tokio::fs::File::create(path).await.map_err(disk_problem)?;
     let mut written = 0;
-    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
         written += chunk.len() as u64;
         if written > room {
             return Err(too_large(limit));
@@ -218,7 +223,7 @@ async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Resul
 
 async fn skip(mut field: Field<'_>, room: u64, limit: u64) -> Result<u64, Problem> {
     let mut skipped = 0;
-    while let Some(chunk) = field.chunk().await.map_err(form_problem)? {
+    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
         skipped += chunk.len() as u64;
         if skipped > room {
             return Err(too_large(limit));

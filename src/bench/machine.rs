@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::nn::device::gpu_memory;
+
 /// The machine, as far as it decides a figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
@@ -34,21 +36,9 @@ pub fn peak_resident_mib() -> f64 {
 }
 
 /// What is taken of the memory of the GPU that this thread computes on, by all that use it, MiB; 0 without one.
-///
-/// By the driver's own `cuMemGetInfo`, since libtorch tells its GPU memory to Python alone.
 pub fn device_mib() -> f64 {
-    use libloading::os::unix::Library;
-    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> std::ffi::c_int;
-    let (mut free, mut total) = (0_usize, 0_usize);
-    // SAFETY: the driver is loaded already wherever there is a GPU to ask for, and this is its documented signature.
-    let answer = unsafe {
-        let Ok(driver) = Library::new("libcuda.so.1") else { return 0.0 };
-        let Ok(ask) = driver.get::<MemGetInfo>(b"cuMemGetInfo_v2") else { return 0.0 };
-        let answer = ask(&raw mut free, &raw mut total);
-        std::mem::forget(driver);
-        answer
-    };
-    if answer == 0 { total.saturating_sub(free) as f64 / 1024.0 / 1024.0 } else { 0.0 }
+    let taken = gpu_memory().map_or(0, |memory| memory.total.saturating_sub(memory.free));
+    taken as f64 / 1024.0 / 1024.0
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     data: DataArgs,
     /// Where to listen. Anything but this machine itself needs an API key (`mixmatch keys create`).
-    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     listen: SocketAddr,
     #[command(flatten)]
     devices: DeviceArgs,
@@ -83,6 +83,10 @@ struct LimitArgs {
 
 /// What `--audit-days` counts in.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an IP address with a port is needed: 127.0.0.1:8080, 0.0.0.0:8080, [::1]:8080".to_owned())
+}
 
 fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
     ApiKey::new(text)
@@ -149,7 +153,7 @@ pub struct DemoArgs {
     #[arg(long, env = "MIXMATCH_DATA_DIR", default_value = "demo-data")]
     data_dir: PathBuf,
     /// Where to listen.
-    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     listen: SocketAddr,
     #[command(flatten)]
     devices: DeviceArgs,

@@ -74,7 +74,27 @@ fn parse_grid(text: &str) -> Result<(String, Value), String> {
 
 impl TrainArgs {
     /// The body of the `POST /jobs` that this stands for.
-    fn request(&self) -> Map<String, Value> {
+    ///
+    /// # Errors
+    /// What is given in two places: neither may win without a word.
+    fn request(&self) -> Result<Map<String, Value>, String> {
+        let mut names: Vec<&str> = self.settings.iter().map(|(name, _)| name.as_str()).collect();
+        let given = [
+            ("algorithm", !self.algorithm.is_empty()),
+            ("preset", self.preset.is_some()),
+            ("labelled", !self.labelled.is_empty()),
+            ("seed", !self.seed.is_empty()),
+            ("baseline", self.baseline),
+            ("grid", !self.grid.is_empty()),
+        ];
+        names.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name));
+        if let Some(name) = repeated(&names) {
+            return Err(format!("{name} is given twice; give it once, by --set or by its own argument"));
+        }
+        if let Some(name) = repeated(&self.grid.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()) {
+            return Err(format!("--grid {name} is given twice; put all values into one list: --grid {name}=A,B,C"));
+        }
+
         let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -87,8 +107,13 @@ impl TrainArgs {
         put("seed", one_or_list(&self.seed));
         put("baseline", self.baseline.then_some(Value::Bool(true)));
         put("grid", (!self.grid.is_empty()).then(|| Value::Object(self.grid.iter().cloned().collect())));
-        request
+        Ok(request)
     }
+}
+
+/// The first name that stands in a list more than once.
+fn repeated<'a>(names: &[&'a str]) -> Option<&'a str> {
+    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| *name)
 }
 
 fn one_or_list<T: Clone + Into<Value>>(values: &[T]) -> Option<Value> {
@@ -108,7 +133,13 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     }
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let dataset = store.dataset(&args.dataset).await?;
-    let request = args.request();
+    let request = match args.request() {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("mixmatch: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     let manifest = Manifest::read(&data.datasets().join(dataset.id.to_string()))?;
     let checked =
         plan(&request, &store.job_facts(&dataset).await?).and_then(|plan| plan.check_splits(&manifest).map(|()| plan));
@@ -125,6 +156,17 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let slots = crate::api::machine_slots(&worker, &cuda)?;
     let new = NewJobs::of_plan(dataset.id, plan, request);
     let jobs: Vec<Uuid> = new.jobs.iter().map(|job| job.id).collect();
+    let counts = store.count_jobs().await?;
+    let unfinished = |(state, count): (JobState, u64)| {
+        if matches!(state, JobState::Queued | JobState::Running) { count } else { 0 }
+    };
+    let older: u64 = counts.into_iter().map(unfinished).sum();
+    if older > 0 {
+        eprintln!(
+            "{older} older jobs of {} wait or were interrupted and are trained first; `mixmatch serve` can cancel them",
+            args.data.data_dir.display()
+        );
+    }
     let id = store.insert_jobs(new).await?;
     // A job that nobody waits for any more would be trained by the next `mixmatch train` first.
     let mut signals = Signals::of_command()?;
@@ -239,7 +281,11 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     } else if let Some((code, detail)) = &job.error {
         eprintln!("mixmatch: the run failed ({code}): {detail}");
     } else {
-        eprintln!("mixmatch: the run was {}", job.state.as_str());
+        let id = job.id;
+        eprintln!(
+            "mixmatch: the run was {}; with `mixmatch serve`, POST /jobs/{id}/retry goes on from its last checkpoint",
+            job.state.as_str()
+        );
     }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -256,7 +302,21 @@ mod tests {
 
     fn request(line: &str) -> Value {
         let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
-        Value::Object(line.train.request())
+        Value::Object(line.train.request().unwrap())
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        for (line, what) in [
+            ("train --dataset d --set k=3 --set k=2", "k is given twice"),
+            ("train --dataset d --set seed=5 --seed 1", "seed is given twice"),
+            ("train --dataset d --set preset=quick --preset demo", "preset is given twice"),
+            ("train --dataset d --grid lambda_u=3,5 --grid lambda_u=10", "--grid lambda_u=A,B,C"),
+        ] {
+            let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
+            let refused = line.train.request().unwrap_err();
+            assert!(refused.contains(what), "{refused}");
+        }
     }
 
     #[test]

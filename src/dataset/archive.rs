@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use zip::ZipArchive;
@@ -49,12 +49,14 @@ pub(super) enum Found {
 }
 
 /// Names of the images in an archive.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Index {
     by_path: HashMap<String, Option<u32>>,
     by_base: HashMap<String, Option<u32>>,
     /// Entry names by entry number.
     pub names: HashMap<u32, String>,
+    /// The first entry of each name less folder, extension and case; made when the first name is missed.
+    by_stem: OnceLock<HashMap<String, u32>>,
 }
 
 impl Index {
@@ -64,7 +66,7 @@ impl Index {
             let detail = format!("the archive has {} entries, allowed are {}", archive.len(), limits.max_entries);
             return Err(ImportError::TooLarge { code: "too_many_entries", detail });
         }
-        let mut index = Self { by_path: HashMap::new(), by_base: HashMap::new(), names: HashMap::new() };
+        let mut index = Self::default();
         let (mut inflated, mut stored) = (0u64, 0u64);
         for number in 0..archive.len() {
             let entry = archive.by_index_raw(number).map_err(|e| {
@@ -94,6 +96,25 @@ impl Index {
         // `./a.jpg` beside `a.jpg`, or one accent written in two ways.
         self.by_path.entry(path).and_modify(|known| *known = None).or_insert(Some(number));
         self.names.insert(number, name);
+    }
+
+    /// An entry that a name which is not there may have meant: of another extension, case or folder.
+    pub fn like(&self, name: &str) -> Option<&str> {
+        let by_stem = self.by_stem.get_or_init(|| {
+            let mut numbers: Vec<u32> = self.names.keys().copied().collect();
+            numbers.sort_unstable_by(|a, b| b.cmp(a));
+            numbers.into_iter().map(|number| (stem(&normalised(&self.names[&number])), number)).collect()
+        });
+        by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+    }
+
+    /// What the archive holds, for whoever looked for something else in it.
+    pub fn summary(&self) -> String {
+        let first = self.names.keys().min().map(|number| &self.names[number]);
+        first.map_or_else(
+            || "the archive holds no files".to_owned(),
+            |first| format!("the archive holds {} files, such as {first:?}", self.names.len()),
+        )
     }
 
     /// The entry of that path, or the only one of that base name.
@@ -167,6 +188,12 @@ fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// A file's name less folder, extension and case.
+fn stem(path: &str) -> String {
+    let base = base_name(path);
+    base.rsplit_once('.').map_or(base, |(stem, _)| stem).to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +225,19 @@ mod tests {
         assert_eq!(index.find("c.jpg"), Found::Ambiguous);
         assert_eq!(index.find("x/a.jpg"), Found::Missing);
         assert_eq!(index.names.len(), 3);
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_shown_what_is() {
+        let index = index(&[("faces/0001.jpg", b"1"), ("faces/0002.PNG", b"2")]).unwrap();
+        assert_eq!(index.like("0001.JPG"), Some("faces/0001.jpg"));
+        assert_eq!(
+            (index.like("0002"), index.like("photos/0002.png")),
+            (Some("faces/0002.PNG"), Some("faces/0002.PNG"))
+        );
+        assert_eq!(index.like("3.jpg"), None);
+        assert_eq!(index.summary(), "the archive holds 2 files, such as \"faces/0001.jpg\"");
+        assert_eq!(self::index(&[]).unwrap().summary(), "the archive holds no files");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<W
     }
     warnings.extend(group_column.and_then(|column| straddling(manifest, column)));
     warnings.extend(imbalance(manifest));
+    warnings.extend(untested(manifest));
     warnings
 }
 
@@ -150,6 +151,26 @@ fn imbalance(manifest: &Manifest) -> Option<Warning> {
     })
 }
 
+/// Classes that a warning names at most.
+const NAMED: usize = 10;
+
+/// Classes that a test sheet has no image of.
+fn untested(manifest: &Manifest) -> Option<Warning> {
+    let tested: BTreeSet<u32> =
+        manifest.samples.iter().filter(|sample| sample.split == Role::Test).filter_map(|sample| sample.label).collect();
+    let classes = (0..).zip(&manifest.classes);
+    let missing: Vec<&String> = classes.filter(|(class, _)| !tested.contains(class)).map(|(_, name)| name).collect();
+    (!tested.is_empty() && !missing.is_empty()).then(|| {
+        let named = missing.iter().take(NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let more = if missing.len() > NAMED { format!(" and {} more", missing.len() - NAMED) } else { String::new() };
+        let detail = format!(
+            "the test sheet has no usable image of {named}{more}: what a model makes of it stays unknown, and macro F1 counts it as 0 \
+             where it is answered"
+        );
+        Warning::new("untested_class", detail)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +236,16 @@ mod tests {
         assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
         assert!(found[0].detail.contains("with 1 of 2 test images (50.0 %)"), "{}", found[0].detail);
         assert_eq!(warnings(&manifest(&rows), Some("SOURCE"))[0].code, "group_in_both_sheets", "whatever the case");
+    }
+
+    #[test]
+    fn a_class_without_test_images_is_a_warning() {
+        let mut rows = vec![(0, "web", Role::Train), (1, "web", Role::Train), (0, "web", Role::Test)];
+        let found = warnings(&manifest(&rows), None);
+        assert_eq!(found.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(), ["untested_class"]);
+        rows.push((1, "web", Role::Test));
+        assert!(warnings(&manifest(&rows), None).is_empty());
+        assert!(warnings(&manifest(&rows[..2]), None).is_empty(), "no test sheet at all");
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
         }
     }
     let mut keep: Vec<bool> = digests.iter().map(Option::is_some).collect();
-    for group in groups.into_values().filter(|group| group.len() > 1) {
+    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
+    groups.sort_unstable();
+    for group in groups {
         let (test, train): (Vec<usize>, Vec<usize>) =
             group.into_iter().partition(|&index| candidates[index].role == Role::Test);
         let dropped = if test.is_empty() {
@@ -43,8 +45,21 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
 fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str, String)> {
     let labels: BTreeSet<&String> = group.iter().filter_map(|&index| candidates[index].label.as_ref()).collect();
     if labels.len() > 1 {
-        let detail = "the same picture stands under different labels";
-        return group.iter().map(|&index| (index, "conflicting_label", detail.to_owned())).collect();
+        let told = |&index: &usize| {
+            let own = candidates[index].label.as_ref();
+            let other = group.iter().map(|&other| &candidates[other]);
+            let other = other.filter(|other| other.label.is_some()).find(|other| other.label.as_ref() != own);
+            let other = other.map(|other| {
+                let label = other.label.as_deref().unwrap_or_default();
+                format!(" as {:?}, which row {} labels {label:?}", other.image, other.row)
+            });
+            (
+                index,
+                "conflicting_label",
+                format!("the same picture{} stands under different labels", other.unwrap_or_default()),
+            )
+        };
+        return group.iter().map(told).collect();
     }
     let stays = group.iter().position(|&index| candidates[index].label.is_some()).unwrap_or(0);
     let Some(&kept) = group.get(stays) else { return Vec::new() };
@@ -94,6 +109,26 @@ mod tests {
         assert_eq!(keep, [false, false, false, true]);
         assert_eq!(codes.iter().filter(|code| *code == "conflicting_label").count(), 2);
         assert_eq!(codes.iter().filter(|code| *code == "duplicate_image").count(), 1);
+    }
+
+    #[test]
+    fn a_contradiction_names_the_other_side() {
+        let rows = [
+            candidate(Role::Train, 2, Some("a")),
+            candidate(Role::Train, 3, Some("b")),
+            candidate(Role::Train, 4, None),
+        ];
+        let mut out = Vec::new();
+        keep(&rows, &[Some([1; 32]); 3], &mut out);
+        let details: Vec<&str> = out.iter().map(|row| row.detail.as_str()).collect();
+        assert_eq!(
+            details,
+            [
+                "the same picture as \"train3.jpg\", which row 3 labels \"b\" stands under different labels",
+                "the same picture as \"train2.jpg\", which row 2 labels \"a\" stands under different labels",
+                "the same picture as \"train2.jpg\", which row 2 labels \"a\" stands under different labels",
+            ]
+        );
     }
 
     #[test]

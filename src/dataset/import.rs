@@ -133,6 +133,11 @@ fn import_into(
     let test = request.test.as_ref().map(|path| Sheet::read(path, "test")).transpose()?;
     let rows_read = [("train", train.rows.len()), ("test", test.as_ref().map_or(0, |sheet| sheet.rows.len()))];
 
+    if request.images.is_dir() {
+        let detail =
+            format!("{} is a folder: put the images into a ZIP archive and name that", request.images.display());
+        return Err(ImportError::invalid("unreadable_zip", detail));
+    }
     let archive_path = staging.join(IMAGES_FILE);
     std::fs::copy(&request.images, &archive_path).map_err(|e| ImportError::reading(&request.images, e))?;
     File::open(&archive_path).and_then(|f| f.sync_all()).map_err(|e| ImportError::storage(&archive_path, e))?;
@@ -144,15 +149,16 @@ fn import_into(
     if let Some(sheet) = &test {
         candidates.extend(rows::candidates(sheet, Role::Test, request, &index, &mut rejected)?);
     }
-    refuse_too_many(&rejected, rows_read, request.strict)?;
+    refuse_too_many(&rejected, rows_read, request.strict, &index)?;
 
     let pixels_path = staging.join("pixels.tmp");
     let pictures = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
+    in_order(&mut rejected);
     let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
-    rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
-    refuse_too_many(&rejected, rows_read, request.strict)?;
+    in_order(&mut rejected);
+    refuse_too_many(&rejected, rows_read, request.strict, &index)?;
 
     let pixels = map(&pixels_path)?;
     let picture = |sample: usize| &pixels[kept[sample] * PICTURE_BYTES..(kept[sample] + 1) * PICTURE_BYTES];
@@ -179,9 +185,19 @@ fn import_into(
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
 }
 
+/// Training rows first, by their numbers.
+fn in_order(rejected: &mut [RejectedRow]) {
+    rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
+}
+
 /// Refuses the whole import for any bad row in strict mode, and where more than half of a sheet is bad: rows that say again
 /// what another says are not.
-fn refuse_too_many(rejected: &[RejectedRow], sheets: [(&str, usize); 2], strict: bool) -> Result<(), ImportError> {
+fn refuse_too_many(
+    rejected: &[RejectedRow],
+    sheets: [(&str, usize); 2],
+    strict: bool,
+    index: &Index,
+) -> Result<(), ImportError> {
     let refuse = |code, detail| Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() });
     if strict && !rejected.is_empty() {
         let rows = sheets.iter().map(|(_, rows)| rows).sum::<usize>();
@@ -195,7 +211,8 @@ fn refuse_too_many(rejected: &[RejectedRow], sheets: [(&str, usize); 2], strict:
         if bad * 2 > rows {
             let detail = format!(
                 "{bad} of {rows} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets belong to \
-                 each other and to this archive?"
+                 each other and to this archive? ({})",
+                index.summary()
             );
             return refuse("mostly_rejected", detail);
         }

@@ -47,9 +47,10 @@ pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<
     Ok(names.into_iter().cloned().collect())
 }
 
-/// Doubts about the classes: such that may be one, and such that the sheet names (`named`) and no usable row has.
+/// Doubts about the classes: such that may be one, such that the sheet names (`named`) and no usable row has, and such that may
+/// mean that there is no label.
 pub(super) fn warnings(classes: &[String], named: &BTreeSet<String>) -> Vec<Warning> {
-    [look_alikes(classes), lost(classes, named)].into_iter().flatten().collect()
+    [look_alikes(classes), lost(classes, named), gaps(classes)].into_iter().flatten().collect()
 }
 
 fn look_alikes(classes: &[String]) -> Option<Warning> {
@@ -80,6 +81,21 @@ fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
         lost.join(", ")
     );
     (!lost.is_empty()).then(|| Warning::new("lost_classes", detail))
+}
+
+fn gaps(classes: &[String]) -> Option<Warning> {
+    const WORDS: [&str; 6] = ["na", "n/a", "none", "null", "-", "?"];
+    let meant: Vec<String> = classes
+        .iter()
+        .filter(|class| WORDS.contains(&class.to_lowercase().as_str()))
+        .map(|class| format!("{class:?}"))
+        .collect();
+    let detail = format!(
+        "{} became a class of its own; if it means that the label is not known, leave those cells empty: the images are then \
+         learned from without one",
+        meant.join(", ")
+    );
+    (!meant.is_empty()).then(|| Warning::new("label_may_be_a_gap", detail))
 }
 
 #[cfg(test)]
@@ -113,6 +129,13 @@ mod tests {
         let detail = &told(&["Mask", "No  Mask", "mask", "no_mask", "other"], &[])[0].1;
         assert!(detail.contains("\"Mask\" and \"mask\", \"No  Mask\" and \"no_mask\";"), "{detail}");
         assert_eq!(told(&["mask", "masks", "no mask"], &[]), []);
+    }
+
+    #[test]
+    fn a_class_that_may_mean_no_label_is_told() {
+        let told = told(&["N/A", "mask", "nobody"], &[]);
+        assert_eq!((told.len(), told[0].0.as_str()), (1, "label_may_be_a_gap"));
+        assert!(told[0].1.starts_with("\"N/A\" became"), "{told:?}");
     }
 
     #[test]

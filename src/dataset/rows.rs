@@ -70,7 +70,10 @@ pub(super) fn candidates(
             refuse("no_label", "a test row needs a label".to_owned());
         } else {
             match index.find(&image) {
-                Found::Missing => refuse("missing_file", format!("the archive has no file {image:?}")),
+                Found::Missing => {
+                    let like = index.like(&image).map(|name| format!("; it has {name:?}")).unwrap_or_default();
+                    refuse("missing_file", format!("the archive has no file {image:?}{like}"));
+                }
                 Found::Ambiguous => refuse(
                     "ambiguous_file",
                     format!("several files in the archive are called {image:?}; name the folder in the sheet too"),
@@ -209,7 +212,9 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
     }
     let chosen = |(index, candidate): (usize, Candidate)| {
         if labels[&candidate.entry].len() > 1 {
-            out.push(candidate.rejected("conflicting_label", "rows for this image name different labels"));
+            let all: Vec<String> = labels[&candidate.entry].iter().map(|label| format!("{label:?}")).collect();
+            let detail = format!("rows for this image name different labels: {}", all.join(", "));
+            out.push(candidate.rejected("conflicting_label", detail));
             return None;
         }
         let stays = stays[&candidate.entry] == index;

@@ -9,6 +9,7 @@ mod xlsx;
 use std::path::Path;
 
 use super::error::ImportError;
+use super::labels::composed;
 
 /// Bytes of a sheet, of an XLSX sheet inflated, and of the text in all cells.
 const MAX_BYTES: u64 = 256 << 20;
@@ -131,10 +132,11 @@ impl Sheet {
         Ok(Self { columns, rows, unread })
     }
 
-    /// Indices of the columns of that name, whatever its case.
+    /// Indices of the columns of that name, whatever its case and however its accents are written.
     pub fn columns_named(&self, name: &str) -> Vec<usize> {
-        let columns = self.columns.iter().enumerate();
-        columns.filter(|(_, column)| column.eq_ignore_ascii_case(name)).map(|(at, _)| at).collect()
+        let plain = |name: &str| composed(name).to_lowercase();
+        let (wanted, columns) = (plain(name), self.columns.iter().enumerate());
+        columns.filter(|(_, column)| plain(column) == wanted).map(|(at, _)| at).collect()
     }
 }
 
@@ -239,6 +241,82 @@ mod tests {
         page.write_row(0, 0, ["image", "label"]).unwrap().write(1, 0, "a.jpg").unwrap();
         page.write_formula(1, 1, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
         assert_eq!(read(&book.save_to_buffer().unwrap()).unwrap().rows[0].cell(1), "#N/A");
+    }
+
+    #[test]
+    fn columns_are_found_whatever_their_case_and_however_accents_are_written() {
+        let sheet = read("Bild,Pru\u{308}fung\na.jpg,cat\n".as_bytes()).unwrap();
+        assert_eq!((sheet.columns_named("PRÜFUNG"), sheet.columns_named("bild")), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn a_cell_that_looks_filled_and_is_not_is_refused_with_its_place() {
+        let book = |fill: &dyn Fn(&mut rust_xlsxwriter::Worksheet)| {
+            let mut book = rust_xlsxwriter::Workbook::new();
+            let page = book.add_worksheet();
+            page.write_row(0, 0, ["image", "label"]).unwrap();
+            for row in 1..4 {
+                page.write(row, 0, format!("{row}.jpg")).unwrap();
+            }
+            fill(page);
+            read(&book.save_to_buffer().unwrap())
+        };
+        let format = rust_xlsxwriter::Format::new();
+        let merge = |last_row, last_column| {
+            book(&|page| {
+                page.merge_range(1, 1, last_row, last_column, "cat", &format).unwrap();
+            })
+        };
+        let merged = merge(3, 1).unwrap_err();
+        assert!(merged.code() == "merged_cells" && merged.to_string().contains("B2 to B4"), "{merged}");
+        // Over several columns a cell is a heading or a note.
+        assert!(merge(1, 3).is_ok());
+
+        let formatted = rust_xlsxwriter::Format::new().set_bold();
+        let filled = book(&|page| {
+            page.write_blank(1, 1, &formatted).unwrap();
+            page.write_formula(2, 1, rust_xlsxwriter::Formula::new("=A2").set_result("cat")).unwrap();
+            page.write_formula(3, 1, rust_xlsxwriter::Formula::new("=\"\"").set_result("")).unwrap();
+        });
+        let filled = filled.unwrap();
+        let labels: Vec<&str> = filled.rows.iter().map(|row| row.cell(1)).collect();
+        assert_eq!(labels, ["", "cat", ""], "a format is no value, and a formula may have none");
+    }
+
+    #[test]
+    fn a_formula_whose_value_nobody_calculated_is_refused() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["image", "label"]).unwrap().write(1, 0, "a.jpg").unwrap();
+        page.write_formula(1, 1, rust_xlsxwriter::Formula::new("=A2").set_result("cat")).unwrap();
+        let whole = book.save_to_buffer().unwrap();
+        // As openpyxl writes it: the formula, and an empty value.
+        let mut read_from = zip::ZipArchive::new(std::io::Cursor::new(&whole)).unwrap();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut write_to = zip::ZipWriter::new(&mut bytes);
+        for index in 0..read_from.len() {
+            let mut part = read_from.by_index(index).unwrap();
+            let (name, mut text) = (part.name().unwrap().into_owned(), String::new());
+            std::io::Read::read_to_string(&mut part, &mut text).unwrap();
+            let emptied = text.replace("<v>cat</v>", "<v></v>").replace(" t=\"str\"", "");
+            assert!(!name.ends_with("sheet1.xml") || emptied != text, "{text}");
+            write_to.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut write_to, emptied.as_bytes()).unwrap();
+        }
+        write_to.finish().unwrap();
+        let refused = read(bytes.get_ref()).unwrap_err();
+        assert!(refused.code() == "formula_without_value" && refused.to_string().contains("B2"), "{refused}");
+    }
+
+    #[test]
+    fn a_hidden_worksheet_is_passed_over() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let lists = book.add_worksheet().set_name("lists").unwrap();
+        lists.write_row(0, 0, ["image", "label"]).unwrap().write_row(1, 0, ["x", "y"]).unwrap().set_hidden(true);
+        let page = book.add_worksheet().set_active(true);
+        page.write_row(0, 0, ["image", "label"]).unwrap().write_row(1, 0, ["a.jpg", "cat"]).unwrap();
+        let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
+        assert_eq!((sheet.rows[0].cell(0), sheet.unread.as_slice()), ("a.jpg", ["lists".to_owned()].as_slice()));
     }
 
     #[test]

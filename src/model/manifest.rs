@@ -95,6 +95,9 @@ pub struct SplitSizes {
     pub validation: usize,
     /// Labelled images evaluated once, at the end.
     pub test: usize,
+    /// Training images of a validation image's group (the group column's, or near duplicates of it): not trained on.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// Why a manifest could not be read or written.

@@ -88,6 +88,32 @@ pub fn send(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     }
 }
 
+/// A GPU's memory, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// What nobody has taken, of this process or another.
+    pub free: usize,
+    /// All of it.
+    pub total: usize,
+}
+
+/// The memory of the GPU that this thread computes on; none where it does not.
+///
+/// By the driver's own `cuMemGetInfo`, since libtorch tells its GPU memory to Python alone.
+pub fn gpu_memory() -> Option<GpuMemory> {
+    use libloading::os::unix::Library;
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> std::ffi::c_int;
+    let mut memory = GpuMemory { free: 0, total: 0 };
+    // SAFETY: the driver is loaded already wherever there is a GPU to ask for, and this is its documented signature.
+    let answer = unsafe {
+        let driver = Library::new("libcuda.so.1").ok()?;
+        let answer = driver.get::<MemGetInfo>(b"cuMemGetInfo_v2").ok()?(&raw mut memory.free, &raw mut memory.total);
+        std::mem::forget(driver);
+        answer
+    };
+    (answer == 0).then_some(memory)
+}
+
 /// Lets cuDNN try its ways to convolve on the first batch of each size and keep the fastest: for runs, whose batches all
 /// have a few sizes. Without effect on a CPU.
 pub fn search_convolutions(device: Device) {

@@ -118,7 +118,7 @@ mod tests {
             dataset_hash: "d4c3".into(),
             group_column: Some("person".into()),
             data_warnings: vec!["column \"source\" goes with the label".into()],
-            split: SplitSizes { labelled: 250, unlabelled: 6883, validation: 1000, test: 2035 },
+            split: SplitSizes { labelled: 250, unlabelled: 6883, validation: 1000, test: 2035, left_out: 12 },
             validation: serde_json::to_value(chosen).unwrap(),
             last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.862 }),
             training: Some(TrainingFacts {
@@ -182,7 +182,10 @@ mod tests {
     fn a_gender_card_says_what_the_labels_are_and_what_it_is_not_for() {
         let text = card("gender", None).markdown();
         has(&text, &["perceived, binary, and as annotated", "gender identity", "Identifying people"]);
-        has(&text, &["250 labelled and 6883 unlabelled", "a1b2", "d4c3", "No test split"]);
+        has(
+            &text,
+            &["250 labelled and 6883 unlabelled", "12 training images were left out", "a1b2", "d4c3", "No test split"],
+        );
         assert!(!card("mask", None).markdown().contains("gender"));
         // The task's name is anybody's word; the classes tell it too.
         has(&card_of("faces", ["Female", "Male"], None).markdown(), &["perceived, binary, and as annotated"]);

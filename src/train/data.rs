@@ -6,18 +6,23 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use crate::dataset::PackedImages;
-use crate::nn::device::send;
+use crate::nn::device::{gpu_memory, send};
 
 /// All images of a data set at the run's resolution, uint8 `[N, H, W, 3]`.
 ///
 /// On a CPU the tensor looks straight into the memory-mapped file; on a GPU it is a copy that stays there,
-/// so that a batch is a gather on the device.
+/// so that a batch is a gather on the device. Where that would take too much of the GPU's memory, batches are gathered from the
+/// file and sent.
 #[derive(Debug)]
 pub struct Images {
     // Declared before the mapping that it may look into: fields are dropped in this order.
     tensor: Tensor,
     packed: PackedImages,
+    device: Device,
 }
+
+/// A data set takes at most one part in so many of the memory that is free on a GPU: what trains needs the rest.
+const SHARE: usize = 2;
 
 impl Images {
     /// Takes over a packed file.
@@ -31,7 +36,13 @@ impl Images {
         // SAFETY: the mapping holds exactly N·H·W·3 bytes, is never written to, and lives in the same struct
         // behind the tensor; nobody writes to the tensor either (it is only gathered from).
         let tensor = unsafe { Tensor::from_blob(packed.bytes().as_ptr(), &shape, &strides, Kind::Uint8, Device::Cpu) };
-        Ok(Self { tensor: tensor.f_to_device(device)?, packed })
+        let tensor = if fits(packed.bytes().len(), device) { tensor.f_to_device(device)? } else { tensor };
+        Ok(Self { tensor, packed, device })
+    }
+
+    /// Whether batches come from the file although the device is another: slower.
+    pub fn stay_outside(&self) -> bool {
+        self.tensor.device() != self.device
     }
 
     /// Side of an image, pixels.
@@ -46,8 +57,18 @@ impl Images {
     pub fn gather(&self, indices: &[u32]) -> Result<Tensor, TchError> {
         let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
         let indices = send(&Tensor::from_slice(&indices), self.tensor.device())?;
-        self.tensor.f_index_select(0, &indices)
+        send(&self.tensor.f_index_select(0, &indices)?, self.device)
     }
+}
+
+/// Whether a GPU has the room for so many bytes; a CPU always.
+fn fits(bytes: usize, device: Device) -> bool {
+    if !device.is_cuda() {
+        return true;
+    }
+    // Only a thread that has used the GPU can ask for its memory.
+    let memory = Tensor::f_zeros([1], (Kind::Uint8, device)).ok().and_then(|_used| gpu_memory());
+    memory.is_none_or(|memory| bytes <= memory.free / SHARE)
 }
 
 /// One-hot float32 `[len, C]` of class indices.
@@ -200,6 +221,13 @@ mod tests {
         }
         let of_class_0: Vec<i32> = (0..9).map(|row| seen[&row]).collect();
         assert_eq!(of_class_0, [8; 9], "within a class each image comes as often as another");
+    }
+
+    #[test]
+    fn a_machine_without_a_gpu_has_no_memory_of_one_and_all_room() {
+        assert!(fits(usize::MAX, Device::Cpu));
+        // Where there is one, this thread has not used it.
+        assert_eq!(gpu_memory(), None);
     }
 
     #[test]

@@ -44,18 +44,24 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
     },
-    /// The model answers (almost) one class only.
+    /// The model hardly ever answers one of the classes.
     #[error(
-        "the model collapsed: it answers {class:?} for {answered:.0} % of the validation images, where {true_share:.0} % \
-         are; lower lambda_u, raise ramp or label more images"
+        "the model collapsed: it answers {class:?} for {answered:.0} % of the validation images, where {due:.0} % are of it, and \
+         {most:?} for {most_answered:.0} %; {advice}"
     )]
     Collapsed {
-        /// The class that swallowed the others.
+        /// The class that the others swallowed.
         class: String,
         /// Percent of answers.
         answered: f64,
-        /// Percent of true labels.
-        true_share: f64,
+        /// Percent of images.
+        due: f64,
+        /// The class that is answered most.
+        most: String,
+        /// Percent of answers.
+        most_answered: f64,
+        /// What may mend it.
+        advice: &'static str,
     },
     /// The parent asked the run to stop.
     #[error("stopped on request")]

@@ -88,15 +88,36 @@ impl Confusion {
         recalls.iter().sum::<f64>() / recalls.len().max(1) as f64
     }
 
-    /// The class that swallowed others: some [`starved`] one gets nearly none of its due answers. Gives the most answered
-    /// class, its share of answers and its share of images.
-    pub fn collapse(&self) -> Option<(usize, f64, f64)> {
+    /// Whether the answers collapsed: some [`starved`] class gets nearly none of its due.
+    pub fn collapse(&self) -> Option<Collapse> {
         let (truth, answers, total) = (self.true_counts(), self.answer_counts(), self.total());
         // A class with a single image says nothing: its due is told as nothing.
         let due: Vec<f64> = truth.iter().map(|&t| if t > 1 { ratio(t, total) } else { 0.0 }).collect();
         let most = (0..answers.len()).max_by_key(|&class| answers[class])?;
-        starved(&due, &self.answer_shares()).map(|_| (most, ratio(answers[most], total), ratio(truth[most], total)))
+        let starved = starved(&due, &self.answer_shares())?;
+        Some(Collapse {
+            starved,
+            answered: ratio(answers[starved], total),
+            due: due[starved],
+            most,
+            most_answered: ratio(answers[most], total),
+        })
     }
+}
+
+/// Answers that leave a class out. Shares are of 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Collapse {
+    /// The class that is hardly answered, the largest of them.
+    pub starved: usize,
+    /// Its share of the answers.
+    pub answered: f64,
+    /// Its share of the images.
+    pub due: f64,
+    /// The class that is answered most.
+    pub most: usize,
+    /// Its share of the answers.
+    pub most_answered: f64,
 }
 
 /// A class that others swallow: it gets less than a tenth of its due. Shares are of 1, one a class.
@@ -137,8 +158,8 @@ mod tests {
     #[test]
     fn one_class_for_everything_is_a_collapse_but_a_rare_class_is_not() {
         let truth = [[0; 50], [1; 50]].concat();
-        let (class, answered, share) = Confusion::new(2, &truth, &[1; 100]).collapse().unwrap();
-        assert_eq!((class, answered, share), (1, 1.0, 0.5));
+        let collapse = Confusion::new(2, &truth, &[1; 100]).collapse();
+        assert_eq!(collapse, Some(Collapse { starved: 0, answered: 0.0, due: 0.5, most: 1, most_answered: 1.0 }));
         let rare: Vec<usize> = (0..100).map(|i| usize::from(i >= 3)).collect();
         assert_eq!(Confusion::new(2, &rare, &[1; 100]).collapse(), None);
     }
@@ -146,8 +167,8 @@ mod tests {
     #[test]
     fn many_classes_collapse_together_though_each_of_them_is_rare() {
         let truth: Vec<usize> = (0..1000).map(|image| image % 100).collect();
-        let (class, answered, share) = Confusion::new(100, &truth, &[7; 1000]).collapse().unwrap();
-        assert_eq!((class, answered, share), (7, 1.0, 0.01));
+        let collapse = Confusion::new(100, &truth, &[7; 1000]).collapse();
+        assert_eq!(collapse, Some(Collapse { starved: 0, answered: 0.0, due: 0.01, most: 7, most_answered: 1.0 }));
         // Two thirds of the classes get everything: bad, but no collapse.
         let most: Vec<usize> = truth.iter().map(|class| class % 66).collect();
         assert_eq!(Confusion::new(100, &truth, &most).collapse(), None);

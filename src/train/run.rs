@@ -7,7 +7,7 @@ use tch::Device;
 
 use super::calibration;
 use super::checkpoint::CheckpointPlan;
-use super::config::TrainConfig;
+use super::config::{AlgorithmName, TrainConfig};
 use super::course::{Best, Trained, train};
 use super::error::TrainError;
 use super::event::{Event, GroupGap, Phase, TestMetrics};
@@ -81,7 +81,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         dataset_hash: manifest.content_hash.clone(),
         group_column: manifest.group_column.clone(),
         data_warnings: manifest.warnings.iter().map(|warning| warning.detail.clone()).collect(),
-        split: sizes(&setting.split),
+        split: sizes(&setting.split, &setting.manifest),
         validation: serde_json::to_value(&best.metrics).unwrap_or_default(),
         last_epochs: Some(best.last),
         training: Some(training.clone()),
@@ -97,10 +97,16 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
 fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError> {
     match best.validation.confusion.collapse() {
         None => Ok(()),
-        Some((class, answered, true_share)) => Err(TrainError::Collapsed {
-            class: setting.manifest.classes[class].clone(),
-            answered: answered * 100.0,
-            true_share: true_share * 100.0,
+        Some(collapse) => Err(TrainError::Collapsed {
+            class: setting.manifest.classes[collapse.starved].clone(),
+            answered: collapse.answered * 100.0,
+            due: collapse.due * 100.0,
+            most: setting.manifest.classes[collapse.most].clone(),
+            most_answered: collapse.most_answered * 100.0,
+            advice: match setting.config().algorithm {
+                AlgorithmName::Supervised => "train for more steps or label more images",
+                AlgorithmName::Mixmatch => "lower lambda_u, raise ramp or label more images",
+            },
         }),
     }
 }

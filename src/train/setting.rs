@@ -9,7 +9,7 @@ use super::error::TrainError;
 use super::evaluate::{Evaluation, evaluate};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
-use crate::dataset::{DatasetError, Manifest, PackedImages, Split, split};
+use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, split};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
 
@@ -42,7 +42,17 @@ impl<'a> Setting<'a> {
         if stop() {
             return Err(TrainError::Stopped);
         }
-        let sizes = sizes(&split);
+        if images.stay_outside() {
+            warn(
+                emit,
+                "the images would take more than half of the GPU's free memory: each batch is sent to it".to_owned(),
+            );
+        }
+        let sizes = sizes(&split, &manifest);
+        if sizes.left_out > 0 {
+            let left_out = sizes.left_out;
+            info(emit, format!("{left_out} training images are left out: they share the group of a validation image"));
+        }
         info(
             emit,
             format!(
@@ -119,12 +129,15 @@ fn pack(
     })
 }
 
-pub(super) fn sizes(split: &Split) -> SplitSizes {
+pub(super) fn sizes(split: &Split, manifest: &Manifest) -> SplitSizes {
+    let training = manifest.samples.iter().filter(|sample| sample.split == Role::Train).count();
     SplitSizes {
         labelled: split.labelled.len(),
         unlabelled: split.unlabelled.len(),
         validation: split.validation.len(),
         test: split.test.len(),
+        // The labelled ones are among the unlabelled.
+        left_out: training.saturating_sub(split.unlabelled.len() + split.validation.len()),
     }
 }
 

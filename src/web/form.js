@@ -25,7 +25,8 @@ export function select(options, chosen) {
   return h('select', null, options.map(([value, text]) => h('option', { value, selected: value === chosen }, text)));
 }
 
-/// Puts each of a problem's errors beside the field that its pointer names, or leads into; the rest goes to `place`.
+/// Puts each of a problem's errors beside the field that its pointer names, or leads into; the rest goes to `place`. Several
+/// names may stand for one field.
 export function showProblem(error, fields, place) {
   for (const one of Object.values(fields)) one.error(null);
   put(place);
@@ -34,11 +35,11 @@ export function showProblem(error, fields, place) {
   for (const item of error.errors ?? []) {
     const [first] = item.pointer.replace(/^[/?]/, '').split('/');
     const name = first.replace(/~1/g, '/').replace(/~0/g, '~');
-    if (fields[name]) found.set(name, [...(found.get(name) ?? []), item.detail]);
+    const one = fields[name];
+    if (one) found.set(one, [...(found.get(one) ?? []), item.detail]);
     else rest.push(item);
   }
-  for (const [name, details] of found) fields[name].error(details.join(' '));
+  for (const [one, details] of found) one.error(details.join('; '));
   if (rest.length || !found.size) put(place, problemBox({ title: error.title, message: error.message, errors: rest }));
-  const first = Object.keys(fields).find((name) => found.has(name));
-  if (first) fields[first].input.focus();
+  Object.values(fields).find((one) => found.has(one))?.input.focus();
 }

@@ -15,6 +15,12 @@ export function badge(job) {
   return h('span', { class: `badge ${job.state}` }, word);
 }
 
+/// What a hyper-parameter without a value stands for.
+const UNSET = { labelled: 'all', positive_class: 'the first' };
+
+/// A hyper-parameter's value in words.
+export const hyperParameter = (name, value) => (value === null ? UNSET[name] ?? 'none' : String(value));
+
 export function jobLink(job) {
   return h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} · ${labels(job)}`);
 }

@@ -33,7 +33,8 @@ export async function show() {
   let shown;
   try {
     const found = find(path);
-    title = found?.title ?? title;
+    // A view without a title of its own names itself.
+    if (found) title = found.title;
     shown = found ? await found.view({ params: found.params, query, signal: leaving.signal, title: setTitle }) : nothing(path);
   } catch (error) {
     if (leaving.signal.aborted) return;
@@ -53,10 +54,19 @@ function find(path) {
   for (const { expression, names, title, view } of routes) {
     const match = expression.exec(path);
     if (!match) continue;
-    const params = Object.fromEntries(names.map((name, at) => [name, decodeURIComponent(match[at + 1])]));
+    const params = Object.fromEntries(names.map((name, at) => [name, decoded(match[at + 1])]));
     return { title, view, params };
   }
   return null;
+}
+
+/// As written, where it is no percent-encoding.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function nothing(path) {

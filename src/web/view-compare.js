@@ -7,7 +7,7 @@ import { lineChart } from './chart.js';
 import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { table } from './table.js';
-import { finished, badge } from './job-parts.js';
+import { finished, badge, hyperParameter } from './job-parts.js';
 import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId } from './format.js';
 
 const METRICS = {
@@ -101,6 +101,6 @@ function differences(runs) {
   if (!names.length) return h('p', { class: 'muted' }, 'Their configurations are the same.');
   return h('section', null, h('h2', null, 'What differs'), table([
     { head: 'Hyper-parameter', cell: (name) => h('code', null, name) },
-    ...runs.map(({ job }) => ({ head: `${algorithm(job)} (${shortId(job.id)})`, number: true, cell: (name) => String(job.config[name] ?? 'all') })),
+    ...runs.map(({ job }) => ({ head: `${algorithm(job)} (${shortId(job.id)})`, number: true, cell: (name) => hyperParameter(name, job.config[name] ?? null) })),
   ], names, { caption: 'Hyper-parameters that differ' }));
 }

@@ -40,6 +40,14 @@ export async function newJob({ query, signal }) {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
     put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
   };
+  // An earlier job's values are its preset's: under another preset they would win over that.
+  const given = fields.more.input.value;
+  fields.preset.input.addEventListener('change', () => {
+    const own = fields.preset.input.value === (template.preset ?? 'quick');
+    const more = fields.more.input;
+    if (own && more.value === '') more.value = given;
+    else if (!own && more.value === given) more.value = '';
+  });
   fields.dataset.input.addEventListener('change', describeLabels);
   describeLabels();
 
@@ -90,8 +98,12 @@ function request(fields) {
   return { ...body, ...moreOf(fields) };
 }
 
-/// 1.5 labels, or forty, are the server's to refuse, with its own words.
-const asWritten = (text) => (Number.isFinite(Number(text)) ? Number(text) : text);
+/// 1.5 labels, or forty, are the server's to refuse, with its own words; so is a whole number that would not arrive as it was written.
+function asWritten(text) {
+  const number = Number(text);
+  const exact = Number.isSafeInteger(number) || (Number.isFinite(number) && !Number.isInteger(number));
+  return exact ? number : text;
+}
 
 function moreOf(fields) {
   const text = fields.more.input.value.trim();

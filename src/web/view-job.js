@@ -6,7 +6,7 @@ import { go, show, every } from './router.js';
 import { follow } from './sse.js';
 import { action, problemBox } from './problem.js';
 import { facts, tiles } from './table.js';
-import { badge, progress, phases, finished } from './job-parts.js';
+import { badge, progress, phases, finished, hyperParameter } from './job-parts.js';
 import { jobCharts, bestEpoch } from './job-charts.js';
 import { jobLog } from './job-log.js';
 import { sweep } from './view-sweep.js';
@@ -178,7 +178,6 @@ function figures(now, best, last) {
 }
 
 function configuration(now) {
-  const unset = { labelled: 'all', positive_class: 'the first' };
-  const pairs = Object.entries(now.config).map(([name, value]) => [h('code', null, name), value === null ? h('span', { class: 'muted' }, unset[name] ?? 'none') : String(value)]);
+  const pairs = Object.entries(now.config).map(([name, value]) => [h('code', null, name), h('span', { class: value === null && 'muted' }, hyperParameter(name, value))]);
   return h('section', null, h('h2', null, 'Configuration'), h('p', { class: 'muted' }, 'As resolved when the job was queued: with these values it can be repeated.'), facts(pairs));
 }

@@ -43,9 +43,7 @@ impl Device {
     /// A sentence that says how many of the `gpus` are.
     pub fn among(self, gpus: u32) -> Result<Self, String> {
         match self {
-            Self::Cuda(index) if index >= gpus => {
-                Err(format!("{self} is asked for, but {gpus} usable GPUs are here; see the first log lines"))
-            }
+            Self::Cuda(index) if index >= gpus => Err(format!("{self} is asked for, but {gpus} usable GPUs are here")),
             there => Ok(there),
         }
     }

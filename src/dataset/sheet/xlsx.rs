@@ -1,9 +1,10 @@
 //! XLSX, cell by cell.
 
+use std::collections::HashSet;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use calamine::{Data, DataRef, ExcelDateTime, Reader, Xlsx};
+use calamine::{Data, DataRef, Dimensions, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx};
 
 use super::{MAX_BYTES, Table};
 use crate::dataset::error::ImportError;
@@ -12,7 +13,7 @@ fn no_xlsx(name: &str, reason: &str) -> ImportError {
     ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no XLSX: {reason}"))
 }
 
-/// Puts the first worksheet's cells into `table`; gives the names of the others.
+/// Puts the first visible worksheet's cells into `table`; gives the names of the others.
 ///
 /// A panic of the spreadsheet's reader is the sheet's fault: libFuzzer has found references that it counts beyond 32 bits.
 pub(super) fn read(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportError> {
@@ -26,12 +27,16 @@ fn cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportErr
     let unreadable = |reason: String| no_xlsx(name, &reason);
     refuse_bomb(&bytes, name, &unreadable)?;
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
-    let mut pages = book.sheet_names().into_iter();
-    let page = pages.next().ok_or_else(|| unreadable("it has no worksheet".to_owned()))?;
+    let visible = |page: &&calamine::Sheet| page.typ == SheetType::WorkSheet && page.visible == SheetVisible::Visible;
+    let page = book.sheets_metadata().iter().find(visible).map(|page| page.name.clone());
+    let page = page.ok_or_else(|| unreadable("it has no visible worksheet".to_owned()))?;
+    let others = book.sheet_names().into_iter().filter(|other| *other != page).collect();
+    refuse_merged_rows(&book.merge_cells_by_sheet_name(&page).map_err(|e| unreadable(e.to_string()))?, name)?;
     // Cell by cell: the library's own table is as large as the rectangle around all cells, and one cell in the last
     // row and column of a sheet makes that 17 billion.
     let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
     let mut last = 0;
+    let mut empty = HashSet::new();
     while let Some(cell) = cells.next_cell().map_err(|e| unreadable(e.to_string()))? {
         let (row, column) = cell.get_position();
         let number = u64::from(row) + 1;
@@ -39,9 +44,48 @@ fn cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportErr
             return Err(unreadable("its rows are out of order".to_owned()));
         }
         last = number;
+        if matches!(cell.get_value(), DataRef::Empty) {
+            empty.insert((row, column));
+        }
         table.put(number, column as usize, cell_text(cell.get_value()))?;
     }
-    Ok(pages.collect())
+    drop(cells);
+    if !empty.is_empty() {
+        let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
+        while let Some(cell) = cells.next_formula().map_err(|e| unreadable(e.to_string()))? {
+            if !cell.get_value().is_empty() && empty.contains(&cell.get_position()) {
+                let detail = format!(
+                    "cell {} of the {name} sheet holds a formula without its value, as programs write that do not calculate: open the \
+                     sheet in a spreadsheet and save it again, or save it as CSV",
+                    place(cell.get_position())
+                );
+                return Err(ImportError::invalid("formula_without_value", detail));
+            }
+        }
+    }
+    Ok(others)
+}
+
+/// A cell that covers several rows has its value in the first alone: the others would be empty, and so without a label.
+fn refuse_merged_rows(merged: &[Dimensions], name: &str) -> Result<(), ImportError> {
+    let Some(cell) = merged.iter().find(|cell| cell.start.0 != cell.end.0) else { return Ok(()) };
+    let (first, last) = (place(cell.start), place(cell.end));
+    let detail = format!(
+        "cells {first} to {last} of the {name} sheet are merged over several rows, of which only the first then has a value: unmerge \
+         them and fill in every row"
+    );
+    Err(ImportError::invalid("merged_cells", detail))
+}
+
+/// Row and column, from 0, as a spreadsheet calls them: `B7`.
+fn place((row, column): (u32, u32)) -> String {
+    let (mut letters, mut rest) = (String::new(), column + 1);
+    while rest > 0 {
+        rest -= 1;
+        letters.insert(0, char::from(b'A' + (rest % 26) as u8));
+        rest /= 26;
+    }
+    format!("{letters}{}", row + 1)
 }
 
 /// Adds up what the archive's parts inflate to. They are not held to it here but where they are read: both this reader and
@@ -67,6 +111,9 @@ fn cell_text(cell: &DataRef<'_>) -> String {
         DataRef::Empty => String::new(),
         // As it is seen: an empty label would be an unlabelled image, without a word.
         DataRef::Error(error) => error.to_string(),
+        // As a spreadsheet shows them, and writes them into a CSV.
+        DataRef::Bool(true) => "TRUE".to_owned(),
+        DataRef::Bool(false) => "FALSE".to_owned(),
         DataRef::SharedString(text) => text.trim().to_owned(),
         DataRef::DateTime(moment) if moment.is_datetime() => date(*moment),
         other => Data::from(other.clone()).to_string().trim().to_owned(),

@@ -32,7 +32,7 @@ pub fn write(card: &Card) -> String {
 
 fn data(text: &mut String, card: &Card) {
     heading(text, "Data");
-    let SplitSizes { labelled, unlabelled, validation, test } = card.split;
+    let SplitSizes { labelled, unlabelled, validation, test, left_out } = card.split;
     let learned = if card.config["algorithm"] == "supervised" {
         format!("Learned from {labelled} labelled images alone")
     } else {
@@ -41,10 +41,17 @@ fn data(text: &mut String, card: &Card) {
              too"
         )
     };
+    let left_out = match left_out {
+        0 => String::new(),
+        number => format!(
+            " {number} training images were left out: they share the group of a validation image (the group column's, or near \
+             duplicates of it)."
+        ),
+    };
     line(
         text,
         &format!(
-            "{learned}. {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
+            "{learned}.{left_out} {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
              end.\n\nData set SHA-256: `{}`.",
             card.dataset_hash
         ),
@@ -125,13 +132,14 @@ fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
     if !test.classes.is_empty() {
         line(text, "\n### Per class\n");
         let rows = test.classes.iter().map(|class| {
-            let recall = with_interval(class.recall, class.recall_interval);
+            // Of a class without test images neither can be known.
+            let known = |text: String| if class.images > 0 { text } else { "–".to_owned() };
             [
                 class.class.clone(),
                 class.images.to_string(),
                 percent(class.precision),
-                recall,
-                format!("{:.3}", class.f1),
+                known(with_interval(class.recall, class.recall_interval)),
+                known(format!("{:.3}", class.f1)),
             ]
         });
         table(text, ["class", "images", "precision", "recall (95 %)", "F1"], rows);
