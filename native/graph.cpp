@@ -15,6 +15,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
@@ -201,12 +202,11 @@ extern "C" int mixmatch_graph_leave(int capture, void **graph, int *again, char 
 extern "C" int mixmatch_graph_launch(void *graph, char *error, size_t room) {
   return told(error, room, [&] {
     const auto *recording = static_cast<Recording *>(graph);
-    const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
     // The default stream is the current device's, and behind the copies of the inputs is where the graph belongs.
-    const c10::Device before = guard.exchangeDevice(recording->device);
-    const Result launched = driver().launch(recording->exec, guard.getStreamNativeHandle(guard.getStream(recording->device)));
-    guard.setDevice(before);
-    check(launched, "launching the graph");
+    const c10::DeviceGuard current(recording->device);
+    const c10::impl::VirtualGuardImpl device(c10::DeviceType::CUDA);
+    void *stream = device.getStreamNativeHandle(device.getStream(recording->device));
+    check(driver().launch(recording->exec, stream), "launching the graph");
   });
 }
 

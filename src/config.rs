@@ -313,7 +313,7 @@ mod tests {
         let settle = |text: &str, gpus| text.parse::<PredictDevice>().and_then(|device| device.settle(gpus));
         assert_eq!((settle("auto", 2), settle("auto", 0)), (Ok(Device::Cuda(0)), Ok(Device::Cpu)));
         assert_eq!((settle("cpu", 2), settle("cuda:1", 2)), (Ok(Device::Cpu), Ok(Device::Cuda(1))));
-        assert!(settle("cuda:1", 1).unwrap_err().contains("1 usable GPUs"));
+        assert!(settle("cuda:1", 1).unwrap_err().ends_with("is 1"));
         assert!(settle("gpu", 1).unwrap_err().contains("or auto"));
     }
 

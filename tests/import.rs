@@ -339,6 +339,18 @@ fn groups_are_told_apart_as_labels_are() {
 }
 
 #[test]
+fn a_group_column_makes_groups_however_its_name_is_written() {
+    // The sheet has the accent apart, as macOS writes it, and capitals.
+    let train = "image,label,PRU\u{308}FLING\na.png,cat,x\nb.png,dog,x\nc.png,cat,y\nd.png,dog,z\n";
+    let upload = Upload::new(&six(), train, Some("image,label,pru\u{308}fling\ne.png,cat,y\nf.png,dog,w\n"));
+    let request = ImportRequest { group_column: Some("Pr\u{fc}fling".into()), ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    let groups: Vec<Option<u32>> = imported.manifest.samples.iter().map(|sample| sample.group).collect();
+    assert_eq!(groups, [Some(0), Some(0), Some(1), None, Some(1), None]);
+    assert!(warning(&imported, "group_in_both_sheets").is_some());
+}
+
+#[test]
 fn labels_that_may_be_one_class_and_classes_without_a_usable_row_are_told() {
     let train = "image,label\na.png,Mask\nb.png,mask\nc.png,no_mask\nd.png,no_mask\ngone.png,half\n";
     let imported = Upload::new(&six(), train, None).import().unwrap();

@@ -163,7 +163,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let older: u64 = counts.into_iter().map(unfinished).sum();
     if older > 0 {
         eprintln!(
-            "{older} older jobs of {} wait or were interrupted and are trained first; `mixmatch serve` can cancel them",
+            "jobs of {} that wait or were interrupted are trained first: {older}; `mixmatch serve` can cancel them",
             args.data.data_dir.display()
         );
     }
@@ -283,7 +283,7 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         let id = job.id;
         eprintln!(
-            "mixmatch: the run was {}; with `mixmatch serve`, POST /jobs/{id}/retry goes on from its last checkpoint",
+            "mixmatch: the run was {}; with `mixmatch serve`, POST /jobs/{id}/retry runs it again, from its last checkpoint if it has one",
             job.state.as_str()
         );
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups;
+use super::labels::same_column;
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
 use crate::statistics::wilson;
@@ -20,7 +21,7 @@ const ABOVE_ALL: f64 = 0.2;
 pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for attribute in attributes(manifest) {
-        if !group_column.is_some_and(|column| attribute.eq_ignore_ascii_case(column)) {
+        if !group_column.is_some_and(|column| same_column(&attribute, column)) {
             warnings.extend(shortcut(manifest, &attribute));
         }
     }

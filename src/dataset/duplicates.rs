@@ -1,6 +1,6 @@
 //! Pictures that occur more than once: the same pixels under another name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::manifest::Role;
 use super::report::RejectedRow;
@@ -19,9 +19,7 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
         }
     }
     let mut keep: Vec<bool> = digests.iter().map(Option::is_some).collect();
-    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
-    groups.sort_unstable();
-    for group in groups {
+    for group in groups.into_values().filter(|group| group.len() > 1) {
         let (test, train): (Vec<usize>, Vec<usize>) =
             group.into_iter().partition(|&index| candidates[index].role == Role::Test);
         let dropped = if test.is_empty() {
@@ -43,21 +41,19 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
 
 /// Rows to drop among those of one picture in one sheet.
 fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str, String)> {
-    let labels: BTreeSet<&String> = group.iter().filter_map(|&index| candidates[index].label.as_ref()).collect();
-    if labels.len() > 1 {
+    let mut labelled = group.iter().map(|&index| &candidates[index]).filter(|candidate| candidate.label.is_some());
+    let first = labelled.next();
+    // Two rows that contradict each other; each of the group contradicts one of them.
+    if let (Some(first), Some(second)) =
+        (first, labelled.find(|other| first.is_some_and(|first| first.label != other.label)))
+    {
         let told = |&index: &usize| {
-            let own = candidates[index].label.as_ref();
-            let other = group.iter().map(|&other| &candidates[other]);
-            let other = other.filter(|other| other.label.is_some()).find(|other| other.label.as_ref() != own);
-            let other = other.map(|other| {
-                let label = other.label.as_deref().unwrap_or_default();
-                format!(" as {:?}, which row {} labels {label:?}", other.image, other.row)
-            });
-            (
-                index,
-                "conflicting_label",
-                format!("the same picture{} stands under different labels", other.unwrap_or_default()),
-            )
+            let other = if candidates[index].label == first.label { second } else { first };
+            let (image, row, label) = (&other.image, other.row, other.label.as_deref().unwrap_or_default());
+            let detail = format!(
+                "the same picture stands under different labels: it is {image:?} too, which row {row} labels {label:?}"
+            );
+            (index, "conflicting_label", detail)
         };
         return group.iter().map(told).collect();
     }
@@ -124,9 +120,9 @@ mod tests {
         assert_eq!(
             details,
             [
-                "the same picture as \"train3.jpg\", which row 3 labels \"b\" stands under different labels",
-                "the same picture as \"train2.jpg\", which row 2 labels \"a\" stands under different labels",
-                "the same picture as \"train2.jpg\", which row 2 labels \"a\" stands under different labels",
+                "the same picture stands under different labels: it is \"train3.jpg\" too, which row 3 labels \"b\"",
+                "the same picture stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
+                "the same picture stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
             ]
         );
     }

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
+use super::labels::same_column;
 use super::manifest::Sample;
 
-/// The value of the group column in a sample's row, whatever the column's case in its sheet.
+/// The value of the group column in a sample's row, however the column is written in its sheet.
 pub(super) fn value<'a>(sample: &'a Sample, column: &str) -> Option<&'a str> {
-    sample.attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, value)| value.as_str())
+    sample.attributes.iter().find(|(name, _)| same_column(name, column)).map(|(_, value)| value.as_str())
 }
 
 /// Numbers the groups of two samples or more, in the order of their first ones; `pairs` are samples that

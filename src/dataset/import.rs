@@ -198,7 +198,11 @@ fn refuse_too_many(
     strict: bool,
     index: &Index,
 ) -> Result<(), ImportError> {
-    let refuse = |code, detail| Err(ImportError::Rows { code, detail, rejected: rejected.to_vec() });
+    let refuse = |code, detail| {
+        let mut rejected = rejected.to_vec();
+        in_order(&mut rejected);
+        Err(ImportError::Rows { code, detail, rejected })
+    };
     if strict && !rejected.is_empty() {
         let rows = sheets.iter().map(|(_, rows)| rows).sum::<usize>();
         return refuse(
@@ -372,7 +376,7 @@ fn map(path: &Path) -> Result<Mmap, ImportError> {
 fn unread(sheet: &Sheet) -> Option<Warning> {
     let names = sheet.unread.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let detail = format!(
-        "a workbook's first worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
+        "a workbook's first visible worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
     );
     (!names.is_empty()).then(|| Warning::new("worksheets_not_read", detail))
 }

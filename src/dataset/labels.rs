@@ -29,6 +29,15 @@ pub(super) fn composed(text: &str) -> String {
     if is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
 }
 
+/// Whether two names are one column's, whatever their case and in whichever way their accents are written.
+pub fn same_column(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        a.eq_ignore_ascii_case(b)
+    } else {
+        composed(a).to_lowercase() == composed(b).to_lowercase()
+    }
+}
+
 /// The class names: every label of the training sheet, sorted.
 pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
     let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();

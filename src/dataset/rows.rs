@@ -212,8 +212,10 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
     }
     let chosen = |(index, candidate): (usize, Candidate)| {
         if labels[&candidate.entry].len() > 1 {
-            let all: Vec<String> = labels[&candidate.entry].iter().map(|label| format!("{label:?}")).collect();
-            let detail = format!("rows for this image name different labels: {}", all.join(", "));
+            let (all, most) = (&labels[&candidate.entry], 3);
+            let first: Vec<String> = all.iter().take(most).map(|label| format!("{label:?}")).collect();
+            let more = if all.len() > most { format!(" and {} more", all.len() - most) } else { String::new() };
+            let detail = format!("rows for this image name different labels: {}{more}", first.join(", "));
             out.push(candidate.rejected("conflicting_label", detail));
             return None;
         }

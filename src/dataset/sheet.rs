@@ -9,7 +9,7 @@ mod xlsx;
 use std::path::Path;
 
 use super::error::ImportError;
-use super::labels::composed;
+use super::labels::same_column;
 
 /// Bytes of a sheet, of an XLSX sheet inflated, and of the text in all cells.
 const MAX_BYTES: u64 = 256 << 20;
@@ -134,9 +134,7 @@ impl Sheet {
 
     /// Indices of the columns of that name, whatever its case and however its accents are written.
     pub fn columns_named(&self, name: &str) -> Vec<usize> {
-        let plain = |name: &str| composed(name).to_lowercase();
-        let (wanted, columns) = (plain(name), self.columns.iter().enumerate());
-        columns.filter(|(_, column)| plain(column) == wanted).map(|(at, _)| at).collect()
+        self.columns.iter().enumerate().filter(|(_, column)| same_column(column, name)).map(|(at, _)| at).collect()
     }
 }
 
@@ -313,6 +311,9 @@ mod tests {
         // As Excel writes a formula that gives an empty text.
         let empty = with_formula(|text| text.replace("<v>cat</v>", "<v></v>")).unwrap();
         assert_eq!(empty.rows[0].cell(1), "");
+        // A shared formula may say that it is the four thousand millionth.
+        let shared = r#"<f t="shared" si="4000000000" ref="B2:B3">"#;
+        assert_eq!(with_formula(|text| text.replace("<f>", shared)).unwrap().rows[0].cell(1), "cat");
     }
 
     #[test]
@@ -336,8 +337,11 @@ mod tests {
         page.write_with_format(1, 2, &day, &Format::new().set_num_format("d mmm")).unwrap();
         let moment = day.and_hms(14, 5, 30).unwrap();
         page.write_with_format(1, 3, &moment, &Format::new().set_num_format("dd/mm/yyyy hh:mm")).unwrap();
+        let time = ExcelDateTime::from_hms(14, 5, 30).unwrap();
+        page.write(0, 4, "time").unwrap();
+        page.write_with_format(1, 4, &time, &Format::new().set_num_format("hh:mm")).unwrap();
         let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
-        assert_eq!(sheet.rows[0].cells[2..], ["2026-10-19", "2026-10-19 14:05:30"]);
+        assert_eq!(sheet.rows[0].cells[2..], ["2026-10-19", "2026-10-19 14:05:30", "14:05:30"]);
     }
 
     #[test]

@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn libtorchs_own_operations_answer_as_the_cpus_functions_do() {
-        // What runs on a GPU: weights that are not packed, BatchNorm by mean 0 and variance 1.
+        // What runs on a GPU: weights that are not packed, and a BatchNorm by mean 0 and variance 1 (here by our own function, as
+        // these tensors are the CPU's).
         tch::manual_seed(11);
         let random = |shape: &[i64], kind| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind);
         for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 3e-2)] {

@@ -47,7 +47,7 @@ pub struct Difference {
     pub wins: usize,
     /// Pairs that it loses.
     pub losses: usize,
-    /// 95 % interval of that mean difference (Student's t); absent for one pair.
+    /// 95 % interval of that mean difference (Student's t); absent for one pair, and for validation's where all are equal.
     pub interval: Option<[f64; 2]>,
     /// What follows from the interval.
     pub finding: Finding,
@@ -69,11 +69,12 @@ impl Gaps {
     /// Of one difference for each pair, between accuracies over `images` images; absent for none.
     ///
     /// An accuracy over n images is a multiple of 1/n, and so a gap is known to within the deviation of two roundings to
-    /// that, 1/(n·√6): gaps that happen to be equal leave an interval of some width.
+    /// that, 1/(n·√6): gaps that happen to be equal leave an interval of some width, or where n is not known, none.
     pub fn of(gaps: &[f64], images: Option<u64>) -> Option<Self> {
         let spread = Spread::of(gaps.iter().copied())?;
         let rounding = images.filter(|images| *images > 0).map_or(0.0, |images| 1.0 / (images as f64 * 6f64.sqrt()));
-        let half = spread.sd.and_then(|sd| half_width(sd.max(rounding), gaps.len()));
+        let sd = spread.sd.map(|sd| sd.max(rounding)).filter(|sd| *sd > 0.0);
+        let half = sd.and_then(|sd| half_width(sd, gaps.len()));
         let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
         let finding = match interval {
             Some([low, _]) if gaps.len() >= FEWEST && low > 0.0 => Finding::Ahead,

@@ -152,10 +152,12 @@ impl Worker {
 
     fn install(&mut self, key: String, model: Box<Loaded>) {
         // cuDNN's plans are kept for each thread, so that whoever loaded the model could not warm it for this one.
-        if model.is_on_gpu()
-            && let Err(error) = model.warm(self.max_batch)
-        {
-            tracing::warn!(model = key, %error, "the model could not be warmed; its first predictions are slow or fail as this did");
+        if model.is_on_gpu() {
+            let warmed = catch_unwind(AssertUnwindSafe(|| model.warm(self.max_batch)))
+                .unwrap_or_else(|_| Err(ServingError::Inference("it panicked".into())));
+            if let Err(error) = warmed {
+                tracing::warn!(model = key, %error, "the model could not be warmed; its first predictions are slow or fail likewise");
+            }
         }
         drop(self.models.insert(key, model));
     }
@@ -181,7 +183,7 @@ impl Worker {
         let alike = self.backlog.iter().filter(|request| request.key == first.key);
         let waiting = first.count + alike.map(|request| request.count).sum::<usize>();
         let on_gpu = self.models.get(&first.key).is_some_and(|model| model.is_on_gpu());
-        let most = if on_gpu { self.max_batch } else { sizes::largest(waiting, self.max_batch) };
+        let most = sizes::largest(if on_gpu { usize::MAX } else { waiting }, self.max_batch);
         let mut images = first.count;
         let mut batch = vec![first];
         let mut rest = VecDeque::with_capacity(self.backlog.len());

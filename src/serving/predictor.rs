@@ -125,7 +125,9 @@ impl Predictor {
             let open = || {
                 let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
                 let (model, manifest) = Loaded::open(&name, &files, device)?;
-                model.warm(options.max_batch)?;
+                if !model.is_on_gpu() {
+                    model.warm(options.max_batch)?;
+                }
                 Ok((model, manifest))
             };
             // The caller may have gone; the model is then dropped with the message.

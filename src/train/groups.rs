@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{GroupAccuracy, GroupGap, SMALLEST_GROUP};
 use super::metrics::Confusion;
-use crate::dataset::Manifest;
+use crate::dataset::{Manifest, same_column};
 use crate::statistics::wilson;
 
 /// A column with more values is cut into bands if they are numbers, and else says nothing about groups.
@@ -55,7 +55,7 @@ pub fn by_group(answered: &Answered<'_>) -> Groups {
     for (attribute, cells) in columns {
         let mut values: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         cells.iter().for_each(|(at, value)| values.entry(value).or_default().push(*at));
-        let is_groups = group_column.is_some_and(|column| column.eq_ignore_ascii_case(attribute));
+        let is_groups = group_column.is_some_and(|column| same_column(column, attribute));
         let members: Vec<(String, Vec<usize>)> = if is_groups || values.len() < 2 {
             Vec::new()
         } else if values.len() <= MOST_VALUES {

@@ -188,9 +188,11 @@ impl Learner {
         let device = self.weights.flat().device();
         let warming = self.steps_done < config.warmup_steps();
         let algorithm = if warming { &mut self.warmup } else { &mut self.algorithm };
-        if self.steps_done == config.warmup_steps() {
+        if self.steps_done == config.warmup_steps()
+            && let Some(replay) = &mut self.replay
+        {
             // Other operations from here on; the memory of the warm-up's is wanted for them.
-            self.replay = Replay::new(device);
+            replay.begin_anew();
         }
         let unlabelled = if algorithm.needs_unlabelled() {
             Some(images.gather(&self.unlabelled.take(count, &mut self.rng))?)

@@ -47,13 +47,24 @@ impl Replay {
     pub fn new(device: Device) -> Option<Self> {
         match device {
             Device::Cuda(device) if std::env::var_os(SWITCH).is_none_or(|value| value != "0") => {
-                let foreign = ALLOCATOR.into_iter().find(|name| std::env::var_os(name).is_some());
-                let plain = |name| {
-                    State::Plain(Some(slower(&format!("{name} is set, and recording needs the allocator as it is"))))
+                let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+                let state = match ALLOCATOR.iter().find(|name| set(name)) {
+                    Some(name) => {
+                        let reason = format!("{name} is set, and recording needs the allocator as it is");
+                        State::Plain(Some(slower(&reason)))
+                    }
+                    None => State::Rehearsing(REHEARSALS),
                 };
-                Some(Self { device, state: foreign.map_or(State::Rehearsing(REHEARSALS), plain) })
+                Some(Self { device, state })
             }
             _ => None,
+        }
+    }
+
+    /// Forgets the recording, for steps of other operations. What could not be recorded is not tried again.
+    pub fn begin_anew(&mut self) {
+        if !matches!(self.state, State::Plain(_)) {
+            self.state = State::Rehearsing(REHEARSALS);
         }
     }
 

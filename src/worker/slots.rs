@@ -43,7 +43,9 @@ impl Device {
     /// A sentence that says how many of the `gpus` are.
     pub fn among(self, gpus: u32) -> Result<Self, String> {
         match self {
-            Self::Cuda(index) if index >= gpus => Err(format!("{self} is asked for, but {gpus} usable GPUs are here")),
+            Self::Cuda(index) if index >= gpus => {
+                Err(format!("{self} is asked for, and the number of usable GPUs here is {gpus}"))
+            }
             there => Ok(there),
         }
     }

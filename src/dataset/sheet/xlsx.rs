@@ -1,6 +1,5 @@
 //! XLSX, cell by cell.
 
-use std::collections::HashSet;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -36,32 +35,22 @@ fn cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportErr
     // row and column of a sheet makes that 17 billion.
     let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
     let mut last = 0;
-    let mut empty = HashSet::new();
-    while let Some(cell) = cells.next_cell().map_err(|e| unreadable(e.to_string()))? {
-        let (row, column) = cell.get_position();
+    while let Some(cell) = cells.next_cell_with_formula_metadata().map_err(|e| unreadable(e.to_string()))? {
+        let (row, column) = cell.pos;
         let number = u64::from(row) + 1;
         if number < last {
             return Err(unreadable("its rows are out of order".to_owned()));
         }
         last = number;
-        if matches!(cell.get_value(), DataRef::Empty) {
-            empty.insert((row, column));
+        if cell.formula.is_some() && matches!(cell.value, DataRef::Empty) {
+            let detail = format!(
+                "cell {} of the {name} sheet holds a formula without its value, as programs write that do not calculate: open the \
+                 sheet in a spreadsheet and save it again, or save it as CSV",
+                place(cell.pos)
+            );
+            return Err(ImportError::invalid("formula_without_value", detail));
         }
-        table.put(number, column as usize, cell_text(cell.get_value()))?;
-    }
-    drop(cells);
-    if !empty.is_empty() {
-        let mut cells = book.worksheet_cells_reader(&page).map_err(|e| unreadable(e.to_string()))?;
-        while let Some(cell) = cells.next_formula().map_err(|e| unreadable(e.to_string()))? {
-            if !cell.get_value().is_empty() && empty.contains(&cell.get_position()) {
-                let detail = format!(
-                    "cell {} of the {name} sheet holds a formula without its value, as programs write that do not calculate: open the \
-                     sheet in a spreadsheet and save it again, or save it as CSV",
-                    place(cell.get_position())
-                );
-                return Err(ImportError::invalid("formula_without_value", detail));
-            }
-        }
+        table.put(number, column as usize, cell_text(&cell.value))?;
     }
     Ok(others)
 }
@@ -120,9 +109,14 @@ fn cell_text(cell: &DataRef<'_>) -> String {
     }
 }
 
-/// A date in one notation, whatever the cell's format shows; its time of day where it has one.
+/// A date in one notation, whatever the cell's format shows; its time of day where it has one, and that alone where there is no
+/// date.
 fn date(moment: ExcelDateTime) -> String {
     let (year, month, day, hour, minute, second, _) = moment.to_ymd_hms_milli();
-    let date = format!("{year:04}-{month:02}-{day:02}");
-    if (hour, minute, second) == (0, 0, 0) { date } else { format!("{date} {hour:02}:{minute:02}:{second:02}") }
+    let (date, time) = (format!("{year:04}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{second:02}"));
+    match (moment.as_f64() < 1.0, hour, minute, second) {
+        (true, ..) => time,
+        (false, 0, 0, 0) => date,
+        (false, ..) => format!("{date} {time}"),
+    }
 }
