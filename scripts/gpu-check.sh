@@ -69,6 +69,11 @@ for place in dict.fromkeys(("cpu", device)):
 sys.exit(wrong)
 PY
 
+  if [[ $device != cpu ]]; then
+    echo "== steps of every kind of network, recorded as a graph on $device"
+    recorded
+  fi
+
   echo "== a MixMatch step and the bare engine against PyTorch on $device"
   local steps=100
   if [[ $device == cpu ]]; then steps=3; fi
@@ -78,6 +83,20 @@ PY
 
   echo "== POST /predict on $device"
   predict
+}
+
+# Fails where steps had to be run operation by operation.
+recorded() {
+  local preset
+  for preset in quick paper gpu reference; do
+    "$binary" bench train --preset "$preset" --batch 16 --device "$device" --warm 10 --steps 20 --json >"$work/recorded.json" 2>>"$work/train.log"
+    python3 - "$preset" "$work/recorded.json" <<'PY'
+import json, sys
+step = json.load(open(sys.argv[2]))
+print(f"{sys.argv[1]:10} {step['network']:16} {step['step_ms']:8.2f} ms {step['device_mib']:8.0f} MiB  {step.get('note', 'recorded')}")
+sys.exit("note" in step)
+PY
+  done
 }
 
 # The demo's own model, served by the server that a user starts.

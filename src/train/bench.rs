@@ -43,6 +43,9 @@ pub struct StepTimes {
     pub phases_ms: BTreeMap<&'static str, f64>,
     /// The loss of the last step: what was timed did learn.
     pub last_loss: f64,
+    /// Why the steps are slower than they might be: they could not be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Times `steps` steps of `config` on an imported data set, after `warm` others.
@@ -69,8 +72,12 @@ pub fn measure(
     let mut learner = Learner::new(config, &split, &labels, &prior, device, precision.kind)?;
 
     // What a step leaves behind on the device, read as a run reads it: it waits for the device.
-    let mut step =
-        || -> Result<Tensor, TrainError> { Ok(learner.step(config, &images, &labels, classes)?.losses.total) };
+    let mut note = None;
+    let mut step = || -> Result<Tensor, TrainError> {
+        let made = learner.step(config, &images, &labels, classes)?;
+        note = note.take().or(made.note);
+        Ok(made.losses.total)
+    };
     let wait = |loss: &Tensor| Ok::<f64, TrainError>(loss.f_to_kind(Kind::Double)?.f_double_value(&[])?);
     // A run reads its losses once a second: a GPU is never waited for after each step.
     let together = if device.is_cuda() { STEPS_AHEAD } else { 1 };
@@ -106,6 +113,7 @@ pub fn measure(
         step_ms_sd: mean_and_sd(&times).and_then(|(_, sd)| sd).unwrap_or(f64::NAN),
         phases_ms: phase::NAMES.iter().map(|&name| (name, mean(name))).collect(),
         last_loss,
+        note,
     })
 }
 

@@ -173,6 +173,9 @@ fn print(report: &Report) {
         println!("{ms:>10.2} ms {name}");
     }
     println!("{:>10.0} MiB at most", report.peak_resident_mib);
+    if let Some(note) = &report.times.note {
+        println!("{note}");
+    }
     if report.device_mib > 0.0 {
         println!("{:>10.0} MiB on the device", report.device_mib);
     }
