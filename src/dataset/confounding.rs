@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups;
-use super::labels::same_column;
+use super::labels::{first_of, same_column};
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
 use crate::statistics::wilson;
@@ -162,10 +162,9 @@ fn untested(manifest: &Manifest) -> Option<Warning> {
     let classes = (0..).zip(&manifest.classes);
     let missing: Vec<&String> = classes.filter(|(class, _)| !tested.contains(class)).map(|(_, name)| name).collect();
     (!tested.is_empty() && !missing.is_empty()).then(|| {
-        let named = missing.iter().take(NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let more = if missing.len() > NAMED { format!(" and {} more", missing.len() - NAMED) } else { String::new() };
+        let named = first_of(missing.into_iter(), NAMED);
         let detail = format!(
-            "the test sheet has no usable image of {named}{more}: what a model makes of it stays unknown, and macro F1 counts it as 0 \
+            "the test sheet has no usable image of {named}: what a model makes of it stays unknown, and macro F1 counts it as 0 \
              where it is answered"
         );
         Warning::new("untested_class", detail)

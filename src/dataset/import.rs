@@ -155,7 +155,6 @@ fn import_into(
     let pictures = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
-    in_order(&mut rejected);
     let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
     in_order(&mut rejected);
     refuse_too_many(&rejected, rows_read, request.strict, &index)?;
@@ -190,6 +189,13 @@ fn in_order(rejected: &mut [RejectedRow]) {
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
 }
 
+/// The whole import refused for its rows, which are listed in order.
+fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
+    let mut rejected = rejected.to_vec();
+    in_order(&mut rejected);
+    ImportError::Rows { code, detail, rejected }
+}
+
 /// Refuses the whole import for any bad row in strict mode, and where more than half of a sheet is bad: rows that say again
 /// what another says are not.
 fn refuse_too_many(
@@ -198,11 +204,7 @@ fn refuse_too_many(
     strict: bool,
     index: &Index,
 ) -> Result<(), ImportError> {
-    let refuse = |code, detail| {
-        let mut rejected = rejected.to_vec();
-        in_order(&mut rejected);
-        Err(ImportError::Rows { code, detail, rejected })
-    };
+    let refuse = |code, detail| Err(refused(code, detail, rejected));
     if strict && !rejected.is_empty() {
         let rows = sheets.iter().map(|(_, rows)| rows).sum::<usize>();
         return refuse(
@@ -311,7 +313,7 @@ fn assemble(
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
-            ImportError::Rows { code, detail, rejected: rejected.clone() }
+            refused(code, detail, rejected)
         }
         error => error,
     })?;

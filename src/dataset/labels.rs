@@ -38,6 +38,13 @@ pub fn same_column(a: &str, b: &str) -> bool {
     }
 }
 
+/// The first `most` of some names, quoted, and how many more there are.
+pub(super) fn first_of<'a>(names: impl ExactSizeIterator<Item = &'a String>, most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let first = names.take(most).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{first} and {more} more") } else { first }
+}
+
 /// The class names: every label of the training sheet, sorted.
 pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
     let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();

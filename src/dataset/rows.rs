@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::archive::{Found, Index};
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::normalised;
+use super::labels::{first_of, normalised};
 use super::manifest::Role;
 use super::report::RejectedRow;
 use super::sheet::Sheet;
@@ -212,10 +212,8 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
     }
     let chosen = |(index, candidate): (usize, Candidate)| {
         if labels[&candidate.entry].len() > 1 {
-            let (all, most) = (&labels[&candidate.entry], 3);
-            let first: Vec<String> = all.iter().take(most).map(|label| format!("{label:?}")).collect();
-            let more = if all.len() > most { format!(" and {} more", all.len() - most) } else { String::new() };
-            let detail = format!("rows for this image name different labels: {}{more}", first.join(", "));
+            let told = first_of(labels[&candidate.entry].iter(), 3);
+            let detail = format!("rows for this image name different labels: {told}");
             out.push(candidate.rejected("conflicting_label", detail));
             return None;
         }

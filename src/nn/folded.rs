@@ -1,6 +1,6 @@
-//! Networks for inference alone: BatchNorm folded into the convolution before it and weights in the number format that is computed
-//! in; on the CPU also in oneDNN's own layout, what follows a convolution done on its way out. The answers are those of [`Network::forward`](super::Network::forward) in
-//! evaluation mode, up to rounding.
+//! Networks for inference alone: BatchNorm folded into the convolution before it and weights in the number format that is
+//! computed in; on the CPU also in oneDNN's own layout, what follows a convolution done on its way out. The answers are those
+//! of [`Network::forward`](super::Network::forward) in evaluation mode, up to rounding.
 
 use tch::{Device, Kind, Tensor};
 

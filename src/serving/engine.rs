@@ -4,6 +4,7 @@
 //! computes the next ones gather. A lone request never waits for company. Of what waits it takes as many images as one of
 //! the [warm sizes](super::sizes) holds; the others are the beginning of the next batch.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -227,31 +228,31 @@ impl Worker {
     fn classify(&self, batch: &[Request]) -> Result<Vec<Vec<f32>>, ServingError> {
         let key = &batch[0].key;
         let model = self.models.get(key).ok_or_else(|| ServingError::NotLoaded(key.clone()))?;
-        let mut rows = Vec::new();
         let pixels: Vec<u8> = batch.iter().flat_map(|request| request.pixels.iter().copied()).collect();
         let count: usize = batch.iter().map(|request| request.count).sum();
-        let image = pixels.len() / count.max(1);
         if model.is_on_gpu() {
-            return filled(model, &pixels, count, self.max_batch);
+            in_batches(model, &pixels, count, sizes::filled(count, self.max_batch))
+        } else {
+            in_batches(model, &pixels, count, sizes::parts(count, self.max_batch).map(|part| (part, part)))
         }
-        let mut rest = pixels.as_slice();
-        for part in sizes::parts(count, self.max_batch) {
-            let (now, later) = rest.split_at(part * image);
-            rows.extend(model.probabilities(now, part)?);
-            rest = later;
-        }
-        Ok(rows)
     }
 }
 
-/// The answers for `count` images, in batches that are filled up with black ones.
-fn filled(model: &Loaded, pixels: &[u8], count: usize, most: usize) -> Result<Vec<Vec<f32>>, ServingError> {
+/// The answers for `count` images, run in `batches` of so many of them and of that size, filled up with black ones.
+fn in_batches(
+    model: &Loaded,
+    pixels: &[u8],
+    count: usize,
+    batches: impl Iterator<Item = (usize, usize)>,
+) -> Result<Vec<Vec<f32>>, ServingError> {
     let image = pixels.len() / count.max(1);
     let (mut rows, mut rest) = (Vec::with_capacity(count), pixels);
-    for (part, size) in sizes::filled(count, most) {
+    for (part, size) in batches {
         let (now, later) = rest.split_at(part * image);
-        let mut batch = now.to_vec();
-        batch.resize(size * image, 0);
+        let mut batch = Cow::Borrowed(now);
+        if size > part {
+            batch.to_mut().resize(size * image, 0);
+        }
         rows.extend(model.probabilities(&batch, size)?.into_iter().take(part));
         rest = later;
     }
@@ -276,7 +277,7 @@ mod tests {
         // Seven images of at most four: one batch that is full, one that is filled up.
         let image = golden.len() / count;
         let pixels: Vec<u8> = golden.iter().cycle().take(7 * image).copied().collect();
-        let rows = filled(&model, &pixels, 7, 4).unwrap();
+        let rows = in_batches(&model, &pixels, 7, sizes::filled(7, 4)).unwrap();
         assert_eq!(rows.len(), 7);
         for (row, image) in rows.iter().zip(pixels.chunks(image)) {
             let alone = model.probabilities(image, 1).unwrap();

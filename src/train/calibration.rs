@@ -19,13 +19,21 @@ pub fn probabilities(logits: &[f32], temperature: f64) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-/// ln(p / (1 − p)) of one class' probability p = softmax(logits / `temperature`): it orders images as p does, and those too
+/// ln(p / (1 − p)) of each class' probability p = softmax(logits / `temperature`): it orders images as p does, and those too
 /// whose p is 1 to the last bit. Infinite where there is no other class.
-pub fn log_odds(logits: &[f32], class: usize, temperature: f64) -> f64 {
-    let scaled = |logit: f32| f64::from(logit) / temperature;
-    let others = || logits.iter().enumerate().filter(|(index, _)| *index != class).map(|(_, &logit)| scaled(logit));
-    let most = others().fold(f64::NEG_INFINITY, f64::max);
-    scaled(logits[class]) - (most + others().map(|other| (other - most).exp()).sum::<f64>().ln())
+pub fn log_odds(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let scaled: Vec<f64> = logits.iter().map(|&logit| f64::from(logit) / temperature).collect();
+    let Some(best) = (0..scaled.len()).max_by(|&a, &b| scaled[a].total_cmp(&scaled[b])) else { return Vec::new() };
+    // The likeliest class against the sum of the others, which in 1 − p would be lost. Of any other class 1 − p is at least ½.
+    let others = || scaled.iter().enumerate().filter(|(class, _)| *class != best).map(|(_, &logit)| logit);
+    let (most, second) = (scaled[best], others().fold(f64::NEG_INFINITY, f64::max));
+    let rest = others().map(|logit| (logit - second).exp()).sum::<f64>().ln() + second;
+    let beside_most = (rest - most).exp();
+    let odds = |(class, &logit): (usize, &f64)| match class == best {
+        true => most - rest,
+        false => logit - most - (1.0 + beside_most - (logit - most).exp()).ln(),
+    };
+    scaled.iter().enumerate().map(odds).collect()
 }
 
 /// The temperature that minimises the cross-entropy of `logits` (one row an image) against `truth`
@@ -132,6 +140,15 @@ mod tests {
         let logit = (sure / (1.0 - sure)).ln();
         let truth = (0..n).map(|i| usize::from(i % 10 >= right)).collect();
         (vec![vec![logit, 0.0]; n], truth)
+    }
+
+    #[test]
+    fn log_odds_are_those_of_the_probabilities() {
+        for logits in [vec![1.5f32, -0.25, 0.5, 0.5], vec![0.3, 0.3], vec![-2.0, 4.0]] {
+            let (odds, p) = (log_odds(&logits, 1.7), probabilities(&logits, 1.7));
+            let off = odds.iter().zip(&p).map(|(odds, p)| (odds - (p / (1.0 - p)).ln()).abs());
+            assert!(odds.len() == p.len() && off.fold(0.0, f64::max) < 1e-12, "{odds:?} {p:?}");
+        }
     }
 
     #[test]

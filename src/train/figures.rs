@@ -49,9 +49,9 @@ pub fn figures(
 
 /// The area under the ROC curve of each class against the rest, by its probability at `temperature`.
 fn areas(classes: usize, truth: &[usize], logits: &[Vec<f32>], temperature: f64) -> Vec<Option<f64>> {
+    let odds: Vec<Vec<f64>> = logits.iter().map(|row| calibration::log_odds(row, temperature)).collect();
     let scores = |class: usize| -> Vec<(f64, bool)> {
-        let odds = logits.iter().map(|row| calibration::log_odds(row, class, temperature));
-        odds.zip(truth).map(|(odds, &true_class)| (odds, true_class == class)).collect()
+        odds.iter().zip(truth).map(|(row, &true_class)| (row[class], true_class == class)).collect()
     };
     (0..classes).map(|class| auc(&scores(class))).collect()
 }
