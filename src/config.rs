@@ -156,11 +156,19 @@ pub struct PredictConfig {
     pub deadline: Duration,
     /// Images in one forward pass.
     pub max_batch: usize,
+    /// Models in memory.
+    pub models: usize,
 }
 
 impl Default for PredictConfig {
     fn default() -> Self {
-        Self { device: PredictDevice::Auto, queue_images: 256, deadline: Duration::from_secs(10), max_batch: 32 }
+        Self {
+            device: PredictDevice::Auto,
+            queue_images: 256,
+            deadline: Duration::from_secs(10),
+            max_batch: 32,
+            models: 8,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::report::Card;
-use crate::serving::{ModelFiles, ServingError};
+use crate::serving::{Held, ModelFiles, ServingError};
 use crate::store::{ModelRow, VersionRow, is_alias};
 
 /// A model: its versions and aliases.
@@ -300,25 +300,23 @@ fn key(name: &str, version: u32) -> String {
 }
 
 /// Puts a version into memory, checked and warm.
-pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<String, ServingError> {
+pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<Held, ServingError> {
     let key = key(name, row.version);
     let files = ModelFiles {
         weights: app.store.artifact(&row.weights_sha256),
         manifest: app.store.artifact(&row.manifest_sha256),
     };
-    app.predictor.load(&key, files).await?;
-    Ok(key)
+    app.predictor.load(&key, files).await
 }
 
 /// The same for a caller who does not wait for longer than for an answer; the model goes on loading for whoever comes next.
 ///
 /// # Errors
 /// [`ServingError::Deadline`], or why it cannot be loaded.
-pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<String, ServingError> {
-    let key = key(&row.name, row.version);
+pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, ServingError> {
     // As nearly every request finds it.
-    if app.predictor.is_loaded(&key)? {
-        return Ok(key);
+    if let Some(held) = app.predictor.loaded(&key(&row.name, row.version))? {
+        return Ok(held);
     }
     let deadline = app.predictor.deadline();
     let loading = tokio::spawn({

@@ -140,8 +140,8 @@ pub async fn predict(
         .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
     refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
     let _places = app.admission.images(incoming.len())?;
-    let key = match models::load_in_time(&app, &row).await {
-        Ok(key) => key,
+    let model = match models::load_in_time(&app, &row).await {
+        Ok(held) => held,
         Err(error) => return Err(unless_deleted(&app, &row, error).await),
     };
 
@@ -160,7 +160,7 @@ pub async fn predict(
     }
     let mut timings = Timings::default();
     if !images.is_empty() {
-        let answer = match app.predictor.predict(&key, images, options).await {
+        let answer = match app.predictor.predict(&model, images, options).await {
             Ok(answer) => answer,
             Err(error) => return Err(unless_deleted(&app, &row, error).await),
         };

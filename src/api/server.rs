@@ -134,6 +134,7 @@ fn predictor_options(config: &ServeConfig, device: Device) -> PredictorOptions {
     PredictorOptions {
         device: device.to_string(),
         max_batch: config.predict.max_batch,
+        models: config.predict.models,
         queue_images: config.predict.queue_images,
         deadline: config.predict.deadline,
         limits: config.limits.image,

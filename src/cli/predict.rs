@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{DataArgs, ImageArgs};
-use crate::serving::{ModelFiles, PredictOptions, Predictor, PredictorOptions};
+use crate::serving::{Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
 
 /// Images in one call of the predictor.
 const BATCH: usize = 64;
@@ -56,9 +56,9 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let options = PredictOptions { top_k: args.top_k, threshold: args.threshold };
     let mut failed = false;
     let outcome: anyhow::Result<()> = async {
-        predictor.load(&key, files).await?;
+        let model = predictor.load(&key, files).await?;
         for paths in args.files.chunks(BATCH) {
-            failed |= predict(&predictor, &key, paths, options).await?;
+            failed |= predict(&predictor, &model, paths, options).await?;
         }
         Ok(())
     }
@@ -70,7 +70,12 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn predict(predictor: &Predictor, key: &str, paths: &[PathBuf], options: PredictOptions) -> anyhow::Result<bool> {
+async fn predict(
+    predictor: &Predictor,
+    model: &Held,
+    paths: &[PathBuf],
+    options: PredictOptions,
+) -> anyhow::Result<bool> {
     let mut images = Vec::new();
     let mut unread = Vec::new();
     for path in paths {
@@ -78,11 +83,11 @@ async fn predict(predictor: &Predictor, key: &str, paths: &[PathBuf], options: P
         unread.push(read.as_ref().err().map(ToString::to_string));
         images.extend(read.ok());
     }
-    let answer = predictor.predict(key, images, options).await?;
+    let answer = predictor.predict(model, images, options).await?;
     let mut results = answer.results.into_iter();
     let mut failed = false;
     for (path, unread) in paths.iter().zip(unread) {
-        let mut line = serde_json::json!({ "file": path.display().to_string(), "model": key });
+        let mut line = serde_json::json!({ "file": path.display().to_string(), "model": model.key() });
         let problem = match unread {
             Some(reason) => Some(("unreadable", reason)),
             None => match results.next() {

@@ -65,6 +65,9 @@ struct LimitArgs {
     /// Images that may wait for the model; more are answered with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256)]
     predict_queue: usize,
+    /// Models kept in memory; with more in use, the one not used for longest makes room and is loaded again when it is wanted.
+    #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8)]
+    models_in_memory: usize,
     /// Seconds until a prediction is answered with 504; the loading of a model has as long again.
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10)]
     predict_deadline: u64,
@@ -111,6 +114,7 @@ impl ServeArgs {
         config.limits.predict_pixels = self.limits.max_request_pixels;
         config.predict.device = self.predict_device;
         config.predict.queue_images = self.limits.predict_queue.max(1);
+        config.predict.models = self.limits.models_in_memory.max(1);
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
         config
     }

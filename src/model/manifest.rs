@@ -146,11 +146,11 @@ impl ModelManifest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::imaging::Fit;
 
-    fn manifest() -> ModelManifest {
+    pub fn manifest() -> ModelManifest {
         ModelManifest {
             format_version: FORMAT_VERSION,
             network: "wrn-10-1".into(),

@@ -7,6 +7,9 @@ mod manifest;
 pub use golden::Golden;
 pub use manifest::{FORMAT_VERSION, LastEpochs, ModelError, ModelManifest, SplitSizes, TrainingFacts};
 
+#[cfg(test)]
+pub(crate) use manifest::tests::manifest as example_manifest;
+
 /// Name of the weights' file in a run's model directory.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 

@@ -14,5 +14,5 @@ mod sizes;
 
 pub use error::ServingError;
 pub use loaded::{Loaded, ModelFiles};
-pub use predictor::{Predictor, PredictorOptions, PredictorStatus};
+pub use predictor::{Held, Predictor, PredictorOptions, PredictorStatus};
 pub use result::{Classified, PredictOptions, Prediction, Timings};

@@ -17,9 +17,6 @@ use crate::imaging::{self, DecodeLimits, ImagingError};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
 
-/// Models kept in memory; the one not used for longest makes room.
-const KEEP: usize = 4;
-
 /// How a predictor runs.
 #[derive(Clone, Debug)]
 pub struct PredictorOptions {
@@ -29,6 +26,8 @@ pub struct PredictorOptions {
     pub threads: usize,
     /// Images in one forward pass at most.
     pub max_batch: usize,
+    /// Models kept in memory, one at least: the one not used for longest makes room, but none that answers somebody.
+    pub models: usize,
     /// Images that may wait; more are refused.
     pub queue_images: usize,
     /// How long a caller waits for an answer.
@@ -43,6 +42,7 @@ impl Default for PredictorOptions {
             device: "cpu".into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             max_batch: 64,
+            models: 8,
             queue_images: 1024,
             deadline: Duration::from_secs(30),
             limits: DecodeLimits::default(),
@@ -80,7 +80,45 @@ struct Running {
     engine: Engine,
     decoders: Arc<rayon::ThreadPool>,
     /// Least recently used first.
-    models: Vec<(String, Arc<ModelManifest>)>,
+    models: Vec<Held>,
+}
+
+/// A model in memory. No other model takes its place as long as somebody has one of these; only [`Predictor::unload`] puts it out.
+#[derive(Clone, Debug)]
+pub struct Held {
+    key: String,
+    /// Counted: whoever has this beside the predictor still needs the model.
+    manifest: Arc<ModelManifest>,
+}
+
+impl Held {
+    /// What the model is called in memory.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl Running {
+    fn make_room(&mut self, most: usize) {
+        for key in put_out(&mut self.models, most) {
+            self.engine.send(Command::Remove { key });
+        }
+    }
+}
+
+/// Takes those out that are more than `most`, the least recently used first and none that is held: their keys.
+fn put_out(models: &mut Vec<Held>, most: usize) -> Vec<String> {
+    let mut keys = Vec::new();
+    // Without the last one, which somebody has just asked for.
+    let mut at = 0;
+    while models.len() > most.max(1) && at + 1 < models.len() {
+        if Arc::strong_count(&models[at].manifest) == 1 {
+            keys.push(models.remove(at).key);
+        } else {
+            at += 1;
+        }
+    }
+    keys
 }
 
 impl Predictor {
@@ -100,22 +138,28 @@ impl Predictor {
         self.options.deadline
     }
 
-    /// Whether the model under `key` is in memory.
+    /// The model under `key`, if it is in memory; it is now the most recently used.
     ///
     /// # Errors
     /// [`ServingError::ShuttingDown`]; or when the threads cannot be started.
-    pub fn is_loaded(&self, key: &str) -> Result<bool, ServingError> {
-        Ok(self.manifest(key)?.is_some())
+    pub fn loaded(&self, key: &str) -> Result<Option<Held>, ServingError> {
+        self.with_running(|running| {
+            let at = running.models.iter().position(|held| held.key == key)?;
+            let used = running.models.remove(at);
+            running.models.push(used.clone());
+            running.make_room(self.options.models);
+            Some(used)
+        })
     }
 
-    /// Puts a model into memory under `key`, checked and warm; does nothing when it is there.
+    /// Puts a model into memory under `key`, checked and warm, unless it is there.
     ///
     /// # Errors
     /// When its files cannot be read, do not fit, or the golden check fails.
-    pub async fn load(&self, key: &str, files: ModelFiles) -> Result<(), ServingError> {
+    pub async fn load(&self, key: &str, files: ModelFiles) -> Result<Held, ServingError> {
         let _one_at_a_time = self.loading.lock().await;
-        if self.manifest(key)?.is_some() {
-            return Ok(());
+        if let Some(held) = self.loaded(key)? {
+            return Ok(held);
         }
         let (name, options) = (key.to_owned(), self.options.clone());
         let (reply, answer) = oneshot::channel();
@@ -151,54 +195,54 @@ impl Predictor {
         Ok(())
     }
 
-    fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<(), ServingError> {
+    fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<Held, ServingError> {
+        let held = Held { key: key.to_owned(), manifest: Arc::new(manifest) };
         self.with_running(|running| {
             running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
-            running.models.push((key.to_owned(), Arc::new(manifest)));
-            if running.models.len() > KEEP {
-                let (oldest, _) = running.models.remove(0);
-                running.engine.send(Command::Remove { key: oldest });
-            }
-        })
+            running.models.push(held.clone());
+            running.make_room(self.options.models);
+        })?;
+        Ok(held)
     }
 
     /// Takes a model out of memory once what was sent before is answered; nothing where it is not there.
     pub fn unload(&self, key: &str) {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(running) = running.as_mut() else { return };
-        if let Some(at) = running.models.iter().position(|(name, _)| name == key) {
+        if let Some(at) = running.models.iter().position(|held| held.key == key) {
             running.models.remove(at);
             running.engine.send(Command::Remove { key: key.to_owned() });
         }
     }
 
-    /// Classifies encoded images with the model under `key`, which must be loaded.
+    /// Classifies encoded images.
     ///
     /// # Errors
-    /// Of the request as a whole; a bad image is an error in its own place of the results.
+    /// Of the request as a whole, [`ServingError::NotLoaded`] if the model was [unloaded](Self::unload) meanwhile; a bad image is
+    /// an error in its own place of the results.
     pub async fn predict(
         &self,
-        key: &str,
+        model: &Held,
         images: Vec<Vec<u8>>,
         options: PredictOptions,
     ) -> Result<Prediction, ServingError> {
         let began = Instant::now();
         let deadline = self.options.deadline;
         let late = || ServingError::Deadline { seconds: deadline.as_secs_f64() };
-        let answer = tokio::time::timeout(deadline, self.answer(key, images, options, began)).await;
+        let answer = tokio::time::timeout(deadline, self.answer(model, images, options, began)).await;
         answer.map_err(|_elapsed| late())?
     }
 
     async fn answer(
         &self,
-        key: &str,
+        model: &Held,
         images: Vec<Vec<u8>>,
         options: PredictOptions,
         began: Instant,
     ) -> Result<Prediction, ServingError> {
-        let manifest = self.manifest(key)?.ok_or_else(|| ServingError::NotLoaded(key.to_owned()))?;
+        let manifest = &model.manifest;
         self.refuse_overload(images.len())?;
-        let prepared = self.prepare(images, &manifest).await?;
+        let prepared = self.prepare(images, manifest).await?;
         let decode_ms = began.elapsed().as_secs_f64() * 1e3;
 
         let count = prepared.iter().filter(|image| image.is_ok()).count();
@@ -207,7 +251,7 @@ impl Predictor {
         if count > 0 {
             let pixels = prepared.iter().flatten().flatten().copied().collect();
             let (reply, answer) = oneshot::channel();
-            let request = Request { key: key.to_owned(), pixels, count, sent: Instant::now(), reply };
+            let request = Request { key: model.key.clone(), pixels, count, sent: Instant::now(), reply };
             self.with_running(|running| {
                 running.engine.queued.fetch_add(count, Ordering::Relaxed);
                 running.engine.send(Command::Infer(request))
@@ -257,17 +301,6 @@ impl Predictor {
         Ok(())
     }
 
-    /// The manifest of a loaded model, which is now the most recently used.
-    fn manifest(&self, key: &str) -> Result<Option<Arc<ModelManifest>>, ServingError> {
-        self.with_running(|running| {
-            let at = running.models.iter().position(|(name, _)| name == key)?;
-            let used = running.models.remove(at);
-            let manifest = used.1.clone();
-            running.models.push(used);
-            Some(manifest)
-        })
-    }
-
     /// Runs `act` on the threads, which start now if they did not yet.
     fn with_running<T>(&self, act: impl FnOnce(&mut Running) -> T) -> Result<T, ServingError> {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -297,7 +330,7 @@ impl Predictor {
         let device = device::parse(&self.options.device).unwrap_or(tch::Device::Cpu);
         let precision = device::precision(PrecisionWish::Auto, device);
         let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let loaded = |running: &Running| running.models.iter().map(|(key, _)| key.clone()).collect();
+        let loaded = |running: &Running| running.models.iter().map(|held| held.key.clone()).collect();
         PredictorStatus {
             device: self.options.device.clone(),
             precision: precision.name().to_owned(),
@@ -378,13 +411,35 @@ mod tests {
         assert!(matches!(predictor.spawn_loader(|| {}), Err(ServingError::ShuttingDown)));
     }
 
+    fn held(key: &str) -> Held {
+        Held { key: key.to_owned(), manifest: Arc::new(crate::model::example_manifest()) }
+    }
+
+    #[test]
+    fn the_least_recently_used_makes_room_unless_somebody_has_it() {
+        let keys = |models: &[Held]| models.iter().map(|held| held.key.clone()).collect::<Vec<_>>();
+        let mut models = vec![held("a"), held("b"), held("c"), held("d")];
+        assert!(put_out(&mut models, 4).is_empty());
+        let answering = models[0].clone();
+        assert_eq!(put_out(&mut models, 3), ["b"]);
+        assert_eq!(put_out(&mut models, 1), ["c"], "the last one was just asked for");
+        assert_eq!(keys(&models), ["a", "d"]);
+        drop(answering);
+        assert_eq!(put_out(&mut models, 0), ["a"], "one at least stays");
+        assert_eq!(keys(&models), ["d"]);
+    }
+
     #[tokio::test]
-    async fn a_model_that_nobody_loaded_is_an_error() {
+    async fn a_model_that_left_the_memory_is_an_error() {
         let predictor = Predictor::new(PredictorOptions::default());
-        let answer = predictor.predict("gender:1", vec![vec![1]], PredictOptions::default()).await;
-        assert!(matches!(answer, Err(ServingError::NotLoaded(_))));
+        assert!(predictor.loaded("gender:1").unwrap().is_none());
+        let unloaded = held("gender:1");
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let answer = predictor.predict(&unloaded, vec![png.into_inner()], PredictOptions::default()).await;
+        assert!(matches!(answer, Err(ServingError::NotLoaded(_))), "{answer:?}");
         predictor.shutdown().await;
-        let answer = predictor.predict("gender:1", vec![vec![1]], PredictOptions::default()).await;
+        let answer = predictor.predict(&unloaded, vec![vec![1]], PredictOptions::default()).await;
         assert!(matches!(answer, Err(ServingError::ShuttingDown)));
     }
 }

@@ -1,12 +1,11 @@
 //! The moving part of a run: what changes from step to step and from epoch to epoch. All of it is in a checkpoint,
 //! so that a run which is killed between two steps ends with the very bits that it would have ended with.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::checkpoint::{CheckpointError, Checkpoints, Snapshot};
+use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::evaluate::Evaluation;
@@ -15,7 +14,6 @@ use super::learner::{Learner, learning_rate, restore_weights, save_weights};
 use super::metrics::Confusion;
 use super::progress::{EpochSums, Pace, finite};
 use super::setting::{Setting, info, warn};
-use super::start;
 use super::watch::Watch;
 use crate::failpoint;
 use crate::model::LastEpochs;
@@ -37,157 +35,17 @@ pub(super) struct Best {
     pub(super) last: LastEpochs,
 }
 
-/// What training left.
-pub(super) struct Trained {
-    pub(super) best: Best,
-    /// Wall-clock seconds of all attempts, as far as their steps count.
-    pub(super) seconds: f64,
-}
-
-/// All epochs; gives the best by validation.
-pub(super) fn train(
-    setting: &Setting<'_>,
-    stop: &dyn Fn() -> bool,
-    emit: &mut dyn FnMut(Event),
-) -> Result<Trained, TrainError> {
-    let config = setting.config();
-    let mut keeper = Keeper::open(setting, emit)?;
-    let mut course = keeper.begin(setting, emit)?;
-    emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
-    for row in &course.rows {
-        emit(Event::Epoch(row.clone()));
-    }
-    while course.rows.len() < config.epochs as usize {
-        while course.sums.steps() < config.steps_per_epoch {
-            if stop() {
-                keeper.keep(&course, setting, emit)?;
-                return Err(TrainError::Stopped);
-            }
-            course.step(setting, emit)?;
-            // Not after an epoch's last step: the state behind its evaluation is worth more, and has the same number.
-            if course.sums.steps() < config.steps_per_epoch && keeper.due(false) {
-                keeper.keep(&course, setting, emit)?;
-            }
-        }
-        match course.end_epoch(setting, stop, emit) {
-            // Of the epoch only its evaluation is lost: all its steps are in the checkpoint.
-            Err(TrainError::Stopped) => {
-                keeper.keep(&course, setting, emit)?;
-                return Err(TrainError::Stopped);
-            }
-            ended => ended?,
-        }
-        // The last one always: what comes behind it may fail, and training is what took long.
-        if keeper.due(true) || course.rows.len() == config.epochs as usize {
-            keeper.keep(&course, setting, emit)?;
-        }
-    }
-    let seconds = course.seconds();
-    // `epochs` is at least 1 (checked where configurations are resolved), so that there is a best one.
-    course.best.map(|best| Trained { best, seconds }).ok_or(TrainError::Stopped)
-}
-
-/// Writes checkpoints, where the run has a place for them.
-struct Keeper {
-    checkpoints: Option<Checkpoints>,
-    /// The last one could not be written, and that was told.
-    failing: bool,
-}
-
-impl Keeper {
-    fn open(setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<Self, TrainError> {
-        let Some(plan) = setting.input.checkpoints else { return Ok(Self { checkpoints: None, failing: false }) };
-        let checkpoints = match Checkpoints::open(plan) {
-            Ok(checkpoints) => Some(checkpoints),
-            Err(error) if is_no_directory(plan.directory) => {
-                warn(emit, format!("{error}; this run goes on without checkpoints"));
-                None
-            }
-            Err(error) => return Err(TrainError::Resume(error)),
-        };
-        Ok(Self { checkpoints, failing: false })
-    }
-
-    /// From the newest checkpoint that is whole and fits, else from the start.
-    fn begin(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<Course, TrainError> {
-        let (config, input) = (setting.config(), &setting.input);
-        let precision = device::precision(config.precision, input.device);
-        info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
-        if let Some(checkpoints) = &mut self.checkpoints {
-            let mut refused = 0;
-            let restored = checkpoints.newest(
-                |snapshot| Course::restore(setting, snapshot),
-                |error| {
-                    refused += 1;
-                    warn(emit, format!("{error}; it is set aside"));
-                },
-            );
-            let restored = restored.map_err(TrainError::Resume)?;
-            if let Some(course) = restored {
-                let (step, epochs) = (course.pace.done(), course.rows.len());
-                info(emit, format!("goes on from the checkpoint after step {step}, with {epochs} epochs done"));
-                return Ok(course);
-            }
-            if refused > 0 {
-                warn(emit, "no checkpoint can be used: the run begins anew".to_owned());
-            }
-        }
-        let mut course = Course::new(setting)?;
-        if let Some(path) = input.pretrained {
-            info(emit, start::load(&mut course.learner, config, path)?);
-        }
-        Ok(course)
-    }
-
-    fn due(&self, epoch_ends: bool) -> bool {
-        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.due(epoch_ends))
-    }
-
-    /// Writes where the run stands. That it cannot be written ends nothing; that the loss is no number does.
-    fn keep(&mut self, course: &Course, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
-        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        let step = course.pace.done();
-        if course.sums.steps() > 0 {
-            // A run must not go on from what is broken already.
-            finite(course.sums.loss()?, step)?;
-        }
-        match checkpoints.save(step, || course.save(setting)) {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    info(emit, "checkpoints can be written again".to_owned());
-                }
-                emit(Event::Checkpoint { step });
-            }
-            Err(error) if !self.failing => {
-                self.failing = true;
-                warn(emit, format!("{error}; the run goes on, and would start again from the one before"));
-            }
-            Err(_) => {}
-        }
-        Ok(())
-    }
-}
-
-/// Whether there is surely no directory at `path`, and so nothing in it to go on from.
-fn is_no_directory(path: &Path) -> bool {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    match std::fs::metadata(path) {
-        Ok(metadata) => !metadata.is_dir(),
-        Err(error) => matches!(error.kind(), NotFound | NotADirectory),
-    }
-}
-
 /// Where a run stands between two steps.
-struct Course {
-    learner: Learner,
-    pace: Pace,
+pub(super) struct Course {
+    pub(super) learner: Learner,
+    pub(super) pace: Pace,
     /// The epoch under way.
-    sums: EpochSums,
+    pub(super) sums: EpochSums,
     epoch: EpochClock,
     /// The epochs that have ended.
-    rows: Vec<EpochMetrics>,
+    pub(super) rows: Vec<EpochMetrics>,
     watch: Watch,
-    best: Option<Best>,
+    pub(super) best: Option<Best>,
     started: Instant,
     /// What earlier attempts spent on the steps before.
     earlier: Duration,
@@ -213,7 +71,7 @@ impl EpochClock {
 }
 
 impl Course {
-    fn new(setting: &Setting<'_>) -> Result<Self, TrainError> {
+    pub(super) fn new(setting: &Setting<'_>) -> Result<Self, TrainError> {
         let (config, input, prior) = (setting.config(), &setting.input, setting.prior());
         let precision = device::precision(config.precision, input.device);
         Ok(Self {
@@ -229,11 +87,11 @@ impl Course {
         })
     }
 
-    fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         (self.earlier + self.started.elapsed()).as_secs_f64()
     }
 
-    fn step(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+    pub(super) fn step(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         let (config, classes) = (setting.config(), setting.manifest.classes.len());
         let at = Instant::now();
         failpoint::pass("train.step").map_err(|error| NnError::Shim(error.to_string()))?;
@@ -250,7 +108,7 @@ impl Course {
     }
 
     /// Evaluates, tells, and compares with the best. Stopped while it evaluates, it has changed nothing.
-    fn end_epoch(
+    pub(super) fn end_epoch(
         &mut self,
         setting: &Setting<'_>,
         stop: &dyn Fn() -> bool,
@@ -305,7 +163,7 @@ impl Course {
         Ok(())
     }
 
-    fn save(&self, setting: &Setting<'_>) -> Result<Snapshot, CheckpointError> {
+    pub(super) fn save(&self, setting: &Setting<'_>) -> Result<Snapshot, CheckpointError> {
         let mut snapshot = Snapshot::default();
         snapshot.put("software", &concat!("mixmatch ", env!("CARGO_PKG_VERSION")))?;
         snapshot.put("config", setting.config())?;
@@ -323,7 +181,7 @@ impl Course {
         Ok(snapshot)
     }
 
-    fn restore(setting: &Setting<'_>, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
+    pub(super) fn restore(setting: &Setting<'_>, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
         if snapshot.get::<TrainConfig>("config")? != *setting.config() {
             return Err(CheckpointError::Unfit("it was made with another configuration".to_owned()));
         }

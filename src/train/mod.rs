@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod config;
 mod course;
 mod data;
+mod epochs;
 pub mod error;
 mod evaluate;
 pub mod event;

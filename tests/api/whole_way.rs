@@ -9,7 +9,7 @@ use super::pictures::{data_set, picture};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_archive_to_answers() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.predict.models = 1).await;
     app.import("shapes", &data_set(300, 60)).await;
     let request = json!({
         "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
@@ -40,6 +40,7 @@ async fn from_an_archive_to_answers() {
     let second = app.until(&second, &["succeeded", "failed"]).await;
     assert_eq!(second["model"]["version"], 2, "{second:#}");
     assert!(second["last"]["lambda_u"].is_null(), "supervised has no λ_U: {second:#}");
+    check_more_models_than_places(&app).await;
     check_aliases(&app).await;
     check_rot(app).await;
 }
@@ -242,6 +243,29 @@ async fn check_predictions(app: &TestApp) {
     let empty = app.post("/predict?model=shape").header("content-type", "image/png").body("");
     let empty = expect(empty.send().await.unwrap(), 200).await;
     assert_eq!(empty["results"][0]["problem"]["code"], "empty_image");
+}
+
+/// Two versions asked for at once by a server that keeps one in memory: while a version's large images are decoded the other is
+/// loaded, and does not push it out.
+async fn check_more_models_than_places(app: &TestApp) {
+    let large = image::DynamicImage::ImageRgb8(image::RgbImage::from_fn(1500, 1500, |x, y| {
+        image::Rgb([(x * y % 251) as u8, (x % 256) as u8, (y % 256) as u8])
+    }));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    large.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    let request = |version: usize| {
+        let parts = (0..6).map(|at| Part::bytes(bytes.get_ref().clone()).file_name(format!("{at}.png")));
+        let form = parts.fold(Form::new(), |form, part| form.part("image", part));
+        app.post(&format!("/predict?model=shape:{version}")).multipart(form).send()
+    };
+    for answer in futures::future::join_all((0..4).map(|at| request(1 + at % 2))).await {
+        let answer = expect(answer.unwrap(), 200).await;
+        assert!(answer["results"].as_array().unwrap().iter().all(|result| result["label"].is_string()), "{answer:#}");
+    }
+    let png = picture(true, 9000);
+    let last = app.post("/predict?model=shape:1").header("content-type", "image/png").body(png);
+    expect(last.send().await.unwrap(), 200).await;
+    assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!(["shape:1"]), "what nobody uses has left");
 }
 
 async fn check_aliases(app: &TestApp) {

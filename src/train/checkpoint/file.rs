@@ -29,9 +29,9 @@ const FACTS: &str = "facts.json";
 /// # Errors
 /// When a tensor cannot be read from its device or the file cannot be written.
 pub fn write(path: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
-    let io = |error: std::io::Error| CheckpointError::Io { path: path.to_owned(), reason: error.to_string() };
+    let io = CheckpointError::io(path);
     let temporary = temporary(path);
-    let written = fill(&temporary, snapshot, &io).and_then(|()| settle(&temporary, path).map_err(io));
+    let written = fill(&temporary, snapshot, &io).and_then(|()| settle(&temporary, path).map_err(&io));
     if written.is_err() {
         // A half-written file would only take the room that is missing already.
         let _ = std::fs::remove_file(&temporary);
@@ -84,10 +84,10 @@ fn temporary(path: &Path) -> PathBuf {
 /// [`CheckpointError::Io`] when it cannot be read at all, [`CheckpointError::Damaged`] when it is not what was
 /// written, [`CheckpointError::Version`] when another version of the program wrote it.
 pub fn read(path: &Path) -> Result<Snapshot, CheckpointError> {
-    let io = |error: std::io::Error| CheckpointError::Io { path: path.to_owned(), reason: error.to_string() };
-    let file = File::open(path).map_err(io)?;
+    let io = CheckpointError::io(path);
+    let file = File::open(path).map_err(&io)?;
     // SAFETY: a checkpoint is written under another name, renamed into place and never changed.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let bytes = unsafe { Mmap::map(&file) }.map_err(&io)?;
     let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
     let (name, version) = MAGIC.split_at(MAGIC.len() - 1);
     if bytes.len() < MAGIC.len() + HASH || !bytes.starts_with(name) {

@@ -66,6 +66,11 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What the file system refused at `path`.
+    fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::Io { path: path.to_owned(), reason: error.to_string() }
+    }
+
     /// True where the machine failed and not the file: the disk did not answer, memory was lacking, or the device is another's.
     /// The same file may be read tomorrow.
     fn is_the_machines(&self) -> bool {
@@ -102,17 +107,23 @@ impl Checkpoints {
     /// # Errors
     /// [`CheckpointError::Io`]: where the directory is not there and cannot be made, or is there and cannot be read.
     pub fn open(plan: CheckpointPlan<'_>) -> Result<Self, CheckpointError> {
-        let directory = plan.directory.to_owned();
-        let io = |error: std::io::Error| CheckpointError::Io { path: directory.clone(), reason: error.to_string() };
-        fs::create_dir_all(&directory).map_err(io)?;
-        for entry in fs::read_dir(&directory).map_err(io)? {
-            let path = entry.map_err(io)?.path();
+        let directory = plan.directory;
+        let io = CheckpointError::io(directory);
+        fs::create_dir_all(directory).map_err(&io)?;
+        for entry in fs::read_dir(directory).map_err(&io)? {
+            let path = entry.map_err(&io)?.path();
             if path.extension().is_some_and(|extension| extension == "tmp") {
                 // Where it stays, it is in nobody's way.
                 let _ = fs::remove_file(&path);
             }
         }
-        Ok(Self { directory, every: plan.every, last: Instant::now(), cost: Duration::ZERO, newest: None })
+        Ok(Self {
+            directory: directory.to_owned(),
+            every: plan.every,
+            last: Instant::now(),
+            cost: Duration::ZERO,
+            newest: None,
+        })
     }
 
     /// Whether it is time for one.
@@ -179,11 +190,10 @@ impl Checkpoints {
 
     /// Steps and files, newest first.
     fn list(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let io =
-            |error: std::io::Error| CheckpointError::Io { path: self.directory.clone(), reason: error.to_string() };
+        let io = CheckpointError::io(&self.directory);
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(io)? {
-            let path = entry.map_err(io)?.path();
+        for entry in fs::read_dir(&self.directory).map_err(&io)? {
+            let path = entry.map_err(&io)?.path();
             if let Some(step) = step_of(&path) {
                 found.push((step, path));
             }
