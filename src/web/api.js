@@ -1,6 +1,6 @@
 // Speaks to the service: JSON in and out, errors as problem+json, the key where one is set.
 
-import { authorization, askForKey } from './key.js';
+import { authorization, askForKey, keyTaken } from './key.js';
 
 /// An error answer (RFC 9457), or a network that does not answer (status 0).
 export class Problem extends Error {
@@ -12,13 +12,29 @@ export class Problem extends Error {
   }
 }
 
+/// Signals of requests that nobody made just now.
+const ownAccord = new WeakSet();
+
+/// `signal` for what the page asks by itself, again and again: a 401 opens no dialogue once somebody has cancelled one.
+export function byItself(signal) {
+  const own = AbortSignal.any([signal]);
+  ownAccord.add(own);
+  return own;
+}
+
+// Whoever may ask for these, their answers say nothing of a key.
+const OPEN = new Set(['/readyz', '/openapi.json']);
+
 /// The raw response; a 401 asks for the key and tries again.
 export async function send(method, path, { json, body, headers, signal } = {}) {
   for (;;) {
     const response = await attempt(method, path, { json, body, headers, signal });
-    if (response.ok) return response;
+    if (response.ok) {
+      if (!OPEN.has(path)) keyTaken();
+      return response;
+    }
     const problem = new Problem(response.status, await readJson(response));
-    if (response.status !== 401 || !(await askForKey(problem))) throw problem;
+    if (response.status !== 401 || !(await askForKey(problem, ownAccord.has(signal)))) throw problem;
   }
 }
 
@@ -82,8 +98,12 @@ export async function all(path, signal, most = 5000) {
 export async function upload(path, form, onprogress, signal) {
   for (;;) {
     const { status, body } = await transfer(path, form, onprogress, signal);
-    if (status >= 200 && status < 300) return body;
-    const problem = new Problem(status, body ?? { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' });
+    if (status >= 200 && status < 300) {
+      keyTaken();
+      return body;
+    }
+    const cutOff = { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' };
+    const problem = new Problem(status, status === 0 ? cutOff : body);
     if (status !== 401 || !(await askForKey(problem))) throw problem;
   }
 }

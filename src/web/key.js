@@ -13,22 +13,39 @@ export function authorization() {
 }
 
 let open = null;
+/// The server wants a key, and somebody has cancelled the dialogue that asked for it.
+let refused = false;
 
-/// Asks for the key; true if one was given. Requests that fail together share one dialogue.
-export function askForKey(problem) {
+/// Asks for the key; true if one was given. Requests that fail together share one dialogue. What the page asks `byItself` opens
+/// none after a Cancel: it would come back every few seconds.
+export async function askForKey(problem, byItself = false) {
+  if (byItself && refused) return false;
   const why = problem ? (key() ? `This server does not take the key: ${problem.message}.` : 'This server wants a key.') : 'Needed where the server was started with a key.';
   open ??= ask(why).finally(() => {
     open = null;
   });
-  return open;
+  const given = await open;
+  if (given || problem) setRefused(!given);
+  return given;
+}
+
+/// A request was answered that needs a key where there is one.
+export function keyTaken() {
+  setRefused(false);
+}
+
+function setRefused(is) {
+  refused = is;
+  document.getElementById('locked').hidden = !is;
 }
 
 function ask(why) {
   return new Promise((resolve) => {
     const id = freshId('key');
     const field = h('input', { id, type: 'password', autocomplete: 'off', spellcheck: 'false', value: key() });
-    const close = (given) => {
-      dialog.close();
+    let given = false;
+    // However it is closed: for a second Escape a browser may skip the event `cancel`.
+    const closed = () => {
       dialog.remove();
       resolve(given);
     };
@@ -38,9 +55,10 @@ function ask(why) {
       if (value) sessionStorage.setItem(NAME, value);
       else sessionStorage.removeItem(NAME);
       showKeyState();
-      close(value !== '');
+      given = value !== '';
+      dialog.close();
     };
-    const dialog = h('dialog', { 'aria-labelledby': `${id}-title`, oncancel: () => close(false) },
+    const dialog = h('dialog', { 'aria-labelledby': `${id}-title`, onclose: closed },
       h('form', { onsubmit: save },
         h('h2', { id: `${id}-title` }, 'API key'),
         h('p', { class: 'muted' }, why),
@@ -48,7 +66,7 @@ function ask(why) {
         h('p', { class: 'hint' }, 'Kept until this tab is closed, and sent to this server only. Empty forgets it.'),
         h('div', { class: 'actions' },
           h('button', { type: 'submit', class: 'primary' }, 'Use this key'),
-          h('button', { type: 'button', onclick: () => close(false) }, 'Cancel'))));
+          h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'))));
     document.body.append(dialog);
     dialog.showModal();
     field.select();

@@ -43,6 +43,7 @@ static ASSETS: &[Asset] = &[
     module!("key.js"),
     module!("main.js"),
     module!("model-parts.js"),
+    module!("pause.js"),
     module!("predict-card.js"),
     module!("problem.js"),
     module!("router.js"),

@@ -2,6 +2,8 @@
 
 import { h, put } from './dom.js';
 import { problemBox } from './problem.js';
+import { byItself } from './api.js';
+import { pause } from './pause.js';
 
 const routes = [];
 let current = null;
@@ -90,17 +92,15 @@ function markNavigation(path) {
   }
 }
 
-/// Calls `work` now and then while the view is shown and the tab is looked at.
+/// Calls `work` now and then while the view is shown and the tab is looked at, with the signal for what it asks.
 export async function every(ms, signal, work) {
+  const own = byItself(signal);
   while (!signal.aborted) {
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
-    });
+    await pause(ms, signal);
     if (signal.aborted) return;
     if (document.hidden) continue;
     try {
-      await work();
+      await work(own);
     } catch (error) {
       // A poll that fails is not worth an alarm; the next one may succeed.
       if (!signal.aborted && error.status === undefined) console.error(error);

@@ -1,9 +1,11 @@
 // Server-sent events over fetch: EventSource can send no key. Resumes with Last-Event-ID.
 
 import { send, Problem } from './api.js';
+import { pause } from './pause.js';
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15_000;
+const PASSING = new Set([408, 429]);
 
 /// Splits a stream's text into events. Feed it chunks; it keeps what is incomplete.
 export class EventParser {
@@ -56,8 +58,8 @@ export async function follow(path, { signal, onevent, onlink, finished }) {
       if (finished()) return;
     } catch (error) {
       if (signal.aborted) return;
-      // Nothing there, or no right to see it: asking again would change nothing.
-      if (error instanceof Problem && error.status >= 400 && error.status < 500) throw error;
+      // Nothing there, or no right to see it: asking again would change nothing. Too many requests, or too slow a one, pass.
+      if (error instanceof Problem && error.status >= 400 && error.status < 500 && !PASSING.has(error.status)) throw error;
     }
     onlink(false);
     await pause(wait, signal);
@@ -77,14 +79,4 @@ async function readOnce(path, parser, signal, onevent, onopen) {
     if (done) return;
     for (const event of parser.feed(value)) onevent(event);
   }
-}
-
-function pause(ms, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }

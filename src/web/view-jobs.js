@@ -36,8 +36,8 @@ export async function jobs({ query, signal }) {
   }
 
   draw();
-  every(4000, signal, async () => {
-    const first = await get(`/jobs?limit=${PAGE}${filter}`, signal);
+  every(4000, signal, async (own) => {
+    const first = await get(`/jobs?limit=${PAGE}${filter}`, own);
     // Later pages hang on the first one's cursor; while they are open the list stands still.
     if (pages.length > 1 || JSON.stringify(first) === JSON.stringify(pages[0])) return;
     const focused = document.activeElement?.getAttribute('data-mark');

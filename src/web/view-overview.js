@@ -20,7 +20,7 @@ export async function overview({ signal }) {
   const root = h('div');
   const shape = changing(root);
 
-  async function refresh() {
+  async function refresh(signal) {
     const [running, queued, latest, models, sets, ready] = await Promise.all([
       all('/jobs?state=running', signal), all('/jobs?state=queued', signal), get('/jobs?limit=50', signal),
       allModels(signal), get('/datasets?limit=50', signal), get('/readyz', signal).catch(() => null),
@@ -49,7 +49,7 @@ export async function overview({ signal }) {
     ];
   }
 
-  await refresh();
+  await refresh(signal);
   every(2000, signal, refresh);
   return root;
 }

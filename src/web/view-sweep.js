@@ -39,13 +39,15 @@ export async function sweep(first, { path, signal, title }) {
     }
   }
 
-  async function reload() {
-    [now, report] = await Promise.all([get(path, signal), get(`${path}/report`, signal)]);
+  async function reload(by = signal) {
+    // One after the other: a report from before the last job's end would stand for good.
+    const next = await get(path, by);
+    [now, report] = [next, await get(`${path}/report`, by)];
     draw();
   }
 
   draw();
-  every(3000, signal, () => !finished(now) && reload());
+  every(3000, signal, (own) => !finished(now) && reload(own));
   const save = (label, ending, accept) => action(label, () => download(`${path}/report`, `sweep-${shortId(now.id)}.${ending}`, { accept }), { place: trouble, kind: 'small' });
   return h('div', null,
     h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs')),
