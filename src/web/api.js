@@ -80,18 +80,36 @@ export const remove = (path) => call('DELETE', path, {});
 /// One segment of a path.
 export const seg = encodeURIComponent;
 
-/// All items of a list, up to `most`.
-export async function all(path, signal, most = 5000) {
+/// All items of a list, in the largest pages that the server gives.
+export async function all(path, signal) {
   const items = [];
-  const joint = path.includes('?') ? '&' : '?';
+  const first = `${path}${path.includes('?') ? '&' : '?'}limit=1000`;
   let cursor = null;
   do {
-    const next = cursor ? `${joint}cursor=${seg(cursor)}` : '';
-    const page = await get(path + next, signal);
+    const page = await get(cursor ? `${first}&cursor=${seg(cursor)}` : first, signal);
     items.push(...page.items);
     cursor = page.next_cursor;
-  } while (cursor && items.length < most);
+  } while (cursor);
   return items;
+}
+
+/// The values of an answer with one on each line, in lists as they arrive.
+export async function* jsonLines(path, signal) {
+  const response = await send('GET', path, { headers: { accept: 'application/x-ndjson' }, signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { done, value } = await reader.read().catch(brokenOff);
+    if (done) return;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop();
+    yield lines.map((line) => JSON.parse(line));
+  }
+}
+
+function brokenOff(error) {
+  if (error.name === 'AbortError') throw error;
+  throw new Problem(0, { title: 'Broken off', detail: 'The answer broke off: the server or the network ended it.' });
 }
 
 /// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can.

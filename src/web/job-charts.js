@@ -18,16 +18,16 @@ const CHARTS = [
   { title: 'Answers on validation', format: share, bounds: BOUNDS, zero: true, lines: [], shares: 'validation_classes' },
 ];
 
-/// `update(rows, { over, epochs, best, classes })`; charts of what a job does not measure stay away.
+/// `update(rows, { none, epochs, best, classes })`: `none` is said where there are no rows. Charts of what a job does not measure stay away.
 export function jobCharts() {
   const group = new Crosshairs();
   const charts = CHARTS.map((kind) => ({ kind, chart: lineChart({ ...kind, group }) }));
   const empty = h('p', { class: 'muted' });
   const grid = h('div', { class: 'charts' }, charts.map(({ chart }) => chart.node));
 
-  function update(rows, { over, epochs, best, classes }) {
+  function update(rows, { none, epochs, best, classes }) {
     empty.hidden = rows.length > 0;
-    put(empty, over ? 'No epoch was finished.' : 'The first epoch is not over yet.');
+    put(empty, none);
     for (const { kind, chart } of charts) {
       const lines = linesOf(kind, rows, classes);
       chart.node.hidden = lines.length === 0;
@@ -44,15 +44,4 @@ function linesOf(kind, rows, classes) {
     classes.forEach((name, i) => lines.push({ label: `share ${name}`, colour: i, dash: true, points: known.map((row) => [row.epoch, row[kind.shares][i]]) }));
   }
   return lines.filter((line) => line.points.length > 0);
-}
-
-/// As the server chooses: highest validation accuracy, ties by lower validation loss, then the earlier.
-export function bestEpoch(rows) {
-  let best = null;
-  for (const row of rows) {
-    const ahead = best === null || row.validation_accuracy > best.validation_accuracy
-      || (row.validation_accuracy === best.validation_accuracy && row.validation_loss < best.validation_loss);
-    if (ahead) best = row;
-  }
-  return best;
 }

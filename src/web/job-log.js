@@ -1,16 +1,19 @@
 // A job's log. Lines are read from /logs, which knows their times; the stream only says that there are more.
 
 import { get } from './api.js';
-import { h } from './dom.js';
+import { h, put } from './dom.js';
+import { action } from './problem.js';
 import { clock } from './format.js';
 
 export function jobLog(id, signal) {
   const lines = h('ol', { class: 'log', tabindex: '0', 'aria-label': 'Log' });
-  const node = h('section', { hidden: true }, h('h2', null, 'Log'), lines);
+  const trouble = h('div');
+  const node = h('section', { hidden: true }, h('h2', null, 'Log'), lines, trouble);
   let cursor = 0;
   let reading = false;
   let again = false;
 
+  /// Never rejects: what could not be read is said below the lines.
   async function refresh() {
     if (reading) {
       again = true;
@@ -24,6 +27,11 @@ export function jobLog(id, signal) {
         show(page.items);
         again ||= page.next_cursor != null;
       } while (again);
+      put(trouble);
+    } catch (error) {
+      if (signal.aborted) return;
+      node.hidden = false;
+      put(trouble, h('p', { class: 'hint' }, `The log could not be read to its end: ${error.message} `, action('Try again', refresh, { place: h('span'), kind: 'small' })));
     } finally {
       reading = false;
     }

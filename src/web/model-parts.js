@@ -11,7 +11,7 @@ export const CHAMPION = 'champion';
 /// All models, each with all its versions: on the server's pages a model with many goes on under the same name.
 export async function allModels(signal) {
   const models = new Map();
-  for (const part of await all('/models?limit=1000', signal)) {
+  for (const part of await all('/models', signal)) {
     const begun = models.get(part.name);
     if (begun) begun.versions.push(...part.versions);
     else models.set(part.name, part);

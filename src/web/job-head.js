@@ -1,0 +1,57 @@
+// What stands above a job's charts: its name, what can be done with it, and its figures.
+
+import { post, remove, seg } from './api.js';
+import { h } from './dom.js';
+import { go, show } from './router.js';
+import { action } from './problem.js';
+import { tiles } from './table.js';
+import { badge, finished } from './job-parts.js';
+import { jobTitle, labels, percent, score, rate, duration, elapsed, when } from './format.js';
+
+export function head(now, { path, trouble, siblings, reload }) {
+  const act = (label, work, more) => action(label, work, { place: trouble, ...more });
+  const running = !finished(now);
+  const about = [labels(now), `seed ${now.config.seed}`, now.config.network, now.device, now.attempt > 1 && `attempt ${now.attempt}`, `queued ${when(now.created_at)}`, now.finished_at && `took ${duration(elapsed(now))}`];
+  const same = twins(now, siblings);
+  const ids = [now.id, ...same.map((other) => other.id)];
+  const hasBaseline = now.baseline || same.some((other) => other.algorithm === 'supervised' && !['failed', 'canceled'].includes(other.state));
+  return [
+    h('div', { class: 'title' }, h('h1', null, jobTitle(now), ' ', badge(now)),
+      h('div', { class: 'actions' },
+        ['queued', 'running'].includes(now.state) && !now.pause_requested && act('Pause', async () => { await post(`${path}/pause`); if (now.state === 'queued') show(); else reload(); }),
+        (now.state === 'paused' || (running && now.pause_requested)) && act('Resume', async () => { await post(`${path}/resume`); show(); }, { kind: 'primary' }),
+        running && act('Cancel', async () => { await post(`${path}/cancel`); if (now.state !== 'running') show(); else reload(); }, { kind: 'danger' }),
+        ['failed', 'canceled'].includes(now.state) && act('Retry', async () => { await post(`${path}/retry`); show(); }, { kind: 'primary' }),
+        !running && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete for good?' }))),
+    h('p', { class: 'muted' }, about.filter(Boolean).join(' · ')),
+    h('div', { class: 'actions links' },
+      now.algorithm === 'mixmatch' && !hasBaseline && act('Train the supervised baseline on the same labels', () => baseline(now)),
+      ids.length > 1 && h('a', { class: 'button', href: `#/compare?ids=${ids.join(',')}` }, `Compare with ${ids.length - 1} on the same labels`),
+      now.baseline && h('a', { class: 'button', href: `#/jobs/${now.baseline.id}` }, `Its baseline (${now.baseline.state})`),
+      now.baseline_of && h('a', { class: 'button', href: `#/jobs/${now.baseline_of}` }, 'The job that it is the baseline of'),
+      h('a', { class: 'button', href: `#/jobs/new?from=${now.id}` }, 'Change and run again')),
+  ];
+}
+
+/// Jobs that trained on the same draw of labels.
+function twins(now, siblings) {
+  const same = ['labelled', 'seed', 'validation', 'validation_max'];
+  return siblings.filter((other) => same.every((name) => other.config[name] === now.config[name])).slice(0, 5);
+}
+
+async function baseline(now) {
+  const made = await post('/jobs', { dataset: now.dataset.id, ...now.config, algorithm: 'supervised' });
+  go(`#/compare?ids=${now.id},${made.id}`);
+}
+
+export function figures(now, best, last) {
+  if (!best && !now.test) return null;
+  return tiles([
+    best && { name: 'Best validation accuracy', value: percent(best.validation_accuracy), note: `epoch ${best.epoch}` },
+    last?.validation_accuracy_median != null && { name: 'Median of the last epochs', value: percent(last.validation_accuracy_median), note: 'validation accuracy, up to 20 epochs' },
+    best && { name: 'Validation F1 macro', value: score(best.validation_f1_macro), note: `positive class ${score(best.validation_f1)}` },
+    now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `F1 macro ${score(now.test.f1_macro)}` },
+    now.images_per_second != null && { name: 'Rate', value: rate(now.images_per_second), note: 'labelled images' },
+    now.model && { name: 'Published', value: h('a', { href: '#/models' }, `${now.model.name}:${now.model.version}`), note: h('a', { href: `#/predict?model=${seg(`${now.model.name}:${now.model.version}`)}` }, 'predict with it') },
+  ]);
+}
