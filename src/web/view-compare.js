@@ -1,6 +1,7 @@
 // Several jobs over one another, and what sets them apart.
 
-import { all, get, seg } from './api.js';
+import { get, seg } from './api.js';
+import { Epochs } from './epochs.js';
 import { h, put, changing } from './dom.js';
 import { every, go } from './router.js';
 import { lineChart } from './chart.js';
@@ -19,13 +20,19 @@ const METRICS = {
   loss: ['Loss', number],
 };
 
+/// Lines that one can still tell apart, more or less.
+const MOST = 12;
+
 export async function compare({ query, signal }) {
-  const ids = [...new Set((query.get('ids') ?? '').split(',').filter(Boolean))].slice(0, 12);
+  const asked = [...new Set((query.get('ids') ?? '').split(',').filter(Boolean))];
+  const ids = asked.slice(0, MOST);
   if (ids.length === 0) {
     return h('div', null, h('h1', null, 'Compare'), h('p', null, 'Mark two or more in the ', h('a', { href: '#/jobs' }, 'list of jobs'), '.'));
   }
   let runs = [];
   const missing = h('div');
+  const drawMissing = changing(missing);
+  const leftOut = h('p', { class: 'hint' });
   const place = h('div');
   const tablePlace = h('div');
   const drawTables = changing(tablePlace);
@@ -33,22 +40,21 @@ export async function compare({ query, signal }) {
   const axis = field('Across', select([['epoch', 'epoch'], ['step', 'step']], 'epoch'));
   let chart;
 
-  async function load() {
-    const gone = [];
+  async function load(by) {
     const loaded = await Promise.all(ids.map(async (id) => {
       const before = runs.find((run) => run.job.id === id);
       if (before && finished(before.job)) return before;
       try {
-        const job = await get(`/jobs/${seg(id)}`, signal);
-        return { job, rows: await all(`/jobs/${seg(id)}/metrics`, signal) };
+        return await read(`/jobs/${seg(id)}`, before, by);
       } catch (error) {
         if (error.status !== 404) throw error;
-        gone.push(error);
-        return null;
+        return { id, gone: error };
       }
     }));
-    runs = loaded.filter(Boolean);
-    put(missing, gone.map(problemBox));
+    runs = loaded.filter((run) => !run.gone);
+    const gone = loaded.filter((run) => run.gone);
+    // An alert that is built anew is read out anew.
+    drawMissing(gone.map(({ id }) => id), () => gone.map((run) => problemBox(run.gone)));
     if (chart) draw();
   }
 
@@ -63,21 +69,31 @@ export async function compare({ query, signal }) {
 
   function draw() {
     const across = axis.input.value;
-    const lines = runs.map((run, i) => ({ label: name(run), colour: i, dash: run.job.algorithm === 'supervised', points: run.rows.map((row) => [row[across], row[metric.input.value]]).filter(([, y]) => y != null) }));
+    const lines = runs.map((run, i) => ({ label: name(run), colour: i, dash: run.job.algorithm === 'supervised', points: run.epochs.rows().map((row) => [row[across], row[metric.input.value]]).filter(([, y]) => y != null) }));
     chart.update(lines, { xMax: Math.max(1, ...runs.map(({ job }) => (across === 'step' ? job.steps : job.epochs))) });
-    drawTables(runs.map(({ job, rows }) => [job, rows.length]), () => [results(runs, ids), differences(runs)]);
+    put(leftOut, [...new Set(runs.map(({ epochs }) => epochs.leftOut).filter(Boolean))].map((words) => `Of a long run: ${words} `));
+    drawTables(runs.map(({ job }) => job), () => [results(runs, asked), differences(runs)]);
   }
 
   metric.input.addEventListener('change', rebuild);
   axis.input.addEventListener('change', rebuild);
-  await load();
+  await load(signal);
   rebuild();
-  every(3000, signal, async () => {
-    if (runs.some(({ job }) => !finished(job))) await load();
+  every(3000, signal, async (own) => {
+    if (runs.some(({ job }) => !finished(job))) await load(own);
   });
   return h('div', null,
     h('h1', null, 'Compare'), missing,
-    h('div', { class: 'inline-fields' }, metric.node, axis.node), place, tablePlace);
+    asked.length > MOST && h('p', { class: 'notice warn' }, `${asked.length} jobs are marked; these are the first ${MOST}.`),
+    h('div', { class: 'inline-fields' }, metric.node, axis.node), place, leftOut, tablePlace);
+}
+
+/// A job and its epochs: of those that were read before, what has come since, unless another attempt has begun.
+async function read(path, before, signal) {
+  const job = await get(path, signal);
+  const epochs = before?.job.attempt === job.attempt ? before.epochs : new Epochs(job.epochs);
+  await epochs.read(path, signal);
+  return { job, epochs };
 }
 
 function results(runs, ids) {
@@ -90,7 +106,7 @@ function results(runs, ids) {
     { head: 'Test F1 macro', number: true, cell: ({ job }) => score(job.test?.f1_macro) },
     { head: 'Rate', number: true, cell: ({ job }) => rate(job.last?.images_per_second ?? job.images_per_second) },
     { head: 'Took', number: true, cell: ({ job }) => duration(elapsed(job)) },
-    { head: h('span', { class: 'visually-hidden' }, 'Leave out'), cell: ({ job }) => h('button', { type: 'button', class: 'small', onclick: () => go(`#/compare?ids=${ids.filter((id) => id !== job.id).join(',')}`) }, 'Leave out') },
+    { head: h('span', { class: 'visually-hidden' }, 'Leave out'), cell: ({ job }) => h('button', { type: 'button', class: 'small', 'aria-label': `Leave out ${algorithm(job)} (${shortId(job.id)})`, onclick: () => go(`#/compare?ids=${ids.filter((id) => id !== job.id).join(',')}`) }, 'Leave out') },
   ], runs, { caption: 'Results' }));
 }
 
