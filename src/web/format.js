@@ -29,6 +29,13 @@ export function number(value) {
   return String(Number(value.toPrecision(size >= 1000 ? 5 : 4)));
 }
 
+/// Whether a whole number may be another than the one that was sent: from 2^53 on JavaScript knows only some of them, and
+/// a seed may be any up to 2^63.
+export const inexact = (value) => Number.isInteger(value) && !Number.isSafeInteger(value);
+
+/// A value as it is; of one that may be another, what is known.
+export const exactly = (value) => (inexact(value) ? '≥ 2^53' : String(value));
+
 export function rate(value) {
   if (value == null) return NONE;
   return `${value >= 100 ? count(value) : value.toFixed(1)} images/s`;

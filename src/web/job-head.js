@@ -6,15 +6,16 @@ import { go, show } from './router.js';
 import { action } from './problem.js';
 import { tiles } from './table.js';
 import { badge, finished } from './job-parts.js';
-import { jobTitle, labels, percent, score, rate, duration, elapsed, when } from './format.js';
+import { jobTitle, labels, percent, score, rate, duration, elapsed, when, exactly, inexact } from './format.js';
 
 export function head(now, { path, trouble, siblings, reload }) {
   const act = (label, work, more) => action(label, work, { place: trouble, ...more });
   const running = !finished(now);
-  const about = [labels(now), `seed ${now.config.seed}`, now.config.network, now.device, now.attempt > 1 && `attempt ${now.attempt}`, `queued ${when(now.created_at)}`, now.finished_at && `took ${duration(elapsed(now))}`];
+  const about = [labels(now), `seed ${exactly(now.config.seed)}${inexact(now.config.seed) ? ` (in full: GET ${path})` : ''}`, now.config.network, now.device, now.attempt > 1 && `attempt ${now.attempt}`, `queued ${when(now.created_at)}`, now.finished_at && `took ${duration(elapsed(now))}`];
   const same = twins(now, siblings);
   const ids = [now.id, ...same.map((other) => other.id)];
   const hasBaseline = now.baseline || same.some((other) => other.algorithm === 'supervised' && !['failed', 'canceled'].includes(other.state));
+  const lacksBaseline = now.algorithm === 'mixmatch' && !hasBaseline;
   return [
     h('div', { class: 'title' }, h('h1', null, jobTitle(now), ' ', badge(now)),
       h('div', { class: 'actions' },
@@ -25,16 +26,25 @@ export function head(now, { path, trouble, siblings, reload }) {
         !running && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete for good?' }))),
     h('p', { class: 'muted' }, about.filter(Boolean).join(' · ')),
     h('div', { class: 'actions links' },
-      now.algorithm === 'mixmatch' && !hasBaseline && act('Train the supervised baseline on the same labels', () => baseline(now)),
+      lacksBaseline && !inexact(now.config.seed) && act('Train the supervised baseline on the same labels', () => baseline(now)),
       ids.length > 1 && h('a', { class: 'button', href: `#/compare?ids=${ids.join(',')}` }, `Compare with ${ids.length - 1} on the same labels`),
       now.baseline && h('a', { class: 'button', href: `#/jobs/${now.baseline.id}` }, `Its baseline (${now.baseline.state})`),
       now.baseline_of && h('a', { class: 'button', href: `#/jobs/${now.baseline_of}` }, 'The job that it is the baseline of'),
       h('a', { class: 'button', href: `#/jobs/new?from=${now.id}` }, 'Change and run again')),
+    lacksBaseline && inexact(now.config.seed) && byHand(path),
   ];
 }
 
-/// Jobs that trained on the same draw of labels.
+/// What stands in place of the baseline's button where that would send another seed than the job's.
+function byHand(path) {
+  return h('p', { class: 'hint' }, 'The supervised baseline on the same labels cannot be queued from here: the seed is 2^53 or more, a browser rounds it, and another seed draws other labels. With curl: send ',
+    h('code', null, 'POST /jobs'), ' the ', h('code', null, 'config'), ' that ', h('code', null, `GET ${path}`), ' answers with, the data set’s id as ', h('code', null, '"dataset"'), ' and ', h('code', null, '"baseline": true'),
+    ' (trains both), or ', h('code', null, '"algorithm": "supervised"'), ' in place of its own (the baseline alone).');
+}
+
+/// Jobs that trained on the same draw of labels, as far as their seeds can be told apart.
 function twins(now, siblings) {
+  if (inexact(now.config.seed)) return [];
   const same = ['labelled', 'seed', 'validation', 'validation_max'];
   return siblings.filter((other) => same.every((name) => other.config[name] === now.config[name])).slice(0, 5);
 }

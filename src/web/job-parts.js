@@ -1,7 +1,7 @@
 // What several pages show of a job: its state, its progress, its best figures.
 
 import { h, put, announce } from './dom.js';
-import { algorithm, labels, jobTitle, percent, rate, duration, count } from './format.js';
+import { algorithm, labels, jobTitle, percent, rate, duration, count, exactly } from './format.js';
 
 const PHASES = ['importing', 'training', 'evaluating', 'exporting'];
 
@@ -19,7 +19,7 @@ export function badge(job) {
 const UNSET = { labelled: 'all', positive_class: 'the first' };
 
 /// A hyper-parameter's value in words.
-export const hyperParameter = (name, value) => (value === null ? UNSET[name] ?? 'none' : String(value));
+export const hyperParameter = (name, value) => (value === null ? UNSET[name] ?? 'none' : exactly(value));
 
 export function jobLink(job) {
   return h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} · ${labels(job)}`);
@@ -80,7 +80,7 @@ export function jobCard(job) {
   const bar = progress(job);
   const best = h('span', { class: 'muted' });
   const node = h('li', { class: 'job-card' },
-    h('div', { class: 'job-head' }, state, h('a', { href: `#/jobs/${job.id}` }, jobTitle(job)), h('span', { class: 'muted' }, `${labels(job)}, seed ${job.config.seed}`), best),
+    h('div', { class: 'job-head' }, state, h('a', { href: `#/jobs/${job.id}` }, jobTitle(job)), h('span', { class: 'muted' }, `${labels(job)}, seed ${exactly(job.config.seed)}`), best),
     bar.node);
   const update = (next) => {
     put(state, badge(next));

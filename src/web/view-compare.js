@@ -9,7 +9,7 @@ import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { table } from './table.js';
 import { finished, badge, hyperParameter } from './job-parts.js';
-import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId } from './format.js';
+import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
 
 const METRICS = {
   validation_accuracy: ['Validation accuracy', (value, axis) => percent(value, axis ? 0 : 1), [0, 1]],
@@ -58,7 +58,7 @@ export async function compare({ query, signal }) {
     if (chart) draw();
   }
 
-  const name = ({ job }) => `${algorithm(job)}, ${labels(job)}, seed ${job.config.seed} (${shortId(job.id)})`;
+  const name = ({ job }) => `${algorithm(job)}, ${labels(job)}, seed ${exactly(job.config.seed)} (${shortId(job.id)})`;
 
   function rebuild() {
     const [title, format, bounds] = METRICS[metric.input.value];
@@ -98,7 +98,7 @@ async function read(path, before, signal) {
 
 function results(runs, ids) {
   return h('section', null, h('h2', null, 'Results'), table([
-    { head: 'Job', cell: ({ job }) => h('div', null, h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} (${shortId(job.id)})`), h('div', { class: 'hint nowrap' }, `${labels(job)}, seed ${job.config.seed}`)) },
+    { head: 'Job', cell: ({ job }) => h('div', null, h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} (${shortId(job.id)})`), h('div', { class: 'hint nowrap' }, `${labels(job)}, seed ${exactly(job.config.seed)}`)) },
     { head: 'Data set', cell: ({ job }) => h('span', { class: 'nowrap' }, job.dataset.name) },
     { head: 'State', cell: ({ job }) => badge(job) },
     { head: 'Best validation', number: true, cell: ({ job }) => (job.best ? h('div', null, percent(job.best.validation_accuracy), h('div', { class: 'hint' }, `epoch ${job.best.epoch}`)) : '–') },
@@ -113,7 +113,10 @@ function results(runs, ids) {
 /// Only the hyper-parameters that are not the same everywhere.
 function differences(runs) {
   if (runs.length < 2) return null;
-  const names = Object.keys(runs[0].job.config).filter((name) => new Set(runs.map(({ job }) => JSON.stringify(job.config[name]))).size > 1);
+  const values = (name) => runs.map(({ job }) => job.config[name]);
+  // Seeds that look alike beyond 2^53 may still differ.
+  const differ = (name) => new Set(values(name).map((value) => JSON.stringify(value))).size > 1 || values(name).some(inexact);
+  const names = Object.keys(runs[0].job.config).filter(differ);
   if (!names.length) return h('p', { class: 'muted' }, 'Their configurations are the same.');
   return h('section', null, h('h2', null, 'What differs'), table([
     { head: 'Hyper-parameter', cell: (name) => h('code', null, name) },

@@ -6,7 +6,7 @@ import { go } from './router.js';
 import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
 import { total } from './dataset-parts.js';
-import { count } from './format.js';
+import { count, exactly, inexact } from './format.js';
 
 export const PRESETS = [
   ['quick', 'quick – minutes on two CPU cores'],
@@ -32,7 +32,7 @@ export async function newJob({ query, signal }) {
     algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – labelled images alone']], template.algorithm ?? 'mixmatch')),
     preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
     labelled: field('Labels', textInput({ inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
-    seed: field('Seed', textInput({ inputmode: 'numeric', value: template.seed ?? 1 }), 'The same seed draws the same labels, so runs can be compared; several, as in 0, 1, 2, train them all'),
+    seed: field('Seed', textInput({ inputmode: 'numeric', value: exactly(template.seed ?? 1) }), 'The same seed draws the same labels, so runs can be compared; several, as in 0, 1, 2, train them all'),
     baseline: field('Compare with the supervised baseline', h('input', { type: 'checkbox', checked: true }), 'Trains on the same labels alone beside it: what the unlabelled images are worth'),
     more: field('More hyper-parameters', h('textarea', { rows: 6, spellcheck: 'false', placeholder: '{"epochs": 40, "lambda_u": 5}', value: others(template) }), 'A JSON object; any of those below'),
   };
@@ -50,6 +50,8 @@ export async function newJob({ query, signal }) {
   });
   fields.dataset.input.addEventListener('change', describeLabels);
   describeLabels();
+  // What stands in the field is no number: sent as it is, the server refuses it.
+  if (inexact(template.seed)) fields.seed.error('The earlier job’s seed is 2^53 or more, which a browser rounds: give another here, or send its configuration with curl');
 
   const problems = h('div');
   const button = h('button', { type: 'submit', class: 'primary' }, 'Queue the job');
@@ -101,7 +103,7 @@ function request(fields) {
 /// 1.5 labels, or forty, are the server's to refuse, with its own words; so is a whole number that would not arrive as it was written.
 function asWritten(text) {
   const number = Number(text);
-  const exact = Number.isSafeInteger(number) || (Number.isFinite(number) && !Number.isInteger(number));
+  const exact = Number.isFinite(number) && !inexact(number);
   return exact ? number : text;
 }
 
@@ -109,12 +111,17 @@ function moreOf(fields) {
   const text = fields.more.input.value.trim();
   if (text === '') return {};
   let value;
+  let rounded = false;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text, (_, part) => {
+      rounded ||= inexact(part);
+      return part;
+    });
   } catch (error) {
     throw new Error(`This is not JSON: ${error.message}`);
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new Error('A JSON object is needed: {"name": value, …}');
+  if (rounded) throw new Error('A whole number of 2^53 or more would not arrive as it is written here: send it with curl');
   return value;
 }
 

@@ -5,7 +5,7 @@ import { h, put } from './dom.js';
 import { every, go } from './router.js';
 import { table } from './table.js';
 import { jobLink, badge, testAccuracy, finished } from './job-parts.js';
-import { percent, score, when, duration, elapsed, shortId, algorithm, plural } from './format.js';
+import { percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
 
 const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
 const PAGE = 50;
@@ -85,7 +85,7 @@ function jobsTable(items, marked, mark) {
       onchange: (event) => mark(job.id, event.target.checked),
     }), jobLink(job), job.baseline_of && h('span', { class: 'muted' }, ' baseline')), ({ sweep, jobs }) => h('a', { href: `#/jobs/${sweep}` }, `Sweep · ${plural(jobs.length, 'job')}`)),
     column('Data set', (job) => h('span', { class: 'nowrap' }, job.dataset.name), ({ jobs }) => h('span', { class: 'nowrap' }, jobs[0].dataset.name)),
-    column('Seed', (job) => String(job.config.seed), null, true),
+    column('Seed', (job) => exactly(job.config.seed), null, true),
     column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
     column('Validation accuracy', (job) => percent(job.best?.validation_accuracy), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
     column('Test accuracy', (job) => testAccuracy(job.test), null, true),

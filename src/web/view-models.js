@@ -7,7 +7,7 @@ import { action, problemBox } from './problem.js';
 import { table, facts } from './table.js';
 import { testAccuracy } from './job-parts.js';
 import { CHAMPION, allModels, isGender, genderNote } from './model-parts.js';
-import { percent, score, when, count } from './format.js';
+import { percent, score, when, count, exactly } from './format.js';
 import { curlPredict, command } from './shell.js';
 
 export async function models({ signal }) {
@@ -87,7 +87,7 @@ async function describe(model, signal) {
     ['Validation images', count(split.validation)],
     ['Test images', count(split.test)],
     ['Algorithm', manifest.config.algorithm],
-    ['Seed', String(manifest.config.seed)],
+    ['Seed', exactly(manifest.config.seed)],
     ['Data set’s hash', h('code', { class: 'break' }, manifest.dataset_hash)],
     ['SHA-256 of the weights', h('code', { class: 'break' }, sha)],
   ];

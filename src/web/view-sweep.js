@@ -7,7 +7,7 @@ import { action } from './problem.js';
 import { lineChart } from './chart.js';
 import { facts, table } from './table.js';
 import { badge, finished } from './job-parts.js';
-import { ALGORITHMS, count, duration, percent, plural, score, shortId, when } from './format.js';
+import { ALGORITHMS, count, duration, exactly, inexact, percent, plural, score, shortId, when } from './format.js';
 
 const share = (value, axis) => percent(value, axis ? 0 : 1);
 const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };
@@ -56,7 +56,7 @@ export async function sweep(first, { path, signal, title }) {
     h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Labels by algorithm'),
       h('div', { class: 'actions' }, save('As Markdown', 'md', 'text/markdown'), save('As CSV', 'csv', 'text/csv'))), places.rows),
     places.gaps, places.jobs,
-    h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value)]))));
+    h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value, (_, part) => (inexact(part) ? exactly(part) : part))]))));
 }
 
 function head(now, { path, trouble, reload }) {
@@ -142,7 +142,7 @@ function jobs(now, axes) {
     { head: 'Job', cell: (run) => h('a', { href: `#/jobs/${run.id}` }, name(run), run.baseline && ' baseline') },
     { head: 'Labels', number: true, cell: labels },
     ...axisColumns(axes),
-    { head: 'Seed', number: true, cell: (run) => String(run.seed) },
+    { head: 'Seed', number: true, cell: (run) => exactly(run.seed) },
     { head: 'State', cell: (run) => h('span', null, badge(run), run.error && h('div', { class: 'hint' }, run.error)) },
     { head: 'Validation accuracy', number: true, cell: (run) => share(run.validation_accuracy) },
     { head: 'Test accuracy', number: true, cell: (run) => share(run.test_accuracy) },
