@@ -42,6 +42,23 @@ export function announce(text) {
   if (region.textContent !== text) region.textContent = text;
 }
 
+const REACHABLE = 'a, button, input, select, textarea, summary, [tabindex]';
+
+/// Rebuilds what is in `element`; what has the focus there has it again, where it comes again.
+export function keepingFocus(element, rebuild) {
+  const focused = document.activeElement;
+  if (!element.contains(focused) || focused === element) {
+    rebuild();
+    return;
+  }
+  const face = (node) => [node.tagName, node.getAttribute('href'), node.getAttribute('aria-label'), node.textContent].join('\n');
+  const wanted = face(focused);
+  const alike = () => [...element.querySelectorAll(REACHABLE)].filter((node) => face(node) === wanted);
+  const place = alike().indexOf(focused);
+  rebuild();
+  alike()[place]?.focus({ preventScroll: true });
+}
+
 /// Rebuilds a place only if what it shows has changed: focus, selection and hover survive polling.
 export function changing(element) {
   let before;
@@ -49,7 +66,7 @@ export function changing(element) {
     const now = JSON.stringify(data);
     if (now === before) return;
     before = now;
-    put(element, build());
+    keepingFocus(element, () => put(element, build()));
   };
 }
 

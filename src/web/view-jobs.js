@@ -1,8 +1,9 @@
 // All jobs, page by page, with marks to compare some of them. The jobs of a sweep are one line.
 
 import { get, seg } from './api.js';
-import { h, put } from './dom.js';
+import { h, put, keepingFocus } from './dom.js';
 import { every, go } from './router.js';
+import { action } from './problem.js';
 import { table } from './table.js';
 import { jobLink, badge, testAccuracy, finished } from './job-parts.js';
 import { percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
@@ -15,35 +16,55 @@ export async function jobs({ query, signal }) {
   const filter = state ? `&state=${state}` : '';
   const marked = new Set();
   const list = h('div');
+  const trouble = h('div');
   const compareButton = h('button', { type: 'button', disabled: true, onclick: () => go(`#/compare?ids=${[...marked].join(',')}`) }, 'Compare');
-  let pages = [await get(`/jobs?limit=${PAGE}${filter}`, signal)];
+  const newest = (by) => get(`/jobs?limit=${PAGE}${filter}`, by);
+  let pages = [await newest(signal)];
+  let reading = false;
 
-  const draw = () => {
+  const draw = () => keepingFocus(list, () => {
     const items = pages.flatMap((page) => page.items);
     const next = pages.at(-1).next_cursor;
-    put(list, items.length ? jobsTable(items, marked, mark) : h('p', { class: 'muted' }, 'No such job.'),
-      next && h('button', { type: 'button', onclick: () => more(next) }, 'Older jobs'));
-  };
+    put(list, items.length ? jobsTable(lines(items, { state, more: next != null }), marked, mark) : h('p', { class: 'muted' }, 'No such job.'),
+      pages.length > 1 && h('p', { class: 'hint' }, 'While older jobs are open, this list is not brought up to date.'),
+      (next || pages.length > 1) && h('div', { class: 'actions links' },
+        next && action('Older jobs', () => older(next), { place: trouble }),
+        pages.length > 1 && action('The newest again', restart, { place: trouble })));
+  });
   const mark = (id, on) => {
     if (on) marked.add(id);
     else marked.delete(id);
     compareButton.disabled = marked.size < 2;
     put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
   };
-  async function more(cursor) {
-    pages.push(await get(`/jobs?limit=${PAGE}${filter}&cursor=${seg(cursor)}`, signal));
+  async function older(cursor) {
+    const open = pages;
+    const shown = list.querySelectorAll('tbody tr').length;
+    reading = true;
+    try {
+      const page = await get(`/jobs?limit=${PAGE}${filter}&cursor=${seg(cursor)}`, signal);
+      // It goes on from the list that it was asked for, and from no other.
+      if (pages !== open) return;
+      pages.push(page);
+    } finally {
+      reading = false;
+    }
+    draw();
+    list.querySelectorAll('tbody tr')[shown]?.querySelector('a')?.focus({ preventScroll: true });
+  }
+  async function restart() {
+    pages = [await newest(signal)];
     draw();
   }
 
   draw();
   every(4000, signal, async (own) => {
-    const first = await get(`/jobs?limit=${PAGE}${filter}`, own);
     // Later pages hang on the first one's cursor; while they are open the list stands still.
-    if (pages.length > 1 || JSON.stringify(first) === JSON.stringify(pages[0])) return;
-    const focused = document.activeElement?.getAttribute('data-mark');
+    if (pages.length > 1 || reading) return;
+    const first = await newest(own);
+    if (pages.length > 1 || reading || JSON.stringify(first) === JSON.stringify(pages[0])) return;
     pages = [first];
     draw();
-    if (focused) list.querySelector(`[data-mark="${CSS.escape(focused)}"]`)?.focus();
   });
 
   return h('div', null,
@@ -52,16 +73,20 @@ export async function jobs({ query, signal }) {
     h('nav', { class: 'tabs', 'aria-label': 'State' }, STATES.map((name) => h('a', {
       href: name ? `#/jobs?state=${name}` : '#/jobs', 'aria-current': name === state ? 'true' : null,
     }, name || 'all'))),
-    list);
+    list, trouble);
 }
 
-/// A sweep's jobs were queued at once, so that they are neighbours here.
-function lines(items) {
+/// A sweep's jobs were queued at once, so that they are neighbours here. `of` says how many of them are here: those in the
+/// list's state, and of the last line perhaps not all.
+function lines(items, { state, more }) {
   const list = [];
   for (const job of items) {
     const last = list.at(-1);
     if (job.sweep && last?.sweep === job.sweep) last.jobs.push(job);
     else list.push(job.sweep ? { sweep: job.sweep, jobs: [job] } : { job });
+  }
+  for (const line of list) {
+    if (line.sweep) line.of = plural(line.jobs.length, state ? `${state} job` : 'job') + (more && line === list.at(-1) ? ' so far' : '');
   }
   return list;
 }
@@ -78,12 +103,12 @@ function column(head, one, many, number) {
   return { head, number, cell: (line) => (line.job ? one(line.job) : many?.(line)) };
 }
 
-function jobsTable(items, marked, mark) {
+function jobsTable(rows, marked, mark) {
   return table([
     column('Job', (job) => h('span', { class: 'marked' }, h('input', {
-      type: 'checkbox', 'data-mark': job.id, 'aria-label': `Compare ${algorithm(job)} ${shortId(job.id)}`, checked: marked.has(job.id),
+      type: 'checkbox', 'aria-label': `Compare ${algorithm(job)} ${shortId(job.id)}`, checked: marked.has(job.id),
       onchange: (event) => mark(job.id, event.target.checked),
-    }), jobLink(job), job.baseline_of && h('span', { class: 'muted' }, ' baseline')), ({ sweep, jobs }) => h('a', { href: `#/jobs/${sweep}` }, `Sweep · ${plural(jobs.length, 'job')}`)),
+    }), jobLink(job), job.baseline_of && h('span', { class: 'muted' }, ' baseline')), ({ sweep, of }) => h('a', { href: `#/jobs/${sweep}` }, `Sweep · ${of}`)),
     column('Data set', (job) => h('span', { class: 'nowrap' }, job.dataset.name), ({ jobs }) => h('span', { class: 'nowrap' }, jobs[0].dataset.name)),
     column('Seed', (job) => exactly(job.config.seed), null, true),
     column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
@@ -92,5 +117,5 @@ function jobsTable(items, marked, mark) {
     column('Test F1 macro', (job) => score(job.test?.f1_macro), null, true),
     column('Took', (job) => duration(elapsed(job)), null, true),
     column('Queued', (job) => when(job.created_at), ({ jobs }) => when(jobs[0].created_at), true),
-  ], lines(items), { caption: 'Jobs', rowClass: ({ job }) => job && finished(job) && job.state !== 'succeeded' && 'dim' });
+  ], rows, { caption: 'Jobs', rowClass: ({ job }) => job && finished(job) && job.state !== 'succeeded' && 'dim' });
 }
