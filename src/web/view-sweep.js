@@ -22,8 +22,18 @@ export async function sweep(first, { path, signal, title }) {
   const text = h('p', { class: 'progress-text' });
   const charts = Object.entries(CHARTS).map(([figure, name]) => ({ figure, chart: lineChart({ title: name, format: share, unit: 'labels', log: true, bounds: [0, 1] }) }));
 
+  // What was asked of those that run: a sweep does not tell of it, and its jobs stop after the step under way only.
+  let wish = null;
+  const ask = async (verb) => {
+    await post(`${path}/${verb}`);
+    wish = verb;
+    await reload();
+  };
+
   function draw() {
-    parts.head([now.state, now.counts], () => head(now, { path, trouble, reload }));
+    // With one in the queue, somebody has wished otherwise since.
+    if (!now.counts.running || now.counts.queued) wish = null;
+    parts.head([now.state, now.counts, wish], () => head(now, { path, trouble, wish, ask }));
     bar.value = now.steps ? now.step / now.steps : 0;
     put(text, `${percent(now.steps ? now.step / now.steps : 0, 0)} of all steps`);
     bar.hidden = finished(now);
@@ -39,10 +49,15 @@ export async function sweep(first, { path, signal, title }) {
     }
   }
 
+  let reloads = 0;
   async function reload(by = signal) {
+    reloads += 1;
+    const mine = reloads;
     // One after the other: a report from before the last job's end would stand for good.
-    const next = await get(path, by);
-    [now, report] = [next, await get(`${path}/report`, by)];
+    const next = [await get(path, by), await get(`${path}/report`, by)];
+    // A poll that was under way when a button was pressed knows nothing of it.
+    if (mine !== reloads) return;
+    [now, report] = next;
     draw();
   }
 
@@ -59,15 +74,19 @@ export async function sweep(first, { path, signal, title }) {
     h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value, (_, part) => (inexact(part) ? exactly(part) : part))]))));
 }
 
-function head(now, { path, trouble, reload }) {
+function head(now, { path, trouble, wish, ask }) {
   const act = (label, work, more) => action(label, work, { place: trouble, ...more });
-  const again = now.counts.failed + now.counts.canceled > 0;
+  const { counts } = now;
+  const again = counts.failed + counts.canceled > 0;
+  const pausing = wish === 'pause';
   const parts = Object.entries(now.counts).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
   return [
-    h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge(now)),
+    h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge({ ...now, cancel_requested: wish === 'cancel', pause_requested: pausing })),
       h('div', { class: 'actions' },
-        !finished(now) && act('Cancel all', async () => { await post(`${path}/cancel`); await reload(); }, { kind: 'danger' }),
-        again && act('Retry what failed', async () => { await post(`${path}/retry`); await reload(); }, { kind: 'primary' }),
+        counts.queued + counts.running > 0 && !pausing && act('Pause all', () => ask('pause')),
+        (counts.paused > 0 || pausing) && act('Resume all', () => ask('resume'), { kind: 'primary' }),
+        !finished(now) && act('Cancel all', () => ask('cancel'), { kind: 'danger' }),
+        again && act('Retry what failed', () => ask('retry'), { kind: 'primary' }),
         finished(now) && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?' }))),
     h('p', { class: 'muted' }, [plural(now.jobs.length, 'job'), ...parts, `queued ${when(now.created_at)}`].join(' · ')),
   ];
