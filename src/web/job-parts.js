@@ -5,9 +5,10 @@ import { algorithm, labels, jobTitle, percent, rate, duration, count, exactly } 
 
 const PHASES = ['importing', 'training', 'evaluating', 'exporting'];
 
-const FINAL = new Set(['succeeded', 'failed', 'canceled']);
+/// The states that a job stays in.
+export const OVER = ['succeeded', 'failed', 'canceled'];
 
-export const finished = (job) => FINAL.has(job.state);
+export const finished = (job) => OVER.includes(job.state);
 
 export function badge(job) {
   const wish = job.cancel_requested ? 'canceling' : job.pause_requested && 'pausing';

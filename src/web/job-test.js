@@ -41,6 +41,7 @@ function confusion(matrix, classes) {
   const name = (i) => classes[i] ?? `class ${i + 1}`;
   return h('div', null, h('h3', null, 'Confusion'),
     h('div', { class: 'table-wrap' }, h('table', { class: 'confusion' },
+      h('caption', { class: 'visually-hidden' }, 'Confusion: the images of each class by what was answered'),
       h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'true ╲ answered'), matrix.map((_, i) => h('th', { scope: 'col', class: 'number' }, name(i))))),
       h('tbody', null, matrix.map((row, i) => {
         const all = row.reduce((sum, n) => sum + n, 0) || 1;

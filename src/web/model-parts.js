@@ -28,7 +28,7 @@ export function modelTable(models) {
   const rows = models.map((model) => ({ model, version: champion(model) ?? model.versions[0] }));
   return table([
     { head: 'Model', cell: ({ model }) => h('a', { href: '#/models' }, model.name) },
-    { head: 'Champion', cell: ({ model, version }) => (champion(model) ? `version ${version.version}` : 'none') },
+    { head: 'Champion', cell: ({ model, version }) => (champion(model) ? `version ${version.version}` : `none; the newest is version ${version.version}`) },
     { head: 'Classes', cell: ({ version }) => version.classes.join(', ') },
     { head: 'Validation accuracy', number: true, cell: ({ version }) => percent(version.metrics.validation?.validation_accuracy) },
     { head: 'Test accuracy', number: true, cell: ({ version }) => testAccuracy(version.metrics.test) },

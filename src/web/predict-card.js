@@ -5,8 +5,11 @@ import { percent } from './format.js';
 
 export function resultCard(file, signal) {
   const address = URL.createObjectURL(file);
-  const free = () => URL.revokeObjectURL(address);
-  signal.addEventListener('abort', free, { once: true });
+  const free = () => {
+    URL.revokeObjectURL(address);
+    signal.removeEventListener('abort', free);
+  };
+  signal.addEventListener('abort', free);
   const picture = h('img', { src: address, alt: '', onerror: () => picture.classList.add('unseen') });
   const answer = h('div', { class: 'answer', 'aria-busy': 'true' });
   const node = h('li', { class: 'result' }, h('div', { class: 'thumb' }, picture), h('div', { class: 'said' }, h('p', { class: 'file' }, file.name || 'pasted image'), answer));

@@ -22,8 +22,13 @@ export const curlPredict = (model = 'gender') => curl(`/predict?model=${model}`,
 export function command(text) {
   const button = h('button', { type: 'button', class: 'small', onclick: copy }, 'Copy');
   async function copy() {
-    await navigator.clipboard.writeText(text);
-    put(button, 'Copied');
+    try {
+      await navigator.clipboard.writeText(text);
+      put(button, 'Copied');
+    } catch {
+      // A browser may be told to refuse it; the text can be marked by hand.
+      put(button, 'Not allowed');
+    }
     setTimeout(() => put(button, 'Copy'), 2000);
   }
   // Browsers offer the clipboard to secure origins only, and localhost counts as one.

@@ -42,7 +42,7 @@ function versions(model, place) {
     { head: 'Test F1 macro', number: true, cell: ({ metrics }) => score(metrics.test?.f1_macro) },
     { head: 'Published', number: true, cell: (version) => when(version.created_at) },
     { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
-    { head: '', cell: (version) => h('div', { class: 'actions tight' },
+    { head: h('span', { class: 'visually-hidden' }, 'What can be done'), cell: (version) => h('div', { class: 'actions tight' },
       model.aliases[CHAMPION] !== version.version && action('Make champion', () => crown(model, version), { place, kind: 'small' }),
       action('Weights', () => weights(model, version), { place, kind: 'small' }),
       // What an alias names answers somebody's predictions; the server refuses it too.
@@ -66,7 +66,8 @@ function weights(model, { version }) {
 }
 
 async function details(place, model, signal) {
-  if (place.childElementCount) return;
+  // A problem that stands there may be over.
+  if (place.querySelector('dl')) return;
   try {
     put(place, facts(await describe(model, signal)));
   } catch (error) {

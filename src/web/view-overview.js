@@ -4,13 +4,14 @@ import { get, all } from './api.js';
 import { h, put, changing } from './dom.js';
 import { every } from './router.js';
 import { table } from './table.js';
-import { finished, jobCard, jobLink, badge, testAccuracy } from './job-parts.js';
+import { OVER, jobCard, jobLink, badge, testAccuracy } from './job-parts.js';
 import { percent, score, when, plural, duration, elapsed } from './format.js';
 import { allModels, modelTable } from './model-parts.js';
 import { datasetTable } from './dataset-parts.js';
 import { curlImport, curlTrain, curlPredict, command } from './shell.js';
 
 const LATEST = 8;
+const SETS = 50;
 
 export async function overview({ signal }) {
   const server = h('p', { class: 'muted server' });
@@ -21,21 +22,20 @@ export async function overview({ signal }) {
   const shape = changing(root);
 
   async function refresh(signal) {
-    const [running, queued, latest, models, sets, ready] = await Promise.all([
-      all('/jobs?state=running', signal), all('/jobs?state=queued', signal), get('/jobs?limit=50', signal),
-      allModels(signal), get('/datasets?limit=50', signal), get('/readyz', signal).catch(() => null),
+    const [running, queued, done, models, sets, ready] = await Promise.all([
+      all('/jobs?state=running', signal), all('/jobs?state=queued', signal), latest(signal),
+      allModels(signal), get(`/datasets?limit=${SETS}`, signal), get('/readyz', signal).catch(() => null),
     ]);
     // Newest first from the server; the queue is worked from the other end.
     const active = [...running.reverse(), ...queued.reverse()];
-    const done = latest.items.filter(finished).slice(0, LATEST);
-    const nothing = !active.length && !latest.items.length && !models.length && !sets.items.length;
+    const nothing = !active.length && !done.length && !models.length && !sets.items.length;
     shape(nothing, () => (nothing ? firstSteps() : page()));
     put(server, ready ? describe(ready) : '');
     list.update(active);
     sections.active(active.length > 0, () => (active.length ? list.node : h('p', { class: 'muted' }, 'Nothing is running.')));
     sections.results(done, () => results(done));
     sections.models(models, () => (models.length ? modelTable(models) : none('No model is published yet: the first successful job publishes one.')));
-    sections.datasets(sets.items, () => (sets.items.length ? datasetTable(sets.items) : none('No data set yet.')));
+    sections.datasets(sets, () => (sets.items.length ? [datasetTable(sets.items), sets.next_cursor && moreSets()] : none('No data set yet.')));
   }
 
   function page() {
@@ -53,6 +53,15 @@ export async function overview({ signal }) {
   every(2000, signal, refresh);
   return root;
 }
+
+/// Those that are over, newest first. They are asked for by state: behind a long queue none is among the first jobs of all.
+async function latest(signal) {
+  const lists = await Promise.all(OVER.map((state) => get(`/jobs?state=${state}&limit=${LATEST}`, signal)));
+  // Ids begin with the time.
+  return lists.flatMap((list) => list.items).sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, LATEST);
+}
+
+const moreSets = () => h('p', { class: 'hint' }, `The newest ${SETS}. `, h('a', { href: '#/datasets' }, 'All data sets'));
 
 const none = (text) => h('p', { class: 'muted' }, text);
 

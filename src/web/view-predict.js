@@ -43,10 +43,13 @@ export async function predict({ query, signal }) {
   };
   // What the model before still answers is of no interest once another is chosen.
   let chosen = new AbortController();
-  model.input.addEventListener('change', () => {
-    describe();
+  const forget = () => {
     chosen.abort();
     chosen = new AbortController();
+  };
+  model.input.addEventListener('change', () => {
+    describe();
+    forget();
     if (cards.length) ask([...cards]);
   });
 
@@ -86,6 +89,7 @@ export async function predict({ query, signal }) {
   }
 
   const clear = h('button', { type: 'button', hidden: true, onclick: () => {
+    forget();
     cards.splice(0).forEach((card) => card.free());
     put(grid);
     put(status);
