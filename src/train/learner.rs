@@ -77,14 +77,7 @@ impl Learner {
                 set.freeze_backbone();
             }
         }
-        let hyper = Hyper {
-            alpha: config.mixup.then_some(config.alpha),
-            k: config.k as usize,
-            temperature: config.temperature,
-            lambda_u: config.lambda_u,
-            ramp: config.ramp,
-            prior: config.align.then(|| prior.to_vec()),
-        };
+        let hyper = hyper(config, prior);
         let kind = match config.algorithm {
             AlgorithmName::Mixmatch => AlgorithmKind::MixMatch,
             AlgorithmName::Supervised => AlgorithmKind::Supervised,
@@ -251,6 +244,18 @@ pub fn restore_weights(name: &str, weights: &Weights, snapshot: &Snapshot) -> Re
     snapshot.fill(&format!("{name}.statistics"), weights.statistics())
 }
 
+/// What of a configuration its algorithm reads; `prior` is each class's share of the labelled images.
+fn hyper(config: &TrainConfig, prior: &[f32]) -> Hyper {
+    Hyper {
+        alpha: config.mixup.then_some(config.alpha),
+        k: config.k as usize,
+        temperature: config.temperature,
+        lambda_u: config.lambda_u,
+        ramp: config.ramp,
+        prior: config.align.then(|| prior.to_vec()),
+    }
+}
+
 /// The network of a run.
 ///
 /// # Errors
@@ -297,6 +302,26 @@ mod tests {
         assert_eq!(learning_rate(&config, 20), 1.0);
         assert!((learning_rate(&config, 60) - 0.5).abs() < 1e-12);
         assert!(learning_rate(&config, 100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn every_hyper_parameter_reaches_the_algorithm() {
+        let config = TrainConfig {
+            mixup: true,
+            alpha: 0.6,
+            k: 3,
+            temperature: 0.4,
+            lambda_u: 7.0,
+            ramp: 0.3,
+            align: true,
+            ..TrainConfig::default()
+        };
+        let prior = vec![0.7, 0.3];
+        let expected =
+            Hyper { alpha: Some(0.6), k: 3, temperature: 0.4, lambda_u: 7.0, ramp: 0.3, prior: Some(prior.clone()) };
+        assert_eq!(hyper(&config, &prior), expected);
+        let config = TrainConfig { mixup: false, align: false, ..config };
+        assert_eq!(hyper(&config, &prior), Hyper { alpha: None, prior: None, ..expected });
     }
 
     #[test]
