@@ -84,6 +84,9 @@ pub struct TrainConfig {
     pub pretrained: Option<String>,
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,
+    /// Passes over the training images, validation left out, in which the backbone learns before anything else, and without any
+    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. `supervised` has none.
+    pub pretrain_epochs: u32,
     /// Factor on the learning rate (and so on the weight decay) of everything but the head; 0 leaves the backbone as
     /// it was loaded, its BatchNorm statistics too, and needs `pretrained`.
     pub backbone_learning_rate_factor: f64,

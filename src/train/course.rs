@@ -48,7 +48,7 @@ pub(super) struct Course {
     pub(super) best: Option<Best>,
     started: Instant,
     /// What earlier attempts spent on the steps before.
-    earlier: Duration,
+    pub(super) earlier: Duration,
 }
 
 /// The time that an epoch takes, over all attempts at it.

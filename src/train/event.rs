@@ -67,6 +67,8 @@ pub enum Event {
 pub enum Phase {
     /// The images are decoded and packed at the run's resolution (skipped in no time when cached).
     Importing,
+    /// The backbone learns from images alone; only in runs that ask for it (`pretrain_epochs`).
+    Pretraining,
     /// Optimiser steps.
     Training,
     /// The chosen weights meet the test split.
@@ -80,6 +82,7 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         match self {
             Phase::Importing => "importing",
+            Phase::Pretraining => "pretraining",
             Phase::Training => "training",
             Phase::Evaluating => "evaluating",
             Phase::Exporting => "exporting",

@@ -133,11 +133,7 @@ impl Learner {
         for (name, tensor) in self.algorithm.state() {
             snapshot.put_tensor(&format!("algorithm.{name}"), tensor);
         }
-        // Seed, stream and word position: where the generator stands, exactly. The position is 68 bits long, which is
-        // why it is text.
-        snapshot.put("rng.seed", &self.rng.get_seed())?;
-        snapshot.put("rng.stream", &self.rng.get_stream())?;
-        snapshot.put("rng.word", &self.rng.get_word_pos().to_string())
+        save_rng(&self.rng, snapshot)
     }
 
     /// Takes all of it out again; `self` is the learner as it was at the run's start.
@@ -155,10 +151,7 @@ impl Learner {
         for (name, tensor) in self.algorithm.state() {
             snapshot.fill(&format!("algorithm.{name}"), tensor)?;
         }
-        let word: String = snapshot.get("rng.word")?;
-        self.rng = ChaCha8Rng::from_seed(snapshot.get("rng.seed")?);
-        self.rng.set_stream(snapshot.get("rng.stream")?);
-        self.rng.set_word_pos(word.parse().map_err(|_| CheckpointError::Unfit(format!("rng.word is {word:?}")))?);
+        self.rng = restore_rng(snapshot)?;
         Ok(())
     }
 
@@ -227,6 +220,26 @@ impl Learner {
         };
         Ok(Step { losses, lambda_u, note })
     }
+}
+
+/// Puts into a checkpoint where a generator stands, exactly: seed, stream and word position, which is 68 bits long and
+/// therefore text.
+pub fn save_rng(rng: &ChaCha8Rng, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+    snapshot.put("rng.seed", &rng.get_seed())?;
+    snapshot.put("rng.stream", &rng.get_stream())?;
+    snapshot.put("rng.word", &rng.get_word_pos().to_string())
+}
+
+/// Takes it out again.
+///
+/// # Errors
+/// [`CheckpointError::Unfit`].
+pub fn restore_rng(snapshot: &Snapshot) -> Result<ChaCha8Rng, CheckpointError> {
+    let word: String = snapshot.get("rng.word")?;
+    let mut rng = ChaCha8Rng::from_seed(snapshot.get("rng.seed")?);
+    rng.set_stream(snapshot.get("rng.stream")?);
+    rng.set_word_pos(word.parse().map_err(|_| CheckpointError::Unfit(format!("rng.word is {word:?}")))?);
+    Ok(rng)
 }
 
 /// Puts parameters and BatchNorm's statistics into a checkpoint.

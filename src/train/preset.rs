@@ -34,6 +34,7 @@ pub fn plain() -> TrainConfig {
         head: Head::Linear,
         pretrained: None,
         pretrained_sha256: None,
+        pretrain_epochs: 0,
         backbone_learning_rate_factor: 1.0,
         size: 32,
         fit: Fit::Stretch,

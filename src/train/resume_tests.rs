@@ -171,6 +171,34 @@ fn an_interrupted_run_ends_with_the_same_bits() {
     }
 }
 
+#[test]
+fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { pretrain_epochs: 6, ..anchored() };
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    // Twice in pretraining, of one step an epoch with so few images; at once after it; and in the first epoch.
+    for stop in [2, 3, 1, 3] {
+        assert!(matches!(job.attempt(Some(stop)), Err(TrainError::Stopped)));
+    }
+    assert!(!job.checkpoints().join("pretraining").exists(), "the run's own checkpoints hold what came of it");
+    job.attempt(None).unwrap();
+    assert!(job.outcome() == whole);
+    let told = |what: &str| job.log.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((told("pretraining goes on after step 2 of 6"), told("pretraining goes on after step 5 of 6")), (1, 1));
+    assert_eq!((told("pretraining, epoch 6 of 6: contrastive loss"), told("goes on from the checkpoint")), (1, 2));
+
+    let plain = undisturbed(&dataset, &anchored());
+    assert!(plain.1 != whole.1, "it made no difference");
+    let supervised = TrainConfig { algorithm: AlgorithmName::Supervised, ..anchored() };
+    let baseline = TrainConfig { pretrain_epochs: 6, ..supervised.clone() };
+    assert!(
+        undisturbed(&dataset, &supervised).1 == undisturbed(&dataset, &baseline).1,
+        "labels alone are labels alone"
+    );
+}
+
 /// DESIGN §4.4 h: the averaged weights are what is judged and published.
 #[test]
 fn what_is_published_is_the_average_of_the_weights() {

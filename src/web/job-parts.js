@@ -3,7 +3,7 @@
 import { h, put, announce } from './dom.js';
 import { algorithm, labels, jobTitle, percent, rate, duration, count } from './format.js';
 
-const PHASES = ['importing', 'training', 'evaluating', 'exporting'];
+const PHASES = ['importing', 'pretraining', 'training', 'evaluating', 'exporting'];
 
 const FINAL = new Set(['succeeded', 'failed', 'canceled']);
 
