@@ -15,6 +15,7 @@ mod drain;
 mod epoch_stream;
 mod errors;
 mod extract;
+mod form;
 mod health;
 mod idempotency;
 mod job;

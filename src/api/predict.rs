@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
-use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{BodyLimit, Query, body_problem, body_too_large, is_json, media_type, parse_json};
+use super::extract::{BodyLimit, Query, body_problem, is_json, media_type, parse_json};
+use super::form::Form;
 use super::models;
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
@@ -336,12 +336,9 @@ fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
 }
 
 async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
-    let limit = BodyLimit::of(&request);
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
+    let mut form = Form::of(request).await?;
     let mut images = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| form_problem(&error, limit))? {
+    while let Some(field) = form.next_field().await? {
         let name = field.name().unwrap_or_default().to_owned();
         if name != "image" {
             let detail = format!("there is no field {name:?}; send each file as `image`");
@@ -351,18 +348,9 @@ async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Probl
             return Err(too_many(most));
         }
         let id = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
-        let bytes = field.bytes().await.map_err(|error| form_problem(&error, limit))?;
-        images.push(Incoming { id, bytes: Ok(bytes.to_vec()) });
+        images.push(Incoming { id, bytes: Ok(field.bytes().await?) });
     }
     Ok(images)
-}
-
-/// What is wrong with a multipart body.
-pub fn form_problem(error: &MultipartError, limit: Option<BodyLimit>) -> Problem {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => body_too_large(limit),
-        _ => Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())),
-    }
 }
 
 #[cfg(test)]
