@@ -143,6 +143,19 @@ async fn check_model(app: &TestApp) {
     assert!(card["training"]["seconds"].as_f64().unwrap() > 0.0 && card["config"]["batch"] == 16, "{card:#}");
     assert_eq!(card["test"]["classes"][0]["class"], "disc", "{card:#}");
     problem(app.get("/models/shape/versions/9/card").send().await.unwrap(), 404).await;
+    for (accept, expected) in [
+        ("*/*", "text/markdown"),
+        ("text/html, */*;q=0.8", "text/markdown"),
+        ("application/json;q=0, text/markdown", "text/markdown"),
+        ("text/markdown;q=0.5, application/json", "application/json"),
+    ] {
+        let card = app.get("/models/shape/versions/1/card").header("accept", accept).send().await.unwrap();
+        let given = card.headers()["content-type"].to_str().unwrap();
+        assert!(given.starts_with(expected), "{accept}: {given}");
+    }
+    let neither =
+        app.get("/models/shape/versions/1/card").header("accept", "application/json;q=0").send().await.unwrap();
+    problem(neither, 406).await;
     let weights = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
     let hash = {
         use sha2::Digest;
