@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{Path, Query, media_type};
+use super::form::Form;
 use super::idempotency;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
-use super::upload::{Upload, receive, too_large};
+use super::upload::{Upload, most_bytes, receive, too_large};
 use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
 use crate::store::{DatasetRow, Idempotency, NewDataset};
 
@@ -130,13 +131,10 @@ pub async fn create(State(app): State<AppState>, request: Request) -> Result<imp
     let key = idempotency::key(request.headers())?;
     // Refused before the first byte where the client says how much it has.
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > limit.saturating_add(64 * 1024)) {
+    if announced.is_some_and(|bytes: usize| bytes > most_bytes(limit)) {
         return Err(too_large(limit));
     }
-    let form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
-    let upload = receive(form, &app.config.data_dir.uploads(), limit).await?;
+    let upload = receive(Form::of(request).await?, &app.config.data_dir.uploads()).await?;
     let idempotency = key.map(|key| Idempotency { key, request_sha256: upload.sha256.clone() });
     let earlier = match &idempotency {
         Some(idempotency) => app.store.dataset_of_request(idempotency).await?,

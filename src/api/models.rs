@@ -11,6 +11,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::accept::negotiate;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
 use super::page::{Page, bad_cursor, checked_limit};
@@ -170,27 +171,38 @@ async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -
     serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
 }
 
+#[derive(Debug, Clone, Copy)]
+enum CardFormat {
+    Markdown,
+    Json,
+}
+
+const CARD_FORMATS: [(&str, CardFormat); 2] =
+    [("text/markdown", CardFormat::Markdown), ("application/json", CardFormat::Json)];
+
 /// The model card: intended and out-of-scope use, data, figures with intervals, per group.
 ///
-/// Markdown, or JSON where `Accept` asks for `application/json`.
+/// Markdown, or JSON where `Accept` prefers `application/json`.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models", security(("api_key" = ["predict"])),
     params(("name" = String, Path), ("version" = u32, Path)),
     responses(
-        (status = 200, description = "The card", content((String = "text/markdown"), (Card = "application/json"))),
+        (status = 200, description = "By `Accept`: Markdown (default) or JSON", content((String = "text/markdown"), (Card = "application/json"))),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 406, body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub async fn card(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let format = negotiate(&headers, &CARD_FORMATS)?;
     let row = app.store.version(&name, number(&version)?).await?;
     let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    Ok(if accept.contains("application/json") {
-        axum::Json(card).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+    Ok(match format {
+        CardFormat::Json => axum::Json(card).into_response(),
+        CardFormat::Markdown => {
+            ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+        }
     })
 }
 
