@@ -4,7 +4,7 @@
 //! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
 //! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken.
 //!
-//! Of work in progress, checkpoints come along where there are any: a job that was under way is queued again by the server
+//! Of work in progress, whole checkpoints come along where there are any: a job that was under way is queued again by the server
 //! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
 //! thread for it.
 
@@ -24,6 +24,10 @@ const INDEX: &str = "backup.json";
 
 /// Version of [`Index`]; another one is refused.
 const FORMAT: u32 = 1;
+
+/// How the name of a whole checkpoint ends. Under every other name beside it, a child may just be writing: a link to that
+/// would go on growing inside the backup.
+const WHOLE_CHECKPOINT: &str = ".checkpoint";
 
 /// New moments that are tried when files vanish under the copy.
 const MOMENTS: usize = 5;
@@ -165,7 +169,8 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
     }
     for id in &named.unfinished {
         let directory = Path::new("runs").join(id.to_string()).join("checkpoints");
-        for name in plain_files(&data.root().join(&directory))?.unwrap_or_default() {
+        let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
+        for name in names.iter().filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
             // One that was overtaken meanwhile is not missed.
             copied.take(&directory.join(name), None)?;
         }
