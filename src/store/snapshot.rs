@@ -12,7 +12,7 @@ use super::{Result, Store, StoreError};
 /// What a copy of the database needs besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedFiles {
-    /// Hashes of the artifacts that models and imported weights name, sorted, each once.
+    /// Hashes of the artifacts that models, imported weights and unfinished jobs name, sorted, each once.
     pub artifacts: Vec<String>,
     /// Data sets, each a directory.
     pub datasets: Vec<Uuid>,
