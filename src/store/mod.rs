@@ -7,6 +7,8 @@
 
 mod artifacts;
 mod audit;
+#[cfg(test)]
+mod dataset_tests;
 mod datasets;
 mod error;
 #[cfg(test)]
@@ -31,7 +33,7 @@ use crate::data_dir::DataDir;
 use crate::failpoint;
 
 pub use audit::{AuditRow, NewAudit};
-pub use datasets::{DatasetRow, NewDataset};
+pub use datasets::{DatasetRow, NewDataset, ReportSummary};
 pub use error::StoreError;
 pub use jobs::{
     EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NOTHING_TO_GO_ON_FROM, NewJob, NewJobs, NewSweep,
