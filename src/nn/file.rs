@@ -40,7 +40,7 @@ pub(super) fn write(path: &Path, network: &str, tensors: &[(&Entry, Vec<u8>)]) -
     let metadata = HashMap::from([("network".to_owned(), network.to_owned()), ("format".to_owned(), "pt".to_owned())]);
     let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(e.to_string()))?;
     sort_header(&mut bytes);
-    write_synced(path, &bytes).map_err(|e| file_error(e.to_string()))
+    write_synced(path, &bytes).map_err(|error| NnError::Io { path: path.to_owned(), error })
 }
 
 /// Reads weights for `network` from `path` onto `device`.
@@ -52,7 +52,7 @@ pub(super) fn write(path: &Path, network: &str, tensors: &[(&Entry, Vec<u8>)]) -
 /// When the file cannot be read, is no safetensors file, or does not fit the network.
 pub fn load(network: &dyn Network, path: &Path, device: Device) -> Result<Weights, NnError> {
     let file_error = |reason: String| NnError::File { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| file_error(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|error| NnError::Io { path: path.to_owned(), error })?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| file_error(format!("no safetensors file: {e}")))?;
     let layout = network.layout();
     check_fit(network, &file)?;

@@ -41,12 +41,15 @@ impl SafeTensorsFile {
     /// # Errors
     /// When it cannot be read or is no safetensors file.
     pub fn open(path: &Path) -> Result<Self, NnError> {
-        let fail = |reason: String| NnError::File { path: path.to_owned(), reason };
-        let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+        let io = |error: std::io::Error| NnError::Io { path: path.to_owned(), error };
+        let file = File::open(path).map_err(io)?;
         // SAFETY: an upload's own file, or one that its owner imports by hand: whoever writes to that meanwhile may end this
         // command, as with every mapped file.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| fail(error.to_string()))?;
-        SafeTensors::deserialize(&bytes).map_err(|error| fail(format!("no safetensors file: {error}")))?;
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        SafeTensors::deserialize(&bytes).map_err(|error| NnError::File {
+            path: path.to_owned(),
+            reason: format!("no safetensors file: {error}"),
+        })?;
         Ok(Self(bytes))
     }
 

@@ -30,7 +30,7 @@ impl Store {
         // VACUUM only reads here: the server's writes go on. This connection could write, as it must for `INTO`.
         sqlx::query("VACUUM INTO ?").bind(path).execute(&self.writer).await?;
         let synced = std::fs::File::open(target).and_then(|file| file.sync_all());
-        synced.map_err(|error| StoreError::Artifact { path: target.to_owned(), reason: error.to_string() })
+        synced.map_err(|error| StoreError::io(target, error))
     }
 }
 
