@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::events::Collector;
 use super::lines::Line;
+use super::places::Places;
 use super::process::Running;
 use super::silence::Silence;
 use super::slots::Slot;
@@ -68,6 +69,7 @@ pub(super) struct Run<'a> {
     slot: &'a Slot,
     job: JobRow,
     collector: Collector,
+    places: Places,
     model: Option<PathBuf>,
     problem: Option<(String, String)>,
     stop: Option<Stop>,
@@ -84,6 +86,7 @@ impl<'a> Run<'a> {
             slot,
             job,
             collector: Collector::default(),
+            places: Places::default(),
             model: None,
             problem: None,
             stop: None,
@@ -100,6 +103,7 @@ impl<'a> Run<'a> {
         match self.start(&run_dir).await {
             Ok(child) => {
                 let (status, stderr) = self.follow(child).await;
+                let stderr = self.places.hide(stderr);
                 self.note_stderr(&stderr);
                 self.write().await;
                 self.finish(status, &stderr).await;
@@ -140,6 +144,7 @@ impl<'a> Run<'a> {
             checkpoint_seconds: self.shared.config.checkpoint.as_secs_f64(),
             threads: self.slot.threads,
         };
+        self.places = Places::of(&spec);
         let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error.into()))?;
         let mut child = self
             .shared
