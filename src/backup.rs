@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
 use crate::sha256;
-use crate::store::{NamedFiles, Store, StoreError, read_snapshot};
+use crate::store::{NamedFiles, Store, StoreError, artifact_in, read_snapshot};
 
 /// The file that makes a directory a backup.
 const INDEX: &str = "backup.json";
@@ -142,7 +142,8 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
     sync_directories(data.root())?;
     let named = read_snapshot(&data.database()).await?;
     // The index may be whole and yet not fit its database, if somebody put two backups together.
-    let missing = named.artifacts.iter().find(|sha256| !index.files.contains_key(&artifact(sha256)));
+    let lacks = |sha256: &&String| !index.files.contains_key(&*artifact(sha256).to_string_lossy());
+    let missing = named.artifacts.iter().find(lacks);
     if let Some(sha256) = missing {
         return Err(BackupError::NoBackup { path: from.to_owned(), reason: format!("artifact {sha256} is not in it") });
     }
@@ -154,7 +155,7 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
     let mut copied = Copying::new(data, copy);
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
-        if !copied.take(Path::new(&artifact(sha256)), Some(sha256))? {
+        if !copied.take(&artifact(sha256), Some(sha256))? {
             return Ok(None);
         }
     }
@@ -222,8 +223,8 @@ impl<'a> Copying<'a> {
 }
 
 /// Path of an artifact below the data directory.
-fn artifact(sha256: &str) -> String {
-    format!("artifacts/sha256/{}/{sha256}", sha256.get(..2).unwrap_or("__"))
+fn artifact(sha256: &str) -> PathBuf {
+    artifact_in(&DataDir::new("").artifacts(), sha256)
 }
 
 /// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.

@@ -52,13 +52,11 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let store = args.data.open_models().await?;
     let row = store.resolve_model(&args.model).await?;
     let predictor = Predictor::new(predictor_options(args.files.len(), args.image.limits()));
-    let key = format!("{}:{}", row.name, row.version);
-    let files =
-        ModelFiles { weights: store.artifact(&row.weights_sha256), manifest: store.artifact(&row.manifest_sha256) };
+    let (weights, manifest) = store.version_files(&row);
     let options = PredictOptions { top_k: args.top_k, threshold: args.threshold };
     let mut failed = false;
     let outcome: anyhow::Result<()> = async {
-        let model = predictor.load(&key, files).await?;
+        let model = predictor.load(&row.key(), ModelFiles { weights, manifest }).await?;
         for paths in args.files.chunks(BATCH) {
             failed |= predict(&predictor, &model, paths, options).await?;
         }

@@ -13,11 +13,12 @@ use crate::{failpoint, sha256};
 impl Store {
     /// Where the file with this hash lies, whether it is there or not.
     pub fn artifact(&self, sha256: &str) -> PathBuf {
-        path_in(&self.artifacts, sha256)
+        artifact_in(&self.artifacts, sha256)
     }
 }
 
-fn path_in(root: &Path, sha256: &str) -> PathBuf {
+/// Where the file with this hash lies in a directory of artifacts.
+pub fn artifact_in(root: &Path, sha256: &str) -> PathBuf {
     root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
 }
 
@@ -41,7 +42,7 @@ pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
         copy.write_all(&buffer[..read]).map_err(|e| StoreError::io(root, e))?;
     }
     let sha256 = sha256::hex(hash);
-    let target = path_in(root, &sha256);
+    let target = artifact_in(root, &sha256);
     if target.exists() {
         return Ok(sha256);
     }
@@ -70,7 +71,7 @@ mod tests {
         let hash = put(&root, &source).unwrap();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(put(&root, &source).unwrap(), hash);
-        assert_eq!(std::fs::read(path_in(&root, &hash)).unwrap(), b"abc");
+        assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");
         let left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["sha256"], "a temporary file was left behind");
         assert!(put(&root, &directory.path().join("gone")).is_err());

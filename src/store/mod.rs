@@ -32,6 +32,7 @@ use tokio::sync::RwLock;
 use crate::data_dir::DataDir;
 use crate::failpoint;
 
+pub use artifacts::artifact_in;
 pub use audit::{AuditRow, NewAudit};
 pub use datasets::{DatasetRow, NewDataset, ReportSummary};
 pub use error::StoreError;
@@ -41,7 +42,7 @@ pub use jobs::{
 };
 pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
-pub use names::is_alias;
+pub use names::{is_alias, version_key};
 pub use pretrained::{NewPretrained, PretrainedRow};
 pub use snapshot::{NamedFiles, read_snapshot};
 
