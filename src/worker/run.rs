@@ -132,6 +132,11 @@ impl<'a> Run<'a> {
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await;
         let dataset_dir = dataset_dir.map_err(|error| failed("the data set's directory", &error))?;
+        let pretrained = self.job.config.pretrained_sha256.as_deref().map(|sha256| {
+            // The child works in another directory than the one that a relative data directory counts from.
+            let path = self.shared.store.artifact(sha256);
+            std::path::absolute(&path).unwrap_or(path)
+        });
         let spec = RunSpec {
             job_id: self.job.id,
             attempt: self.job.attempt,
@@ -139,7 +144,7 @@ impl<'a> Run<'a> {
             run_dir: run_dir.clone(),
             config: self.job.config.clone(),
             device: self.slot.device_in_child().to_owned(),
-            pretrained: self.job.config.pretrained_sha256.as_deref().map(|sha256| self.shared.store.artifact(sha256)),
+            pretrained,
             checkpoint_dir: run_dir.parent().map(|job_dir| job_dir.join("checkpoints")),
             checkpoint_seconds: self.shared.config.checkpoint.as_secs_f64(),
             threads: self.slot.threads,
