@@ -17,10 +17,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{Upload, most_bytes, receive, too_large};
 use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
-use crate::store::{DatasetRow, Idempotency, NewDataset};
-
-/// Rejected rows that stand in an answer; `GET /datasets/{id}/report` has all of them.
-const ROWS_SHOWN: usize = 100;
+use crate::store::{self, DatasetRow, Idempotency, NewDataset};
 
 /// An imported data set.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,16 +53,14 @@ pub struct ReportSummary {
 
 impl From<DatasetRow> for Dataset {
     fn from(row: DatasetRow) -> Self {
-        let rejected_rows = row.report.rejected.len();
-        let mut rejected = row.report.rejected;
-        rejected.truncate(ROWS_SHOWN);
+        let store::ReportSummary { rejected_rows, rejected, warnings } = row.report;
         Self {
             id: row.id,
             name: row.name,
             task: row.task,
             classes: row.classes,
             counts: row.counts,
-            report: ReportSummary { rejected_rows, rejected, warnings: row.report.warnings },
+            report: ReportSummary { rejected_rows, rejected, warnings },
             created_at: row.created_at,
         }
     }
@@ -233,7 +228,8 @@ pub async fn report(
     State(app): State<AppState>,
     Path(dataset): Path<String>,
 ) -> Result<axum::Json<ImportReport>, Problem> {
-    Ok(axum::Json(app.store.dataset(&dataset).await?.report))
+    let id = app.store.dataset(&dataset).await?.id;
+    Ok(axum::Json(app.store.dataset_report(id).await?))
 }
 
 /// Delete a data set that no unfinished job needs. Models that learned from it stay.
