@@ -11,6 +11,9 @@ use super::rows::Candidate;
 /// Pairs of look-alikes that a warning names.
 const NAMED: usize = 5;
 
+/// What an empty cell is called where others of its column are filled: those rows have something in common too.
+pub const EMPTY_CELL: &str = "(empty)";
+
 /// A label, or the name of a group, as text; none for an empty cell.
 ///
 /// Whole numbers lose their fraction (pandas writes 0/1 with gaps as 0.0/1.0), and what looks the same is the same: a
