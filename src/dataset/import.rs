@@ -33,6 +33,9 @@ const _: () = assert!(CHECKED_AT.size as usize == perceptual_hash::SIDE);
 /// Images decoded between two writes: bounds the memory, whatever the data set's size.
 const CHUNK: usize = 512;
 
+/// Classes, or worksheets, that a message names.
+const NAMED: usize = 10;
+
 /// What to import.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
@@ -174,7 +177,12 @@ fn import_into(
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
     warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
     warnings.extend(unused(request, &index, &candidates));
-    warnings.extend([Some(&train), test.as_ref()].into_iter().flatten().filter_map(unread));
+    for (sheet, role) in [(Some(&train), Role::Train), (test.as_ref(), Role::Test)] {
+        if let Some(sheet) = sheet {
+            warnings.extend(unread(sheet));
+            warnings.extend(rows::long_cells(sheet, role, request)?);
+        }
+    }
     manifest.warnings = warnings.clone();
 
     manifest.write(staging)?;
@@ -322,7 +330,7 @@ fn assemble(
         let candidate = &mut candidates[index];
         let label = candidate.label.as_ref().and_then(|label| classes.binary_search(label).ok());
         if candidate.role == Role::Test && label.is_none() {
-            let known = classes.join(", ");
+            let known = labels::first_of(classes.iter(), NAMED);
             let label = candidate.label.as_deref().unwrap_or_default();
             let detail = format!("label {label:?} is no class of the training sheet ({known})");
             rejected.push(candidate.rejected("unknown_label", detail));
@@ -376,7 +384,7 @@ fn map(path: &Path) -> Result<Mmap, ImportError> {
 
 /// Worksheets of a workbook that were not read.
 fn unread(sheet: &Sheet) -> Option<Warning> {
-    let names = sheet.unread.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = labels::first_of(sheet.unread.iter(), NAMED);
     let detail = format!(
         "a workbook's first visible worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
     );
