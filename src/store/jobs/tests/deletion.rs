@@ -111,7 +111,7 @@ async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_alo
     assert!(f.store.artifact(&sha256).exists());
     let copy = f.directory.path().join("copy.db");
     f.store.snapshot(&copy).await.unwrap();
-    assert_eq!(read_snapshot(&copy).await.unwrap().artifacts, [sha256.clone()]);
+    assert_eq!(read_snapshot(&copy).await.unwrap().artifacts, std::slice::from_ref(&sha256));
 
     f.store.cancel_job(id).await.unwrap();
     assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 1, "nobody starts from them any more");
