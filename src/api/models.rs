@@ -20,7 +20,7 @@ use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::report::Card;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, VersionRow, is_alias};
+use crate::store::{ModelRow, VersionRow, is_alias, version_key};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,7 +159,7 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let version = number(&version)?;
     app.store.delete_version(&name, version).await?;
-    app.predictor.unload(&key(&name, version));
+    app.predictor.unload(&version_key(&name, version));
     tracing::info!(model = %name, version, "model version deleted");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -272,7 +272,7 @@ pub async fn set_alias(
 ) -> Result<axum::Json<Alias>, Problem> {
     check_alias(&alias)?;
     let row = app.store.version(&name, version).await?;
-    load(&app, &name, &row).await.map_err(|error| {
+    load(&app, &row).await.map_err(|error| {
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
             crate::serving::ServingError::ShuttingDown => Problem::from(error),
@@ -306,19 +306,10 @@ pub async fn delete_alias(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a version is called in memory.
-fn key(name: &str, version: u32) -> String {
-    format!("{name}:{version}")
-}
-
 /// Puts a version into memory, checked and warm.
-pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<Held, ServingError> {
-    let key = key(name, row.version);
-    let files = ModelFiles {
-        weights: app.store.artifact(&row.weights_sha256),
-        manifest: app.store.artifact(&row.manifest_sha256),
-    };
-    app.predictor.load(&key, files).await
+pub async fn load(app: &App, row: &VersionRow) -> Result<Held, ServingError> {
+    let (weights, manifest) = app.store.version_files(row);
+    app.predictor.load(&row.key(), ModelFiles { weights, manifest }).await
 }
 
 /// The same for a caller who does not wait for longer than for an answer; the model goes on loading for whoever comes next.
@@ -327,13 +318,13 @@ pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<Held, Servi
 /// [`ServingError::Deadline`], or why it cannot be loaded.
 pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, ServingError> {
     // As nearly every request finds it.
-    if let Some(held) = app.predictor.loaded(&key(&row.name, row.version))? {
+    if let Some(held) = app.predictor.loaded(&row.key())? {
         return Ok(held);
     }
     let deadline = app.predictor.deadline();
     let loading = tokio::spawn({
         let (app, row) = (app.clone(), row.clone());
-        async move { load(&app, &row.name, &row).await }
+        async move { load(&app, &row).await }
     });
     match tokio::time::timeout(deadline, loading).await {
         Ok(Ok(loaded)) => loaded,
