@@ -15,6 +15,7 @@ demo: build ## draw faces, train twice on 40 labels, predict, serve on; DEMO_EXI
 	target/release/mixmatch demo $(ARGS)
 
 test: libtorch ## all tests
+	@if [ ! -d ../shared/data ]; then echo "make test: SKIPPED: what runs on real data, as there is no ../shared/data" >&2; fi
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --locked $(ARGS); \
 	else \

@@ -4,7 +4,7 @@
 //! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
 //! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken.
 //!
-//! Of work in progress, checkpoints come along where there are any: a job that was under way is queued again by the server
+//! Of work in progress, whole checkpoints come along where there are any: a job that was under way is queued again by the server
 //! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
 //! thread for it.
 
@@ -17,13 +17,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
 use crate::sha256;
-use crate::store::{NamedFiles, Store, StoreError, read_snapshot};
+use crate::store::{NamedFiles, Store, StoreError, artifact_in, read_snapshot};
 
 /// The file that makes a directory a backup.
 const INDEX: &str = "backup.json";
 
 /// Version of [`Index`]; another one is refused.
 const FORMAT: u32 = 1;
+
+/// How the name of a whole checkpoint ends. Under every other name beside it, a child may just be writing: a link to that
+/// would go on growing inside the backup.
+const WHOLE_CHECKPOINT: &str = ".checkpoint";
 
 /// New moments that are tried when files vanish under the copy.
 const MOMENTS: usize = 5;
@@ -138,7 +142,8 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
     sync_directories(data.root())?;
     let named = read_snapshot(&data.database()).await?;
     // The index may be whole and yet not fit its database, if somebody put two backups together.
-    let missing = named.artifacts.iter().find(|sha256| !index.files.contains_key(&artifact(sha256)));
+    let lacks = |sha256: &&String| !index.files.contains_key(&*artifact(sha256).to_string_lossy());
+    let missing = named.artifacts.iter().find(lacks);
     if let Some(sha256) = missing {
         return Err(BackupError::NoBackup { path: from.to_owned(), reason: format!("artifact {sha256} is not in it") });
     }
@@ -150,7 +155,7 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
     let mut copied = Copying::new(data, copy);
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
-        if !copied.take(Path::new(&artifact(sha256)), Some(sha256))? {
+        if !copied.take(&artifact(sha256), Some(sha256))? {
             return Ok(None);
         }
     }
@@ -165,7 +170,8 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
     }
     for id in &named.unfinished {
         let directory = Path::new("runs").join(id.to_string()).join("checkpoints");
-        for name in plain_files(&data.root().join(&directory))?.unwrap_or_default() {
+        let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
+        for name in names.iter().filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
             // One that was overtaken meanwhile is not missed.
             copied.take(&directory.join(name), None)?;
         }
@@ -217,8 +223,8 @@ impl<'a> Copying<'a> {
 }
 
 /// Path of an artifact below the data directory.
-fn artifact(sha256: &str) -> String {
-    format!("artifacts/sha256/{}/{sha256}", sha256.get(..2).unwrap_or("__"))
+fn artifact(sha256: &str) -> PathBuf {
+    artifact_in(&DataDir::new("").artifacts(), sha256)
 }
 
 /// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.

@@ -371,6 +371,37 @@ fn a_line_break_in_a_label_is_a_row_that_is_left_out() {
 }
 
 #[test]
+fn long_names_are_refused_where_they_would_be_repeated() {
+    let long = "x".repeat(1 << 20);
+    let rows = "a.png,cat,1\n".repeat(100_000);
+    // With every row a copy of the name: 100 GB.
+    let upload = Upload::new(&six(), &format!("image,label,{long}\n{rows}"), None);
+    let words = ["column 3 of the train sheet (row 1)", "1048576 bytes", "1024"];
+    refused(&upload, &upload.request(), "long_column_name", &words);
+
+    // With every row a reason that names three of the labels: 300 GB.
+    let labels = ["a", "b", "c"].map(|end| format!("a.png,{long}{end},1\n")).concat();
+    let train = format!("image,label,age\n{labels}{rows}{long},cat,1\nb.png,dog,2\n");
+    let imported = Upload::new(&six(), &train, None).import().unwrap();
+    assert_eq!(imported.manifest.classes, ["cat", "dog"]);
+    let told: Vec<_> = imported.report.rejected.iter().filter(|row| row.code == "long_cell").collect();
+    assert_eq!(told.iter().map(|row| row.row).collect::<Vec<_>>(), [2, 3, 4, 100_005]);
+    assert!(told[0].detail.contains("column \"label\" has 1048577 bytes"), "{}", told[0].detail);
+    assert!(told.iter().all(|row| row.detail.len() < 300 && row.image.len() < 1100), "{told:?}");
+    assert!(warning(&imported, "lost_classes").unwrap().detail.len() < 1000);
+}
+
+#[test]
+fn of_a_long_cell_beside_them_the_beginning_is_kept() {
+    let upload = Upload::new(&six(), &SIX.replace("a.png,cat,1", &format!("a.png,cat,{}", "é".repeat(2500))), None);
+    let imported = upload.import().unwrap();
+    assert_eq!(codes(&imported), []);
+    assert_eq!(imported.manifest.samples[0].attributes["age"], format!("{}… (5000 bytes)", "é".repeat(512)));
+    assert!(warning(&imported, "long_cells").unwrap().detail.contains("\"age\""));
+    assert_eq!(warning(&Upload::new(&six(), SIX, None).import().unwrap(), "long_cells"), None);
+}
+
+#[test]
 fn rows_that_say_the_same_again_are_no_bad_rows() {
     // Three people looked at each image and agree.
     let rows = "a.png,cat\nb.png,dog\n";

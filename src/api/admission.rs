@@ -1,7 +1,9 @@
 //! How many predictions are taken on at once: bytes before a body is read, images before they are decoded. What does not
 //! fit is refused at once (503), so that what was taken is answered in time and memory stays what it is.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::problem::Problem;
 use crate::config::{LimitsConfig, PredictConfig};
@@ -12,7 +14,7 @@ const UNIT: usize = 1024;
 /// The budgets of one server.
 #[derive(Debug)]
 pub struct Admission {
-    units: Semaphore,
+    units: Arc<Semaphore>,
     most_units: u32,
     images: Semaphore,
     most_images: u32,
@@ -25,20 +27,22 @@ impl Admission {
         let most = |number: usize| u32::try_from(number.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         let (most_units, most_images) = (most(units), most(predict.queue_images));
         Self {
-            units: Semaphore::new(most_units as usize),
+            units: Arc::new(Semaphore::new(most_units as usize)),
             most_units,
             images: Semaphore::new(most_images as usize),
             most_images,
         }
     }
 
-    /// Room for a body of so many bytes, until the permit is dropped.
+    /// Room for a body of so many bytes, until the permit is dropped, wherever that is.
     ///
     /// # Errors
     /// 503 when bodies under way leave no room for it.
-    pub fn body(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    pub fn body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_units);
-        self.units.try_acquire_many(units).map_err(|_full| full("too many images are on their way in"))
+        Arc::clone(&self.units)
+            .try_acquire_many_owned(units)
+            .map_err(|_full| full("too many images are on their way in"))
     }
 
     /// Room for so many images, until the permit is dropped. More than there is room for at all pass when nobody waits.

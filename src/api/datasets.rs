@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -10,16 +10,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{Path, Query, media_type};
+use super::form::Form;
 use super::idempotency;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
-use super::upload::{Upload, receive, too_large};
+use super::upload::{Upload, most_bytes, receive, too_large};
 use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
-use crate::store::{DatasetRow, Idempotency, NewDataset};
-
-/// Rejected rows that stand in an answer; `GET /datasets/{id}/report` has all of them.
-const ROWS_SHOWN: usize = 100;
+use crate::store::{self, DatasetRow, Idempotency, NewDataset};
 
 /// An imported data set.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,16 +53,14 @@ pub struct ReportSummary {
 
 impl From<DatasetRow> for Dataset {
     fn from(row: DatasetRow) -> Self {
-        let rejected_rows = row.report.rejected.len();
-        let mut rejected = row.report.rejected;
-        rejected.truncate(ROWS_SHOWN);
+        let store::ReportSummary { rejected_rows, rejected, warnings } = row.report;
         Self {
             id: row.id,
             name: row.name,
             task: row.task,
             classes: row.classes,
             counts: row.counts,
-            report: ReportSummary { rejected_rows, rejected, warnings: row.report.warnings },
+            report: ReportSummary { rejected_rows, rejected, warnings },
             created_at: row.created_at,
         }
     }
@@ -130,13 +126,10 @@ pub async fn create(State(app): State<AppState>, request: Request) -> Result<imp
     let key = idempotency::key(request.headers())?;
     // Refused before the first byte where the client says how much it has.
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > limit.saturating_add(64 * 1024)) {
+    if announced.is_some_and(|bytes: usize| bytes > most_bytes(limit)) {
         return Err(too_large(limit));
     }
-    let form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
-    let upload = receive(form, &app.config.data_dir.uploads(), limit).await?;
+    let upload = receive(Form::of(request).await?, &app.config.data_dir.uploads()).await?;
     let idempotency = key.map(|key| Idempotency { key, request_sha256: upload.sha256.clone() });
     let earlier = match &idempotency {
         Some(idempotency) => app.store.dataset_of_request(idempotency).await?,
@@ -235,7 +228,8 @@ pub async fn report(
     State(app): State<AppState>,
     Path(dataset): Path<String>,
 ) -> Result<axum::Json<ImportReport>, Problem> {
-    Ok(axum::Json(app.store.dataset(&dataset).await?.report))
+    let id = app.store.dataset(&dataset).await?.id;
+    Ok(axum::Json(app.store.dataset_report(id).await?))
 }
 
 /// Delete a data set that no unfinished job needs. Models that learned from it stay.

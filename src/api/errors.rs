@@ -27,6 +27,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "another process holds the database");
                 Problem::unavailable("another process holds the database; nothing was changed").retry_after(5)
             }
+            error if error.is_full() => no_room(&error),
             error => Problem::bug("the store failed", &error),
         }
     }
@@ -43,6 +44,12 @@ impl From<ServingError> for Problem {
             error => Problem::bug("the model could not answer", &error),
         }
     }
+}
+
+/// A full disk is nobody's mistake: the caller hears what is the matter, the log where.
+fn no_room(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "the disk is full");
+    Problem::insufficient_storage("there is no room on the server's disk; nothing was changed")
 }
 
 /// What a caller may know of it: our own paths are not its business.
@@ -80,6 +87,7 @@ impl From<ImportError> for Problem {
                 });
                 Problem::invalid(detail).with_errors(items.collect())
             }
+            error if error.is_full() => no_room(&error),
             error @ ImportError::Storage { .. } => Problem::bug("the data set could not be stored", &error),
         }
     }

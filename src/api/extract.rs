@@ -31,19 +31,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// Reads JSON and says where it is wrong, as a pointer where serde knows the path.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        use serde_json::error::Category;
-        match error.classify() {
-            Category::Syntax | Category::Eof | Category::Io => {
-                Problem::bad_request(format!("the body is not valid JSON: {error}"))
-            }
-            Category::Data => {
-                let reason = shortened(error.to_string());
-                let pointer = pointer_in(&reason);
-                Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
-            }
+    serde_json::from_slice(bytes).map_err(|error| json_problem(&error))
+}
+
+/// What is wrong with a JSON body.
+pub fn json_problem(error: &serde_json::Error) -> Problem {
+    use serde_json::error::Category;
+    match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::bad_request(format!("the body is not valid JSON: {error}"))
         }
-    })
+        Category::Data => {
+            let reason = shortened(error.to_string());
+            let pointer = pointer_in(&reason);
+            Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
+        }
+    }
 }
 
 /// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.

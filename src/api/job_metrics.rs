@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::accept::negotiate;
 use super::epoch_stream::{self, Epochs};
@@ -13,7 +13,7 @@ use super::jobs::job_id;
 use super::page::{MOST, Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
-use crate::train::event::EpochMetrics;
+use crate::train::event::{EpochMetrics, TestMetrics};
 
 /// What the caller wants to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,24 @@ pub struct MetricsQuery {
     limit: Option<u32>,
 }
 
-/// Loss, λ_U, learning rate, accuracy and F1 per epoch.
+/// A page of epochs, and what the run's end has to say.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobMetrics {
+    /// The epochs, in order.
+    items: Vec<EpochMetrics>,
+    /// Where the next page begins; `null` at the end.
+    next_cursor: Option<String>,
+    /// The test split, once, at the end: the same on every page, `null` until then.
+    test: Option<TestMetrics>,
+}
+
+/// Loss, λ_U, learning rate, accuracy and F1 per epoch, and the test figures once there are some.
+///
+/// CSV and NDJSON have a line for each epoch and nothing else: no test figures.
 #[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])),
     params(("id" = uuid::Uuid, Path), MetricsQuery), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
-        (Page<EpochMetrics> = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
+        (JobMetrics = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
     )),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
@@ -70,8 +83,11 @@ pub async fn metrics(
     let (kind, lines) = match format {
         Format::Json => {
             let limit = limit.unwrap_or(MOST);
+            // Before the epochs: where test figures are told, no epoch is missing.
+            let test = app.store.job(id).await?.test;
             let rows = app.store.job_metrics(id, epochs.after, limit + 1).await?;
-            return Ok(axum::Json(Page::from_surplus(rows, limit, |row| row.epoch.to_string())).into_response());
+            let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| row.epoch.to_string());
+            return Ok(axum::Json(JobMetrics { items, next_cursor, test }).into_response());
         }
         Format::Csv => ("text/csv; charset=utf-8", Lines { head: csv_head()?, write: csv }),
         Format::Ndjson => ("application/x-ndjson", Lines { head: Vec::new(), write: ndjson }),

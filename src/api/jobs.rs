@@ -19,7 +19,7 @@ use super::sweeps::JobOrSweep;
 use crate::dataset::Manifest;
 use crate::sha256;
 use crate::store::{Idempotency, JobState, NewJobs};
-use crate::train::config::FieldProblem;
+use crate::train::config::{DataFacts, FieldProblem};
 use crate::train::sweep::{Plan, plan};
 
 /// What to train, and on what. Every field of `TrainConfig` may stand beside these, laid over the preset; `GET /jobs/{id}`
@@ -87,8 +87,8 @@ pub async fn create(
         None => return Err(missing_dataset("dataset is missing: the id or the name of a data set")),
     };
     let dataset = app.store.dataset(&wanted).await?;
-    let plan = plan(&request, &app.store.job_facts(&dataset).await?).map_err(wrong_fields)?;
-    let plan = check_splits(&app, dataset.id, plan).await?;
+    let facts = app.store.job_facts(&dataset).await?;
+    let (plan, request) = planned(&app, dataset.id, facts, request).await?;
     let runs = plan.runs.len();
     let new = NewJobs { idempotency, ..NewJobs::of_plan(dataset.id, plan, request) };
     let id = app.store.insert_jobs(new).await?;
@@ -107,17 +107,25 @@ fn wrong_fields(problems: Vec<FieldProblem>) -> Problem {
     Problem::invalid(detail).with_errors(items)
 }
 
-/// The plan again, where the data set's labels can be split as it wants.
-async fn check_splits(app: &App, dataset: Uuid, plan: Plan) -> Result<Plan, Problem> {
+/// The runs of a request, where the data set's labels can be split as they want it; and the request again. That may be long
+/// lists in a grid, and a large data set: it is done on a blocking thread.
+async fn planned(
+    app: &App,
+    dataset: Uuid,
+    facts: DataFacts,
+    request: Map<String, Value>,
+) -> Result<(Plan, Map<String, Value>), Problem> {
     let directory = app.config.data_dir.datasets().join(dataset.to_string());
     tokio::task::spawn_blocking(move || {
+        let plan = plan(&request, &facts).map_err(wrong_fields)?;
         // That the files are gone is for the run to say, as it does for a job that waits.
-        let Ok(manifest) = Manifest::read(&directory) else { return Ok(plan) };
-        plan.check_splits(&manifest).map_err(wrong_fields)?;
-        Ok(plan)
+        if let Ok(manifest) = Manifest::read(&directory) {
+            plan.check_splits(&manifest).map_err(wrong_fields)?;
+        }
+        Ok((plan, request))
     })
     .await
-    .map_err(|error| Problem::bug("the split could not be tried", &error))?
+    .map_err(|error| Problem::bug("the runs could not be planned", &error))?
 }
 
 async fn accepted(

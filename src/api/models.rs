@@ -11,6 +11,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::accept::negotiate;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
 use super::page::{Page, bad_cursor, checked_limit};
@@ -19,7 +20,7 @@ use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::report::Card;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, VersionRow, is_alias};
+use crate::store::{ModelRow, VersionRow, is_alias, version_key};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -158,7 +159,7 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let version = number(&version)?;
     app.store.delete_version(&name, version).await?;
-    app.predictor.unload(&key(&name, version));
+    app.predictor.unload(&version_key(&name, version));
     tracing::info!(model = %name, version, "model version deleted");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -170,27 +171,38 @@ async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -
     serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
 }
 
+#[derive(Debug, Clone, Copy)]
+enum CardFormat {
+    Markdown,
+    Json,
+}
+
+const CARD_FORMATS: [(&str, CardFormat); 2] =
+    [("text/markdown", CardFormat::Markdown), ("application/json", CardFormat::Json)];
+
 /// The model card: intended and out-of-scope use, data, figures with intervals, per group.
 ///
-/// Markdown, or JSON where `Accept` asks for `application/json`.
+/// Markdown, or JSON where `Accept` prefers `application/json`.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models", security(("api_key" = ["predict"])),
     params(("name" = String, Path), ("version" = u32, Path)),
     responses(
-        (status = 200, description = "The card", content((String = "text/markdown"), (Card = "application/json"))),
+        (status = 200, description = "By `Accept`: Markdown (default) or JSON", content((String = "text/markdown"), (Card = "application/json"))),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 406, body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub async fn card(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let format = negotiate(&headers, &CARD_FORMATS)?;
     let row = app.store.version(&name, number(&version)?).await?;
     let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    Ok(if accept.contains("application/json") {
-        axum::Json(card).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+    Ok(match format {
+        CardFormat::Json => axum::Json(card).into_response(),
+        CardFormat::Markdown => {
+            ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+        }
     })
 }
 
@@ -260,7 +272,7 @@ pub async fn set_alias(
 ) -> Result<axum::Json<Alias>, Problem> {
     check_alias(&alias)?;
     let row = app.store.version(&name, version).await?;
-    load(&app, &name, &row).await.map_err(|error| {
+    load(&app, &row).await.map_err(|error| {
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
             crate::serving::ServingError::ShuttingDown => Problem::from(error),
@@ -294,19 +306,10 @@ pub async fn delete_alias(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a version is called in memory.
-fn key(name: &str, version: u32) -> String {
-    format!("{name}:{version}")
-}
-
 /// Puts a version into memory, checked and warm.
-pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<Held, ServingError> {
-    let key = key(name, row.version);
-    let files = ModelFiles {
-        weights: app.store.artifact(&row.weights_sha256),
-        manifest: app.store.artifact(&row.manifest_sha256),
-    };
-    app.predictor.load(&key, files).await
+pub async fn load(app: &App, row: &VersionRow) -> Result<Held, ServingError> {
+    let (weights, manifest) = app.store.version_files(row);
+    app.predictor.load(&row.key(), ModelFiles { weights, manifest }).await
 }
 
 /// The same for a caller who does not wait for longer than for an answer; the model goes on loading for whoever comes next.
@@ -315,13 +318,13 @@ pub async fn load(app: &App, name: &str, row: &VersionRow) -> Result<Held, Servi
 /// [`ServingError::Deadline`], or why it cannot be loaded.
 pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, ServingError> {
     // As nearly every request finds it.
-    if let Some(held) = app.predictor.loaded(&key(&row.name, row.version))? {
+    if let Some(held) = app.predictor.loaded(&row.key())? {
         return Ok(held);
     }
     let deadline = app.predictor.deadline();
     let loading = tokio::spawn({
         let (app, row) = (app.clone(), row.clone());
-        async move { load(&app, &row.name, &row).await }
+        async move { load(&app, &row).await }
     });
     match tokio::time::timeout(deadline, loading).await {
         Ok(Ok(loaded)) => loaded,

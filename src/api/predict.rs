@@ -1,24 +1,20 @@
-//! `POST /predict`: one image as the body, several as multipart, or JSON with base64. One bad image is
-//! its own problem and fails none of its neighbours.
+//! `POST /predict`: from the images of a request to the answer about each. One bad image is its own problem and fails none
+//! of its neighbours.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Request, State};
-use axum::http::{StatusCode, header};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine, alphabet};
+use axum::extract::{Request, State};
+use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{BodyLimit, Query, body_problem, body_too_large, is_json, media_type, parse_json};
+use super::extract::Query;
 use super::models;
+use super::predict_body::{self, PredictForm, PredictRequest, pointer};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
 use super::telemetry;
-use crate::imaging;
 use crate::serving::{Classified, PredictOptions, ServingError, Timings};
 use crate::store::VersionRow;
 
@@ -39,25 +35,6 @@ pub struct PredictQuery {
     /// Abstain where the largest probability is below this.
     #[param(minimum = 0.0, maximum = 1.0)]
     threshold: Option<f32>,
-}
-
-/// Images as JSON.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PredictRequest {
-    /// At least one.
-    #[schema(min_items = 1)]
-    images: Vec<EncodedImage>,
-}
-
-/// One image as JSON.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EncodedImage {
-    /// Comes back with the result.
-    id: Option<String>,
-    /// The file's bytes in base64 (a `data:` URL is read, too; lines and missing padding do no harm).
-    base64: String,
 }
 
 /// The answer: one result per image, in order.
@@ -100,12 +77,6 @@ pub struct PredictResult {
     problem: Option<ProblemItem>,
 }
 
-/// An image as it came: bytes, or already its own problem.
-struct Incoming {
-    id: Option<String>,
-    bytes: Result<Vec<u8>, ProblemItem>,
-}
-
 /// Classify images.
 #[utoipa::path(post, path = "/predict", tag = "predict", security(("api_key" = ["predict"])), params(PredictQuery),
     request_body(description = "One image as the body; or several in multipart fields `image`; or JSON", content(
@@ -133,12 +104,8 @@ pub async fn predict(
     let row = app.store.resolve_model(&wanted).await?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let most = app.config.limits.predict_bytes;
-    let _memory = app.admission.body(announced.unwrap_or(most).min(most))?;
-    let reading = read(request, app.config.limits.predict_images);
-    let incoming = tokio::time::timeout(app.config.connections.predict_body, reading)
-        .await
-        .map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
-    refuse_pixels(&incoming, app.config.limits.predict_pixels)?;
+    let room = Arc::new(app.admission.body(announced.unwrap_or(most).min(most))?);
+    let incoming = predict_body::read(&app, request, &room).await?;
     let _places = app.admission.images(incoming.len())?;
     let model = match models::load_in_time(&app, &row).await {
         Ok(held) => held,
@@ -191,15 +158,6 @@ async fn unless_deleted(app: &AppState, row: &VersionRow, error: ServingError) -
     }
 }
 
-/// The form of a multipart request, for the documentation.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "documentation only")]
-pub struct PredictForm {
-    /// Image files.
-    #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
-    image: Vec<Vec<u8>>,
-}
-
 impl PredictResult {
     fn fill(&mut self, classified: Classified) {
         self.label = Some(classified.label);
@@ -207,10 +165,6 @@ impl PredictResult {
         self.probabilities = classified.probabilities;
         self.abstained = classified.abstained;
     }
-}
-
-fn pointer(place: usize) -> String {
-    format!("/images/{place}")
 }
 
 fn count(model: &str, results: &[PredictResult], timings: &Timings) {
@@ -257,138 +211,9 @@ async fn missing_model(app: &AppState) -> Problem {
     Problem::invalid(detail.clone()).with_error("?model", "required", detail)
 }
 
-/// Reads the images in whichever form they come.
-async fn read(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
-    let media = media_type(request.headers()).unwrap_or_default();
-    let images = match media.as_str() {
-        "image/jpeg" | "image/jpg" | "image/png" | "image/webp" | "application/octet-stream" => {
-            vec![Incoming { id: None, bytes: Ok(whole(request).await?.to_vec()) }]
-        }
-        "multipart/form-data" => multipart(request, most).await?,
-        _ if is_json(request.headers()) => json(&whole(request).await?)?,
-        _ => {
-            return Err(Problem::unsupported_media_type(format!(
-                "content-type {media:?} is not read here; send image/jpeg, image/png, image/webp, application/octet-stream, multipart/form-data \
-                 with fields `image`, or application/json"
-            )));
-        }
-    };
-    match images.len() {
-        0 => Err(Problem::invalid("the request holds no image").with_error("/images", "required", "send at least one")),
-        number if number > most => Err(too_many(most)),
-        _ => Ok(images),
-    }
-}
-
-fn too_many(most: usize) -> Problem {
-    let detail = format!("more than {most} images in one request; send them in several");
-    Problem::too_large(detail.clone()).with_error("/images", "too_many_images", detail)
-}
-
-/// Each image has a limit of its own; many that stay below it are too much together.
-fn refuse_pixels(incoming: &[Incoming], most: u64) -> Result<(), Problem> {
-    let declared = |image: &Incoming| image.bytes.as_ref().map_or(0, |bytes| imaging::declared_pixels(bytes));
-    let pixels: u64 = incoming.iter().map(declared).fold(0, u64::saturating_add);
-    // A single image is judged by its own limit, in its own place.
-    if incoming.len() > 1 && pixels > most {
-        let detail =
-            format!("the images have {pixels} pixels together, allowed are {most}; send them in several requests");
-        return Err(Problem::too_large(detail.clone()).with_error("/images", "too_many_pixels", detail));
-    }
-    Ok(())
-}
-
-async fn whole(request: Request<Body>) -> Result<Bytes, Problem> {
-    let limit = BodyLimit::of(&request);
-    Bytes::from_request(request, &()).await.map_err(|error| body_problem(&error, limit))
-}
-
-/// Reads a JSON body as `POST /predict` does (`fuzz_targets`).
-pub(crate) fn read_json(body: &[u8]) {
-    if let Ok(images) = json(body) {
-        assert!(images.iter().all(|image| image.bytes.as_ref().map_or(0, Vec::len) <= body.len()));
-    }
-}
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-fn json(body: &[u8]) -> Result<Vec<Incoming>, Problem> {
-    let request: PredictRequest = parse_json(body)?;
-    let images = request.images.into_iter().enumerate().map(|(place, image)| {
-        let text = match image.base64.split_once(";base64,") {
-            Some((head, rest)) if head.starts_with("data:") => rest,
-            _ => image.base64.as_str(),
-        };
-        // In lines of 76 letters, as many programs write it, and with or without the padding.
-        let text: Cow<'_, str> = match text.contains(|letter: char| letter.is_ascii_whitespace()) {
-            true => text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect::<String>().into(),
-            false => text.into(),
-        };
-        let bytes = BASE64
-            .decode(text.as_bytes())
-            .map_err(|error| ProblemItem::new(pointer(place), "bad_base64", format!("this is not base64: {error}")));
-        Incoming { id: image.id, bytes }
-    });
-    Ok(images.collect())
-}
-
-async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
-    let limit = BodyLimit::of(&request);
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())))?;
-    let mut images = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| form_problem(&error, limit))? {
-        let name = field.name().unwrap_or_default().to_owned();
-        if name != "image" {
-            let detail = format!("there is no field {name:?}; send each file as `image`");
-            return Err(Problem::invalid(detail.clone()).with_error(&format!("/{name}"), "unknown_field", detail));
-        }
-        if images.len() == most {
-            return Err(too_many(most));
-        }
-        let id = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
-        let bytes = field.bytes().await.map_err(|error| form_problem(&error, limit))?;
-        images.push(Incoming { id, bytes: Ok(bytes.to_vec()) });
-    }
-    Ok(images)
-}
-
-/// What is wrong with a multipart body.
-pub fn form_problem(error: &MultipartError, limit: Option<BodyLimit>) -> Problem {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => body_too_large(limit),
-        _ => Problem::bad_request(format!("the multipart body cannot be read: {}", error.body_text())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bad_base64_is_that_images_own_problem() {
-        let images = json(br#"{"images":[{"id":"a","base64":"AAAA"},{"base64":"%%"}]}"#).unwrap();
-        assert_eq!(images[0].bytes.as_ref().unwrap(), &[0, 0, 0]);
-        assert_eq!(images[1].bytes.as_ref().unwrap_err().pointer, "/images/1");
-    }
-
-    #[test]
-    fn a_data_url_is_read() {
-        let images = json(br#"{"images":[{"base64":"data:image/png;base64,AAAA"}]}"#).unwrap();
-        assert!(images[0].bytes.is_ok());
-    }
-
-    #[test]
-    fn base64_may_come_in_lines_and_without_its_padding() {
-        for text in ["AAECAw==", "AAECAw", "AAEC\\r\\nAw==\\n", " AAE\\tCAw "] {
-            let images = json(format!(r#"{{"images":[{{"base64":"{text}"}}]}}"#).as_bytes()).unwrap();
-            assert_eq!(images[0].bytes.as_ref().unwrap(), &[0, 1, 2, 3], "{text}");
-        }
-    }
 
     #[test]
     fn every_wrong_option_is_named() {

@@ -200,6 +200,8 @@ fn refused(error: NnError) -> Problem {
             let detail = error.to_string();
             Problem::invalid(detail.clone()).with_error("", "does_not_fit", detail)
         }
+        // The server's own copy of it: the sender can mend nothing about that.
+        NnError::Io { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => disk_problem(error),
         NnError::File { reason, .. } => Problem::invalid(reason.clone()).with_error("", "unreadable", reason),
         error => Problem::bug("the weights could not be imported", &error),
     }

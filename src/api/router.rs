@@ -25,7 +25,7 @@ use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
     audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report,
-    job_tensorboard, jobs, models, pace, predict, pretrained, telemetry,
+    job_tensorboard, jobs, models, pace, predict, pretrained, telemetry, upload,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -65,7 +65,8 @@ fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
     let upload = OpenApiRouter::new()
         .routes(routes!(datasets::create))
         .routes(routes!(pretrained::create))
-        .layer(DefaultBodyLimit::disable());
+        .layer(DefaultBodyLimit::max(upload::most_bytes(limits.upload_bytes)))
+        .layer(Extension(upload::body_limit(limits.upload_bytes)));
     let predict = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .layer(DefaultBodyLimit::max(limits.predict_bytes))

@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use axum::extract::Multipart;
-use axum::extract::multipart::{Field, MultipartError};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-use super::predict::form_problem;
+use super::extract::{BodyLimit, body_too_large};
+use super::form::{Form, FormField};
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::ImportRequest;
 use crate::sha256;
@@ -19,6 +18,9 @@ const TEXT_BYTES: usize = 1024;
 
 /// Fields of a form; a stranger's form could have millions of small ones, each with its own error.
 const MOST_FIELDS: usize = 64;
+
+/// What boundaries and the heads of parts may add to what is uploaded.
+const FRAMING: u64 = 64 << 10;
 
 /// The text fields of `POST /datasets`.
 const TEXT_FIELDS: [&str; 6] = ["name", "task", "image_column", "label_column", "group_column", "strict"];
@@ -51,12 +53,12 @@ struct Arrived {
 /// Receives a form into a directory of its own under `uploads`.
 ///
 /// # Errors
-/// 413 beyond `limit` bytes, 422 with every field that is missing, unknown or wrong, 507 on a full disk.
-pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<Upload, Problem> {
+/// 400 for what is no form, 413 beyond the limit, 422 with every field that is missing, unknown or wrong, 507 on a full
+/// disk.
+pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> {
     let directory = TempDir::new_in(uploads).map_err(disk_problem)?;
     let mut arrived = Arrived::default();
-    let mut room = limit;
-    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+    while let Some(field) = form.next_field().await? {
         arrived.fields += 1;
         if arrived.fields > MOST_FIELDS {
             let detail = format!("the form has more than {MOST_FIELDS} fields");
@@ -71,9 +73,7 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
             }
         } else if let Some(known) = file {
             let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
-            let (written, sha256) = save(field, &path, room, limit).await?;
-            room -= written;
-            arrived.hashes.insert(known, sha256);
+            arrived.hashes.insert(known, save(field, &path).await?);
             if arrived.files.insert(known, path).is_some() {
                 arrived.errors.push(ProblemItem::new(
                     format!("/{known}"),
@@ -85,7 +85,7 @@ pub async fn receive(mut form: Multipart, uploads: &Path, limit: u64) -> Result<
             let detail =
                 format!("no field {name:?}; there are {}", [&FILE_FIELDS[..], &TEXT_FIELDS[..]].concat().join(", "));
             arrived.errors.push(ProblemItem::new(format!("/{name}"), "unknown_field", detail));
-            room -= skip(field, room, limit).await?;
+            skip(field).await?;
         }
     }
     arrived.complete(directory)
@@ -174,21 +174,15 @@ pub fn check_name(field: &str, value: &str) -> Result<(), String> {
     ))
 }
 
-/// Uploads have a limit of their own, which is counted here.
-fn unreadable(error: MultipartError) -> Problem {
-    form_problem(&error, None)
-}
-
 async fn read_text(
-    mut field: Field<'_>,
+    mut field: FormField<'_>,
     known: &str,
     errors: &mut Vec<ProblemItem>,
 ) -> Result<Option<String>, Problem> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+    while let Some(chunk) = field.chunk().await? {
         if bytes.len() + chunk.len() > TEXT_BYTES {
-            // The rest must still be read, or the fields behind it cannot be.
-            while field.chunk().await.map_err(unreadable)?.is_some() {}
+            skip(field).await?;
             let detail = format!("{known} is longer than {TEXT_BYTES} bytes; is it a file?");
             errors.push(ProblemItem::new(format!("/{known}"), "too_long", detail));
             return Ok(None);
@@ -204,38 +198,37 @@ async fn read_text(
     }
 }
 
-/// Writes a field to `path`; gives its length and its hash.
-async fn save(mut field: Field<'_>, path: &Path, room: u64, limit: u64) -> Result<(u64, String), Problem> {
+/// Writes a field to `path`; gives its hash.
+async fn save(mut field: FormField<'_>, path: &Path) -> Result<String, Problem> {
     let mut hash = Sha256::new();
     let mut file = tokio::fs::File::create(path).await.map_err(disk_problem)?;
-    let mut written = 0;
-    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
-        written += chunk.len() as u64;
-        if written > room {
-            return Err(too_large(limit));
-        }
+    while let Some(chunk) = field.chunk().await? {
         hash.update(&chunk);
         file.write_all(&chunk).await.map_err(disk_problem)?;
     }
     file.flush().await.map_err(disk_problem)?;
-    Ok((written, sha256::hex(hash)))
+    Ok(sha256::hex(hash))
 }
 
-async fn skip(mut field: Field<'_>, room: u64, limit: u64) -> Result<u64, Problem> {
-    let mut skipped = 0;
-    while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
-        skipped += chunk.len() as u64;
-        if skipped > room {
-            return Err(too_large(limit));
-        }
-    }
-    Ok(skipped)
+/// Reads what is left of a field, or the fields behind it could not be read.
+async fn skip(mut field: FormField<'_>) -> Result<(), Problem> {
+    while field.chunk().await?.is_some() {}
+    Ok(())
+}
+
+/// What a refused upload is told of its limit.
+pub fn body_limit(bytes: u64) -> BodyLimit {
+    BodyLimit { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), setting: Some("--max-upload") }
+}
+
+/// The most bytes that a form may have, all of it counted: files, text, unknown fields and what stands between them.
+pub fn most_bytes(limit: u64) -> usize {
+    usize::try_from(limit.saturating_add(FRAMING)).unwrap_or(usize::MAX)
 }
 
 /// The problem of an upload beyond the limit.
 pub fn too_large(limit: u64) -> Problem {
-    let mebibytes = limit as f64 / f64::from(1 << 20);
-    Problem::too_large(format!("an upload may have {mebibytes:.1} MiB here; see --max-upload"))
+    body_too_large(Some(body_limit(limit)))
 }
 
 /// `.xlsx` and the like, so that the importer knows the sheet's kind; anything unusual is left away.

@@ -58,7 +58,40 @@ pub struct Draws {
     pub scale: Vec<f32>,
     /// Middle of the erased square as shares of height and width, 0 to 1. Read only where erasing is on.
     pub hole: Vec<[f32; 2]>,
+    /// The piece that is cut out: middle and side lengths, down and across, in libtorch's coordinates (−1…1, a whole side is 1
+    /// long). Read only where cropping is on.
+    pub window: Vec<Window>,
 }
+
+/// A piece of an image: the middle lies at `y`, `x`; `height` and `width` are shares of the sides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Middle, −1…1 from top to bottom.
+    pub y: f32,
+    /// Middle, −1…1 from left to right.
+    pub x: f32,
+    /// Share of the height.
+    pub height: f32,
+    /// Share of the width.
+    pub width: f32,
+}
+
+impl Window {
+    /// All of it.
+    const WHOLE: Self = Self { y: 0.0, x: 0.0, height: 1.0, width: 1.0 };
+
+    /// A piece of at least the share `least` of the area, inside the image.
+    fn draw(least: f64, rng: &mut ChaCha8Rng) -> Self {
+        let area: f64 = rng.random_range(least.min(1.0)..=1.0);
+        let slant: f64 = rng.random_range(-SLANT..=SLANT);
+        let (height, width) = ((area * slant.exp()).sqrt().min(1.0), (area / slant.exp()).sqrt().min(1.0));
+        let mut middle = |side: f64| (rng.random_range(-1.0..=1.0) * (1.0 - side)) as f32;
+        Self { y: middle(height), x: middle(width), height: height as f32, width: width as f32 }
+    }
+}
+
+/// ln(5/4): how far a piece's sides may be from equal.
+const SLANT: f64 = 0.223_143_551_314_209_76;
 
 impl Draws {
     /// The choices that leave `count` images padded by `pad` as they were.
@@ -76,13 +109,27 @@ impl Draws {
             rotation: vec![0.0; count],
             scale: vec![1.0; count],
             hole: vec![[0.5; 2]; count],
+            window: vec![Window::WHOLE; count],
         }
     }
 
     /// Puts the choices of `more` images behind these, as [`Tensor::f_cat`](tch::Tensor::f_cat) puts their images.
     pub fn append(&mut self, more: Self) {
-        let Self { flip, top, left, brightness, contrast, saturation, hue, gamma, grayscale, rotation, scale, hole } =
-            more;
+        let Self {
+            flip,
+            top,
+            left,
+            brightness,
+            contrast,
+            saturation,
+            hue,
+            gamma,
+            grayscale,
+            rotation,
+            scale,
+            hole,
+            window,
+        } = more;
         self.flip.extend(flip);
         self.top.extend(top);
         self.left.extend(left);
@@ -95,6 +142,7 @@ impl Draws {
         self.rotation.extend(rotation);
         self.scale.extend(scale);
         self.hole.extend(hole);
+        self.window.extend(window);
     }
 }
 
@@ -135,6 +183,9 @@ impl Augment {
                 draws.hole[row] = [rng.random(), rng.random()];
             }
             draws.hue[row] = around(0.0, self.hue, rng);
+            if self.crop > 0.0 {
+                draws.window[row] = Window::draw(self.crop, rng);
+            }
         }
         draws
     }

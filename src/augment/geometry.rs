@@ -2,6 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
+use super::draws::Window;
 use super::{Draws, Fill, on_rows, rows_where};
 use crate::nn::device::send;
 
@@ -49,24 +50,35 @@ pub(super) fn rotate_and_zoom(x: Tensor, draws: &Draws, sampling: Sampling, fill
     if rows.is_empty() {
         return Ok(x);
     }
-    let (_, height, width, channels) = x.size4()?;
+    let (_, height, width, _) = x.size4()?;
     let aspect = width as f64 / height as f64;
     let theta: Vec<f32> = rows.iter().flat_map(|&row| inverse(moves[row as usize], aspect)).collect();
     let theta = send(&Tensor::from_slice(&theta), x.device())?.f_view([-1, 2, 3])?;
-    on_rows(x, &rows, |x| {
-        let size = [rows.len() as i64, channels, height, width];
-        let grid = Tensor::f_affine_grid_generator(&theta, size, false)?;
-        // libtorch's codes: bilinear 0, nearest 1; zeros 0, reflection 2.
-        let mode = if sampling == Sampling::Bilinear { 0 } else { 1 };
-        let sample = |x: &Tensor, padding| x.f_permute([0, 3, 1, 2])?.f_grid_sampler(&grid, mode, padding, false);
-        let mut moved = match fill {
-            Fill::Reflect => sample(&x, 2)?,
-            // Zeros are mid-grey at −1…1, so black is made to be zero meanwhile.
-            Fill::Black => sample(&(x + 1.0), 0)?.f_sub_scalar_(1.0)?,
-        };
-        // The weights of four pixels add up to 1 only to within rounding.
-        moved.f_clamp_(-1.0, 1.0)?.f_permute([0, 2, 3, 1])?.f_contiguous()
-    })
+    on_rows(x, &rows, |x| resampled(&x, &theta, sampling, fill))
+}
+
+/// The pieces `windows` of the images, each enlarged to the whole; `x` float32 `[B, H, W, 3]` in −1…1.
+pub(super) fn cut_out(x: Tensor, windows: &[Window]) -> Result<Tensor, TchError> {
+    let matrix = |piece: &Window| [piece.width, 0.0, piece.x, 0.0, piece.height, piece.y];
+    let theta: Vec<f32> = windows.iter().flat_map(matrix).collect();
+    let theta = send(&Tensor::from_slice(&theta), x.device())?.f_view([-1, 2, 3])?;
+    resampled(&x, &theta, Sampling::Bilinear, Fill::Reflect)
+}
+
+/// What the images `x` `[B, H, W, 3]` in −1…1 show where the matrices `theta` `[B, 2, 3]` lead.
+fn resampled(x: &Tensor, theta: &Tensor, sampling: Sampling, fill: Fill) -> Result<Tensor, TchError> {
+    let (batch, height, width, channels) = x.size4()?;
+    let grid = Tensor::f_affine_grid_generator(theta, [batch, channels, height, width], false)?;
+    // libtorch's codes: bilinear 0, nearest 1; zeros 0, reflection 2.
+    let mode = if sampling == Sampling::Bilinear { 0 } else { 1 };
+    let sample = |x: &Tensor, padding| x.f_permute([0, 3, 1, 2])?.f_grid_sampler(&grid, mode, padding, false);
+    let mut moved = match fill {
+        Fill::Reflect => sample(x, 2)?,
+        // Zeros are mid-grey at −1…1, so black is made to be zero meanwhile.
+        Fill::Black => sample(&(x + 1.0), 0)?.f_sub_scalar_(1.0)?,
+    };
+    // The weights of four pixels add up to 1 only to within rounding.
+    moved.f_clamp_(-1.0, 1.0)?.f_permute([0, 2, 3, 1])?.f_contiguous()
 }
 
 /// The 2×3 matrix that takes a place in the turned and zoomed image to its place in the original, in
@@ -80,6 +92,21 @@ fn inverse((degrees, zoom): (f32, f32), aspect: f64) -> [f32; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
+
+    #[test]
+    fn a_piece_is_cut_out_where_it_lies_and_enlarged() {
+        // Brightness rises from −1 at the left border to 1 at the right one.
+        let across = Tensor::linspace(-1.0, 1.0, 32, (Kind::Float, Device::Cpu)).view([1, 1, 32, 1]);
+        let x = across.expand([1, 32, 32, 3], false).contiguous();
+        let right_half = Window { y: 0.0, x: 0.5, height: 1.0, width: 0.5 };
+        let cut = cut_out(x.shallow_clone(), &[right_half]).unwrap();
+        assert_eq!(cut.size(), [1, 32, 32, 3]);
+        let at = |x: i64| cut.double_value(&[0, 10, x, 1]);
+        assert!(at(0).abs() < 0.06 && (at(16) - 0.5).abs() < 0.06 && at(31) > 0.95, "{} {} {}", at(0), at(16), at(31));
+        let whole = cut_out(x.shallow_clone(), &[Window { y: 0.0, x: 0.0, height: 1.0, width: 1.0 }]).unwrap();
+        assert!((whole - x).abs().max().double_value(&[]) < 1e-5);
+    }
 
     #[test]
     fn reflection_does_not_repeat_the_border() {

@@ -72,6 +72,9 @@ pub struct Augment {
     pub grayscale: f64,
     /// Side of a mid-grey square, as a share of the image's side.
     pub erase: f64,
+    /// Cut out a random piece of at least this share of the area, with sides as 4 : 5 to 5 : 4, and enlarge it to the whole
+    /// (Inception's crop, as in SimCLR's appendix A); 0 is off. Not together with `rotation` or `scale`.
+    pub crop: f64,
 }
 
 impl Augment {
@@ -90,6 +93,9 @@ impl Augment {
         // Memory of its own from here on: the operations work in place.
         let mut x = unit(&moved)?;
         x = geometry::rotate_and_zoom(x, draws, self.sampling(), self.fill)?;
+        if self.crop > 0.0 {
+            x = geometry::cut_out(x, &draws.window)?;
+        }
         x = colour::contrast(x, &draws.contrast)?;
         x = colour::brightness(x, &draws.brightness)?;
         x = colour::saturation(x, &draws.saturation)?;
@@ -181,6 +187,7 @@ mod tests {
             gamma: 0.9,
             grayscale: 0.3,
             erase: 0.5,
+            crop: 0.0,
         }
     }
 
@@ -267,6 +274,7 @@ mod tests {
                 rotation: vec![draws.rotation[row]],
                 scale: vec![draws.scale[row]],
                 hole: vec![draws.hole[row]],
+                window: vec![draws.window[row]],
             };
             let alone = augment.apply(&images.narrow(0, row as i64, 1), &single).unwrap();
             let difference = (together.narrow(0, row as i64, 1) - alone).abs().max().double_value(&[]);

@@ -43,6 +43,8 @@ pub struct LoadResult {
     pub p99_ms: f64,
     /// Mean of the answers' `timings.batch_size`, weighted by requests; none where the answers have none.
     pub mean_batch: Option<f64>,
+    /// Their tenth, median and ninetieth percentile: a mean of 16 may be batches of 1 and of 32.
+    pub batches: Option<[f64; 3]>,
     /// Requests that were not answered with 200: how many by status, 0 for no answer at all.
     pub errors: BTreeMap<u16, u64>,
 }
@@ -92,6 +94,7 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
     }
     anyhow::ensure!(!all.latencies_ms.is_empty(), "{} answered nothing with 200: {:?}", load.url, all.errors);
     all.latencies_ms.sort_by(f64::total_cmp);
+    all.batches.sort_by(f64::total_cmp);
     let mean_batch = (!all.batches.is_empty()).then(|| all.batches.iter().sum::<f64>() / all.batches.len() as f64);
     Ok(LoadResult {
         concurrency: load.concurrency,
@@ -100,6 +103,7 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
         p95_ms: percentile(&all.latencies_ms, 0.95),
         p99_ms: percentile(&all.latencies_ms, 0.99),
         mean_batch,
+        batches: (!all.batches.is_empty()).then(|| [0.1, 0.5, 0.9].map(|share| percentile(&all.batches, share))),
         errors: all.errors,
     })
 }
@@ -168,7 +172,7 @@ mod tests {
         let images = Arc::new(vec![vec![1], vec![2]]);
         let load = Load { url, field: None, images, concurrency: 2, seconds: 0.3, warm_seconds: 0.05 };
         let result = run(&load).await.unwrap();
-        assert_eq!((result.mean_batch, result.concurrency), (Some(3.0), 2));
+        assert_eq!((result.mean_batch, result.batches, result.concurrency), (Some(3.0), Some([3.0; 3]), 2));
         assert!(result.errors.keys().eq([&503]), "{result:?}");
         let (good, bad) = (result.images_per_second * 0.3, result.errors[&503] as f64);
         assert!(good > 2.0 * bad && good < 4.0 * bad + 8.0, "three of four are good: {result:?}");

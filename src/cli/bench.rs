@@ -1,4 +1,4 @@
-//! `mixmatch bench …`: measurements, as a table for people or as JSON for `benches/compare.py`.
+//! `mixmatch bench …`: measurements, as a table for people or as JSON for the scripts in `benches/`.
 
 mod engine;
 mod predict;

@@ -3,14 +3,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{DataArgs, ImageArgs};
+use crate::imaging::DecodeLimits;
 use crate::serving::{Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
 
 /// Images in one call of the predictor.
 const BATCH: usize = 64;
+
+/// A deadline that nobody meets: whoever gives the command waits for all of its files, however long they take.
+const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -46,17 +51,12 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let store = args.data.open_models().await?;
     let row = store.resolve_model(&args.model).await?;
-    // No larger than needed: every batch size up to it is warmed.
-    let max_batch = args.files.len().min(BATCH);
-    let predictor =
-        Predictor::new(PredictorOptions { max_batch, limits: args.image.limits(), ..PredictorOptions::default() });
-    let key = format!("{}:{}", row.name, row.version);
-    let files =
-        ModelFiles { weights: store.artifact(&row.weights_sha256), manifest: store.artifact(&row.manifest_sha256) };
+    let predictor = Predictor::new(predictor_options(args.files.len(), args.image.limits()));
+    let (weights, manifest) = store.version_files(&row);
     let options = PredictOptions { top_k: args.top_k, threshold: args.threshold };
     let mut failed = false;
     let outcome: anyhow::Result<()> = async {
-        let model = predictor.load(&key, files).await?;
+        let model = predictor.load(&row.key(), ModelFiles { weights, manifest }).await?;
         for paths in args.files.chunks(BATCH) {
             failed |= predict(&predictor, &model, paths, options).await?;
         }
@@ -68,6 +68,12 @@ pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     store.close().await;
     outcome?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn predictor_options(files: usize, limits: DecodeLimits) -> PredictorOptions {
+    // No larger than needed: every batch size up to it is warmed.
+    let max_batch = files.min(BATCH);
+    PredictorOptions { max_batch, limits, deadline: NO_DEADLINE, ..PredictorOptions::default() }
 }
 
 async fn predict(
@@ -109,4 +115,16 @@ async fn predict(
         println!("{line}");
     }
     Ok(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_takes_too_long() {
+        let options = predictor_options(1000, DecodeLimits::default());
+        assert_eq!(options.max_batch, BATCH);
+        assert!(options.deadline > Duration::from_secs(86_400 * 365), "{:?}", options.deadline);
+    }
 }

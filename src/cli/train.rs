@@ -175,8 +175,11 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         followed = follow_all(&store, &supervisor, &jobs) => followed?,
         () = signals.wait() => {
             eprintln!("stopping the run …");
-            for job in store.cancel_job(id).await? {
-                supervisor.nudge(job);
+            match store.cancel_job(id).await {
+                Ok(jobs) => jobs.into_iter().for_each(|job| supervisor.nudge(job)),
+                // They ended by themselves a moment ago; what they came to is reported as ever.
+                Err(StoreError::State { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
             follow_all(&store, &supervisor, &jobs).await?;
         }
@@ -205,14 +208,23 @@ async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid]) -> an
     Ok(())
 }
 
+/// Lines of a run's log that are told at once.
+const LINES: u32 = 200;
+
+/// Shows where a run stands, and its log, until it ends.
 async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Result<JobRow> {
     let style = ProgressStyle::with_template("{prefix:10} {bar:32} {pos}/{len} steps, {elapsed} gone {msg}")
         .expect("the template is constant");
     let bar = ProgressBar::new(1).with_style(style);
     let mut watch = supervisor.changes().watch(id);
-    let mut epoch = 0;
+    let (mut epoch, mut told) = (0, 0);
     loop {
         let job = store.job(id).await?;
+        for line in store.job_logs(id, told, LINES).await? {
+            told = line.seq;
+            let level = if line.level == "info" { String::new() } else { format!("{}: ", line.level) };
+            bar.println(format!("{level}{}", line.message));
+        }
         bar.set_length(job.config.steps());
         bar.set_prefix(job.phase.clone().unwrap_or_else(|| job.state.as_str().to_owned()));
         if let Some(progress) = &job.progress {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups;
-use super::labels::{first_of, same_column};
+use super::labels::{EMPTY_CELL, first_of, same_column};
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
 use crate::statistics::wilson;
@@ -20,9 +20,9 @@ const ABOVE_ALL: f64 = 0.2;
 /// Looks at the labelled samples; `group_column` names people or other units that must not be in both sheets.
 pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for attribute in attributes(manifest) {
-        if !group_column.is_some_and(|column| same_column(&attribute, column)) {
-            warnings.extend(shortcut(manifest, &attribute));
+    for (attribute, sheets) in attributes(manifest) {
+        if !group_column.is_some_and(|column| same_column(attribute, column)) {
+            warnings.extend(shortcut(manifest, attribute, &sheets));
         }
     }
     warnings.extend(group_column.and_then(|column| straddling(manifest, column)));
@@ -31,39 +31,71 @@ pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<W
     warnings
 }
 
-fn attributes(manifest: &Manifest) -> BTreeSet<String> {
-    manifest.samples.iter().flat_map(|sample| sample.attributes.keys().cloned()).collect()
+/// Every column, and the sheets in which some cell of it is filled.
+fn attributes(manifest: &Manifest) -> BTreeMap<&str, BTreeSet<Role>> {
+    let mut columns: BTreeMap<&str, BTreeSet<Role>> = BTreeMap::new();
+    for sample in &manifest.samples {
+        for attribute in sample.attributes.keys() {
+            columns.entry(attribute).or_default().insert(sample.split);
+        }
+    }
+    columns
 }
 
 /// Values that a column may have: with more it tells one image from another rather than what they share.
 const MOST_VALUES: usize = 50;
 
-/// A column with 2 to [`MOST_VALUES`] values that goes strongly with the label.
-fn shortcut(manifest: &Manifest, attribute: &str) -> Option<Warning> {
-    let mut table: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for sample in &manifest.samples {
-        if let (Some(label), Some(value)) = (sample.label, sample.attributes.get(attribute)) {
+/// Labelled images by value and class; an empty cell's value is none.
+type Table<'a> = BTreeMap<Option<&'a str>, Vec<u64>>;
+
+/// A column with 2 to [`MOST_VALUES`] values that goes strongly with the label. Those who filled it in for one class alone
+/// tell the class by that: an empty cell is a value, in the sheets that have the column.
+fn shortcut(manifest: &Manifest, attribute: &str, sheets: &BTreeSet<Role>) -> Option<Warning> {
+    let mut table = table(manifest, attribute, sheets)?;
+    predictor(manifest, attribute, &table).or_else(|| {
+        // Where most cells are empty, they would drown what the others say.
+        table.remove(&None::<&str>)?;
+        predictor(manifest, attribute, &table)
+    })
+}
+
+/// None for a column with too many values.
+fn table<'a>(manifest: &'a Manifest, attribute: &str, sheets: &BTreeSet<Role>) -> Option<Table<'a>> {
+    let mut table = Table::new();
+    for sample in manifest.samples.iter().filter(|sample| sheets.contains(&sample.split)) {
+        if let Some(label) = sample.label {
+            let value = sample.attributes.get(attribute).map(String::as_str);
             let row = table.entry(value).or_insert_with(|| vec![0; manifest.classes.len()]);
             row[label as usize] += 1;
             // Before the next row of counts: an id column would need one for each image.
-            if table.len() > MOST_VALUES {
+            if table.len() > MOST_VALUES + usize::from(table.contains_key(&None::<&str>)) {
                 return None;
             }
         }
     }
+    Some(table)
+}
+
+/// A value as warnings say it.
+fn told(value: Option<&str>) -> String {
+    value.map_or_else(|| EMPTY_CELL.to_owned(), |value| format!("{value:?}"))
+}
+
+/// The value that goes with the label most, if the column goes with it strongly.
+fn predictor(manifest: &Manifest, attribute: &str, table: &Table<'_>) -> Option<Warning> {
     if table.len() < 2 {
         return None;
     }
     let v = cramers_v(&table.values().cloned().collect::<Vec<_>>());
     if v < STRONG {
-        return pure_value(manifest, attribute, &table);
+        return pure_value(manifest, attribute, table);
     }
     let worst = table.iter().max_by(|a, b| purity(a.1).total_cmp(&purity(b.1)))?;
     let class = worst.1.iter().enumerate().max_by_key(|(_, count)| **count).map(|(class, _)| class)?;
     let detail = format!(
-        "column {attribute:?} goes with the label (Cramér's V {v:.2}): where it is {:?}, {:.0} % are {:?}. A network may \
+        "column {attribute:?} goes with the label (Cramér's V {v:.2}): where it is {}, {:.0} % are {:?}. A network may \
          learn to tell the {attribute} instead; judge it within each {attribute}",
-        worst.0,
+        told(*worst.0),
         purity(worst.1) * 100.0,
         manifest.classes[class]
     );
@@ -72,7 +104,7 @@ fn shortcut(manifest: &Manifest, attribute: &str) -> Option<Warning> {
 
 /// A single value under which (almost) all images are of one class, though the column as a whole goes with
 /// the label only weakly: one of several sources, say.
-fn pure_value(manifest: &Manifest, attribute: &str, table: &BTreeMap<&str, Vec<u64>>) -> Option<Warning> {
+fn pure_value(manifest: &Manifest, attribute: &str, table: &Table<'_>) -> Option<Warning> {
     let sum = |row: &[u64]| row.iter().sum::<u64>();
     let all: Vec<u64> = (0..manifest.classes.len()).map(|class| table.values().map(|row| row[class]).sum()).collect();
     let share = |class: usize| all[class] as f64 / sum(&all) as f64;
@@ -85,8 +117,9 @@ fn pure_value(manifest: &Manifest, attribute: &str, table: &BTreeMap<&str, Vec<u
         })
         .max_by_key(|(_, _, row)| sum(row))?;
     let detail = format!(
-        "column {attribute:?} determines the label where it is {value:?}: {:.0} % of its {} labelled images are {:?}, over all \
+        "column {attribute:?} determines the label where it is {}: {:.0} % of its {} labelled images are {:?}, over all \
          {:.0} % are. A network may learn to tell the {attribute} instead; judge it within each {attribute}",
+        told(*value),
         purity(row) * 100.0,
         sum(row),
         manifest.classes[class],
@@ -182,7 +215,7 @@ mod tests {
             label: Some(label),
             split,
             group: None,
-            attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
+            attributes: BTreeMap::from_iter((!source.is_empty()).then(|| ("source".to_owned(), source.to_owned()))),
         };
         Manifest {
             task: "mask".into(),
@@ -218,6 +251,44 @@ mod tests {
         let common =
             (0..400).map(|i| (u32::from(i % 8 == 0), "web", Role::Train)).chain(vec![(0, "film", Role::Train); 40]);
         assert_eq!(warnings(&manifest(&common.collect::<Vec<_>>()), None), []);
+    }
+
+    #[test]
+    fn an_empty_cell_is_a_value_where_others_are_filled() {
+        let mut rows = vec![(0, "kaggle", Role::Train); 40];
+        rows.extend(vec![(1, "", Role::Train); 40]);
+        let found = warnings(&manifest(&rows), None);
+        assert_eq!((found.len(), found[0].code.as_str()), (1, "confounded_label"));
+        assert!(found[0].detail.contains("Cramér's V 1.00"), "{}", found[0].detail);
+
+        let mixed = (0..400).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train));
+        let rows: Vec<_> = mixed.chain(vec![(0, "", Role::Train); 40]).collect();
+        let found = warnings(&manifest(&rows), None);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].detail.contains("(empty): 100 % of its 40 labelled images are \"mask\""),
+            "{}",
+            found[0].detail
+        );
+        let rows: Vec<_> = (0..80).map(|i| (i % 2, "", Role::Train)).collect();
+        assert_eq!(warnings(&manifest(&rows), None), [], "a column that nobody filled is none");
+    }
+
+    #[test]
+    fn a_sheet_without_the_column_has_no_empty_cells_of_it() {
+        // The test sheet has other shares of the classes, as far from those of each source as a shortcut would be.
+        let train = (0..80).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train));
+        let test = (0..105).map(|i| (u32::from(i >= 5), "", Role::Test));
+        assert_eq!(warnings(&manifest(&train.chain(test).collect::<Vec<_>>()), None), []);
+    }
+
+    #[test]
+    fn many_empty_cells_do_not_hide_what_the_others_say() {
+        let filled = (0..200)
+            .map(|i: u32| (u32::from(i.is_multiple_of(5)) ^ (i % 2), ["web", "studio"][i as usize % 2], Role::Train));
+        let rows: Vec<_> = filled.chain((0..2000).map(|i| (i % 2, "", Role::Train))).collect();
+        let found = warnings(&manifest(&rows), None);
+        assert!(found.len() == 1 && found[0].detail.contains("Cramér's V 0.60"), "{found:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::labels::quoted;
 use super::manifest::Role;
 use super::report::RejectedRow;
 use super::rows::Candidate;
@@ -25,9 +26,9 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
         let dropped = if test.is_empty() {
             within(candidates, &train)
         } else {
-            let named = &candidates[test[0]].image;
+            let named = quoted(&candidates[test[0]].image);
             let leaked = train.iter().map(|&index| {
-                (index, "in_test_too", format!("the same picture is test image {named:?}; not trained on"))
+                (index, "in_test_too", format!("the same picture is test image {named}; not trained on"))
             });
             leaked.chain(within(candidates, &test)).collect()
         };
@@ -49,9 +50,10 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
     {
         let told = |&index: &usize| {
             let other = if candidates[index].label == first.label { second } else { first };
-            let (image, row, label) = (&other.image, other.row, other.label.as_deref().unwrap_or_default());
+            let (image, row) = (quoted(&other.image), other.row);
+            let label = quoted(other.label.as_deref().unwrap_or_default());
             let detail = format!(
-                "the same picture stands under different labels: it is {image:?} too, which row {row} labels {label:?}"
+                "the same picture stands under different labels: it is {image} too, which row {row} labels {label}"
             );
             (index, "conflicting_label", detail)
         };
@@ -59,9 +61,9 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
     }
     let stays = group.iter().position(|&index| candidates[index].label.is_some()).unwrap_or(0);
     let Some(&kept) = group.get(stays) else { return Vec::new() };
-    let name = &candidates[kept].image;
+    let name = quoted(&candidates[kept].image);
     let others = group.iter().filter(|&&index| index != kept);
-    others.map(|&index| (index, "duplicate_image", format!("the same picture is {name:?}"))).collect()
+    others.map(|&index| (index, "duplicate_image", format!("the same picture is {name}"))).collect()
 }
 
 #[cfg(test)]

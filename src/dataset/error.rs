@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::report::RejectedRow;
 
+/// Why a file cannot be used: the system's error, which is kept whole for its kind, or a sentence.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
 /// A stored data set that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -13,7 +16,7 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        reason: Reason,
     },
     /// An image that was checked at import cannot be decoded now.
     #[error("image {image}: {reason}")]
@@ -32,8 +35,8 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
-    pub(super) fn file(path: &Path, reason: impl ToString) -> Self {
-        Self::File { path: path.to_owned(), reason: reason.to_string() }
+    pub(super) fn file(path: &Path, reason: impl Into<Reason>) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.into() }
     }
 }
 
@@ -72,7 +75,7 @@ pub enum ImportError {
         /// The path.
         path: PathBuf,
         /// The system's reason.
-        reason: String,
+        reason: Reason,
     },
 }
 
@@ -87,6 +90,12 @@ impl ImportError {
         }
     }
 
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        let Self::Storage { reason, .. } = self else { return false };
+        reason.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// A stable snake_case word.
     pub fn code(&self) -> &'static str {
         match self {
@@ -99,8 +108,8 @@ impl ImportError {
         Self::Invalid { code, detail: detail.into() }
     }
 
-    pub(super) fn storage(path: &Path, reason: impl ToString) -> Self {
-        Self::Storage { path: path.to_owned(), reason: reason.to_string() }
+    pub(super) fn storage(path: &Path, reason: impl Into<Reason>) -> Self {
+        Self::Storage { path: path.to_owned(), reason: reason.into() }
     }
 }
 

@@ -1,37 +1,27 @@
 //! An import from beginning to end: sheets, archive, every image decoded, checks, manifest, rename.
 
+mod pixels;
+
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::archive::{self, Images, Index};
+use super::archive::{self, Index};
 use super::crop_style::{self, Size};
-use super::error::{DatasetError, ImportError};
+use super::error::ImportError;
 use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
 use super::report::{ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
-use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates, pack, perceptual_hash};
-use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
+use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates};
+use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
+use pixels::Pixels;
 
-/// What the `quick` preset trains at: packed in the same pass that checks the images.
-const CHECKED_AT: Preprocess = Preprocess { size: 32, fit: Fit::Stretch };
-
-/// Bytes of a picture at that size.
-const PICTURE_BYTES: usize = (CHECKED_AT.size * CHECKED_AT.size * 3) as usize;
-
-// The pictures that are hashed for their likeness are those of the check: nothing is decoded twice.
-const _: () = assert!(CHECKED_AT.size as usize == perceptual_hash::SIDE);
-
-/// Images decoded between two writes: bounds the memory, whatever the data set's size.
-const CHUNK: usize = 512;
+/// Classes, or worksheets, that a message names.
+const NAMED: usize = 10;
 
 /// What to import.
 #[derive(Clone, Debug, Default)]
@@ -152,17 +142,16 @@ fn import_into(
     refuse_too_many(&rejected, rows_read, request.strict, &index)?;
 
     let pixels_path = staging.join("pixels.tmp");
-    let pictures = decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
+    let pictures = pixels::decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
     let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
     in_order(&mut rejected);
     refuse_too_many(&rejected, rows_read, request.strict, &index)?;
 
-    let pixels = map(&pixels_path)?;
-    let picture = |sample: usize| &pixels[kept[sample] * PICTURE_BYTES..(kept[sample] + 1) * PICTURE_BYTES];
+    let pixels = Pixels::open(&pixels_path)?;
     let hashes: Vec<Option<u64>> = kept.iter().map(|&index| pictures[index]?.hash).collect();
-    let near = near_duplicates::find(&hashes, picture);
+    let near = near_duplicates::find(&hashes, |sample| pixels.of(kept[sample]));
     let column = request.group_column.as_deref();
     groups::assign(&mut manifest.samples, column, near.pairs.iter().map(|pair| (pair.first, pair.second)));
     manifest.group_column = request.group_column.clone();
@@ -174,11 +163,16 @@ fn import_into(
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
     warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
     warnings.extend(unused(request, &index, &candidates));
-    warnings.extend([Some(&train), test.as_ref()].into_iter().flatten().filter_map(unread));
+    for (sheet, role) in [(Some(&train), Role::Train), (test.as_ref(), Role::Test)] {
+        if let Some(sheet) = sheet {
+            warnings.extend(unread(sheet));
+            warnings.extend(rows::long_cells(sheet, role, request)?);
+        }
+    }
     manifest.warnings = warnings.clone();
 
     manifest.write(staging)?;
-    pack_kept(staging, &pixels, &manifest, &kept)?;
+    pixels.pack(staging, &manifest, &kept)?;
     drop(pixels);
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
@@ -226,77 +220,6 @@ fn refuse_too_many(
     Ok(())
 }
 
-/// What is remembered of a decoded picture; its pixels lie in a file.
-#[derive(Clone, Copy)]
-struct Picture {
-    /// SHA-256 of the pixels.
-    digest: [u8; 32],
-    /// What it looks like in the large, see [`perceptual_hash`].
-    hash: Option<u64>,
-    /// Before resizing.
-    size: Size,
-}
-
-/// Decodes every candidate's image on all cores, none where that fails; pixels go to `path` in order (zeros
-/// where decoding failed).
-fn decode_all(
-    images: &Images,
-    candidates: &[Candidate],
-    limits: &ImportLimits,
-    path: &Path,
-    rejected: &mut Vec<RejectedRow>,
-    progress: &(dyn Fn(ImportProgress) + Sync),
-) -> Result<Vec<Option<Picture>>, ImportError> {
-    let storage = |error: std::io::Error| ImportError::storage(path, error);
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(storage)?);
-    let (done, total) = (AtomicU64::new(0), candidates.len() as u64);
-    let blank = [0; PICTURE_BYTES];
-    let mut pictures = Vec::with_capacity(candidates.len());
-    for chunk in candidates.chunks(CHUNK) {
-        failpoint::pass("import.decode").map_err(storage)?;
-        let decoded: Vec<Result<(Vec<u8>, Picture), RejectedRow>> = chunk
-            .par_iter()
-            .map_init(
-                || images.clone(),
-                |images, candidate| {
-                    let decoded = decode_one(images, candidate, &limits.image);
-                    progress(ImportProgress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
-                    decoded
-                },
-            )
-            .collect();
-        for image in decoded {
-            match image {
-                Ok((pixels, picture)) => {
-                    pictures.push(Some(picture));
-                    out.write_all(&pixels).map_err(storage)?;
-                }
-                Err(row) => {
-                    pictures.push(None);
-                    rejected.push(row);
-                    out.write_all(&blank).map_err(storage)?;
-                }
-            }
-        }
-    }
-    out.into_inner().map_err(|error| storage(error.into_error()))?;
-    Ok(pictures)
-}
-
-fn decode_one(
-    images: &mut Images,
-    candidate: &Candidate,
-    limits: &DecodeLimits,
-) -> Result<(Vec<u8>, Picture), RejectedRow> {
-    let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
-        .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
-    let prepared = imaging::prepare_and_measure(&bytes, limits, &CHECKED_AT);
-    let (pixels, size) = prepared.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
-    let hash = perceptual_hash::hash(&perceptual_hash::luma(&pixels));
-    let picture = Picture { digest: Sha256::digest(&pixels).into(), hash, size };
-    Ok((pixels, picture))
-}
-
 /// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
 /// take.
 fn assemble(
@@ -322,7 +245,7 @@ fn assemble(
         let candidate = &mut candidates[index];
         let label = candidate.label.as_ref().and_then(|label| classes.binary_search(label).ok());
         if candidate.role == Role::Test && label.is_none() {
-            let known = classes.join(", ");
+            let known = labels::first_of(classes.iter(), NAMED);
             let label = candidate.label.as_deref().unwrap_or_default();
             let detail = format!("label {label:?} is no class of the training sheet ({known})");
             rejected.push(candidate.rejected("unknown_label", detail));
@@ -356,27 +279,9 @@ fn content_hash(manifest: &Manifest, digests: impl Iterator<Item = [u8; 32]>) ->
     sha256::hex(hash)
 }
 
-/// The packed file at the size of the check, from the pixels decoded already.
-fn pack_kept(staging: &Path, pixels: &[u8], manifest: &Manifest, kept: &[usize]) -> Result<(), ImportError> {
-    let picture = |&index: &usize| &pixels[index * PICTURE_BYTES..(index + 1) * PICTURE_BYTES];
-    let chunks = kept.chunks(CHUNK).map(|chunk| {
-        let rows: Vec<&[u8]> = chunk.iter().map(picture).collect();
-        Ok::<_, DatasetError>(rows)
-    });
-    pack::write(&pack::path(staging, &CHECKED_AT), manifest, &CHECKED_AT, chunks)?;
-    Ok(())
-}
-
-/// The pixels of every candidate, mapped.
-fn map(path: &Path) -> Result<Mmap, ImportError> {
-    let file = File::open(path).map_err(|e| ImportError::storage(path, e))?;
-    // SAFETY: our own file in a directory of our own, written and closed before.
-    unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(path, e))
-}
-
 /// Worksheets of a workbook that were not read.
 fn unread(sheet: &Sheet) -> Option<Warning> {
-    let names = sheet.unread.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = labels::first_of(sheet.unread.iter(), NAMED);
     let detail = format!(
         "a workbook's first visible worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
     );

@@ -1,5 +1,6 @@
 //! Labels as text: when two cells mean the same class, and when they may.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
@@ -8,8 +9,14 @@ use super::error::ImportError;
 use super::report::Warning;
 use super::rows::Candidate;
 
-/// Pairs of look-alikes that a warning names.
+/// Classes, or pairs of look-alikes, that a warning names.
 const NAMED: usize = 5;
+
+/// Bytes of a name that a message repeats: there is a message for each bad row.
+const QUOTED: usize = 100;
+
+/// What an empty cell is called where others of its column are filled: those rows have something in common too.
+pub const EMPTY_CELL: &str = "(empty)";
 
 /// A label, or the name of a group, as text; none for an empty cell.
 ///
@@ -38,10 +45,24 @@ pub fn same_column(a: &str, b: &str) -> bool {
     }
 }
 
+/// Text of which no more than about `most` bytes are kept: of a longer one the beginning, and how long it is.
+pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let beginning = &text[..text.floor_char_boundary(most)];
+    Cow::Owned(format!("{beginning}… ({} bytes)", text.len()))
+}
+
+/// A name in double quotes, for a message that repeats what stands elsewhere.
+pub(super) fn quoted(name: &str) -> String {
+    format!("{:?}", shortened(name, QUOTED))
+}
+
 /// The first `most` of some names, quoted, and how many more there are.
 pub(super) fn first_of<'a>(names: impl ExactSizeIterator<Item = &'a String>, most: usize) -> String {
     let more = names.len().saturating_sub(most);
-    let first = names.take(most).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let first = names.take(most).map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{first} and {more} more") } else { first }
 }
 
@@ -63,8 +84,8 @@ pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<
     Ok(names.into_iter().cloned().collect())
 }
 
-/// Doubts about the classes: such that may be one, such that the sheet names (`named`) and no usable row has, and such that may
-/// mean that there is no label.
+/// Doubts about the classes, which are sorted: such that may be one, such that the sheet names (`named`) and no usable row
+/// has, and such that may mean that there is no label.
 pub(super) fn warnings(classes: &[String], named: &BTreeSet<String>) -> Vec<Warning> {
     [look_alikes(classes), lost(classes, named), gaps(classes)].into_iter().flatten().collect()
 }
@@ -78,7 +99,7 @@ fn look_alikes(classes: &[String]) -> Option<Warning> {
     let alike: Vec<String> = alike
         .into_values()
         .filter(|names| names.len() > 1)
-        .map(|names| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" and "))
+        .map(|names| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" and "))
         .collect();
     let more = if alike.len() > NAMED { ", …" } else { "" };
     let detail = format!(
@@ -89,12 +110,11 @@ fn look_alikes(classes: &[String]) -> Option<Warning> {
 }
 
 fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
-    let lost: Vec<String> =
-        named.iter().filter(|name| !classes.contains(name)).map(|name| format!("{name:?}")).collect();
+    let lost: Vec<&String> = named.iter().filter(|name| classes.binary_search(name).is_err()).collect();
     let detail = format!(
         "the training sheet names {} too, but every row with it was left out (each is listed with its reason): no model \
          of this data set will know it",
-        lost.join(", ")
+        first_of(lost.iter().copied(), NAMED)
     );
     (!lost.is_empty()).then(|| Warning::new("lost_classes", detail))
 }
@@ -131,6 +151,12 @@ mod tests {
     fn one_letter_and_its_accent_apart_are_the_same_label() {
         assert_eq!(normalised("cafe\u{301}"), normalised("caf\u{e9}"));
         assert_ne!(normalised("cafe"), normalised("caf\u{e9}"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_two_letters_and_says_how_long_it_was() {
+        assert_eq!((shortened("ééé", 6), shortened("ééé", 5)), ("ééé".into(), "éé… (6 bytes)".into()));
+        assert_eq!(quoted("a \"b\""), "\"a \\\"b\\\"\"");
     }
 
     fn told(classes: &[&str], named: &[&str]) -> Vec<(String, String)> {

@@ -94,10 +94,10 @@ impl Manifest {
     pub(super) fn write(&self, directory: &Path) -> Result<(), DatasetError> {
         use std::io::Write;
         let path = directory.join(MANIFEST_FILE);
-        let fail = |reason: String| DatasetError::file(&path, reason);
-        let text = serde_json::to_vec(self).map_err(|e| fail(e.to_string()))?;
-        let mut file = std::fs::File::create(&path).map_err(|e| fail(e.to_string()))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| fail(e.to_string()))
+        let fail = |error: std::io::Error| DatasetError::file(&path, error);
+        let text = serde_json::to_vec(self).map_err(|e| fail(e.into()))?;
+        let mut file = std::fs::File::create(&path).map_err(fail)?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)
     }
 
     /// Images per split and class.

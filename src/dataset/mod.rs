@@ -25,7 +25,7 @@ mod split;
 
 pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
-pub use labels::same_column;
+pub use labels::{EMPTY_CELL, same_column};
 pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::archive::{Found, Index};
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised};
+use super::labels::{first_of, normalised, quoted, shortened};
 use super::manifest::Role;
-use super::report::RejectedRow;
-use super::sheet::Sheet;
+use super::report::{RejectedRow, Warning};
+use super::sheet::{MAX_NAME, Sheet};
+
+/// Columns that a message names.
+const NAMED: usize = 20;
 
 /// A row whose image was found in the archive.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ fn rejected(role: Role, row: u64, image: &str, code: &str, detail: impl Into<Str
     RejectedRow {
         sheet: role.as_str().to_owned(),
         row,
-        image: image.to_owned(),
+        image: shortened(image, MAX_NAME).into_owned(),
         code: code.to_owned(),
         detail: detail.into(),
     }
@@ -64,6 +67,13 @@ pub(super) fn candidates(
                  separator in double quotes"
             );
             refuse("surplus_cells", detail);
+        } else if let Some(at) = columns.names().find(|&at| row.cell(at).len() > MAX_NAME) {
+            let detail = format!(
+                "the cell in column {} has {} bytes: the name of an image, a label or a group may have {MAX_NAME}; shorten it",
+                quoted(&sheet.columns[at]),
+                row.cell(at).len()
+            );
+            refuse("long_cell", detail);
         } else if image.is_empty() {
             refuse("no_image_name", "the row names no image".to_owned());
         } else if label.is_none() && role == Role::Test {
@@ -71,7 +81,7 @@ pub(super) fn candidates(
         } else {
             match index.find(&image) {
                 Found::Missing => {
-                    let like = index.like(&image).map(|name| format!("; it has {name:?}")).unwrap_or_default();
+                    let like = index.like(&image).map(|name| format!("; it has {}", quoted(name))).unwrap_or_default();
                     refuse("missing_file", format!("the archive has no file {image:?}{like}"));
                 }
                 Found::Ambiguous => refuse(
@@ -127,13 +137,20 @@ impl Columns {
         Ok(Self { image, label, group })
     }
 
-    /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one.
+    /// The columns whose cells name something: image, label and group.
+    fn names(&self) -> impl Iterator<Item = usize> {
+        [Some(self.image), Some(self.label), self.group].into_iter().flatten()
+    }
+
+    /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one. Of a
+    /// long text the beginning will do: whatever it says, it tells no groups.
     fn attributes(&self, sheet: &Sheet, cells: &[String]) -> BTreeMap<String, String> {
         let named = sheet.columns.iter().zip(cells).enumerate();
         named
             .filter(|(at, (name, cell))| ![self.image, self.label].contains(at) && !name.is_empty() && !cell.is_empty())
             .filter_map(|(at, (name, cell))| {
-                let cell = if Some(at) == self.group { normalised(cell)? } else { cell.clone() };
+                let cell =
+                    if Some(at) == self.group { normalised(cell)? } else { shortened(cell, MAX_NAME).into_owned() };
                 Some((name.clone(), cell))
             })
             .collect()
@@ -171,8 +188,8 @@ fn only(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>) -> Result<usiz
     if let [at] = found[..] {
         return Ok(at);
     }
-    let alike: Vec<String> = found.into_iter().map(|at| format!("{:?}", sheet.columns[at])).collect();
-    let (role, alike) = (role.as_str(), alike.join(", "));
+    let alike: Vec<&String> = found.into_iter().map(|at| &sheet.columns[at]).collect();
+    let (role, alike) = (role.as_str(), first_of(alike.into_iter(), NAMED));
     let detail = format!(
         "several columns of the {role} sheet may be the {what}: {alike}; name it in {what}_column (and each column \
          differently)"
@@ -187,19 +204,37 @@ pub(super) fn labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Resu
 }
 
 fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
-    let names: Vec<String> = sheet.columns.iter().filter(|c| !c.is_empty()).map(|c| format!("{c:?}")).collect();
+    let names: Vec<&String> = sheet.columns.iter().filter(|column| !column.is_empty()).collect();
     let detail = format!(
         "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column",
         role.as_str(),
-        names.join(", ")
+        first_of(names.into_iter(), NAMED)
     );
     ImportError::invalid("no_such_column", detail)
+}
+
+/// The columns of which cells are kept by their beginnings alone.
+pub(super) fn long_cells(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Option<Warning>, ImportError> {
+    let columns = Columns::of(sheet, role, request)?;
+    let mut long: BTreeSet<usize> = BTreeSet::new();
+    for row in &sheet.rows {
+        long.extend(row.cells.iter().enumerate().filter(|(_, cell)| cell.len() > MAX_NAME).map(|(at, _)| at));
+    }
+    // Rows whose names are too long were left out.
+    long.retain(|at| columns.names().all(|name| name != *at) && !sheet.columns[*at].is_empty());
+    let detail = format!(
+        "the {} sheet has cells of more than {MAX_NAME} bytes in {}: only their beginnings are kept, for columns beside image and \
+         label are there to tell groups of images",
+        role.as_str(),
+        first_of(long.iter().map(|&at| &sheet.columns[at]), NAMED)
+    );
+    Ok((!long.is_empty()).then(|| Warning::new("long_cells", detail)))
 }
 
 /// One row per image: the first with a label, or the first. Rows that contradict each other are all left out; one without a
 /// label contradicts nothing (a sheet of all images below one of the labelled).
 fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candidate> {
-    let mut labels: HashMap<u32, BTreeSet<String>> = HashMap::new();
+    let mut labels: HashMap<u32, BTreeSet<&String>> = HashMap::new();
     let mut stays: HashMap<u32, usize> = HashMap::new();
     for (index, candidate) in found.iter().enumerate() {
         let known = labels.entry(candidate.entry).or_default();
@@ -208,13 +243,19 @@ fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candid
         } else {
             stays.entry(candidate.entry).or_insert(index);
         }
-        known.extend(candidate.label.clone());
+        known.extend(candidate.label.as_ref());
     }
+    let conflicts: HashMap<u32, String> = labels
+        .into_iter()
+        .filter(|(_, known)| known.len() > 1)
+        .map(|(entry, known)| {
+            let told = first_of(known.into_iter(), 3);
+            (entry, format!("rows for this image name different labels: {told}"))
+        })
+        .collect();
     let chosen = |(index, candidate): (usize, Candidate)| {
-        if labels[&candidate.entry].len() > 1 {
-            let told = first_of(labels[&candidate.entry].iter(), 3);
-            let detail = format!("rows for this image name different labels: {told}");
-            out.push(candidate.rejected("conflicting_label", detail));
+        if let Some(detail) = conflicts.get(&candidate.entry) {
+            out.push(candidate.rejected("conflicting_label", detail.as_str()));
             return None;
         }
         let stays = stays[&candidate.entry] == index;
@@ -281,5 +322,11 @@ mod tests {
         let told: Vec<_> = out.iter().map(|row| (row.row, row.code.as_str())).collect();
         let (twice, conflict) = ("duplicate_row", "conflicting_label");
         assert_eq!(told, [(2, twice), (4, twice), (6, twice), (7, conflict), (8, conflict)]);
+
+        // However long the labels are and however many rows say them.
+        let long = ["a", "b", "c"].map(|letter| letter.repeat(MAX_NAME));
+        out.clear();
+        unique_names(long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect(), &mut out);
+        assert!(out.len() == 3 && out.iter().all(|row| row.detail.len() < 500), "{out:?}");
     }
 }

@@ -1,24 +1,21 @@
 //! Reading a sheet: CSV (comma, semicolon or tab) or XLSX, to a table of text.
 //!
 //! A sheet is somebody else's file: what it holds is counted while it is read, never believed. A table costs as much
-//! as there are cells in it, wherever they lie.
+//! as there is in its cells, wherever they lie and whatever repeats them.
 
 mod csv;
+mod table;
 mod xlsx;
 
 use std::path::Path;
 
 use super::error::ImportError;
 use super::labels::same_column;
+use table::{MAX_BYTES, Table};
 
-/// Bytes of a sheet, of an XLSX sheet inflated, and of the text in all cells.
-const MAX_BYTES: u64 = 256 << 20;
-
-/// Cells that are not empty, or stand before one that is not.
-const MAX_CELLS: usize = 10_000_000;
-
-/// Columns.
-const MAX_COLUMNS: usize = 1024;
+/// Bytes of what names something: a column, an image, a label, a group. All of these are repeated, in manifests, messages and
+/// models.
+pub(super) const MAX_NAME: usize = 1024;
 
 /// A table of text.
 #[derive(Debug)]
@@ -46,47 +43,6 @@ impl Row {
     /// The cell in a column; empty where the row ends before it.
     pub fn cell(&self, column: usize) -> &str {
         self.cells.get(column).map_or("", String::as_str)
-    }
-}
-
-/// Rows as they are read, within the limits.
-struct Table<'a> {
-    name: &'a str,
-    rows: Vec<Row>,
-    cells: usize,
-    bytes: u64,
-}
-
-impl<'a> Table<'a> {
-    fn new(name: &'a str) -> Self {
-        Self { name, rows: Vec::new(), cells: 0, bytes: 0 }
-    }
-
-    /// Puts a cell into row `number`, which must not be before the last one.
-    fn put(&mut self, number: u64, column: usize, text: String) -> Result<(), ImportError> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let too_large = |detail: String| ImportError::TooLarge { code: "sheet_too_large", detail };
-        let name = self.name;
-        if column >= MAX_COLUMNS {
-            return Err(too_large(format!("the {name} sheet has more than {MAX_COLUMNS} columns")));
-        }
-        if self.rows.last().is_none_or(|row| row.number != number) {
-            self.rows.push(Row { number, cells: Vec::new(), surplus: false });
-        }
-        let Some(row) = self.rows.last_mut() else { return Ok(()) };
-        self.cells += (column + 1).saturating_sub(row.cells.len());
-        self.bytes += text.len() as u64;
-        if self.cells > MAX_CELLS || self.bytes > MAX_BYTES {
-            let detail = format!("the {name} sheet has more than {MAX_CELLS} cells or {MAX_BYTES} bytes of text");
-            return Err(too_large(detail));
-        }
-        if row.cells.len() <= column {
-            row.cells.resize(column + 1, String::new());
-        }
-        row.cells[column] = text;
-        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which samples train with their label, without it, choose the epoch, and are tested on.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod validation;
+
+use std::collections::BTreeSet;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::error::DatasetError;
 use super::manifest::{Manifest, Role};
+use validation::take_validation;
 
 /// How to split.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,68 +92,6 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     Ok(Split { labelled, unlabelled, validation, test })
 }
 
-/// Takes whole groups, `count` rows or the nearest number below, shares by class as they stand, at least one of
-/// each. Without groups these are the first rows of each class.
-fn take_validation(manifest: &Manifest, by_class: &mut [Vec<u32>], count: usize) -> Result<Vec<u32>, DatasetError> {
-    let targets = class_shares(by_class, count, "validation")?;
-    let group = |row: u32| manifest.samples[row as usize].group;
-    let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut rows: Vec<u32> = by_class.iter().flatten().copied().collect();
-    rows.sort_unstable();
-    for row in rows {
-        if let Some(group) = group(row) {
-            groups.entry(group).or_default().push(row);
-        }
-    }
-    let unit = |row: &u32| group(*row).map_or_else(|| vec![*row], |group| groups[&group].clone());
-    let counts = |unit: &[u32]| {
-        let mut counts = vec![0; targets.len()];
-        unit.iter()
-            .filter_map(|&row| manifest.samples[row as usize].label)
-            .for_each(|label| counts[label as usize] += 1);
-        counts
-    };
-    let sum = |a: &[usize], b: &[usize]| -> Vec<usize> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
-    let below = |a: &[usize], b: &[usize]| a.iter().zip(b).all(|(a, b)| a <= b);
-
-    let (mut taken, mut validation) = (vec![0; targets.len()], Vec::new());
-    for (class, rows) in by_class.iter().enumerate() {
-        for row in rows {
-            if taken[class] == targets[class] {
-                break;
-            }
-            let unit = unit(row);
-            // A group is met at its first row alone: met at any, the largest groups would be the likeliest.
-            let next = sum(&taken, &counts(&unit));
-            if unit[0] == *row && below(&next, &targets) {
-                taken = next;
-                validation.extend(unit);
-            }
-        }
-    }
-    // Where every group of a class is larger than its share, the smallest goes, if the class is left without.
-    let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
-    for class in 0..targets.len() {
-        if taken[class] > 0 {
-            continue;
-        }
-        let leaves_all =
-            |unit: &Vec<u32>| sum(&taken, &counts(unit)).iter().zip(&sizes).all(|(next, size)| next < size);
-        let smallest = by_class[class].iter().map(unit).filter(leaves_all).min_by_key(Vec::len).ok_or_else(|| {
-            DatasetError::Split(format!(
-                "all labelled images of class {:?} belong to one group (a person, or near duplicates), which cannot be both \
-                 trained on and validated with; label images of other groups",
-                manifest.classes[class]
-            ))
-        })?;
-        taken = sum(&taken, &counts(&smallest));
-        validation.extend(smallest);
-    }
-    let held_out: BTreeSet<u32> = validation.iter().copied().collect();
-    by_class.iter_mut().for_each(|rows| rows.retain(|row| !held_out.contains(row)));
-    Ok(validation)
-}
-
 /// Takes `count` rows, shares by class as they stand, at least one of each.
 fn take_stratified(by_class: &mut [Vec<u32>], count: usize, what: &str) -> Result<Vec<u32>, DatasetError> {
     let shares = class_shares(by_class, count, what)?;
@@ -198,9 +139,10 @@ mod tests {
     use super::super::manifest::Sample;
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     /// `sizes[c]` labelled training rows of class c, then `unlabelled` ones, then `test` ones.
-    fn manifest(sizes: &[usize], unlabelled: usize, test: usize) -> Manifest {
+    pub(super) fn manifest(sizes: &[usize], unlabelled: usize, test: usize) -> Manifest {
         let labels = sizes.iter().enumerate().flat_map(|(class, &n)| vec![Some(class as u32); n]);
         let rows = labels.map(|label| (label, Role::Train));
         let rows = rows.chain(vec![(None, Role::Train); unlabelled]).chain(vec![(Some(0), Role::Test); test]);

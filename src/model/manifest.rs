@@ -42,6 +42,9 @@ pub struct ModelManifest {
     pub data_warnings: Vec<String>,
     /// Images in each part of the split.
     pub split: SplitSizes,
+    /// Labels trained with of each class, in class order; empty in older models.
+    #[serde(default)]
+    pub labelled_classes: Vec<u64>,
     /// The chosen epoch's metrics on the validation split.
     pub validation: serde_json::Value,
     /// What the run's last epochs reached there, without a choice among them; absent in older models.
@@ -163,6 +166,7 @@ pub(crate) mod tests {
             group_column: Some("person".into()),
             data_warnings: vec!["doubt".into()],
             split: SplitSizes::default(),
+            labelled_classes: vec![20, 20],
             validation: serde_json::json!({}),
             last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.9 }),
             training: Some(TrainingFacts { seconds: 1.5, ..TrainingFacts::default() }),

@@ -33,7 +33,15 @@ pub enum NnError {
         /// Why not.
         reason: String,
     },
-    /// A weights file could not be read or written.
+    /// The file system refuses a weights file.
+    #[error("weights file {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// What stands in a weights file cannot be used.
     #[error("weights file {}: {reason}", path.display())]
     File {
         /// The file.

@@ -23,8 +23,13 @@ pub fn save(network: &dyn Network, weights: &Weights, path: &Path) -> Result<(),
         .tensors(layout)
         .map(|(entry, tensor)| Ok((entry, bytes_of(tensor)?)))
         .collect::<Result<Vec<_>, NnError>>()?;
+    write(path, &network.name(), &named)
+}
+
+/// Writes tensors, each as its row-major float32 bytes, to `path` and syncs the file: the same ones are the same file.
+pub(super) fn write(path: &Path, network: &str, tensors: &[(&Entry, Vec<u8>)]) -> Result<(), NnError> {
     let file_error = |reason: String| NnError::File { path: path.to_owned(), reason };
-    let views = named
+    let views = tensors
         .iter()
         .map(|(entry, bytes)| {
             let shape = entry.shape.iter().map(|&side| side as usize).collect();
@@ -32,10 +37,10 @@ pub fn save(network: &dyn Network, weights: &Weights, path: &Path) -> Result<(),
             Ok((entry.name.as_str(), view))
         })
         .collect::<Result<Vec<_>, NnError>>()?;
-    let metadata = HashMap::from([("network".to_owned(), network.name()), ("format".to_owned(), "pt".to_owned())]);
+    let metadata = HashMap::from([("network".to_owned(), network.to_owned()), ("format".to_owned(), "pt".to_owned())]);
     let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(e.to_string()))?;
     sort_header(&mut bytes);
-    write_synced(path, &bytes).map_err(|e| file_error(e.to_string()))
+    write_synced(path, &bytes).map_err(|error| NnError::Io { path: path.to_owned(), error })
 }
 
 /// Reads weights for `network` from `path` onto `device`.
@@ -47,7 +52,7 @@ pub fn save(network: &dyn Network, weights: &Weights, path: &Path) -> Result<(),
 /// When the file cannot be read, is no safetensors file, or does not fit the network.
 pub fn load(network: &dyn Network, path: &Path, device: Device) -> Result<Weights, NnError> {
     let file_error = |reason: String| NnError::File { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| file_error(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|error| NnError::Io { path: path.to_owned(), error })?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| file_error(format!("no safetensors file: {e}")))?;
     let layout = network.layout();
     check_fit(network, &file)?;
@@ -110,7 +115,7 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, NnError> {
     Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     crate::failpoint::pass("export.write")?;
     let mut file = std::fs::File::create(path)?;

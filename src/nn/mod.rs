@@ -14,6 +14,7 @@ pub mod graph;
 pub mod layers;
 mod layout;
 pub mod pretrained;
+pub mod projection;
 pub mod pth;
 pub mod resnet;
 mod shim;

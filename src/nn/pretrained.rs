@@ -13,9 +13,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::file::write_synced;
 use super::layout::Entry;
-use super::{Architecture, Head, Network, NnError, Weights};
+use super::{Architecture, Head, Network, NnError, Weights, file};
 
 /// Tensors by name, in whatever format somebody keeps them.
 pub trait NamedTensors {
@@ -42,12 +41,15 @@ impl SafeTensorsFile {
     /// # Errors
     /// When it cannot be read or is no safetensors file.
     pub fn open(path: &Path) -> Result<Self, NnError> {
-        let fail = |reason: String| NnError::File { path: path.to_owned(), reason };
-        let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+        let io = |error: std::io::Error| NnError::Io { path: path.to_owned(), error };
+        let file = File::open(path).map_err(io)?;
         // SAFETY: an upload's own file, or one that its owner imports by hand: whoever writes to that meanwhile may end this
         // command, as with every mapped file.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| fail(error.to_string()))?;
-        SafeTensors::deserialize(&bytes).map_err(|error| fail(format!("no safetensors file: {error}")))?;
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        SafeTensors::deserialize(&bytes).map_err(|error| NnError::File {
+            path: path.to_owned(),
+            reason: format!("no safetensors file: {error}"),
+        })?;
         Ok(Self(bytes))
     }
 
@@ -140,7 +142,7 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
     if let Some(unknown) = names.keys().min() {
         return Err(mismatch(format!("{unknown} is no tensor of it, {} such in all", names.len())));
     }
-    write(&kept, name, target)?;
+    file::write(target, name, &kept)?;
     let classes = classes.map(|classes| classes as u32);
     Ok(Contents { network: name.to_owned(), classes, parameters, tensors: kept.len() })
 }
@@ -158,21 +160,6 @@ fn own_names(source: &dyn NamedTensors) -> HashMap<String, String> {
 fn entries(network: &dyn Network) -> impl Iterator<Item = (&Entry, bool)> {
     let layout = network.layout();
     layout.params().iter().map(|entry| (entry, true)).chain(layout.buffers().iter().map(|entry| (entry, false)))
-}
-
-fn write(tensors: &[(&Entry, Vec<u8>)], network: &str, target: &Path) -> Result<(), NnError> {
-    let fail = |reason: String| NnError::File { path: target.to_owned(), reason };
-    let views = tensors
-        .iter()
-        .map(|(entry, bytes)| {
-            let shape = entry.shape.iter().map(|&side| side as usize).collect();
-            let view = TensorView::new(Dtype::F32, shape, bytes).map_err(|error| fail(error.to_string()))?;
-            Ok((entry.name.as_str(), view))
-        })
-        .collect::<Result<Vec<_>, NnError>>()?;
-    let metadata = HashMap::from([("network".to_owned(), network.to_owned()), ("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| fail(error.to_string()))?;
-    write_synced(target, &bytes).map_err(|error| fail(error.to_string()))
 }
 
 /// Copies the weights in `bytes`, a file that [`import`] wrote, into `weights`, and gives the names of the head's
@@ -205,10 +192,10 @@ pub fn start(network: &dyn Network, weights: &mut Weights, bytes: &[u8]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{build, file};
+    use crate::nn::build;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use tch::Device;
 
     /// Tensors in memory.
@@ -310,6 +297,14 @@ mod tests {
         assert!(unknown.contains("layer5.0.conv1.weight"), "{unknown}");
         let not_finite = with(|tensors| tensors.get_mut("bn1.bias").unwrap().1[1] = f32::NAN);
         assert!(not_finite.contains("bn1.bias") && not_finite.contains("finite"), "{not_finite}");
+    }
+
+    #[test]
+    fn the_same_source_is_imported_as_the_same_file() {
+        let files: BTreeSet<Vec<u8>> = (0..16).map(|_| imported(tiny(7, "")).unwrap().1).collect();
+        assert_eq!(files.len(), 1);
+        let (_, metadata) = SafeTensors::read_metadata(files.first().unwrap()).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["network"], "tiny_resnet");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! `[out, kh, kw, in]` and seen as `[out, in, kh, kw]`: that is channels_last, the layout the convolutions want,
 //! without a copy.
 
+use std::collections::HashMap;
+
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use tch::{Device, Kind, Tensor};
@@ -189,6 +191,26 @@ impl Weights {
         self.statistics.f_copy_(&other.statistics)?;
         Ok(())
     }
+}
+
+/// Copies what two networks' backbones have in common, parameters and running statistics, from one set of weights to the other.
+///
+/// # Errors
+/// [`NnError::Shim`] where one of that name has another shape, or libtorch's.
+pub fn copy_backbone((from, theirs): (&Weights, &Layout), (to, ours): (&Weights, &Layout)) -> Result<(), NnError> {
+    let _no_grad = tch::no_grad_guard();
+    let backbone = |(entry, _): &(&Entry, &Tensor)| !entry.head;
+    let sources: HashMap<&str, (&Entry, &Tensor)> =
+        from.tensors(theirs).filter(backbone).map(|found| (found.0.name.as_str(), found)).collect();
+    for (entry, target) in to.tensors(ours).filter(backbone) {
+        match sources.get(entry.name.as_str()) {
+            Some((source, values)) if source.shape == entry.shape => drop(target.shallow_clone().f_copy_(values)?),
+            Some(_) => return Err(NnError::Shim(format!("{} has another shape in the other network", entry.name))),
+            // Of torchvision's networks the fc is backbone under one head and head under the other.
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// `[numel]` as stored, seen in PyTorch's shape.

@@ -39,6 +39,8 @@ pub struct Card {
     pub data_warnings: Vec<String>,
     /// Images it learned from, was chosen by and was tested on.
     pub split: SplitSizes,
+    /// Labels trained with of each class, in class order; empty in models of before this was kept.
+    pub labelled_classes: Vec<u64>,
     /// Calibration temperature of its probabilities, fitted on the validation split.
     pub temperature: f64,
     /// The chosen epoch on the validation split.
@@ -80,6 +82,7 @@ impl Card {
             group_column: manifest.group_column,
             data_warnings: manifest.data_warnings,
             split: manifest.split,
+            labelled_classes: manifest.labelled_classes,
             temperature: manifest.temperature,
             validation: serde_json::from_value(manifest.validation).ok(),
             last_epochs: manifest.last_epochs,
@@ -103,10 +106,18 @@ mod tests {
     use super::*;
     use crate::imaging::{Fit, Preprocess};
     use crate::model::Golden;
-    use crate::train::event::{Abstention, ClassMetrics, GroupAccuracy};
+    use crate::train::event::{Abstention, ClassMetrics, EpochWarning, GroupAccuracy};
 
     fn card_of(name: &str, classes: [&str; 2], test: Option<&TestMetrics>) -> Card {
-        let chosen = EpochMetrics { epoch: 4, validation_accuracy: 0.871, ..EpochMetrics::default() };
+        let chosen = EpochMetrics {
+            epoch: 4,
+            validation_accuracy: 0.871,
+            validation_accuracy_raw: Some(0.702),
+            validation_classes: vec![0.47, 0.53],
+            unlabelled_classes: vec![0.31, 0.69],
+            warnings: vec![EpochWarning::SharesApart, EpochWarning::AverageApart],
+            ..EpochMetrics::default()
+        };
         let manifest = ModelManifest {
             format_version: 1,
             network: "wrn-10-1".into(),
@@ -119,6 +130,7 @@ mod tests {
             group_column: Some("person".into()),
             data_warnings: vec!["column \"source\" goes with the label".into()],
             split: SplitSizes { labelled: 250, unlabelled: 6883, validation: 1000, test: 2035, left_out: 12 },
+            labelled_classes: vec![140, 110],
             validation: serde_json::to_value(chosen).unwrap(),
             last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.862 }),
             training: Some(TrainingFacts {
@@ -215,6 +227,14 @@ mod tests {
                 "12 min 34 s on cpu in bf16",
             ],
         );
+        has(
+            &text,
+            &[
+                "| mask | 140 (56.0 %) | 47.0 % | 31.0 % |",
+                "with the weights as they were, not averaged: 70.2 %",
+                "the network finds other shares of the classes among the unlabelled images",
+            ],
+        );
         has(&text, &["`person`", "column \"source\" goes with the label", "| `labelled` | all |", "| `k` | 2 |"]);
         let json = serde_json::to_value(&card).unwrap();
         assert_eq!(json["last_epochs"]["accuracy_median"], 0.862);
@@ -234,7 +254,10 @@ mod tests {
     fn an_older_models_card_leaves_out_what_was_not_kept() {
         let mut card = card("mask", None);
         (card.last_epochs, card.training, card.group_column) = (None, None, None);
+        card.labelled_classes.clear();
+        card.validation = Some(EpochMetrics::default());
         let text = card.markdown();
+        assert!(!text.contains("not averaged") && !text.contains("of the answers"), "{text}");
         assert!(
             !text.contains("median accuracy") && !text.contains("Trained in") && !text.contains("`person`"),
             "{text}"

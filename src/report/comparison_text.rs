@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::by_group::GroupDifference;
 use super::comparison::{ComparedRun, Comparison, Row, Spread};
 use super::verdict::{Difference, Finding, plain, title};
 
@@ -39,7 +40,8 @@ impl Comparison {
         text
     }
 
-    /// One line for each line of the table; the difference to the baseline beside.
+    /// One line for each line of the table, the difference to the baseline beside; then one for each group of the test images
+    /// that was compared, with the columns `group` and `group_value` filled. The verdict is in the other forms.
     ///
     /// # Errors
     /// The writer's, which there is no known cause for.
@@ -47,26 +49,32 @@ impl Comparison {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let mut head: Vec<String> = ["labelled", "algorithm"].map(str::to_owned).into();
         head.extend(self.axes.iter().cloned());
-        head.extend(["jobs", "n"].map(str::to_owned));
+        head.extend(["group", "group_value", "group_images", "jobs", "n"].map(str::to_owned));
         for figure in ["validation_accuracy", "test_accuracy", "test_f1_macro", "best_epoch", "seconds"] {
             head.extend([format!("{figure}_mean"), format!("{figure}_sd")]);
         }
-        let tail =
-            ["chosen", "difference_pairs", "difference_test_mean", "difference_test_sd", "wins", "losses", "finding"];
-        head.extend(tail.map(str::to_owned));
+        head.extend(["chosen", "difference_pairs"].map(str::to_owned));
+        for figure in ["difference_validation", "difference_test"] {
+            head.extend([format!("{figure}_mean"), format!("{figure}_sd")]);
+        }
+        head.extend(["difference_test_low", "difference_test_high", "wins", "losses", "finding"].map(str::to_owned));
         writer.write_record(&head)?;
         for row in &self.rows {
             writer.write_record(self.record(row))?;
+        }
+        for difference in &self.differences {
+            for group in &difference.groups {
+                writer.write_record(self.group_record(difference, group))?;
+            }
         }
         let bytes = writer.into_inner().map_err(|error| error.into_error())?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn record(&self, row: &Row) -> Vec<String> {
-        let mut cells = vec![row.labelled.map_or_else(|| "all".to_owned(), |labels| labels.to_string())];
-        cells.push(row.algorithm.as_str().to_owned());
+        let mut cells = vec![labels(row.labelled), row.algorithm.as_str().to_owned()];
         cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map(plain).unwrap_or_default()));
-        cells.extend([row.jobs.to_string(), row.n.to_string()]);
+        cells.extend([String::new(), String::new(), String::new(), row.jobs.to_string(), row.n.to_string()]);
         for spread in [row.validation_accuracy, row.test_accuracy, row.test_f1_macro, row.best_epoch, row.seconds] {
             cells.extend(numbers(spread));
         }
@@ -74,12 +82,33 @@ impl Comparison {
         match self.differences.iter().find(|difference| difference.is_of(row)) {
             Some(difference) => {
                 cells.push(difference.pairs.to_string());
+                cells.extend(numbers(difference.validation_accuracy));
                 cells.extend(numbers(difference.test_accuracy));
+                cells.extend(ends(difference.interval));
                 cells.extend([difference.wins.to_string(), difference.losses.to_string()]);
                 cells.push(difference.finding.as_str().to_owned());
             }
-            None => cells.extend(std::iter::repeat_n(String::new(), 6)),
+            None => cells.extend(std::iter::repeat_n(String::new(), 10)),
         }
+        cells
+    }
+
+    fn group_record(&self, difference: &Difference, group: &GroupDifference) -> Vec<String> {
+        let none = |count| std::iter::repeat_n(String::new(), count);
+        let mut cells = vec![labels(difference.labelled), difference.algorithm.as_str().to_owned()];
+        cells.extend(self.axes.iter().map(|axis| difference.values.get(axis).map(plain).unwrap_or_default()));
+        cells.extend([group.attribute.clone(), group.value.clone(), group.images.to_string()]);
+        // Jobs, n and validation; then what the algorithm reached on these images: the baseline and what it is apart from that.
+        cells.extend(none(4));
+        let reached = Spread { mean: group.baseline_accuracy.mean + group.test_accuracy.mean, sd: None };
+        cells.extend(numbers(Some(reached)));
+        cells.extend(none(6));
+        cells.extend([difference.chosen.to_string(), difference.pairs.to_string()]);
+        cells.extend(none(2));
+        cells.extend(numbers(Some(group.test_accuracy)));
+        cells.extend(ends(group.interval));
+        cells.extend(none(2));
+        cells.push(group.finding.as_str().to_owned());
         cells
     }
 
@@ -186,6 +215,10 @@ fn numbers(spread: Option<Spread>) -> [String; 2] {
     [text(spread.map(|spread| spread.mean)), text(spread.and_then(|spread| spread.sd))]
 }
 
+fn ends(interval: Option<[f64; 2]>) -> [String; 2] {
+    interval.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()))
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -207,7 +240,10 @@ fn table(text: &mut String, head: Vec<String>, lines: impl Iterator<Item = Vec<S
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::Comparison;
     use super::super::comparison::tests::example;
+    use crate::train::config::AlgorithmName;
+    use crate::train::event::GroupAccuracy;
 
     #[test]
     fn the_markdown_has_every_line_and_names_what_is_missing() {
@@ -239,5 +275,33 @@ mod tests {
         assert_eq!(records.len(), 3);
         assert!((records[0][sd].parse::<f64>().unwrap() - 0.01).abs() < 1e-9, "{text}");
         assert_eq!((&records[2][sd], &records[1][n], &records[1][finding]), ("", "2", "undecided"));
+        let (low, high) = (column("difference_test_low", &mut reader), column("difference_test_high", &mut reader));
+        let end = |at: usize| records[1][at].parse::<f64>().unwrap();
+        assert!(end(low) < 0.105 && 0.105 < end(high), "{text}");
+    }
+
+    #[test]
+    fn the_csv_has_a_line_for_each_group() {
+        let Comparison { mut runs, axes, .. } = example();
+        for run in &mut runs {
+            let accuracy = if run.algorithm == AlgorithmName::Supervised { 0.5 } else { 0.7 };
+            let (attribute, value) = ("age".to_owned(), "60+".to_owned());
+            run.groups = vec![GroupAccuracy { attribute, value, images: 40, accuracy, ..GroupAccuracy::default() }];
+        }
+        let text = Comparison::new(runs, axes).csv().unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        let lines: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let line = lines.iter().find(|line| &line[2] == "age").expect("the group's line");
+        let cell = |name: &str| &line[head.iter().position(|column| column == name).unwrap()];
+        assert_eq!(
+            ["labelled", "algorithm", "group_value", "group_images", "n"].map(cell),
+            ["40", "mixmatch", "60+", "40", ""]
+        );
+        let near = |name: &str, expected: f64| (cell(name).parse::<f64>().unwrap() - expected).abs() < 1e-9;
+        assert!(
+            near("test_accuracy_mean", 0.7) && near("difference_test_mean", 0.2) && cell("wins").is_empty(),
+            "{text}"
+        );
     }
 }

@@ -31,6 +31,14 @@ fn check_content(path: &Path) -> Result<(), ServingError> {
     Err(fail("its content has changed since it was published; restore it from a backup".to_owned()))
 }
 
+/// A run that was to compute in float32 was judged in it, and is served in it; any other in what this device is fast at.
+fn wish(manifest: &ModelManifest) -> PrecisionWish {
+    match serde_json::from_value(manifest.config["precision"].clone()) {
+        Ok(PrecisionWish::Float32) => PrecisionWish::Float32,
+        _ => PrecisionWish::Auto,
+    }
+}
+
 /// A network with its weights on a device, ready to answer.
 pub struct Loaded {
     network: Box<dyn Folded>,
@@ -72,7 +80,7 @@ impl Loaded {
             .map_err(|error| ServingError::ModelFile { path: error.path, reason: error.reason })?;
         let unusable =
             |error: NnError| ServingError::ModelFile { path: files.weights.clone(), reason: error.to_string() };
-        let precision = device::precision(PrecisionWish::Auto, device);
+        let precision = device::precision(wish(&manifest), device);
         let network =
             nn::build(&manifest.network, manifest.head, manifest.classes.len(), precision.kind).map_err(unusable)?;
         let weights = file::load(network.as_ref(), &files.weights, device).map_err(unusable)?;
@@ -136,6 +144,18 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn what_was_judged_in_float32_is_served_in_it() {
+        let of = |config: serde_json::Value| wish(&ModelManifest { config, ..crate::model::example_manifest() });
+        assert_eq!(of(serde_json::json!({"precision": "float32"})), PrecisionWish::Float32);
+        assert_eq!(
+            of(serde_json::json!({"precision": "bf16"})),
+            PrecisionWish::Auto,
+            "this device may not be fast at it"
+        );
+        assert_eq!(of(serde_json::json!({})), PrecisionWish::Auto);
+    }
 
     #[test]
     fn the_temperature_divides_the_logits() {

@@ -8,11 +8,13 @@
 mod engine;
 mod error;
 mod loaded;
+mod memory;
 mod predictor;
 mod result;
 mod sizes;
 
 pub use error::ServingError;
 pub use loaded::{Loaded, ModelFiles};
-pub use predictor::{Held, Predictor, PredictorOptions, PredictorStatus};
+pub use memory::Held;
+pub use predictor::{Predictor, PredictorOptions, PredictorStatus};
 pub use result::{Classified, PredictOptions, Prediction, Timings};

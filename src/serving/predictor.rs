@@ -1,6 +1,5 @@
 //! The door to serving: load a model, classify images.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -12,7 +11,8 @@ use tokio::sync::oneshot;
 use super::ServingError;
 use super::engine::{Command, Engine, Request};
 use super::loaded::{Loaded, ModelFiles};
-use super::result::{Classified, PredictOptions, Prediction, Timings};
+use super::memory::{Held, Refused, put_out};
+use super::result::{PredictOptions, Prediction, Timings, classified};
 use crate::imaging::{self, DecodeLimits, ImagingError};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
@@ -69,8 +69,8 @@ pub struct PredictorStatus {
 pub struct Predictor {
     options: PredictorOptions,
     running: Mutex<Option<Running>>,
-    /// One load at a time, so that two callers do not load the same model twice.
-    loading: tokio::sync::Mutex<()>,
+    /// One load at a time, so that two callers do not load the same model twice; and what could not be loaded.
+    loading: tokio::sync::Mutex<Refused>,
     /// Threads that load: a caller may have gone while its goes on.
     loaders: Mutex<Vec<JoinHandle<()>>>,
     closing: AtomicBool,
@@ -83,21 +83,6 @@ struct Running {
     models: Vec<Held>,
 }
 
-/// A model in memory. No other model takes its place as long as somebody has one of these; only [`Predictor::unload`] puts it out.
-#[derive(Clone, Debug)]
-pub struct Held {
-    key: String,
-    /// Counted: whoever has this beside the predictor still needs the model.
-    manifest: Arc<ModelManifest>,
-}
-
-impl Held {
-    /// What the model is called in memory.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
 impl Running {
     fn make_room(&mut self, most: usize) {
         for key in put_out(&mut self.models, most) {
@@ -106,28 +91,13 @@ impl Running {
     }
 }
 
-/// Takes those out that are more than `most`, the least recently used first and none that is held: their keys.
-fn put_out(models: &mut Vec<Held>, most: usize) -> Vec<String> {
-    let mut keys = Vec::new();
-    // Without the last one, which somebody has just asked for.
-    let mut at = 0;
-    while models.len() > most.max(1) && at + 1 < models.len() {
-        if Arc::strong_count(&models[at].manifest) == 1 {
-            keys.push(models.remove(at).key);
-        } else {
-            at += 1;
-        }
-    }
-    keys
-}
-
 impl Predictor {
     /// A predictor without models or threads.
     pub fn new(options: PredictorOptions) -> Self {
         Self {
             options,
             running: Mutex::new(None),
-            loading: tokio::sync::Mutex::new(()),
+            loading: tokio::sync::Mutex::new(Refused::default()),
             loaders: Mutex::new(Vec::new()),
             closing: AtomicBool::new(false),
         }
@@ -157,9 +127,12 @@ impl Predictor {
     /// # Errors
     /// When its files cannot be read, do not fit, or the golden check fails.
     pub async fn load(&self, key: &str, files: ModelFiles) -> Result<Held, ServingError> {
-        let _one_at_a_time = self.loading.lock().await;
+        let mut refused = self.loading.lock().await;
         if let Some(held) = self.loaded(key)? {
             return Ok(held);
+        }
+        if let Some(error) = refused.lately(key) {
+            return Err(error);
         }
         let (name, options) = (key.to_owned(), self.options.clone());
         let (reply, answer) = oneshot::channel();
@@ -177,8 +150,8 @@ impl Predictor {
             // The caller may have gone; the model is then dropped with the message.
             let _gone = reply.send(open());
         })?;
-        let (model, manifest) =
-            answer.await.map_err(|_| ServingError::Inference("loading the model panicked".into()))??;
+        let opened = answer.await.unwrap_or_else(|_| Err(ServingError::Inference("loading the model panicked".into())));
+        let (model, manifest) = opened.inspect_err(|error| refused.note(key, error))?;
         self.install(key, model, manifest)
     }
 
@@ -196,7 +169,7 @@ impl Predictor {
     }
 
     fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<Held, ServingError> {
-        let held = Held { key: key.to_owned(), manifest: Arc::new(manifest) };
+        let held = Held::new(key, manifest);
         self.with_running(|running| {
             running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
             running.models.push(held.clone());
@@ -359,41 +332,9 @@ impl Predictor {
     }
 }
 
-/// One row of probabilities as an answer.
-fn classified(classes: &[String], probabilities: &[f32], options: PredictOptions) -> Classified {
-    let mut ranked: Vec<(&String, f32)> = classes.iter().zip(probabilities.iter().copied()).collect();
-    // Stable, so that equal probabilities keep the class order.
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let (label, probability) = ranked.first().map_or((String::new(), 0.0), |(label, p)| ((*label).clone(), *p));
-    let kept = options.top_k.unwrap_or(usize::MAX).max(1);
-    let probabilities: BTreeMap<String, f32> =
-        ranked.into_iter().take(kept).map(|(class, probability)| (class.clone(), probability)).collect();
-    let abstained = options.threshold.is_some_and(|threshold| probability < threshold);
-    Classified { label, probability, probabilities, abstained }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn classes() -> Vec<String> {
-        ["cat", "dog", "owl"].map(str::to_owned).to_vec()
-    }
-
-    #[test]
-    fn the_most_probable_class_is_the_label() {
-        let result = classified(&classes(), &[0.2, 0.7, 0.1], PredictOptions::default());
-        assert_eq!((result.label.as_str(), result.probability, result.abstained), ("dog", 0.7, false));
-        assert_eq!(result.probabilities.len(), 3);
-    }
-
-    #[test]
-    fn top_k_keeps_the_most_probable_and_a_threshold_abstains() {
-        let options = PredictOptions { top_k: Some(2), threshold: Some(0.8) };
-        let result = classified(&classes(), &[0.2, 0.7, 0.1], options);
-        assert_eq!(result.probabilities.keys().collect::<Vec<_>>(), ["cat", "dog"]);
-        assert!(result.abstained);
-    }
 
     #[tokio::test]
     async fn a_load_whose_caller_has_gone_is_waited_for_at_the_end() {
@@ -411,29 +352,28 @@ mod tests {
         assert!(matches!(predictor.spawn_loader(|| {}), Err(ServingError::ShuttingDown)));
     }
 
-    fn held(key: &str) -> Held {
-        Held { key: key.to_owned(), manifest: Arc::new(crate::model::example_manifest()) }
-    }
-
-    #[test]
-    fn the_least_recently_used_makes_room_unless_somebody_has_it() {
-        let keys = |models: &[Held]| models.iter().map(|held| held.key.clone()).collect::<Vec<_>>();
-        let mut models = vec![held("a"), held("b"), held("c"), held("d")];
-        assert!(put_out(&mut models, 4).is_empty());
-        let answering = models[0].clone();
-        assert_eq!(put_out(&mut models, 3), ["b"]);
-        assert_eq!(put_out(&mut models, 1), ["c"], "the last one was just asked for");
-        assert_eq!(keys(&models), ["a", "d"]);
-        drop(answering);
-        assert_eq!(put_out(&mut models, 0), ["a"], "one at least stays");
-        assert_eq!(keys(&models), ["d"]);
+    #[tokio::test]
+    async fn what_cannot_be_loaded_is_tried_once_for_all_who_wait_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = || ModelFiles { weights: directory.path().join("w"), manifest: directory.path().join("m") };
+        let predictor = Predictor::new(PredictorOptions::default());
+        let first = predictor.load("gender:1", missing()).await.unwrap_err().to_string();
+        // Meanwhile there is something else wrong with it; who comes within seconds is told of the first attempt.
+        std::fs::write(directory.path().join("m"), "{}").unwrap();
+        assert_eq!(predictor.load("gender:1", missing()).await.unwrap_err().to_string(), first);
+        assert_ne!(
+            predictor.load("gender:2", missing()).await.unwrap_err().to_string(),
+            first,
+            "another model is tried"
+        );
+        predictor.shutdown().await;
     }
 
     #[tokio::test]
     async fn a_model_that_left_the_memory_is_an_error() {
         let predictor = Predictor::new(PredictorOptions::default());
         assert!(predictor.loaded("gender:1").unwrap().is_none());
-        let unloaded = held("gender:1");
+        let unloaded = Held::new("gender:1", crate::model::example_manifest());
         let mut png = std::io::Cursor::new(Vec::new());
         image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
         let answer = predictor.predict(&unloaded, vec![png.into_inner()], PredictOptions::default()).await;

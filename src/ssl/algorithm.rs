@@ -98,15 +98,18 @@ pub struct UnlabelledLosses {
     pub loss: Tensor,
     /// The sharpened guesses, `[B, C]`.
     pub guesses: Tensor,
+    /// What the teacher itself says of the images, mean probability per class before alignment and sharpening, `[C]`.
+    pub said: Tensor,
 }
 
 impl StepLosses {
     /// Other handles of the same numbers.
     pub fn shallow(&self) -> Self {
-        let unlabelled = self
-            .unlabelled
-            .as_ref()
-            .map(|half| UnlabelledLosses { loss: half.loss.shallow_clone(), guesses: half.guesses.shallow_clone() });
+        let unlabelled = self.unlabelled.as_ref().map(|half| UnlabelledLosses {
+            loss: half.loss.shallow_clone(),
+            guesses: half.guesses.shallow_clone(),
+            said: half.said.shallow_clone(),
+        });
         Self { total: self.total.shallow_clone(), labelled: self.labelled.shallow_clone(), unlabelled }
     }
 }

@@ -32,9 +32,6 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// Share of the old value in the running mean after a batch.
-    const DECAY: f64 = 0.95;
-
     /// Aligns to `prior`, one share a class.
     pub fn new(prior: Vec<f32>) -> Self {
         let prior = Tensor::from_slice(&prior);
@@ -44,6 +41,12 @@ impl Alignment {
     /// The running mean of the guesses, `[C]`; writing to it moves the alignment.
     pub fn running(&self) -> &Tensor {
         &self.running
+    }
+
+    /// Share of the old value in the running mean after a batch: 20 batches are remembered, and the more the more classes there
+    /// are beyond ten, since a batch then holds few of each.
+    fn decay(&self) -> f64 {
+        1.0 - 0.5 / (self.prior.numel() as f64).max(10.0)
     }
 
     /// Guesses `[B, C]` → aligned guesses `[B, C]`; the running mean takes the batch in.
@@ -57,9 +60,11 @@ impl Alignment {
             self.running = self.running.f_to_device(device)?;
         }
         let mean = guesses.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
-        let _ = self.running.f_lerp_(&mean, 1.0 - Self::DECAY)?;
-        // A class that is never guessed must not divide by nothing.
-        let scale = self.prior.f_div(&self.running.f_clamp_min(1e-3)?)?;
+        let decay = self.decay();
+        let _ = self.running.f_lerp_(&mean, 1.0 - decay)?;
+        // A class that is never guessed must not divide by nothing: a hundredth of a tenth, or of its share of many classes.
+        let least = (0.01 / self.prior.numel() as f64).min(1e-3);
+        let scale = self.prior.f_div(&self.running.f_clamp_min(least)?)?;
         let scaled = guesses.f_mul(&scale)?;
         scaled.f_div(&scaled.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?)
     }
@@ -111,6 +116,20 @@ mod tests {
         assert!((shares[0] - 0.5).abs() < 0.05, "{shares:?}");
         let sums: Vec<f32> = aligned.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).try_into().unwrap();
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn one_sure_guess_of_a_thousand_classes_does_not_count_against_its_class() {
+        let mut alignment = Alignment::new(vec![1e-3; 1000]);
+        let mut sure = vec![0.0f32; 16_000];
+        // Sixteen images of sixteen classes: what they are is known to .9.
+        for (image, row) in sure.chunks_mut(1000).enumerate() {
+            row.fill(1e-4);
+            row[image * 50] = 0.9001;
+        }
+        let aligned = alignment.apply(&Tensor::from_slice(&sure).view([16, 1000])).unwrap();
+        let own = aligned.double_value(&[3, 150]);
+        assert!(own > 0.85, "a batch in which a class is met weighs it down to {own}");
     }
 
     #[test]

@@ -29,22 +29,29 @@ pub struct MixMatch {
 }
 
 impl MixMatch {
-    /// q = sharpen(mean over the views of softmax(f(û_k)), T), `[B, C]`, from views `[K·B, 3, H, W]` (paper §3.2).
+    /// q = sharpen(mean over the views of softmax(f(û_k)), T), `[B, C]`, from views `[K·B, 3, H, W]` (paper §3.2); and the mean over
+    /// the batch of what is sharpened, `[C]`, before it is aligned.
     ///
     /// All views in one forward pass, without gradient, by batch statistics and without moving the running ones.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn guess(&mut self, network: &dyn Network, teacher: &Weights, views: &Tensor) -> Result<Tensor, NnError> {
+    pub fn guess(
+        &mut self,
+        network: &dyn Network,
+        teacher: &Weights,
+        views: &Tensor,
+    ) -> Result<(Tensor, Tensor), NnError> {
         let _phase = phase::guess().entered();
         let _no_grad = tch::no_grad_guard();
         let logits = network.forward(teacher, views, Mode::Guess)?;
         let mean = guess::average_views(&logits, self.k)?;
+        let said = mean.f_mean_dim([0i64].as_slice(), false, None)?;
         let mean = match &mut self.alignment {
             Some(alignment) => alignment.apply(&mean)?,
             None => mean,
         };
-        Ok(guess::sharpen(&mean, self.temperature)?)
+        Ok((guess::sharpen(&mean, self.temperature)?, said))
     }
 }
 
@@ -86,13 +93,13 @@ impl Algorithm for MixMatch {
         let StepInputs { x, y, unlabelled, mixing } = inputs;
         let UnlabelledInputs { u, weak, lambda_u, .. } =
             unlabelled.as_ref().ok_or_else(|| NnError::Shim("a MixMatch step needs unlabelled images".into()))?;
-        let q = self.guess(context.network, context.teacher, weak.as_ref().unwrap_or(u))?;
+        let (q, said) = self.guess(context.network, context.teacher, weak.as_ref().unwrap_or(u))?;
         let step = MixedStep { x, y, u, q: &q, mixing: mixing.as_ref(), lambda_u };
         let losses = step.losses(context.network, context.weights)?;
         Ok(StepLosses {
             total: losses.total,
             labelled: losses.labelled.f_detach()?,
-            unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, guesses: q }),
+            unlabelled: Some(UnlabelledLosses { loss: losses.unlabelled.f_detach()?, guesses: q, said }),
         })
     }
 
@@ -161,6 +168,7 @@ mod tests {
     use super::*;
     use crate::augment::Augment;
     use crate::nn::weights::Layout;
+    use crate::ssl::supervised::Supervised;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use tch::{Device, Kind};
@@ -215,6 +223,36 @@ mod tests {
         let off = |guesses: &Tensor| (guesses - &expected).abs().max().double_value(&[]);
         assert!(off(&guesses(Some(&Augment::default()))) < 1e-6, "guessed on something else than the weak views");
         assert!(off(&guesses(None)) > 1e-3, "without an anchor, guesses are made on what is trained on");
+    }
+
+    /// DESIGN §4.4 f: the reference left them as they were.
+    #[test]
+    fn labelled_images_are_augmented_each_by_its_own_draw() {
+        let greys = Tensor::full([4, 8, 8, 3], 100, (Kind::Uint8, Device::Cpu));
+        let targets = Tensor::full([4, 2], 0.5, (Kind::Float, Device::Cpu));
+        let batch = Batch { labelled: greys.shallow_clone(), targets, unlabelled: Some(greys) };
+        let mixup = Mixup { alpha: None };
+        let algorithms: [Box<dyn Algorithm>; 2] = [
+            Box::new(MixMatch { mixup, k: 2, temperature: 0.5, lambda_u: 1.0, ramp: 0.0, alignment: None }),
+            Box::new(Supervised { mixup }),
+        ];
+        for algorithm in algorithms {
+            let context = DrawContext {
+                augment: &Augment { brightness: 0.5, ..Augment::default() },
+                anchor: Some(&Augment::default()),
+                rng: &mut ChaCha8Rng::seed_from_u64(3),
+                progress: 1.0,
+            };
+            let inputs = algorithm.draw(context, &batch).unwrap();
+            let shown = inputs.x.mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
+            let mut shown = Vec::<f32>::try_from(shown).unwrap();
+            shown.push(100.0 / 127.5 - 1.0);
+            shown.sort_by(f32::total_cmp);
+            assert!(
+                shown.windows(2).all(|pair| pair[1] - pair[0] > 1e-3),
+                "two look alike, or as they were: {shown:?}"
+            );
+        }
     }
 
     /// What the recording of a step on a GPU relies on: other inputs in the same tensors are another step.

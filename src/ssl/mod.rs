@@ -4,6 +4,7 @@
 //! against values that Python's torch computed (`tests/golden`). Nothing here knows files, epochs or events.
 
 pub mod algorithm;
+pub mod contrastive;
 pub mod guess;
 pub mod loss;
 pub mod mixmatch;

@@ -13,11 +13,12 @@ use crate::{failpoint, sha256};
 impl Store {
     /// Where the file with this hash lies, whether it is there or not.
     pub fn artifact(&self, sha256: &str) -> PathBuf {
-        path_in(&self.artifacts, sha256)
+        artifact_in(&self.artifacts, sha256)
     }
 }
 
-fn path_in(root: &Path, sha256: &str) -> PathBuf {
+/// Where the file with this hash lies in a directory of artifacts.
+pub fn artifact_in(root: &Path, sha256: &str) -> PathBuf {
     root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
 }
 
@@ -26,38 +27,34 @@ fn path_in(root: &Path, sha256: &str) -> PathBuf {
 /// The copy is synced under another name and then renamed, its directory synced after: when this returns,
 /// the file survives a power cut, and a row may name it.
 pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
-    let fail = |path: &Path, reason: &dyn std::fmt::Display| StoreError::Artifact {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    };
-    let mut input = File::open(source).map_err(|e| fail(source, &e))?;
-    std::fs::create_dir_all(root).map_err(|e| fail(root, &e))?;
-    let mut copy = tempfile::NamedTempFile::new_in(root).map_err(|e| fail(root, &e))?;
+    let mut input = File::open(source).map_err(|e| StoreError::io(source, e))?;
+    std::fs::create_dir_all(root).map_err(|e| StoreError::io(root, e))?;
+    let mut copy = tempfile::NamedTempFile::new_in(root).map_err(|e| StoreError::io(root, e))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
-    failpoint::pass("artifact.write").map_err(|e| fail(root, &e))?;
+    failpoint::pass("artifact.write").map_err(|e| StoreError::io(root, e))?;
     loop {
-        let read = input.read(&mut buffer).map_err(|e| fail(source, &e))?;
+        let read = input.read(&mut buffer).map_err(|e| StoreError::io(source, e))?;
         if read == 0 {
             break;
         }
         hash.update(&buffer[..read]);
-        copy.write_all(&buffer[..read]).map_err(|e| fail(root, &e))?;
+        copy.write_all(&buffer[..read]).map_err(|e| StoreError::io(root, e))?;
     }
     let sha256 = sha256::hex(hash);
-    let target = path_in(root, &sha256);
+    let target = artifact_in(root, &sha256);
     if target.exists() {
         return Ok(sha256);
     }
     let parent = target.parent().unwrap_or(root);
-    failpoint::pass("artifact.fsync").map_err(|e| fail(&target, &e))?;
-    copy.as_file().sync_all().map_err(|e| fail(&target, &e))?;
-    std::fs::create_dir_all(parent).map_err(|e| fail(parent, &e))?;
-    failpoint::pass("artifact.rename").map_err(|e| fail(&target, &e))?;
-    copy.persist(&target).map_err(|e| fail(&target, &e))?;
-    failpoint::pass("artifact.renamed").map_err(|e| fail(&target, &e))?;
+    failpoint::pass("artifact.fsync").map_err(|e| StoreError::io(&target, e))?;
+    copy.as_file().sync_all().map_err(|e| StoreError::io(&target, e))?;
+    std::fs::create_dir_all(parent).map_err(|e| StoreError::io(parent, e))?;
+    failpoint::pass("artifact.rename").map_err(|e| StoreError::io(&target, e))?;
+    copy.persist(&target).map_err(|e| StoreError::io(&target, e.error))?;
+    failpoint::pass("artifact.renamed").map_err(|e| StoreError::io(&target, e))?;
     for directory in [parent, &root.join("sha256"), root] {
-        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fail(directory, &e))?;
+        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| StoreError::io(directory, e))?;
     }
     Ok(sha256)
 }
@@ -74,7 +71,7 @@ mod tests {
         let hash = put(&root, &source).unwrap();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(put(&root, &source).unwrap(), hash);
-        assert_eq!(std::fs::read(path_in(&root, &hash)).unwrap(), b"abc");
+        assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");
         let left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["sha256"], "a temporary file was left behind");
         assert!(put(&root, &directory.path().join("gone")).is_err());

@@ -1,11 +1,18 @@
 //! Imported data sets.
+//!
+//! What an import found may be tens of megabytes. All of it is a row of its own, which is read by whoever asks for it and
+//! by nobody else; beside the data set stands what lists show.
 
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
-use crate::dataset::{Counts, ImportReport, Manifest};
+use crate::dataset::{Counts, ImportReport, Manifest, RejectedRow, Warning};
 use crate::train::config::DataFacts;
+
+/// Left-out rows that are listed beside a data set.
+const ROWS_LISTED: usize = 100;
 
 /// A data set as stored.
 #[derive(Clone, Debug)]
@@ -20,10 +27,31 @@ pub struct DatasetRow {
     pub classes: Vec<String>,
     /// Images per split and class.
     pub counts: Counts,
-    /// What the import found.
-    pub report: ImportReport,
+    /// What the import found, in short.
+    pub report: ReportSummary,
     /// When it was imported.
     pub created_at: jiff::Timestamp,
+}
+
+/// What is shown of an import's report with the data set itself; [`Store::dataset_report`] has all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportSummary {
+    /// How many rows were left out.
+    pub rejected_rows: usize,
+    /// The first hundred of them.
+    pub rejected: Vec<RejectedRow>,
+    /// All doubts about the data set.
+    pub warnings: Vec<Warning>,
+}
+
+impl ReportSummary {
+    fn of(report: &ImportReport) -> Self {
+        Self {
+            rejected_rows: report.rejected.len(),
+            rejected: report.rejected.iter().take(ROWS_LISTED).cloned().collect(),
+            warnings: report.warnings.clone(),
+        }
+    }
 }
 
 impl DatasetRow {
@@ -108,7 +136,7 @@ impl Store {
         .bind(&new.task)
         .bind(to_json(&new.manifest.classes)?)
         .bind(to_json(&new.manifest.counts())?)
-        .bind(to_json(new.report)?)
+        .bind(to_json(&ReportSummary::of(new.report))?)
         .bind(&new.manifest.content_hash)
         .bind(now())
         .execute(&mut *tx)
@@ -119,6 +147,11 @@ impl Store {
             }
             other => other.map(drop)?,
         }
+        sqlx::query("INSERT INTO dataset_reports (dataset_id, report) VALUES (?, ?)")
+            .bind(new.id.to_string())
+            .bind(to_json(new.report)?)
+            .execute(&mut *tx)
+            .await?;
         if let Some(idempotency) = idempotency {
             sqlx::query(
                 "INSERT INTO dataset_requests (idempotency_key, request_sha256, dataset_id, created_at)
@@ -157,6 +190,18 @@ impl Store {
             .parse()
     }
 
+    /// All that the import of a data set found.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn dataset_report(&self, id: Uuid) -> Result<ImportReport> {
+        let report: Option<String> = sqlx::query_scalar("SELECT report FROM dataset_reports WHERE dataset_id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        from_json("import report", &report.ok_or_else(|| StoreError::not_found("data set", id))?)
+    }
+
     /// At most `limit` data sets older than `before`, newest first.
     ///
     /// # Errors
@@ -170,7 +215,7 @@ impl Store {
         rows.into_iter().map(Raw::parse).collect()
     }
 
-    /// Forgets a data set that no unfinished job needs. Its directory is the caller's to remove,
+    /// Forgets a data set that no unfinished job needs, and its report. Its directory is the caller's to remove,
     /// afterwards.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! What can go wrong in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
+
+const SQLITE_BUSY: i64 = 5;
+const SQLITE_LOCKED: i64 = 6;
+const SQLITE_FULL: i64 = 13;
 
 /// A failure of the store. The first eight are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +120,15 @@ pub enum StoreError {
         /// The reason.
         reason: String,
     },
-    /// A content-addressed file.
+    /// The file system refuses a content-addressed file.
+    #[error("artifact {}: {error}", path.display())]
+    Io {
+        /// The file, or its directory.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// A content-addressed file is not what it should be.
     #[error("artifact {}: {reason}", path.display())]
     Artifact {
         /// The file.
@@ -129,16 +141,29 @@ pub enum StoreError {
 impl StoreError {
     /// Whether another process holds the database just now: the same call may succeed a moment later.
     pub fn is_busy(&self) -> bool {
-        // SQLITE_BUSY and SQLITE_LOCKED, with their extended codes in the higher bits.
-        let code = |error: &dyn sqlx::error::DatabaseError| error.code()?.parse::<i64>().ok();
+        // Writers wait for each other first; behind a few that wait for another process, the last gives up so.
+        matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
+            || matches!(self.sqlite_code(), Some(SQLITE_BUSY | SQLITE_LOCKED))
+    }
+
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
         match self {
-            // Writers wait for each other first; behind a few that wait for another process, the last gives up so.
-            Self::Database(sqlx::Error::PoolTimedOut) => true,
-            Self::Database(sqlx::Error::Database(error)) => {
-                code(error.as_ref()).is_some_and(|code| [5, 6].contains(&(code & 0xff)))
+            Self::Io { error, .. } | Self::Database(sqlx::Error::Io(error)) => {
+                error.kind() == std::io::ErrorKind::StorageFull
             }
-            _ => false,
+            error => error.sqlite_code() == Some(SQLITE_FULL),
         }
+    }
+
+    /// SQLite's result code, less what its higher bits add to it.
+    fn sqlite_code(&self) -> Option<i64> {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return None };
+        Some(error.code()?.parse::<i64>().ok()? & 0xff)
+    }
+
+    pub(super) fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), error }
     }
 
     pub(super) fn stored(what: &'static str, reason: impl ToString) -> Self {
@@ -158,5 +183,23 @@ mod tests {
     fn a_writer_that_waited_in_vain_behind_others_may_try_again() {
         assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
         assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_known_by_its_code_wherever_it_shows() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert!(StoreError::io(Path::new("x"), full()).is_full());
+        assert!(StoreError::from(sqlx::Error::Io(full())).is_full());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).is_full());
+
+        // A database that may grow to two pages meets the same end as one on a full disk.
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        for statement in ["CREATE TABLE t (x BLOB)", "PRAGMA max_page_count = 2"] {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+        }
+        let refused = sqlx::query("INSERT INTO t VALUES (zeroblob(100000))").execute(&pool).await.unwrap_err();
+        let refused = StoreError::from(refused);
+        assert!(refused.is_full() && !refused.is_busy(), "{refused}");
     }
 }

@@ -7,6 +7,8 @@
 
 mod artifacts;
 mod audit;
+#[cfg(test)]
+mod dataset_tests;
 mod datasets;
 mod error;
 #[cfg(test)]
@@ -30,8 +32,9 @@ use tokio::sync::RwLock;
 use crate::data_dir::DataDir;
 use crate::failpoint;
 
+pub use artifacts::artifact_in;
 pub use audit::{AuditRow, NewAudit};
-pub use datasets::{DatasetRow, NewDataset};
+pub use datasets::{DatasetRow, NewDataset, ReportSummary};
 pub use error::StoreError;
 pub use jobs::{
     EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NOTHING_TO_GO_ON_FROM, NewJob, NewJobs, NewSweep,
@@ -39,7 +42,7 @@ pub use jobs::{
 };
 pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
-pub use names::is_alias;
+pub use names::{is_alias, version_key};
 pub use pretrained::{NewPretrained, PretrainedRow};
 pub use snapshot::{NamedFiles, read_snapshot};
 

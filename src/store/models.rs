@@ -1,7 +1,7 @@
 //! Published models: versions and the aliases that point at them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
@@ -32,6 +32,13 @@ pub struct VersionRow {
     pub weights_sha256: String,
     /// Hash of `model.json`.
     pub manifest_sha256: String,
+}
+
+impl VersionRow {
+    /// What the version is called, also in memory: `gender:3`.
+    pub fn key(&self) -> String {
+        names::version_key(&self.name, self.version)
+    }
 }
 
 /// A model with its versions, or those of them that stand on a page.
@@ -220,8 +227,13 @@ impl Store {
             .bind(version)
             .fetch_optional(&self.reader)
             .await?
-            .ok_or_else(|| StoreError::not_found("model version", format!("{name}:{version}")))?
+            .ok_or_else(|| StoreError::not_found("model version", names::version_key(name, version)))?
             .parse()
+    }
+
+    /// Where a version's weights and its manifest lie, in this order.
+    pub fn version_files(&self, row: &VersionRow) -> (PathBuf, PathBuf) {
+        (self.artifact(&row.weights_sha256), self.artifact(&row.manifest_sha256))
     }
 
     /// The version that `gender` (its champion), `gender@alias` or `gender:3` means.
@@ -277,7 +289,7 @@ impl Store {
         .execute(&self.writer)
         .await?;
         if moved.rows_affected() == 0 {
-            return Err(StoreError::not_found("model version", format!("{name}:{version}")));
+            return Err(StoreError::not_found("model version", names::version_key(name, version)));
         }
         Ok(())
     }
@@ -332,7 +344,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let (weights, manifest) =
-            files.ok_or_else(|| StoreError::not_found("model version", format!("{name}:{version}")))?;
+            files.ok_or_else(|| StoreError::not_found("model version", names::version_key(name, version)))?;
         let unnamed = orphans::unnamed_of(&mut tx, vec![weights, manifest]).await?;
         commit(tx).await?;
         self.remove_artifacts(&unnamed).await;

@@ -28,6 +28,11 @@ pub(super) fn parse(text: &str) -> Option<ModelRef<'_>> {
     (is_name(name) && is_name(alias)).then_some(found)
 }
 
+/// The pointer that always means this version, `gender:3`: also what it is called in memory.
+pub fn version_key(name: &str, version: u32) -> String {
+    format!("{name}:{version}")
+}
+
 /// 1 to 64 of a-z, 0-9, - and _.
 pub(super) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
@@ -68,6 +73,7 @@ mod tests {
         for wrong in ["", "Gender", "a b", "gender:x", "gender@", "@champion", "a@b@c", "gender:-1"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
+        assert_eq!(parse(&version_key("gender", 3)), parse("gender:3"));
     }
 
     #[test]

@@ -12,28 +12,26 @@ use uuid::Uuid;
 use super::{Result, Store, StoreError};
 use crate::data_dir::{DataDir, DataLock};
 
-/// The query of every artifact that a row names.
+/// The query of every artifact that a row names. An unfinished job names the weights that it starts from by itself: those
+/// that it was queued with may be deleted while others of the same bytes are there, and then those.
 macro_rules! named_artifacts {
     () => {
         "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
-         UNION SELECT sha256 FROM pretrained_weights"
+         UNION SELECT sha256 FROM pretrained_weights
+         UNION SELECT config ->> '$.pretrained_sha256' FROM jobs
+           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL"
     };
 }
 pub(super) use named_artifacts;
 
-/// Those of `artifacts` that no row names now, and no unfinished job will start from.
+/// Those of `artifacts` that no row names now.
 pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {
     let mut unnamed = Vec::new();
     for sha256 in artifacts {
-        let named: bool = sqlx::query_scalar(concat!(
-            "SELECT ?1 IN (",
-            named_artifacts!(),
-            ") OR EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running', 'paused')
-                          AND config ->> '$.pretrained_sha256' = ?1)"
-        ))
-        .bind(&sha256)
-        .fetch_one(&mut **tx)
-        .await?;
+        let named: bool = sqlx::query_scalar(concat!("SELECT ?1 IN (", named_artifacts!(), ")"))
+            .bind(&sha256)
+            .fetch_one(&mut **tx)
+            .await?;
         if !named {
             unnamed.push(sha256);
         }

@@ -12,7 +12,7 @@ use super::{Result, Store, StoreError};
 /// What a copy of the database needs besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedFiles {
-    /// Hashes of the artifacts that models and imported weights name, sorted, each once.
+    /// Hashes of the artifacts that models, imported weights and unfinished jobs name, sorted, each once.
     pub artifacts: Vec<String>,
     /// Data sets, each a directory.
     pub datasets: Vec<Uuid>,
@@ -30,7 +30,7 @@ impl Store {
         // VACUUM only reads here: the server's writes go on. This connection could write, as it must for `INTO`.
         sqlx::query("VACUUM INTO ?").bind(path).execute(&self.writer).await?;
         let synced = std::fs::File::open(target).and_then(|file| file.sync_all());
-        synced.map_err(|error| StoreError::Artifact { path: target.to_owned(), reason: error.to_string() })
+        synced.map_err(|error| StoreError::io(target, error))
     }
 }
 

@@ -20,6 +20,7 @@ impl TrainConfig {
             gamma: self.augment_gamma,
             grayscale: self.augment_grayscale,
             erase: self.augment_erase,
+            crop: 0.0,
         }
     }
 }

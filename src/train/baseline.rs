@@ -3,7 +3,8 @@
 use super::config::{AlgorithmName, TrainConfig};
 
 /// Hyper-parameters that only a run with unlabelled images reads.
-const UNLABELLED_ONLY: [&str; 7] = ["k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
+const UNLABELLED_ONLY: [&str; 8] =
+    ["pretrain_epochs", "k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
 
 impl TrainConfig {
     /// The supervised run on the same labels, with the same network, steps, augmentation and mixup.
@@ -26,8 +27,8 @@ impl TrainConfig {
         if self.algorithm != AlgorithmName::Supervised {
             return self.clone();
         }
-        let Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
-        Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, ..self.clone() }
+        let Self { pretrain_epochs, k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
+        Self { pretrain_epochs, k, temperature, lambda_u, ramp, guess_from, align, anchor, ..self.clone() }
     }
 }
 

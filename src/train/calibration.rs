@@ -40,7 +40,8 @@ pub fn log_odds(logits: &[f32], temperature: f64) -> Vec<f64> {
 /// (Guo et al. 2017, arXiv 1706.04599 §4.2), between 1/20 and 20. It changes no answer, only how sure it sounds.
 ///
 /// The targets are smoothed by the rule of succession, as Platt (1999) did: a validation split without a single
-/// mistake does not prove that there will never be one.
+/// mistake does not prove that there will never be one. The question is *right or wrong* however many classes there are: one
+/// imagined image for each class would make a model of a hundred classes timid that 200 images show to be right.
 pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
     if truth.len() < FEWEST {
         return 1.0;
@@ -68,11 +69,11 @@ pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
     f64::midpoint(low, high).exp()
 }
 
-/// Cross-entropy of one image against a target of (n + 1) / (n + C) for its class and 1 / (n + C) for the others.
+/// Cross-entropy of one image against a target of (n + 1) / (n + 2) for its class; the others share the rest.
 fn smoothed_loss(logits: &[f32], class: usize, temperature: f64, images: usize) -> f64 {
     let all = probabilities(logits, temperature);
-    let whole = (images + all.len()) as f64;
-    let weight = |index: usize| if index == class { images as f64 + 1.0 } else { 1.0 } / whole;
+    let (right, wrong) = (images as f64 + 1.0, 1.0 / (all.len() as f64 - 1.0).max(1.0));
+    let weight = |index: usize| if index == class { right } else { wrong } / (images as f64 + 2.0);
     all.iter().enumerate().map(|(index, p)| -weight(index) * p.max(f64::MIN_POSITIVE).ln()).sum()
 }
 
@@ -134,6 +135,8 @@ pub fn aurc(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     /// `n` images of two classes whose logits claim `sure` and whose answers are right in `right` of 10 cases.
     fn images(n: usize, sure: f32, right: usize) -> (Vec<Vec<f32>>, Vec<usize>) {
@@ -178,6 +181,28 @@ mod tests {
         // 99 of 100, by the rule of succession.
         let sure = probabilities(&logits[0], fit_temperature(&logits, &truth))[0];
         assert!((sure - 0.99).abs() < 1e-3, "{sure}");
+    }
+
+    #[test]
+    fn a_model_of_many_classes_that_means_what_it_says_is_left_alone() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        for (classes, images) in [(10, 100), (100, 200)] {
+            // More or less sure of one class, and as often right as it says.
+            let mut example = || {
+                let favourite = rng.random_range(0..classes);
+                let sharp: f32 = rng.random_range(2.0..9.0);
+                let logits: Vec<f32> = (0..classes).map(|class| if class == favourite { sharp } else { 0.0 }).collect();
+                let (mut left, all) = (rng.random::<f64>(), probabilities(&logits, 1.0));
+                let drawn = all.iter().position(|p| {
+                    left -= p;
+                    left < 0.0
+                });
+                (logits, drawn.unwrap_or(favourite))
+            };
+            let (logits, truth): (Vec<_>, Vec<_>) = (0..images).map(|_| example()).unzip();
+            let temperature = fit_temperature(&logits, &truth);
+            assert!((0.8..1.25).contains(&temperature), "{classes} classes: {temperature}");
+        }
     }
 
     #[test]

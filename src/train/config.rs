@@ -84,6 +84,9 @@ pub struct TrainConfig {
     pub pretrained: Option<String>,
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,
+    /// Passes over the training images, validation left out, in which the backbone learns before anything else, and without any
+    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. `supervised` has none.
+    pub pretrain_epochs: u32,
     /// Factor on the learning rate (and so on the weight decay) of everything but the head; 0 leaves the backbone as
     /// it was loaded, its BatchNorm statistics too, and needs `pretrained`.
     pub backbone_learning_rate_factor: f64,
@@ -276,6 +279,9 @@ pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainC
         let left = limits::labels_left(&config, facts).unwrap_or(u64::MAX);
         config.labelled = config.labelled.filter(|wanted| u64::from(*wanted) <= left);
     }
+    if !request.contains_key("bn_momentum") {
+        config.bn_momentum = preset::momentum_for(config.bn_momentum, config.steps());
+    }
     problems.extend(limits::check(&config, facts, &problems));
     config.pretrained_sha256 = start::chosen(&config, facts).map(|weights| weights.sha256.clone());
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -420,6 +426,20 @@ pub(super) mod tests {
         let problems = resolve(&Map::new(), &lonely).unwrap_err();
         assert_eq!((problems.len(), problems[0].code.as_str()), (1, "too_few_labels"));
         assert!(problems[0].detail.contains("\"no_mask\" has 1"), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn a_short_run_moves_the_running_statistics_faster_unless_it_is_told_how_fast() {
+        let momentum = |request: Value| {
+            resolve(request.as_object().unwrap(), &facts())
+                .unwrap_or_else(|problems| panic!("{problems:?}"))
+                .bn_momentum
+        };
+        assert_eq!(momentum(json!({"preset": "paper"})), 0.001);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 4, "steps_per_epoch": 250})), 0.005);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 1, "steps_per_epoch": 2})), 1.0);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 4, "bn_momentum": 0.001})), 0.001);
+        assert_eq!(momentum(json!({})), preset::quick().bn_momentum);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::learner::{Learner, learning_rate, restore_weights, save_weights};
 use super::metrics::Confusion;
 use super::progress::{EpochSums, Pace, finite};
 use super::setting::{Setting, info, warn};
-use super::watch::Watch;
+use super::watch::{Looked, Watch};
 use crate::failpoint;
 use crate::model::LastEpochs;
 use crate::nn::{NnError, Weights, device};
@@ -48,7 +48,7 @@ pub(super) struct Course {
     pub(super) best: Option<Best>,
     started: Instant,
     /// What earlier attempts spent on the steps before.
-    earlier: Duration,
+    pub(super) earlier: Duration,
 }
 
 /// The time that an epoch takes, over all attempts at it.
@@ -74,13 +74,18 @@ impl Course {
     pub(super) fn new(setting: &Setting<'_>) -> Result<Self, TrainError> {
         let (config, input, prior) = (setting.config(), &setting.input, setting.prior());
         let precision = device::precision(config.precision, input.device);
+        let looked = Looked {
+            validation: setting.split.validation.len() as u64,
+            guessed: images(config) as u64,
+            aligned: config.align,
+        };
         Ok(Self {
             learner: Learner::new(config, &setting.split, &setting.labels, &prior, input.device, precision.kind)?,
             pace: Pace::new(config, 0),
             sums: EpochSums::new(),
             epoch: EpochClock::new(),
             rows: Vec::new(),
-            watch: Watch::new(&setting.manifest.classes, &prior),
+            watch: Watch::new(&setting.manifest.classes, &prior, looked),
             best: None,
             started: Instant::now(),
             earlier: Duration::ZERO,
@@ -135,6 +140,7 @@ impl Course {
             learning_rate: learning_rate(config, pace.done().saturating_sub(1)),
             guess_confidence: sums.confidence()?,
             guess_classes: sums.guess_classes()?,
+            unlabelled_classes: sums.unlabelled_classes()?,
             train_accuracy: on_train.confusion.accuracy(),
             validation_loss: finite(validation.loss, pace.done())?,
             validation_accuracy: accuracy,
@@ -262,4 +268,29 @@ fn images(config: &TrainConfig) -> f64 {
 /// Higher validation accuracy; ties go to the lower loss.
 fn better(a: &EpochMetrics, b: &EpochMetrics) -> bool {
     (a.validation_accuracy, -a.validation_loss) > (b.validation_accuracy, -b.validation_loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(accuracy: f64, loss: f64) -> EpochMetrics {
+        EpochMetrics { validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() }
+    }
+
+    #[test]
+    fn the_best_epoch_is_the_most_accurate_and_of_equals_the_one_that_errs_less_surely() {
+        assert!(better(&row(0.9, 0.8), &row(0.8, 0.1)) && !better(&row(0.8, 0.1), &row(0.9, 0.8)));
+        assert!(better(&row(0.9, 0.2), &row(0.9, 0.3)) && !better(&row(0.9, 0.3), &row(0.9, 0.2)));
+        assert!(!better(&row(0.9, 0.2), &row(0.9, 0.2)), "the first of them stays");
+    }
+
+    #[test]
+    fn the_median_is_that_of_the_last_twenty_epochs() {
+        // Twenty epochs at .5, then ten at .9: of the last twenty, half are of either kind.
+        let rows: Vec<EpochMetrics> = (0..29).map(|at| row(if at < 20 { 0.5 } else { 0.9 }, 0.0)).collect();
+        assert_eq!(last_epochs(&rows, 0.9), LastEpochs { epochs: 20, accuracy_median: 0.7 });
+        assert_eq!(last_epochs(&rows[..2], 0.9), LastEpochs { epochs: 3, accuracy_median: 0.5 });
+        assert_eq!(last_epochs(&[], 0.9), LastEpochs { epochs: 1, accuracy_median: 0.9 });
+    }
 }

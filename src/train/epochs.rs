@@ -6,6 +6,7 @@ use super::checkpoint::Checkpoints;
 use super::course::{Best, Course};
 use super::error::TrainError;
 use super::event::Event;
+use super::pretrain;
 use super::progress::finite;
 use super::setting::{Setting, info, warn};
 use super::start;
@@ -26,7 +27,7 @@ pub(super) fn train(
 ) -> Result<Trained, TrainError> {
     let config = setting.config();
     let mut keeper = Keeper::open(setting, emit)?;
-    let mut course = keeper.begin(setting, emit)?;
+    let mut course = keeper.begin(setting, stop, emit)?;
     emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
     for row in &course.rows {
         emit(Event::Epoch(row.clone()));
@@ -83,7 +84,12 @@ impl Keeper {
     }
 
     /// From the newest checkpoint that is whole and fits, else from the start.
-    fn begin(&mut self, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<Course, TrainError> {
+    fn begin(
+        &mut self,
+        setting: &Setting<'_>,
+        stop: &dyn Fn() -> bool,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Course, TrainError> {
         let (config, input) = (setting.config(), &setting.input);
         let precision = device::precision(config.precision, input.device);
         info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
@@ -109,6 +115,14 @@ impl Keeper {
         let mut course = Course::new(setting)?;
         if let Some(path) = input.pretrained {
             info(emit, start::load(&mut course.learner, config, path)?);
+        }
+        if pretrain::is_wanted(config) {
+            let learner = &mut course.learner;
+            course.earlier = pretrain::pretrain(learner, setting, self.checkpoints.is_some(), stop, emit)?;
+            self.keep(&course, setting, emit)?;
+            if let Some(plan) = input.checkpoints.filter(|_| !self.failing) {
+                pretrain::forget(plan);
+            }
         }
         Ok(course)
     }

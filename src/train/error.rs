@@ -74,7 +74,7 @@ impl TrainError {
         match self {
             Self::Dataset(_) => "dataset",
             Self::Network(NnError::Device { .. }) => "device",
-            Self::Network(NnError::File { .. }) => "storage",
+            Self::Network(NnError::Io { .. } | NnError::File { .. }) => "storage",
             Self::Network(_) => "network",
             Self::Pretrained { .. } => "pretrained",
             Self::Resume(_) => "resume",

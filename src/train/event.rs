@@ -67,6 +67,8 @@ pub enum Event {
 pub enum Phase {
     /// The images are decoded and packed at the run's resolution (skipped in no time when cached).
     Importing,
+    /// The backbone learns from images alone; only in runs that ask for it (`pretrain_epochs`).
+    Pretraining,
     /// Optimiser steps.
     Training,
     /// The chosen weights meet the test split.
@@ -80,6 +82,7 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         match self {
             Phase::Importing => "importing",
+            Phase::Pretraining => "pretraining",
             Phase::Training => "training",
             Phase::Evaluating => "evaluating",
             Phase::Exporting => "exporting",
@@ -150,6 +153,10 @@ pub struct EpochMetrics {
     pub guess_confidence: Option<f64>,
     /// Mean guessed probability per class, in class order; empty for `supervised` and while a warm-up lasts.
     pub guess_classes: Vec<f64>,
+    /// Mean probability per class that the network itself gives the unlabelled images, before its guesses are aligned to the
+    /// labels' shares (`align`) and sharpened, in class order; empty as `guess_classes`, and in older runs.
+    #[serde(default)]
+    pub unlabelled_classes: Vec<f64>,
     /// Accuracy on the labelled training images (at most 1,000 of them), EMA weights.
     pub train_accuracy: f64,
     /// Mean cross-entropy on the validation split, EMA weights (nats).
@@ -185,8 +192,10 @@ pub struct EpochMetrics {
 pub enum EpochWarning {
     /// The answers on the validation split leave out a class that the labels have.
     AnswersCollapsed,
-    /// The guessed labels leave out a class that the labels have.
+    /// The guessed labels leave out a class that the labels have; with `align`, what the network says before it.
     GuessesCollapsed,
+    /// `align` pulls the guesses to the labels' shares of the classes, and the network finds others among the unlabelled images.
+    SharesApart,
     /// EMA and raw weights differ in validation accuracy by more than 15 points.
     AverageApart,
 }
@@ -217,7 +226,7 @@ pub struct TestMetrics {
     /// Area under the ROC curve of the positive class against the rest; absent where one side is empty.
     #[serde(default)]
     pub roc_auc: Option<f64>,
-    /// Unweighted mean over the classes of that area, each against the rest; absent where a class has no images.
+    /// Unweighted mean of that area over the classes that have images, each against the rest; absent where there is no other class.
     #[serde(default)]
     pub roc_auc_macro: Option<f64>,
     /// T of softmax(logits / T), fitted on the validation split (arXiv 1706.04599); predictions use it. 1 where

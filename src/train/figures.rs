@@ -3,7 +3,7 @@
 use super::calibration;
 use super::event::{ClassMetrics, TestMetrics};
 use super::metrics::Confusion;
-use crate::statistics::{auc, wilson};
+use crate::statistics::{auc, mean_and_sd, wilson};
 
 /// Figures of images whose logits are `logits` and whose classes are `truth`; `answers` are the answered classes.
 /// What is not told by these is left at its default: chosen epoch, loss, groups.
@@ -34,7 +34,7 @@ pub fn figures(
         precision: confusion.precision(positive),
         recall: confusion.recall(positive),
         roc_auc: areas[positive],
-        roc_auc_macro: areas.iter().copied().sum::<Option<f64>>().map(|sum| sum / areas.len() as f64),
+        roc_auc_macro: mean_and_sd(&areas.iter().flatten().copied().collect::<Vec<_>>()).map(|(mean, _)| mean),
         temperature,
         calibration_error: calibration::expected_calibration_error(logits, truth, temperature),
         calibration_error_raw: calibration::expected_calibration_error(logits, truth, 1.0),
@@ -115,10 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_images_leaves_no_mean_area() {
+    fn a_class_without_images_is_in_no_mean_area() {
         let classes = ["a", "b", "c"].map(str::to_owned);
         let logits = vec![vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0]];
         let test = figures(&classes, 0, (&[0, 1], &logits, &[0, 1]), 1.0);
-        assert_eq!((test.roc_auc, test.roc_auc_macro, test.aurc), (Some(1.0), None, Some(0.0)));
+        let alone = figures(&classes, 0, (&[0], &logits[..1], &[0]), 1.0);
+        assert_eq!((alone.roc_auc, alone.roc_auc_macro), (None, None), "no other class to be told from");
+        assert_eq!((test.roc_auc, test.roc_auc_macro, test.aurc), (Some(1.0), Some(1.0), Some(0.0)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{GroupAccuracy, GroupGap, SMALLEST_GROUP};
 use super::metrics::Confusion;
-use crate::dataset::{Manifest, same_column};
+use crate::dataset::{EMPTY_CELL, Manifest, same_column};
 use crate::statistics::wilson;
 
 /// A column with more values is cut into bands if they are numbers, and else says nothing about groups.
@@ -41,12 +41,14 @@ pub struct Groups {
 
 /// Looks at every column. A few values are groups as they are. Many numbers, such as ages, become five bands
 /// of about as many images each. Many other values (names, files), and numbers that hardly repeat (identities),
-/// are skipped, and so is the group column.
+/// are skipped, and so is the group column. Where a column makes groups, the images with an empty cell in it are the last:
+/// nobody knows who they are, and the worst group may hide among them.
 pub fn by_group(answered: &Answered<'_>) -> Groups {
     let Answered { manifest, rows, .. } = *answered;
     let mut columns: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
     for (at, &row) in rows.iter().enumerate() {
-        for (attribute, value) in &manifest.samples[row as usize].attributes {
+        let filled = manifest.samples[row as usize].attributes.iter().filter(|(_, value)| *value != EMPTY_CELL);
+        for (attribute, value) in filled {
             columns.entry(attribute).or_default().push((at, value));
         }
     }
@@ -56,7 +58,10 @@ pub fn by_group(answered: &Answered<'_>) -> Groups {
         let mut values: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         cells.iter().for_each(|(at, value)| values.entry(value).or_default().push(*at));
         let is_groups = group_column.is_some_and(|column| same_column(column, attribute));
-        let members: Vec<(String, Vec<usize>)> = if is_groups || values.len() < 2 {
+        let empty: Vec<usize> =
+            (0..rows.len()).filter(|at| cells.binary_search_by_key(at, |(at, _)| *at).is_err()).collect();
+        // Beside one value the empty cells are a second group; whether there are too many is asked of the filled ones.
+        let mut members: Vec<(String, Vec<usize>)> = if is_groups || values.len() + usize::from(!empty.is_empty()) < 2 {
             Vec::new()
         } else if values.len() <= MOST_VALUES {
             let mut members: Vec<_> = values.into_iter().map(|(value, at)| (value.to_owned(), at)).collect();
@@ -73,6 +78,8 @@ pub fn by_group(answered: &Answered<'_>) -> Groups {
         };
         if members.is_empty() {
             found.skipped.push(attribute.to_owned());
+        } else if !empty.is_empty() {
+            members.push((EMPTY_CELL.to_owned(), empty));
         }
         found.groups.extend(members.into_iter().map(|(value, at)| figures(answered, attribute, value, &at)));
     }
@@ -204,6 +211,43 @@ mod tests {
         assert_eq!(found.skipped, ["file", "only", "person", "word"]);
         let bands: Vec<(&str, u64)> = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect();
         assert_eq!(bands, [("0 to 9", 40), ("10 to 19", 40), ("20 to 29", 40), ("30 to 39", 40), ("40 to 49", 40)]);
+    }
+
+    #[test]
+    fn images_with_an_empty_cell_are_a_group_of_their_own() {
+        let pairs = |at: usize| -> Vec<(&str, String)> {
+            let filled = [
+                ("source", "kaggle".to_owned(), !at.is_multiple_of(4)),
+                ("age", (at / 8).to_string(), !at.is_multiple_of(4)),
+                ("tone", ["2 dark", "1 light", "(empty)"][at % 3].to_owned(), true),
+                ("note", "blurry".to_owned(), at == 7),
+                ("file", at.to_string(), !at.is_multiple_of(4)),
+                ("person", (at % 3).to_string(), !at.is_multiple_of(2)),
+            ];
+            filled.into_iter().filter(|(.., filled)| *filled).map(|(name, value, _)| (name, value)).collect()
+        };
+        // All those without a source are answered wrongly.
+        let rows: Vec<Row<'_>> = (0..200).map(|at| (pairs(at), 0, usize::from(at % 4 == 0))).collect();
+        let found = looked_at(&rows, Some("person"));
+        assert_eq!(found.skipped, ["file", "person"], "too many values, and the group column, stay what they are");
+        assert_eq!(found.banded, ["age"]);
+        let told = |attribute: &str| -> Vec<(&str, u64)> {
+            let groups = found.groups.iter().filter(|group| group.attribute == attribute);
+            groups.map(|group| (group.value.as_str(), group.images)).collect()
+        };
+        assert_eq!(told("source"), [("kaggle", 150), ("(empty)", 50)]);
+        let bands = [("0 to 4", 30), ("5 to 9", 30), ("10 to 14", 30), ("15 to 19", 30), ("20 to 24", 30)];
+        assert_eq!(told("age"), [&bands[..], &[("(empty)", 50)]].concat());
+        assert_eq!(
+            told("tone"),
+            [("1 light", 67), ("2 dark", 67), ("(empty)", 66)],
+            "one who wrote that meant the same"
+        );
+        assert_eq!(told("note"), [("blurry", 1), ("(empty)", 199)]);
+        let gaps = GroupGap::all(&found.groups, 0.75);
+        let source = gaps.iter().find(|gap| gap.attribute == "source").unwrap();
+        assert_eq!((source.worst.as_str(), source.worst_accuracy), ("(empty)", 0.0));
+        assert!(gaps.iter().all(|gap| gap.attribute != "note"), "a column that hardly anybody filled tells no gap");
     }
 
     fn group(value: &str, images: u64, right: u64) -> GroupAccuracy {

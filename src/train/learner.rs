@@ -77,14 +77,7 @@ impl Learner {
                 set.freeze_backbone();
             }
         }
-        let hyper = Hyper {
-            alpha: config.mixup.then_some(config.alpha),
-            k: config.k as usize,
-            temperature: config.temperature,
-            lambda_u: config.lambda_u,
-            ramp: config.ramp,
-            prior: config.align.then(|| prior.to_vec()),
-        };
+        let hyper = hyper(config, prior);
         let kind = match config.algorithm {
             AlgorithmName::Mixmatch => AlgorithmKind::MixMatch,
             AlgorithmName::Supervised => AlgorithmKind::Supervised,
@@ -140,11 +133,7 @@ impl Learner {
         for (name, tensor) in self.algorithm.state() {
             snapshot.put_tensor(&format!("algorithm.{name}"), tensor);
         }
-        // Seed, stream and word position: where the generator stands, exactly. The position is 68 bits long, which is
-        // why it is text.
-        snapshot.put("rng.seed", &self.rng.get_seed())?;
-        snapshot.put("rng.stream", &self.rng.get_stream())?;
-        snapshot.put("rng.word", &self.rng.get_word_pos().to_string())
+        save_rng(&self.rng, snapshot)
     }
 
     /// Takes all of it out again; `self` is the learner as it was at the run's start.
@@ -162,10 +151,7 @@ impl Learner {
         for (name, tensor) in self.algorithm.state() {
             snapshot.fill(&format!("algorithm.{name}"), tensor)?;
         }
-        let word: String = snapshot.get("rng.word")?;
-        self.rng = ChaCha8Rng::from_seed(snapshot.get("rng.seed")?);
-        self.rng.set_stream(snapshot.get("rng.stream")?);
-        self.rng.set_word_pos(word.parse().map_err(|_| CheckpointError::Unfit(format!("rng.word is {word:?}")))?);
+        self.rng = restore_rng(snapshot)?;
         Ok(())
     }
 
@@ -236,6 +222,26 @@ impl Learner {
     }
 }
 
+/// Puts into a checkpoint where a generator stands, exactly: seed, stream and word position, which is 68 bits long and
+/// therefore text.
+pub fn save_rng(rng: &ChaCha8Rng, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+    snapshot.put("rng.seed", &rng.get_seed())?;
+    snapshot.put("rng.stream", &rng.get_stream())?;
+    snapshot.put("rng.word", &rng.get_word_pos().to_string())
+}
+
+/// Takes it out again.
+///
+/// # Errors
+/// [`CheckpointError::Unfit`].
+pub fn restore_rng(snapshot: &Snapshot) -> Result<ChaCha8Rng, CheckpointError> {
+    let word: String = snapshot.get("rng.word")?;
+    let mut rng = ChaCha8Rng::from_seed(snapshot.get("rng.seed")?);
+    rng.set_stream(snapshot.get("rng.stream")?);
+    rng.set_word_pos(word.parse().map_err(|_| CheckpointError::Unfit(format!("rng.word is {word:?}")))?);
+    Ok(rng)
+}
+
 /// Puts parameters and BatchNorm's statistics into a checkpoint.
 pub fn save_weights(name: &str, weights: &Weights, snapshot: &mut Snapshot) {
     snapshot.put_tensor(&format!("{name}.flat"), weights.flat());
@@ -249,6 +255,18 @@ pub fn save_weights(name: &str, weights: &Weights, snapshot: &mut Snapshot) {
 pub fn restore_weights(name: &str, weights: &Weights, snapshot: &Snapshot) -> Result<(), CheckpointError> {
     snapshot.fill(&format!("{name}.flat"), weights.flat())?;
     snapshot.fill(&format!("{name}.statistics"), weights.statistics())
+}
+
+/// What of a configuration its algorithm reads; `prior` is each class's share of the labelled images.
+fn hyper(config: &TrainConfig, prior: &[f32]) -> Hyper {
+    Hyper {
+        alpha: config.mixup.then_some(config.alpha),
+        k: config.k as usize,
+        temperature: config.temperature,
+        lambda_u: config.lambda_u,
+        ramp: config.ramp,
+        prior: config.align.then(|| prior.to_vec()),
+    }
 }
 
 /// The network of a run.
@@ -297,6 +315,26 @@ mod tests {
         assert_eq!(learning_rate(&config, 20), 1.0);
         assert!((learning_rate(&config, 60) - 0.5).abs() < 1e-12);
         assert!(learning_rate(&config, 100).abs() < 1e-12);
+    }
+
+    #[test]
+    fn every_hyper_parameter_reaches_the_algorithm() {
+        let config = TrainConfig {
+            mixup: true,
+            alpha: 0.6,
+            k: 3,
+            temperature: 0.4,
+            lambda_u: 7.0,
+            ramp: 0.3,
+            align: true,
+            ..TrainConfig::default()
+        };
+        let prior = vec![0.7, 0.3];
+        let expected =
+            Hyper { alpha: Some(0.6), k: 3, temperature: 0.4, lambda_u: 7.0, ramp: 0.3, prior: Some(prior.clone()) };
+        assert_eq!(hyper(&config, &prior), expected);
+        let config = TrainConfig { mixup: false, align: false, ..config };
+        assert_eq!(hyper(&config, &prior), Hyper { alpha: None, prior: None, ..expected });
     }
 
     #[test]

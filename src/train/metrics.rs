@@ -88,13 +88,12 @@ impl Confusion {
         recalls.iter().sum::<f64>() / recalls.len().max(1) as f64
     }
 
-    /// Whether the answers collapsed: some [`starved`] class gets nearly none of its due.
+    /// Whether the answers collapsed: some [`starved`] class gets nearly none of its due, and these are images enough to say so.
     pub fn collapse(&self) -> Option<Collapse> {
         let (truth, answers, total) = (self.true_counts(), self.answer_counts(), self.total());
-        // A class with a single image says nothing: its due is told as nothing.
-        let due: Vec<f64> = truth.iter().map(|&t| if t > 1 { ratio(t, total) } else { 0.0 }).collect();
+        let due: Vec<f64> = truth.iter().map(|&t| ratio(t, total)).collect();
         let most = (0..answers.len()).max_by_key(|&class| answers[class])?;
-        let starved = starved(&due, &self.answer_shares())?;
+        let starved = starved(&due, &self.answer_shares(), total)?;
         Some(Collapse {
             starved,
             answered: ratio(answers[starved], total),
@@ -124,12 +123,34 @@ pub struct Collapse {
 ///
 /// A rare class may be missed by chance, so that one alone counts from a twentieth of the images. Where all classes are
 /// rarer than that (twenty and more of them) they count together: when those that get less than a tenth are due three
-/// quarters of the images. Gives the largest.
-pub fn starved(due: &[f64], got: &[f64]) -> Option<usize> {
+/// quarters of the images. And of few `images` any class may be missed by chance: it counts where whoever answers it half as often
+/// as is due would come so low in one of a hundred cases at most. Gives the largest.
+pub fn starved(due: &[f64], got: &[f64], images: u64) -> Option<usize> {
     let hungry = || (0..due.len().min(got.len())).filter(|&class| got[class] < due[class] / 10.0);
     let largest = hungry().max_by(|&a, &b| due[a].total_cmp(&due[b]).then(b.cmp(&a)))?;
-    let together: f64 = hungry().map(|class| due[class]).sum();
-    (due[largest] >= 0.05 || together >= 0.75).then_some(largest)
+    let lost = |due: f64, got: f64| {
+        let answers = (got * images as f64).round() as u64;
+        at_most(answers, images, due / 2.0) < UNLIKELY
+    };
+    let (due_together, got_together) =
+        hungry().fold((0.0, 0.0), |(all_due, all_got), class| (all_due + due[class], all_got + got[class]));
+    let alone = due[largest] >= 0.05 && lost(due[largest], got[largest]);
+    (alone || due_together >= 0.75 && lost(due_together, got_together)).then_some(largest)
+}
+
+/// What is less likely than this is no chance.
+const UNLIKELY: f64 = 0.01;
+
+/// P(X ≤ `most`) of a binomial X: so many of `n` cases at most, each with the probability `p` below 1. 0 where it is too small
+/// for a float64.
+fn at_most(most: u64, n: u64, p: f64) -> f64 {
+    let mut term = (n as f64 * (-p).ln_1p()).exp();
+    let mut sum = term;
+    for k in 0..most.min(n) {
+        term *= (n - k) as f64 / (k + 1) as f64 * p / (1.0 - p);
+        sum += term;
+    }
+    sum
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -162,6 +183,36 @@ mod tests {
         assert_eq!(collapse, Some(Collapse { starved: 0, answered: 0.0, due: 0.5, most: 1, most_answered: 1.0 }));
         let rare: Vec<usize> = (0..100).map(|i| usize::from(i >= 3)).collect();
         assert_eq!(Confusion::new(2, &rare, &[1; 100]).collapse(), None);
+    }
+
+    #[test]
+    fn a_few_images_do_not_make_a_collapse_unless_all_of_them_do() {
+        // Ten classes with two validation images each, one class without an answer: that happens to good models.
+        let truth: Vec<usize> = (0..20).map(|image| image % 10).collect();
+        let without_9: Vec<usize> = truth.iter().map(|&class| if class == 9 { 4 } else { class }).collect();
+        assert_eq!(Confusion::new(10, &truth, &without_9).collapse(), None);
+        // One answer for everything does not, be there a single image of each class.
+        for each in [1, 2] {
+            let truth: Vec<usize> = (0..10 * each).map(|image| image % 10).collect();
+            let collapse = Confusion::new(10, &truth, &vec![3; truth.len()]).collapse();
+            assert_eq!(collapse.map(|collapse| (collapse.most, collapse.most_answered)), Some((3, 1.0)), "{each}");
+        }
+        // Of two classes with five images each either may be missed; with ten each, none of twenty answers is no chance.
+        let halves = |each: usize| [vec![0; each], vec![1; each]].concat();
+        assert_eq!(Confusion::new(2, &halves(5), &[1; 10]).collapse(), None);
+        assert!(Confusion::new(2, &halves(10), &[1; 20]).collapse().is_some());
+    }
+
+    #[test]
+    fn the_tail_of_a_binomial_is_the_sum_of_its_terms() {
+        for (most, n, p, expected) in [
+            (0, 20, 0.25, 0.003_171_211_938_934),
+            (3, 50, 0.1, 0.250_293_905_953_308),
+            (49, 1000, 0.25, 0.0),
+            (10, 10, 0.3, 1.0),
+        ] {
+            assert!((at_most(most, n, p) - expected).abs() < 1e-9, "{most} of {n} at {p}: {}", at_most(most, n, p));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod limits;
 mod metrics;
 pub mod optimizer;
 pub mod preset;
+mod pretrain;
 mod progress;
 mod replay;
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub fn plain() -> TrainConfig {
         head: Head::Linear,
         pretrained: None,
         pretrained_sha256: None,
+        pretrain_epochs: 0,
         backbone_learning_rate_factor: 1.0,
         size: 32,
         fit: Fit::Stretch,
@@ -193,6 +194,12 @@ pub fn demo() -> TrainConfig {
         lambda_u: 10.0,
         ..quick()
     }
+}
+
+/// A preset's BatchNorm momentum in a run of `steps`: at least 5 / steps, as the running statistics begin at mean 0 and variance
+/// 1, of which a run then leaves e⁻⁵ < 1 %. Of `paper`'s .001 a thousand steps would leave a third (DESIGN §4.2).
+pub fn momentum_for(preset: f64, steps: u64) -> f64 {
+    preset.max(5.0 / steps.max(1) as f64).min(1.0)
 }
 
 /// Scales λ_U of a preset to `classes`, up to the paper's ten.

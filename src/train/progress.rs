@@ -18,7 +18,8 @@ use crate::nn::NnError;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the sums are called in a checkpoint.
-const SUMS: [&str; 5] = ["sums.total", "sums.labelled", "sums.unlabelled", "sums.guesses", "sums.confidence"];
+const SUMS: [&str; 6] =
+    ["sums.total", "sums.labelled", "sums.unlabelled", "sums.guesses", "sums.confidence", "sums.said"];
 
 /// Running sums of one epoch.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct EpochSums {
     unlabelled: Option<Tensor>,
     guesses: Option<Tensor>,
     confidence: Option<Tensor>,
+    said: Option<Tensor>,
     /// λ_U at the last step.
     pub lambda_u: Option<f64>,
 }
@@ -46,6 +48,7 @@ impl EpochSums {
             unlabelled: None,
             guesses: None,
             confidence: None,
+            said: None,
             lambda_u: None,
         }
     }
@@ -65,6 +68,7 @@ impl EpochSums {
             accumulate(&mut self.unlabelled, unlabelled.loss.shallow_clone())?;
             accumulate(&mut self.guesses, unlabelled.guesses.f_mean_dim([0i64].as_slice(), false, None)?)?;
             accumulate(&mut self.confidence, unlabelled.guesses.f_amax([1i64].as_slice(), false)?.f_mean(None)?)?;
+            accumulate(&mut self.said, unlabelled.said.shallow_clone())?;
             self.lambda_u = step.lambda_u;
         }
         Ok(())
@@ -80,7 +84,7 @@ impl EpochSums {
     /// # Errors
     /// See [`Snapshot::put`].
     pub fn save(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
-        let sums = [&self.total, &self.labelled, &self.unlabelled, &self.guesses, &self.confidence];
+        let sums = [&self.total, &self.labelled, &self.unlabelled, &self.guesses, &self.confidence, &self.said];
         for (name, sum) in SUMS.iter().zip(sums) {
             if let Some(sum) = sum {
                 snapshot.put_tensor(name, sum);
@@ -106,6 +110,7 @@ impl EpochSums {
             unlabelled: next()?,
             guesses: next()?,
             confidence: next()?,
+            said: next()?,
             steps: snapshot.get("sums.steps")?,
             // Absent from what an earlier version wrote.
             guessed: snapshot.get("sums.guessed").or_else(|_| snapshot.get("sums.steps"))?,
@@ -135,10 +140,19 @@ impl EpochSums {
 
     /// Mean guessed probability per class so far.
     pub fn guess_classes(&self) -> Result<Vec<f64>, NnError> {
-        let Some(sum) = &self.guesses else { return Ok(Vec::new()) };
-        let sums = Vec::<f32>::try_from(sum)?;
-        Ok(sums.into_iter().map(|sum| f64::from(sum) / f64::from(self.guessed)).collect())
+        means(self.guesses.as_ref(), self.guessed)
     }
+
+    /// Mean probability per class that the network itself gives the unlabelled images, so far.
+    pub fn unlabelled_classes(&self) -> Result<Vec<f64>, NnError> {
+        means(self.said.as_ref(), self.guessed)
+    }
+}
+
+fn means(sum: Option<&Tensor>, steps: u32) -> Result<Vec<f64>, NnError> {
+    let Some(sum) = sum else { return Ok(Vec::new()) };
+    let sums = Vec::<f32>::try_from(sum)?;
+    Ok(sums.into_iter().map(|sum| f64::from(sum) / f64::from(steps)).collect())
 }
 
 fn mean(sum: Option<&Tensor>, steps: u32) -> Result<Option<f64>, NnError> {
@@ -238,7 +252,8 @@ mod tests {
         let step = |losses, lambda_u| Step { losses, lambda_u, note: None };
         let warm_up = step(StepLosses { total: number(1.0), labelled: number(1.0), unlabelled: None }, None);
         let guesses = Tensor::from_slice(&[0.9f32, 0.1, 0.3, 0.7]).view([2, 2]);
-        let unlabelled = Some(UnlabelledLosses { loss: number(0.2), guesses });
+        let said = Tensor::from_slice(&[0.75f32, 0.25]);
+        let unlabelled = Some(UnlabelledLosses { loss: number(0.2), guesses, said });
         let mixed = step(StepLosses { total: number(2.0), labelled: number(2.0), unlabelled }, Some(3.0));
         let mut sums = EpochSums::new();
         [&warm_up, &warm_up, &warm_up, &mixed].into_iter().for_each(|step| sums.add(step).unwrap());
@@ -253,6 +268,7 @@ mod tests {
             let shares = sums.guess_classes().unwrap();
             close(shares[0], 0.6);
             close(shares.iter().sum(), 1.0);
+            assert_eq!(sums.unlabelled_classes().unwrap(), [0.75, 0.25]);
         }
     }
 }

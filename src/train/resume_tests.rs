@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints};
 use super::config::{AlgorithmName, TrainConfig};
@@ -14,6 +14,7 @@ use super::event::{EpochMetrics, Event, LogLevel};
 use super::preset;
 use super::{RunInput, TrainError, run};
 use crate::dataset::{ImportLimits, ImportRequest, import};
+use crate::nn;
 
 const EPOCHS: u32 = 3;
 const STEPS: u32 = 7;
@@ -168,6 +169,55 @@ fn an_interrupted_run_ends_with_the_same_bits() {
         let resumed = job.log.iter().filter(|line| line.contains("goes on from the checkpoint")).count();
         assert_eq!(resumed, 5, "{:#?}", job.log);
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { pretrain_epochs: 6, ..anchored() };
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    // Twice in pretraining, of one step an epoch with so few images; at once after it; and in the first epoch.
+    for stop in [2, 3, 1, 3] {
+        assert!(matches!(job.attempt(Some(stop)), Err(TrainError::Stopped)));
+    }
+    assert!(!job.checkpoints().join("pretraining").exists(), "the run's own checkpoints hold what came of it");
+    job.attempt(None).unwrap();
+    assert!(job.outcome() == whole);
+    let told = |what: &str| job.log.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((told("pretraining goes on after step 2 of 6"), told("pretraining goes on after step 5 of 6")), (1, 1));
+    assert_eq!((told("pretraining, epoch 6 of 6: contrastive loss"), told("goes on from the checkpoint")), (1, 2));
+
+    let plain = undisturbed(&dataset, &anchored());
+    assert!(plain.1 != whole.1, "it made no difference");
+    let supervised = TrainConfig { algorithm: AlgorithmName::Supervised, ..anchored() };
+    let baseline = TrainConfig { pretrain_epochs: 6, ..supervised.clone() };
+    assert!(
+        undisturbed(&dataset, &supervised).1 == undisturbed(&dataset, &baseline).1,
+        "labels alone are labels alone"
+    );
+}
+
+/// DESIGN §4.4 h: the averaged weights are what is judged and published.
+#[test]
+fn what_is_published_is_the_average_of_the_weights() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { epochs: 1, ema_decay: 0.9, ..anchored() };
+    let mut job = Job::new(&dataset, &config);
+    job.attempt(None).unwrap();
+    let network = nn::build(&config.network, config.head, 2, Kind::Float).unwrap();
+    let published = job.directory.path().join("run/model/weights.safetensors");
+    let published = nn::file::load(network.as_ref(), &published, Device::Cpu).unwrap();
+    let checkpoints = job.checkpoints();
+    let mut checkpoints = Checkpoints::open(CheckpointPlan { directory: &checkpoints, every: Duration::ZERO }).unwrap();
+    let off = |snapshot: &super::checkpoint::Snapshot| {
+        let of = |name: &str| (snapshot.tensor(name).unwrap() - published.flat()).abs().max().double_value(&[]);
+        Ok::<_, CheckpointError>((of("average.flat"), of("weights.flat")))
+    };
+    let (average, raw) = checkpoints.newest(off, |error| panic!("{error}")).unwrap().unwrap();
+    assert!(average == 0.0 && raw > 1e-4, "{average} from the average, {raw} from the raw weights");
 }
 
 #[test]

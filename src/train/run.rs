@@ -83,6 +83,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         group_column: manifest.group_column.clone(),
         data_warnings: manifest.warnings.iter().map(|warning| warning.detail.clone()).collect(),
         split: sizes(&setting.split, &setting.manifest),
+        labelled_classes: setting.labelled_classes(),
         validation: serde_json::to_value(&best.metrics).unwrap_or_default(),
         last_epochs: Some(best.last),
         training: Some(training.clone()),

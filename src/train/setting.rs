@@ -93,11 +93,17 @@ impl<'a> Setting<'a> {
         evaluate(network, weights, &self.images, (rows, &truth), self.manifest.classes.len(), &mut progress)
     }
 
+    /// Labelled images of each class.
+    pub(super) fn labelled_classes(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.manifest.classes.len()];
+        self.truth(&self.split.labelled).into_iter().for_each(|class| counts[class] += 1);
+        counts
+    }
+
     /// Each class's share of the labelled images.
     pub(super) fn prior(&self) -> Vec<f32> {
-        let truth = self.truth(&self.split.labelled);
-        let share = |class: usize| truth.iter().filter(|&&t| t == class).count() as f32 / truth.len().max(1) as f32;
-        (0..self.manifest.classes.len()).map(share).collect()
+        let all = self.split.labelled.len().max(1) as f32;
+        self.labelled_classes().into_iter().map(|count| count as f32 / all).collect()
     }
 
     /// Classes of rows that have one, as validation and test rows all do.

@@ -1,8 +1,11 @@
 //! From one request to the runs it asks for: lists of values span a grid, and `baseline` puts the supervised
 //! run on the same labels before each run that uses unlabelled images.
 
+mod axes;
+
 use serde_json::{Map, Value};
 
+use self::axes::{Axis, take_axes};
 use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve};
 use crate::dataset::{Manifest, SplitSpec, split};
 
@@ -14,10 +17,6 @@ const MOST_FIELDS: usize = 200;
 
 /// Fields of a request that are no hyper-parameters.
 pub const REQUEST_FIELDS: [&str; 2] = ["baseline", "grid"];
-
-/// Fields that take a list in place of a value, the slowest to change first: after one seed is done, the
-/// table has a figure in every line.
-const LISTS: [&str; 3] = ["seed", "labelled", "algorithm"];
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,14 +34,6 @@ pub struct PlannedRun {
     pub config: TrainConfig,
     /// The place in the plan of the run that this one is the baseline of.
     pub baseline_of: Option<usize>,
-}
-
-/// A field with the values it is to take.
-struct Axis {
-    field: String,
-    /// Where the list stands in the request.
-    pointer: String,
-    values: Vec<Value>,
 }
 
 /// Resolves every run that `request` asks for.
@@ -154,79 +145,6 @@ fn with_baselines(configs: Vec<TrainConfig>) -> Vec<PlannedRun> {
         runs.push(PlannedRun::alone(config.clone()));
     }
     runs
-}
-
-/// Takes the lists out of the request, and says whether there were any.
-fn take_axes(request: &mut Map<String, Value>, problems: &mut Vec<FieldProblem>) -> (Vec<Axis>, bool) {
-    let mut sweep = false;
-    let mut found = Vec::new();
-    for field in LISTS {
-        if let Some(Value::Array(_)) = request.get(field) {
-            sweep = true;
-            found.push((field.to_owned(), format!("/{field}"), request.remove(field)));
-        }
-    }
-    match request.remove("grid") {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(grid)) => {
-            sweep = true;
-            for (field, values) in grid {
-                let pointer = format!("/grid{}", FieldProblem::new(&field, "", "").pointer);
-                let refused = if LISTS.contains(&field.as_str()) {
-                    Some(("misplaced", format!("a list of {field} stands beside grid, not in it")))
-                } else if REQUEST_FIELDS.contains(&field.as_str()) {
-                    Some(("misplaced", format!("{field} is no hyper-parameter: it stands beside grid, not in it")))
-                } else if request.contains_key(&field) {
-                    Some(("given_twice", format!("{field} stands beside grid too; give it in one place")))
-                } else {
-                    None
-                };
-                match refused {
-                    Some((code, detail)) => problems.push(FieldProblem { pointer, code: code.into(), detail }),
-                    None => found.push((field, pointer, Some(values))),
-                }
-            }
-        }
-        Some(other) => {
-            let detail = format!("{other} is no grid: an object of lists, such as {{\"lambda_u\": [3, 10]}}");
-            problems.push(FieldProblem::new("grid", "invalid_value", detail));
-        }
-    }
-    let mut axes = Vec::new();
-    for (field, pointer, values) in found {
-        match checked(&field, &pointer, values) {
-            Ok(values) => axes.push(Axis { field, pointer, values }),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    // The algorithm changes fastest: runs that are compared are neighbours.
-    axes.sort_by_key(|axis| axis.field == "algorithm");
-    (axes, sweep)
-}
-
-fn checked(field: &str, pointer: &str, values: Option<Value>) -> Result<Vec<Value>, FieldProblem> {
-    let problem = |pointer: String, code: &str, detail: String| FieldProblem { pointer, code: code.into(), detail };
-    let values = match values {
-        Some(Value::Array(values)) if !values.is_empty() => values,
-        Some(Value::Array(_)) => {
-            return Err(problem(
-                pointer.into(),
-                "out_of_range",
-                format!("the list of {field} is empty; name one value at least"),
-            ));
-        }
-        other => {
-            let other = other.unwrap_or_default();
-            return Err(problem(pointer.into(), "invalid_value", format!("{other} is no list of values for {field}")));
-        }
-    };
-    for (at, value) in values.iter().enumerate() {
-        if let Some(before) = values[..at].iter().position(|earlier| earlier == value) {
-            let detail = format!("{field} {value} stands at {pointer}/{before} already");
-            return Err(problem(format!("{pointer}/{at}"), "repeated", detail));
-        }
-    }
-    Ok(values)
 }
 
 /// Run `number` of the grid; its problems point at the values in the lists.
@@ -408,6 +326,15 @@ mod tests {
         let problems = planned(json!({"seed": many, "labelled": [20, 40], "k": 0})).unwrap_err();
         assert!(problems.iter().any(|problem| problem.detail.contains("10000 jobs")), "{problems:?}");
         assert!(problems.iter().any(|problem| problem.pointer == "/k"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_searched_for_repeats() {
+        for request in [json!({"seed": vec![7; 201]}), json!({"grid": {"k": vec![2; 201]}})] {
+            let problems = planned(request).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].code == "too_many_jobs", "{problems:?}");
+        }
+        assert_eq!(planned(json!({"seed": vec![7; 200]})).unwrap_err()[0].code, "repeated");
     }
 
     #[test]

@@ -14,23 +14,45 @@ const PATIENCE: u32 = 2;
 /// Difference in accuracy between EMA and raw weights.
 const APART: f64 = 0.15;
 
+/// Half the sum of the differences between the labels' shares of the classes and those that the network finds among the
+/// unlabelled images. Labels drawn at random are no further off than by a few hundredths, networks by a tenth.
+const OTHER_SHARES: f64 = 0.2;
+
 /// What is known of a run so far.
 #[derive(Debug)]
 pub struct Watch {
     classes: Vec<String>,
     /// Each class's share of the labelled images.
     prior: Vec<f64>,
+    images: Looked,
     /// Each sign, and for how many epochs in a row it has shown; more than [`PATIENCE`] once it was told.
     seen: Vec<(EpochWarning, u32)>,
 }
 
+/// How many images the shares of an epoch are taken over.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked {
+    /// Images of the validation split.
+    pub validation: u64,
+    /// Unlabelled images of an epoch's steps.
+    pub guessed: u64,
+    /// Whether guesses are aligned to the labels' shares, which hides what the network thinks.
+    pub aligned: bool,
+}
+
 impl Watch {
     /// Watches a run over `classes`, whose labelled images have the shares `prior`.
-    pub fn new(classes: &[String], prior: &[f32]) -> Self {
-        let kinds = [EpochWarning::AnswersCollapsed, EpochWarning::GuessesCollapsed, EpochWarning::AverageApart];
+    pub fn new(classes: &[String], prior: &[f32], images: Looked) -> Self {
+        let kinds = [
+            EpochWarning::AnswersCollapsed,
+            EpochWarning::GuessesCollapsed,
+            EpochWarning::SharesApart,
+            EpochWarning::AverageApart,
+        ];
         Self {
             classes: classes.to_vec(),
             prior: prior.iter().map(|&share| f64::from(share)).collect(),
+            images,
             seen: kinds.map(|kind| (kind, 0)).to_vec(),
         }
     }
@@ -54,9 +76,16 @@ impl Watch {
 
     /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.
     pub fn look(&mut self, metrics: &mut EpochMetrics) -> Vec<String> {
+        // What `align` has not touched, where it is known.
+        let said =
+            if metrics.unlabelled_classes.is_empty() { &metrics.guess_classes } else { &metrics.unlabelled_classes };
+        let forgotten = starved(&self.prior, said, self.images.guessed);
+        let others = if self.images.aligned && forgotten.is_none() { self.other_shares(said) } else { None };
         let signs = [
-            starved(&self.prior, &metrics.validation_classes).map(|class| (EpochWarning::AnswersCollapsed, class)),
-            starved(&self.prior, &metrics.guess_classes).map(|class| (EpochWarning::GuessesCollapsed, class)),
+            starved(&self.prior, &metrics.validation_classes, self.images.validation)
+                .map(|class| (EpochWarning::AnswersCollapsed, class)),
+            forgotten.map(|class| (EpochWarning::GuessesCollapsed, class)),
+            others.map(|class| (EpochWarning::SharesApart, class)),
             apart(metrics).then_some((EpochWarning::AverageApart, 0)),
         ];
         metrics.warnings = signs.iter().flatten().map(|(kind, _)| *kind).collect();
@@ -78,10 +107,20 @@ impl Watch {
         lines
     }
 
+    /// The class whose share is the most another than the labels', if the shares are others.
+    fn other_shares(&self, said: &[f64]) -> Option<usize> {
+        let apart = |class: usize| (said[class] - self.prior[class]).abs();
+        let classes = || 0..self.prior.len().min(said.len());
+        let distance = classes().map(apart).sum::<f64>() / 2.0;
+        classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > OTHER_SHARES)
+    }
+
     fn line(&self, kind: EpochWarning, class: usize, metrics: &EpochMetrics) -> String {
         let (epoch, name) = (metrics.epoch, &self.classes[class]);
         let percent = |shares: &[f64]| shares.get(class).copied().unwrap_or_default() * 100.0;
         let due = percent(&self.prior);
+        let said =
+            if metrics.unlabelled_classes.is_empty() { &metrics.guess_classes } else { &metrics.unlabelled_classes };
         match kind {
             EpochWarning::AnswersCollapsed => format!(
                 "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, {due:.1} % of the labels are of it; \
@@ -91,7 +130,13 @@ impl Watch {
             EpochWarning::GuessesCollapsed => format!(
                 "epoch {epoch}: {name:?} is guessed for {:.1} % of the unlabelled images, {due:.1} % of the labels are of it; \
                  unless there really are so few, lower lambda_u, raise warmup or set align",
-                percent(&metrics.guess_classes)
+                percent(said)
+            ),
+            EpochWarning::SharesApart => format!(
+                "epoch {epoch}: the network takes {:.1} % of the unlabelled images for {name:?}, {due:.1} % of the labels are of it; \
+                 align pulls guesses to the labels' shares, which helps only where the unlabelled images have the same: if they \
+                 have others, set align to false, or label images that are drawn from them at random",
+                percent(said)
             ),
             EpochWarning::AverageApart => {
                 let (average, raw) = (metrics.validation_accuracy, metrics.validation_accuracy_raw.unwrap_or_default());
@@ -119,7 +164,12 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(&["mask".to_owned(), "no_mask".to_owned()], &[0.6, 0.4])
+        aligning(false)
+    }
+
+    fn aligning(aligned: bool) -> Watch {
+        let images = Looked { validation: 200, guessed: 1600, aligned };
+        Watch::new(&["mask".to_owned(), "no_mask".to_owned()], &[0.6, 0.4], images)
     }
 
     fn epoch(epoch: u32, answers: [f64; 2]) -> EpochMetrics {
@@ -172,6 +222,36 @@ mod tests {
             told[1].contains("80.0 % with averaged weights and 96.0 %") && told[1].contains("ema_decay"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn what_alignment_hides_is_seen_in_what_the_network_says() {
+        let said = |aligned: bool, said: [f64; 2]| {
+            let (mut watch, mut told) = (aligning(aligned), Vec::new());
+            for at in 1..=3 {
+                let mut metrics = EpochMetrics {
+                    guess_classes: vec![0.6, 0.4],
+                    unlabelled_classes: said.to_vec(),
+                    ..epoch(at, [0.5, 0.5])
+                };
+                told.extend(watch.look(&mut metrics));
+                if at == 3 {
+                    return (metrics.warnings, told);
+                }
+            }
+            unreachable!()
+        };
+        assert_eq!(said(true, [0.7, 0.3]), (vec![], vec![]), "a network may be a little off");
+        assert_eq!(said(false, [0.9, 0.1]), (vec![], vec![]), "without alignment other shares are right as they are");
+        let (warnings, told) = said(true, [0.9, 0.1]);
+        assert_eq!(warnings, [EpochWarning::SharesApart]);
+        assert!(
+            told.len() == 1 && told[0].contains("10.0 % of the unlabelled images for \"no_mask\", 40.0 %"),
+            "{told:?}"
+        );
+        let (warnings, told) = said(true, [0.98, 0.02]);
+        assert_eq!(warnings, [EpochWarning::GuessesCollapsed], "a class is forgotten, however the guesses are pulled");
+        assert!(told[0].contains("\"no_mask\" is guessed for 2.0 %"), "{told:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 import { h, put, announce } from './dom.js';
 import { algorithm, labels, jobTitle, percent, rate, duration, count, exactly } from './format.js';
 
-const PHASES = ['importing', 'training', 'evaluating', 'exporting'];
+const PHASES = ['importing', 'pretraining', 'training', 'evaluating', 'exporting'];
 
 /// The states that a job stays in.
 export const OVER = ['succeeded', 'failed', 'canceled'];

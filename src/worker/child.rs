@@ -2,7 +2,7 @@
 //!
 //! The training loop runs on the main thread. Standard output carries events and nothing else; whatever a
 //! library prints goes to standard error, which the parent keeps as log lines. SIGTERM asks the loop to stop
-//! at the next step, with a checkpoint. The child opens no database.
+//! at the next step, with a checkpoint. The child opens no database. What it says for people names no path.
 
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +15,7 @@ use crate::failpoint;
 use crate::nn::device;
 use crate::train::event::Event;
 use crate::train::{CheckpointPlan, RunInput, TrainError, run};
+use crate::worker::places::Places;
 use crate::worker::spec::RunSpec;
 
 /// Set by SIGTERM and by a parent that reads no more.
@@ -24,8 +25,10 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub fn main() -> ExitCode {
     allocator::keep_freed_memory();
     install_sigterm();
-    let outcome = match read_spec() {
-        Ok(spec) => catch_unwind(AssertUnwindSafe(|| train(&spec))).unwrap_or_else(|panic| {
+    let spec = read_spec();
+    let places = spec.as_ref().map(Places::of).unwrap_or_default();
+    let outcome = match spec {
+        Ok(spec) => catch_unwind(AssertUnwindSafe(|| train(&spec, &places))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<String>().cloned();
             let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             let what = what.unwrap_or_else(|| "no message".to_owned());
@@ -36,7 +39,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, detail)) => {
-            emit(&Event::Problem { code, detail });
+            emit(&places, Event::Problem { code, detail });
             ExitCode::FAILURE
         }
     }
@@ -48,8 +51,8 @@ fn read_spec() -> Result<RunSpec, String> {
     serde_json::from_str(&text).map_err(|e| format!("the run specification is not understood: {e}"))
 }
 
-fn train(spec: &RunSpec) -> Result<(), (String, String)> {
-    let problem = |error: TrainError| (error.code().to_owned(), without_paths(spec, error.to_string()));
+fn train(spec: &RunSpec, places: &Places) -> Result<(), (String, String)> {
+    let problem = |error: TrainError| (error.code().to_owned(), error.to_string());
     tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
     let RunSpec { dataset_dir, run_dir, config, .. } = spec;
@@ -57,18 +60,12 @@ fn train(spec: &RunSpec) -> Result<(), (String, String)> {
     let checkpoints = spec.checkpoint_dir.as_deref().map(|directory| CheckpointPlan { directory, every });
     let pretrained = spec.pretrained.as_deref();
     let input = RunInput { dataset_dir, run_dir, config, device, pretrained, checkpoints };
-    run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(&event)).map_err(problem)
-}
-
-/// The text for whoever reads the job: where things lie on this machine is not their business.
-fn without_paths(spec: &RunSpec, text: String) -> String {
-    let places = [(&spec.dataset_dir, "the data set"), (&spec.run_dir, "the run")];
-    places.into_iter().fold(text, |text, (path, name)| text.replace(&*path.to_string_lossy(), name))
+    run(input, &|| STOP.load(Ordering::Relaxed), &mut |event| emit(places, event)).map_err(problem)
 }
 
 /// Writes one line. A parent that has gone reads nothing: the run then stops at its next step.
-fn emit(event: &Event) {
-    let Ok(mut line) = serde_json::to_string(event) else { return };
+fn emit(places: &Places, event: Event) {
+    let Ok(mut line) = serde_json::to_string(&places.told(event)) else { return };
     line.push('\n');
     let mut out = std::io::stdout().lock();
     if failpoint::pass("child.event").is_err() {

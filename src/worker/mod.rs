@@ -8,6 +8,7 @@ mod changes;
 pub mod child;
 mod events;
 mod lines;
+mod places;
 mod process;
 mod run;
 mod silence;

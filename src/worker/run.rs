@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::events::Collector;
 use super::lines::Line;
+use super::places::Places;
 use super::process::Running;
 use super::silence::Silence;
 use super::slots::Slot;
@@ -68,6 +69,7 @@ pub(super) struct Run<'a> {
     slot: &'a Slot,
     job: JobRow,
     collector: Collector,
+    places: Places,
     model: Option<PathBuf>,
     problem: Option<(String, String)>,
     stop: Option<Stop>,
@@ -84,6 +86,7 @@ impl<'a> Run<'a> {
             slot,
             job,
             collector: Collector::default(),
+            places: Places::default(),
             model: None,
             problem: None,
             stop: None,
@@ -100,6 +103,7 @@ impl<'a> Run<'a> {
         match self.start(&run_dir).await {
             Ok(child) => {
                 let (status, stderr) = self.follow(child).await;
+                let stderr = self.places.hide(stderr);
                 self.note_stderr(&stderr);
                 self.write().await;
                 self.finish(status, &stderr).await;
@@ -128,6 +132,11 @@ impl<'a> Run<'a> {
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await;
         let dataset_dir = dataset_dir.map_err(|error| failed("the data set's directory", &error))?;
+        let pretrained = self.job.config.pretrained_sha256.as_deref().map(|sha256| {
+            // The child works in another directory than the one that a relative data directory counts from.
+            let path = self.shared.store.artifact(sha256);
+            std::path::absolute(&path).unwrap_or(path)
+        });
         let spec = RunSpec {
             job_id: self.job.id,
             attempt: self.job.attempt,
@@ -135,11 +144,12 @@ impl<'a> Run<'a> {
             run_dir: run_dir.clone(),
             config: self.job.config.clone(),
             device: self.slot.device_in_child().to_owned(),
-            pretrained: self.job.config.pretrained_sha256.as_deref().map(|sha256| self.shared.store.artifact(sha256)),
+            pretrained,
             checkpoint_dir: run_dir.parent().map(|job_dir| job_dir.join("checkpoints")),
             checkpoint_seconds: self.shared.config.checkpoint.as_secs_f64(),
             threads: self.slot.threads,
         };
+        self.places = Places::of(&spec);
         let text = serde_json::to_vec(&spec).map_err(|error| failed("the run specification", &error.into()))?;
         let mut child = self
             .shared

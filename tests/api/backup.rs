@@ -1,5 +1,6 @@
 //! A copy of the data directory, made beside a running server, serves like the original.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -109,5 +110,29 @@ async fn a_damaged_backup_is_not_restored() {
     std::fs::remove_file(copy.join("backup.json")).unwrap();
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&place.path().join("other"))]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no whole backup"), "{refused:?}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_being_written_is_not_in_a_backup() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    let data = app.directory.path().join("data");
+    let checkpoints = data.join("runs").join(&id).join("checkpoints");
+    std::fs::create_dir_all(&checkpoints).unwrap();
+    std::fs::write(checkpoints.join("step-000000000004.checkpoint"), b"whole").unwrap();
+    let unfinished = checkpoints.join("step-000000000008.tmp");
+    std::fs::write(&unfinished, b"half").unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (copy, new) = (place.path().join("copy"), place.path().join("new"));
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]));
+
+    // The child writes on, into the very file that a hard link would share.
+    std::fs::OpenOptions::new().append(true).open(&unfinished).unwrap().write_all(b"the rest").unwrap();
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
+    let restored = std::fs::read_dir(new.join("runs").join(&id).join("checkpoints")).unwrap();
+    let names: Vec<_> = restored.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["step-000000000004.checkpoint"]);
     app.stop().await;
 }

@@ -29,6 +29,21 @@ async fn the_description_and_its_pages_are_served_offline() {
 }
 
 #[tokio::test]
+async fn no_page_can_be_framed() {
+    let app = TestApp::start().await;
+    for path in ["/", "/assets/main.js", "/docs/", "/docs/swagger-ui-bundle.js", "/openapi.json"] {
+        let page = app.get(path).send().await.unwrap();
+        assert_eq!(page.status(), 200, "{path}");
+        let header = |name: &str| page.headers().get(name).map_or("", |value| value.to_str().unwrap());
+        let policy = header("content-security-policy");
+        for part in ["frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"] {
+            assert!(policy.split("; ").any(|directive| directive == part), "{path} lacks {part}: {policy}");
+        }
+        assert_eq!(header("x-frame-options"), "DENY", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn health_says_what_it_computes_on_and_why() {
     let app = TestApp::start().await;
     assert_eq!(app.json("/livez").await["status"], "ok");

@@ -37,6 +37,12 @@ async fn fate(app: &TestApp, id: &str) -> (Value, String) {
     (job, lines.join("\n"))
 }
 
+/// Neither its reason nor its log says where the server keeps its files.
+fn assert_no_place(app: &TestApp, job: &Value, log: &str) {
+    let place = app.directory.path().to_str().unwrap();
+    assert!(!job["error"].to_string().contains(place) && !log.contains(place), "{job:#}\n{log}");
+}
+
 fn trained(job: &Value) -> bool {
     // So few steps may well answer one class alone, which is reported and not published.
     job["state"] == "succeeded" || job["error"]["code"] == "collapsed"
@@ -55,6 +61,7 @@ async fn a_disk_too_full_for_checkpoints_is_told_once_and_the_run_goes_on() {
     assert!(trained(&job), "{job:#}");
     assert_eq!(log.matches("No space left on device").count(), 1, "{log}");
     assert!(log.contains("the run goes on") && job["checkpoint_step"].is_null(), "{log}");
+    assert_no_place(&app, &job, &log);
     app.stop().await;
 }
 
@@ -70,6 +77,20 @@ async fn a_disk_too_full_for_the_model_fails_the_job_with_that_reason() {
     assert!(job["error"]["detail"].as_str().unwrap().contains("No space left on device"), "{job:#}");
     // Training is not lost: its last state waits for a retry.
     assert_eq!(job["checkpoint_step"], 16);
+    assert_no_place(&app, &job, &log);
+
+    // A disk that does not give it then: names that lead nowhere but round in a circle.
+    let checkpoints = app.directory.path().join("data/runs").join(&id).join("checkpoints");
+    let files: Vec<PathBuf> = std::fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for file in files {
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+    }
+    expect(app.post(&format!("/jobs/{id}/retry")).send().await.unwrap(), 202).await;
+    let (job, log) = fate(&app, &id).await;
+    assert_eq!(job["error"]["code"], "resume", "{job:#}");
+    assert!(job["error"]["detail"].as_str().unwrap().contains("checkpoint checkpoints/step-"), "{job:#}");
+    assert_no_place(&app, &job, &log);
     app.stop().await;
 }
 
@@ -162,12 +183,31 @@ async fn a_truncated_checkpoint_gives_way_to_the_one_before() {
     expect(app.post(&format!("/jobs/{id}/resume")).send().await.unwrap(), 202).await;
     let (job, log) = fate(&app, &id).await;
     assert!(trained(&job) && log.contains("is damaged") && log.contains("goes on from the checkpoint"), "{log}");
+    assert_no_place(&app, &job, &log);
     let losses = async |id: &str| {
         let rows = app.json(&format!("/jobs/{id}/metrics")).await;
         rows["items"].as_array().unwrap().iter().map(|row| row["loss"].to_string()).collect::<Vec<_>>()
     };
     assert_eq!(losses(&id).await, losses(&whole).await);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_run_leaves_behind_is_told_without_its_place() {
+    let of = async |script: &str| {
+        let app = TestApp::with_child(script, |_| {}).await;
+        app.small_data_set().await;
+        let id = app.queue(&job()).await;
+        let (job, log) = fate(&app, &id).await;
+        assert_no_place(&app, &job, &log);
+        app.stop().await;
+        (job["error"]["detail"].as_str().unwrap().to_owned(), log)
+    };
+    let (detail, log) = of(r#"echo "$(pwd -P)/weights is torn" >&2; exit 7"#).await;
+    assert!(detail.contains("the run/weights is torn") && log.contains("the run/weights is torn"), "{detail}\n{log}");
+
+    let (detail, _) = of(r#"echo "{\"type\":\"model\",\"directory\":\"$(pwd -P)/model\"}"; exit 0"#).await;
+    assert!(detail.contains("could not be published") && detail.contains("No such file"), "{detail}");
 }
 
 #[tokio::test]

@@ -159,6 +159,39 @@ async fn a_form_of_many_fields_is_refused() {
     assert_eq!(answer["errors"][0]["code"], "too_many_fields");
 }
 
+/// A form without a `content-length`, of which nobody says how much is to come: a beginning and 8 MiB of one letter.
+async fn send_endless(app: &TestApp, begun: &'static str) -> reqwest::Response {
+    let rest = (0..512).map(|_| vec![b'x'; 16 << 10]);
+    let pieces = std::iter::once(begun.as_bytes().to_vec()).chain(rest).map(Ok::<_, std::io::Error>);
+    let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+    let request = app.post("/datasets").header("content-type", "multipart/form-data; boundary=b").body(body);
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_body_without_parts_is_refused_before_it_fills_the_memory() {
+    let app = TestApp::start().await;
+    for begun in ["", "--b\r\ncontent-disposition: form-data; name=\""] {
+        let answer = problem(send_endless(&app, begun).await, 400).await;
+        assert!(answer["detail"].as_str().unwrap().contains("boundary that content-type names"), "{begun:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn all_of_a_form_counts_against_the_limit() {
+    let app = TestApp::with(|config| config.limits.upload_bytes = 10_000).await;
+    // A file, a text and a field that there is not.
+    let heads = [
+        "--b\r\ncontent-disposition: form-data; name=\"images\"; filename=\"i.zip\"\r\n\r\n",
+        "--b\r\ncontent-disposition: form-data; name=\"name\"\r\n\r\n",
+        "--b\r\ncontent-disposition: form-data; name=\"other\"\r\n\r\n",
+    ];
+    for begun in heads {
+        let answer = problem(send_endless(&app, begun).await, 413).await;
+        assert!(answer["detail"].as_str().unwrap().contains("--max-upload"), "{begun:?}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn images_that_are_too_large_together_are_refused() {
     let app = TestApp::with(|config| config.limits.predict_pixels = 32 * 32 * 2).await;

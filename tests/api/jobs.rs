@@ -37,6 +37,8 @@ async fn jobs_wait_for_a_slot_in_their_order_and_cancel_frees_it() {
     app.small_data_set().await;
     let first = app.queue(&tiny_job("shapes")).await;
     app.until_job(&first, "training", |job| job["phase"] == "training").await;
+    let metrics = app.json(&format!("/jobs/{first}/metrics")).await;
+    assert_eq!(metrics, json!({"items": [], "next_cursor": null, "test": null}));
     let second = app.queue(&tiny_job("shapes")).await;
     let third = app.queue(&tiny_job("shapes")).await;
     assert_eq!(app.json(&format!("/jobs/{second}")).await["queue_position"], 1);

@@ -1,8 +1,9 @@
 //! Weights to start from: import on the command line and over HTTP, use in a job, look, delete.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use mixmatch::data_dir::DataDir;
 use serde_json::{Value, json};
 
 use super::app::{TestApp, expect, pointers, problem, tiny_job};
@@ -120,6 +121,31 @@ async fn weights_that_a_job_needs_stay() {
     expect(app.delete("/pretrained/shapes").send().await.unwrap(), 204).await;
     assert!(!file.exists());
     problem(app.delete("/pretrained/shapes").send().await.unwrap(), 404).await;
+    app.stop().await;
+}
+
+/// The same place, as it is called from this process' working directory.
+fn relative(place: &Path) -> PathBuf {
+    let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
+    up.join(place.strip_prefix("/").unwrap())
+}
+
+#[tokio::test]
+async fn weights_are_found_from_a_relative_data_directory() {
+    let script = r#"FILE=$(printf '%s' "$SPEC" | sed 's/.*"pretrained":"\([^"]*\)","checkpoint_dir".*/\1/')
+        if [ -f "$FILE" ]; then CODE=found; else CODE=lost; fi
+        echo '{"type":"problem","code":"'$CODE'","detail":"a test"}'; exit 1"#;
+    let app = TestApp::with_child(script, |config| {
+        config.data_dir = DataDir::new(relative(config.data_dir.root()));
+    })
+    .await;
+    app.small_data_set().await;
+    expect(upload(&app, "/pretrained/shapes?network=wrn-10-1", shapes_weights()).await, 201).await;
+    let mut request = tiny_job("shapes");
+    request["pretrained"] = json!("shapes");
+    let id = app.queue(&request).await;
+    let job = app.until(&id, &["failed"]).await;
+    assert_eq!(job["error"]["code"], "found", "{job:#}");
     app.stop().await;
 }
 

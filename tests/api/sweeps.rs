@@ -72,6 +72,7 @@ fn model(directory: &Path, validation: f64) -> std::path::PathBuf {
         last_epochs: None,
         training: None,
         split: SplitSizes::default(),
+        labelled_classes: vec![],
         validation: json!({"validation_accuracy": validation, "validation_loss": 0.5}),
         test: None,
         created_at: "2026-01-01T00:00:00Z".into(),

@@ -49,6 +49,8 @@ async fn check_metrics(app: &TestApp, id: &str) {
     let metrics = app.json(&format!("/jobs/{id}/metrics")).await;
     let rows = metrics["items"].as_array().unwrap();
     assert_eq!(rows.len(), 4);
+    let test = app.json(&format!("/jobs/{id}")).await["test"].clone();
+    assert!(test["accuracy"].is_number() && metrics["test"] == test, "{metrics:#}");
     for (at, row) in rows.iter().enumerate() {
         assert_eq!((row["epoch"].as_u64(), row["step"].as_u64()), (Some(at as u64 + 1), Some(25 * (at as u64 + 1))));
         for name in ["loss", "loss_labelled", "learning_rate", "validation_accuracy", "validation_f1", "seconds"] {
@@ -79,6 +81,7 @@ async fn check_pages_of_metrics(app: &TestApp, id: &str, rows: &[Value]) {
     let mut cursor = String::new();
     loop {
         let page = app.json(&format!("/jobs/{id}/metrics?limit=3{cursor}")).await;
+        assert!(page["test"]["accuracy"].is_number(), "{page:#}");
         seen.extend(page["items"].as_array().unwrap().clone());
         let Some(next) = page["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
@@ -143,6 +146,19 @@ async fn check_model(app: &TestApp) {
     assert!(card["training"]["seconds"].as_f64().unwrap() > 0.0 && card["config"]["batch"] == 16, "{card:#}");
     assert_eq!(card["test"]["classes"][0]["class"], "disc", "{card:#}");
     problem(app.get("/models/shape/versions/9/card").send().await.unwrap(), 404).await;
+    for (accept, expected) in [
+        ("*/*", "text/markdown"),
+        ("text/html, */*;q=0.8", "text/markdown"),
+        ("application/json;q=0, text/markdown", "text/markdown"),
+        ("text/markdown;q=0.5, application/json", "application/json"),
+    ] {
+        let card = app.get("/models/shape/versions/1/card").header("accept", accept).send().await.unwrap();
+        let given = card.headers()["content-type"].to_str().unwrap();
+        assert!(given.starts_with(expected), "{accept}: {given}");
+    }
+    let neither =
+        app.get("/models/shape/versions/1/card").header("accept", "application/json;q=0").send().await.unwrap();
+    problem(neither, 406).await;
     let weights = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
     let hash = {
         use sha2::Digest;

@@ -92,7 +92,14 @@ pub async fn shadow(data: &Path) -> Option<u64> {
 }
 
 async fn named(db: &mut SqliteConnection) -> Vec<String> {
-    texts(db, "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions").await
+    texts(
+        db,
+        "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
+         UNION SELECT sha256 FROM pretrained_weights
+         UNION SELECT config ->> '$.pretrained_sha256' FROM jobs
+           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL",
+    )
+    .await
 }
 
 /// Files that nothing explains and that are older than `before`.

@@ -60,7 +60,9 @@ pub async fn run(args: BenchPredictArgs) -> anyhow::Result<ExitCode> {
         };
         let result = load::run(&load).await?;
         if !args.json {
-            let batch = result.mean_batch.map_or("?".to_owned(), |batch| format!("{batch:.1}"));
+            let spread =
+                result.batches.map_or(String::new(), |[low, middle, high]| format!(" ({low}, {middle}, {high})"));
+            let batch = result.mean_batch.map_or("?".to_owned(), |batch| format!("{batch:.1}{spread}"));
             println!(
                 "{:>4} at a time: {:>8.1} images/s, p50 {:>7.1} ms, p95 {:>7.1} ms, p99 {:>7.1} ms, batch {batch}, \
                  errors {:?}",

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::Card;
+use super::{Card, words};
 use crate::model::SplitSizes;
-use crate::train::event::{SMALLEST_GROUP, TestMetrics};
+use crate::train::event::{EpochMetrics, SMALLEST_GROUP, TestMetrics};
 
 /// Classes of which a matrix or table can still be read; the JSON has all.
 const MOST_CLASSES: usize = 20;
@@ -68,10 +68,13 @@ fn data(text: &mut String, card: &Card) {
 fn validation(text: &mut String, card: &Card) {
     if let Some(validation) = &card.validation {
         let (accuracy, f1) = (percent(validation.validation_accuracy), validation.validation_f1_macro);
+        let raw = validation.validation_accuracy_raw.map_or(String::new(), |raw| {
+            format!(" Accuracy with the weights as they were, not averaged: {}.", percent(raw))
+        });
         line(
             text,
             &format!(
-                "Validation, {} images. Chosen epoch {}: accuracy {accuracy}, F1 {f1:.3} (mean of the classes).",
+                "Validation, {} images. Chosen epoch {}: accuracy {accuracy}, F1 {f1:.3} (mean of the classes).{raw}",
                 card.split.validation, validation.epoch
             ),
         );
@@ -90,6 +93,31 @@ fn validation(text: &mut String, card: &Card) {
         text,
         &format!("Temperature of the probabilities, fitted on the validation images: {:.3}.\n", card.temperature),
     );
+    if let Some(validation) = &card.validation {
+        shares(text, card, validation);
+        items(text, &validation.warnings.iter().map(|&sign| words::sign(sign)).collect::<Vec<_>>());
+    }
+}
+
+/// Whether any class is answered more or less often than the labels have it: how a collapse shows.
+fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
+    let labels: u64 = card.labelled_classes.iter().sum();
+    let known = [card.labelled_classes.len(), validation.validation_classes.len()];
+    if labels == 0 || known != [card.classes.len(); 2] || card.classes.len() > MOST_CLASSES {
+        return;
+    }
+    let rows = card.classes.iter().enumerate().map(|(class, name)| {
+        let own = card.labelled_classes[class];
+        let found = validation.unlabelled_classes.get(class).map_or("–".to_owned(), |&share| percent(share));
+        let share = format!("{own} ({})", percent(own as f64 / labels as f64));
+        [name.clone(), share, percent(validation.validation_classes[class]), found]
+    });
+    table(
+        text,
+        ["class", "of the labels", "of the answers on validation", "of the unlabelled images, by the network"],
+        rows,
+    );
+    line(text, "");
 }
 
 fn tested(text: &mut String, card: &Card, test: &TestMetrics) {

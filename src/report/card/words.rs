@@ -1,7 +1,7 @@
 //! What a card says beside its figures.
 
 use crate::model::SplitSizes;
-use crate::train::event::{SMALLEST_GROUP, TestMetrics};
+use crate::train::event::{EpochWarning, SMALLEST_GROUP, TestMetrics};
 
 /// A validation split smaller than this does not calibrate, see `train::calibration`.
 const CALIBRATES: usize = 50;
@@ -44,6 +44,20 @@ pub fn out_of_scope(perceived: bool) -> Vec<String> {
         items.push("Telling anybody's gender identity or sex; addressing people by the answer.".to_owned());
     }
     items
+}
+
+/// What looked wrong at the chosen epoch's end.
+pub fn sign(sign: EpochWarning) -> String {
+    let words = match sign {
+        EpochWarning::AnswersCollapsed => "a class that the labels have is hardly answered on the validation images",
+        EpochWarning::GuessesCollapsed => "a class that the labels have is hardly guessed among the unlabelled images",
+        EpochWarning::SharesApart => {
+            "the network finds other shares of the classes among the unlabelled images than the labels have, and its guesses were \
+             pulled to those of the labels (`align`)"
+        }
+        EpochWarning::AverageApart => "averaged and raw weights differ by more than 15 points of validation accuracy",
+    };
+    format!("Doubt at this epoch: {words}.")
 }
 
 /// What the figures do not show.

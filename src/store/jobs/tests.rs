@@ -76,6 +76,7 @@ impl Fixture {
             group_column: None,
             data_warnings: vec![],
             split: SplitSizes::default(),
+            labelled_classes: vec![],
             validation: serde_json::json!({"validation_accuracy": accuracy, "validation_loss": 0.5}),
             last_epochs: None,
             training: None,

@@ -85,7 +85,8 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     tracing::error!(%job, %error, "the model could not be published");
-                    return self.fail("publish_failed", &format!("the model could not be published: {error}")).await;
+                    let detail = format!("the model could not be published: {}", told(&error));
+                    return self.fail("publish_failed", &detail).await;
                 }
             }
         }
@@ -148,6 +149,15 @@ impl Run<'_> {
     /// Whether a write that must be made is given up after this trial: the next server reclaims the job.
     fn gives_up(&self, trial: u32) -> bool {
         trial + 1 >= TRIALS && self.shared.stop.is_cancelled()
+    }
+}
+
+/// What whoever reads the job hears of it: where files lie on this machine is in the server's log.
+fn told(error: &StoreError) -> String {
+    match error {
+        StoreError::Io { error, .. } => format!("a file of it cannot be kept: {error}"),
+        StoreError::Artifact { reason, .. } => format!("a file of it cannot be used: {reason}"),
+        error => error.to_string(),
     }
 }
 

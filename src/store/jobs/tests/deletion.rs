@@ -1,7 +1,7 @@
 //! Versions that are deleted: their files, their numbers, and what races with them.
 
 use super::*;
-use crate::store::{NewPretrained, VersionRow};
+use crate::store::{NewPretrained, VersionRow, read_snapshot};
 
 impl Fixture {
     async fn publish(&self, content: &str) -> VersionRow {
@@ -11,6 +11,18 @@ impl Fixture {
 
     fn kept(&self, version: &VersionRow) -> [bool; 2] {
         [&version.weights_sha256, &version.manifest_sha256].map(|sha256| self.store.artifact(sha256).exists())
+    }
+}
+
+fn weights(name: &str, file: std::path::PathBuf) -> NewPretrained {
+    NewPretrained {
+        name: name.into(),
+        network: "wrn-10-1".into(),
+        classes: None,
+        parameters: 1,
+        file,
+        source: "a test".into(),
+        source_sha256: String::new(),
     }
 }
 
@@ -51,16 +63,7 @@ async fn bytes_that_another_row_names_stay() {
     f.store.delete_version("gender", 2).await.unwrap();
     assert_eq!(f.kept(&first), [true, true]);
 
-    let new = NewPretrained {
-        name: "start".into(),
-        network: "wrn-10-1".into(),
-        classes: None,
-        parameters: 1,
-        file: f.store.artifact(&first.weights_sha256),
-        source: "a test".into(),
-        source_sha256: String::new(),
-    };
-    f.store.insert_pretrained(new).await.unwrap();
+    f.store.insert_pretrained(weights("start", f.store.artifact(&first.weights_sha256))).await.unwrap();
     f.store.delete_alias("gender", "champion").await.unwrap();
     f.store.delete_version("gender", 1).await.unwrap();
     assert_eq!(f.kept(&first), [true, false], "the weights are still named, as something to start from");
@@ -81,4 +84,36 @@ async fn a_deletion_waits_for_files_that_are_being_published() {
     assert!(early.is_err(), "it did not wait: {early:?}");
     drop(publishing);
     deletion.await.unwrap();
+}
+
+/// Two names of the same bytes: a job that is retried by the second holds on to them when both are gone.
+#[tokio::test]
+async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_along_in_a_backup() {
+    let f = Fixture::new().await;
+    let file = f.directory.path().join("start.safetensors");
+    std::fs::write(&file, "start").unwrap();
+    let sha256 = f.store.insert_pretrained(weights("a", file.clone())).await.unwrap().sha256;
+    f.store.insert_pretrained(weights("b", file)).await.unwrap();
+    let config =
+        TrainConfig { pretrained: Some("a".into()), pretrained_sha256: Some(sha256.clone()), ..TrainConfig::default() };
+    let job = NewJob { id: Uuid::now_v7(), config, baseline_of: None };
+    let new = NewJobs { dataset_id: f.dataset, jobs: vec![job], sweep: None, idempotency: None };
+    let id = f.store.insert_jobs(new).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.finish_failed(id, 1, "network", "no memory").await.unwrap();
+    f.store.delete_pretrained("a").await.unwrap();
+    f.store.retry_job(id).await.unwrap();
+    f.store.delete_pretrained("b").await.unwrap();
+
+    let data = DataDir::new(f.directory.path());
+    let lock = data.lock().unwrap();
+    assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 0);
+    assert!(f.store.artifact(&sha256).exists());
+    let copy = f.directory.path().join("copy.db");
+    f.store.snapshot(&copy).await.unwrap();
+    assert_eq!(read_snapshot(&copy).await.unwrap().artifacts, std::slice::from_ref(&sha256));
+
+    f.store.cancel_job(id).await.unwrap();
+    assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 1, "nobody starts from them any more");
+    assert!(!f.store.artifact(&sha256).exists());
 }

@@ -1,0 +1,200 @@
+//! The body of `POST /predict`: one image, several as multipart, or JSON with base64, read into the bytes of each image.
+//!
+//! How many images there are is limited while they are made: a body of a few megabytes could name a million. What takes
+//! long on a large body (JSON, base64, the headers of many images) is done on a blocking thread.
+
+mod json;
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
+
+use super::extract::{BodyLimit, body_problem, is_json, media_type};
+use super::form::Form;
+use super::problem::{Problem, ProblemItem};
+use super::state::App;
+use crate::imaging;
+pub use json::PredictRequest;
+pub(crate) use json::read_json;
+
+/// Bytes that are read where they are: a fraction of a millisecond's work, for which a lone small request shall not wait for
+/// another thread.
+const AT_ONCE: usize = 256 << 10;
+
+/// The room that a body was given in memory.
+pub type Room = Arc<OwnedSemaphorePermit>;
+
+/// The form of a multipart request, for the documentation.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation only")]
+pub struct PredictForm {
+    /// Image files.
+    #[schema(value_type = Vec<String>, format = Binary, min_items = 1)]
+    image: Vec<Vec<u8>>,
+}
+
+/// An image as it came: bytes, or already its own problem.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What the caller calls it.
+    pub id: Option<String>,
+    /// The image file.
+    pub bytes: Result<Vec<u8>, ProblemItem>,
+}
+
+/// A body that is here, as far as it can be read while it comes.
+enum Arrived {
+    Images(Vec<Incoming>),
+    Json(Bytes),
+}
+
+/// Reads the images in whichever form they come.
+///
+/// # Errors
+/// 408 when they take too long to arrive, 413 for too many bytes, images or pixels, 415 for another form, 400 and 422 for
+/// what cannot be read.
+pub async fn read(app: &App, request: Request, room: &Room) -> Result<Vec<Incoming>, Problem> {
+    let (most_images, most_pixels) = (app.config.limits.predict_images, app.config.limits.predict_pixels);
+    let arriving = tokio::time::timeout(app.config.connections.predict_body, arrive(request, most_images));
+    let arrived =
+        arriving.await.map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
+    beside(arrived.unread(), room, move || arrived.read(most_images, most_pixels)).await?
+}
+
+async fn arrive(request: Request, most: usize) -> Result<Arrived, Problem> {
+    let media = media_type(request.headers()).unwrap_or_default();
+    Ok(match media.as_str() {
+        "image/jpeg" | "image/jpg" | "image/png" | "image/webp" | "application/octet-stream" => {
+            Arrived::Images(vec![Incoming { id: None, bytes: Ok(whole(request).await?.to_vec()) }])
+        }
+        "multipart/form-data" => Arrived::Images(multipart(request, most).await?),
+        _ if is_json(request.headers()) => Arrived::Json(whole(request).await?),
+        _ => {
+            return Err(Problem::unsupported_media_type(format!(
+                "content-type {media:?} is not read here; send image/jpeg, image/png, image/webp, application/octet-stream, multipart/form-data \
+                 with fields `image`, or application/json"
+            )));
+        }
+    })
+}
+
+async fn whole(request: Request<Body>) -> Result<Bytes, Problem> {
+    let limit = BodyLimit::of(&request);
+    Bytes::from_request(request, &()).await.map_err(|error| body_problem(&error, limit))
+}
+
+async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
+    let mut form = Form::of(request).await?;
+    let mut images = Vec::new();
+    while let Some(field) = form.next_field().await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if name != "image" {
+            let detail = format!("there is no field {name:?}; send each file as `image`");
+            return Err(Problem::invalid(detail.clone()).with_error(&format!("/{name}"), "unknown_field", detail));
+        }
+        if images.len() == most {
+            return Err(too_many(most));
+        }
+        let id = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
+        images.push(Incoming { id, bytes: Ok(field.bytes().await?) });
+    }
+    Ok(images)
+}
+
+/// Does what takes long on many bytes on a blocking thread, and on few at once. The room stays taken until it is done, also
+/// where the caller has gone away.
+async fn beside<T: Send + 'static>(
+    bytes: usize,
+    room: &Room,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    if bytes <= AT_ONCE {
+        return Ok(work());
+    }
+    let room = Arc::clone(room);
+    let working = tokio::task::spawn_blocking(move || {
+        let _room = room;
+        work()
+    });
+    working.await.map_err(|error| Problem::bug("the images could not be read", &error))
+}
+
+impl Arrived {
+    /// Bytes that nobody has looked into yet.
+    fn unread(&self) -> usize {
+        match self {
+            // A single image is judged by its own limit, in its own place.
+            Self::Images(images) if images.len() < 2 => 0,
+            Self::Images(images) => images.iter().map(Incoming::size).sum(),
+            Self::Json(body) => body.len(),
+        }
+    }
+
+    fn read(self, most_images: usize, most_pixels: u64) -> Result<Vec<Incoming>, Problem> {
+        let images = match self {
+            Self::Images(images) => images,
+            Self::Json(body) => json::images(&body, most_images)?,
+        };
+        match images.len() {
+            0 => Err(Problem::invalid("the request holds no image").with_error(
+                "/images",
+                "required",
+                "send at least one",
+            )),
+            1 => Ok(images),
+            _ => refuse_pixels(&images, most_pixels).map(|()| images),
+        }
+    }
+}
+
+impl Incoming {
+    fn size(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Vec::len)
+    }
+}
+
+fn too_many(most: usize) -> Problem {
+    let detail = format!("more than {most} images in one request; send them in several");
+    Problem::too_large(detail.clone()).with_error("/images", "too_many_images", detail)
+}
+
+/// Each image has a limit of its own; many that stay below it are too much together.
+fn refuse_pixels(incoming: &[Incoming], most: u64) -> Result<(), Problem> {
+    let declared = |image: &Incoming| image.bytes.as_ref().map_or(0, |bytes| imaging::declared_pixels(bytes));
+    let pixels: u64 = incoming.iter().map(declared).fold(0, u64::saturating_add);
+    if pixels > most {
+        let detail =
+            format!("the images have {pixels} pixels together, allowed are {most}; send them in several requests");
+        return Err(Problem::too_large(detail.clone()).with_error("/images", "too_many_pixels", detail));
+    }
+    Ok(())
+}
+
+/// Where an image stands in a request.
+pub fn pointer(place: usize) -> String {
+    format!("/images/{place}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn much_is_read_on_another_thread_and_keeps_its_room_without_its_caller() {
+        let memory = Arc::new(Semaphore::new(1));
+        let room = Arc::new(Arc::clone(&memory).try_acquire_owned().unwrap());
+        assert_eq!(beside(AT_ONCE, &room, || 1).await.unwrap(), 1);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let mut working = Box::pin(beside(AT_ONCE + 1, &room, move || wait.recv().is_ok()));
+        assert!(futures::poll!(working.as_mut()).is_pending());
+        drop(working);
+        drop(room);
+        assert_eq!(memory.available_permits(), 0);
+        go.send(()).unwrap();
+        let _free_again = memory.acquire().await.unwrap();
+    }
+}

@@ -1,0 +1,70 @@
+//! Reports of imports: what stands beside a data set is short, however much there is to tell.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use uuid::Uuid;
+
+use super::{NewDataset, Store, StoreError};
+use crate::data_dir::DataDir;
+use crate::dataset::{Counts, ImportReport, Manifest, RejectedRow, Warning};
+
+/// A report of 3,000 rows, about 300 kB.
+fn long_report() -> ImportReport {
+    let rejected = (2..3_002).map(|row| RejectedRow {
+        sheet: "train".into(),
+        row,
+        image: format!("{row}.jpg"),
+        code: "missing_image".into(),
+        detail: "it is not in the archive".into(),
+    });
+    let warning = Warning { code: "one_class".into(), detail: "a doubt".into(), examples: vec!["row 2".into()] };
+    ImportReport { rejected: rejected.collect(), warnings: vec![warning] }
+}
+
+async fn assert_kept(store: &Store, id: Uuid, whole: &ImportReport) {
+    let listed = store.datasets(None, 10).await.unwrap().remove(0).report;
+    assert_eq!(store.dataset(&id.to_string()).await.unwrap().report, listed);
+    assert_eq!((listed.rejected_rows, &listed.warnings), (whole.rejected.len(), &whole.warnings));
+    assert_eq!(listed.rejected, whole.rejected[..100]);
+    assert_eq!(store.dataset_report(id).await.unwrap(), *whole);
+    let bytes: i64 = sqlx::query_scalar("SELECT length(report) FROM datasets").fetch_one(&store.reader).await.unwrap();
+    assert!(bytes < 20_000, "{bytes} bytes are read with each look at the data set");
+}
+
+#[tokio::test]
+async fn a_long_report_is_read_only_by_whoever_asks_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    let manifest = Manifest { format_version: 1, classes: vec!["a".into(), "b".into()], ..Manifest::default() };
+    let (id, report) = (Uuid::now_v7(), long_report());
+    let new = NewDataset { id, name: "faces".into(), task: "t".into(), manifest: &manifest, report: &report };
+    store.insert_dataset(new).await.unwrap();
+    assert_kept(&store, id, &report).await;
+
+    store.delete_dataset(id).await.unwrap();
+    assert!(matches!(store.dataset_report(id).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_keeps_its_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = DataDir::new(directory.path());
+    let options = SqliteConnectOptions::new().filename(data.database()).create_if_missing(true).foreign_keys(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut before = sqlx::migrate!();
+    before.migrations = before.migrations.iter().filter(|migration| migration.version < 9).cloned().collect();
+    before.run(&pool).await.unwrap();
+    let (id, report) = (Uuid::now_v7(), long_report());
+    sqlx::query("INSERT INTO datasets VALUES (?, 'faces', 'gender', '[\"a\"]', ?, ?, 'h', 0)")
+        .bind(id.to_string())
+        .bind(serde_json::to_string(&Counts::default()).unwrap())
+        .bind(serde_json::to_string(&report).unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let store = Store::open(&data).await.unwrap();
+    assert_kept(&store, id, &report).await;
+    let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&store.writer).await.unwrap();
+    assert_eq!(whole, "ok");
+}

@@ -1,0 +1,268 @@
+//! Before training: the backbone learns from the images alone, no label asked, which two views show the same image (SimCLR,
+//! Chen et al. 2020, arXiv 2002.05709). What MixMatch then begins with is no random network, so that its first guesses are
+//! better, and what it has few labels for are only the names of what it tells apart already.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
+use super::config::{AlgorithmName, TrainConfig};
+use super::data::Sampler;
+use super::error::TrainError;
+use super::event::{Event, Phase};
+use super::learner::{Learner, restore_rng, restore_weights, save_rng, save_weights};
+use super::optimizer::Adam;
+use super::progress::finite;
+use super::setting::{Setting, info, warn};
+use crate::augment::Augment;
+use crate::nn::projection::Projecting;
+use crate::nn::weights::copy_backbone;
+use crate::nn::{Mode, Network, NnError, Weights, device};
+use crate::ssl::contrastive::nt_xent;
+
+/// Images in a step, each in two views; each view has all others to be told from.
+const BATCH: usize = 256;
+
+/// τ of the loss.
+const TEMPERATURE: f64 = 0.2;
+
+/// Adam's learning rate after the first [`RISE`] of the steps; then it falls to 0 as a cosine.
+const LEARNING_RATE: f64 = 0.002;
+
+/// Share of the steps over which the learning rate rises.
+const RISE: f64 = 0.03;
+
+/// Decoupled weight decay.
+const WEIGHT_DECAY: f64 = 0.01;
+
+/// BatchNorm's, PyTorch's convention.
+const BN_MOMENTUM: f64 = 0.05;
+
+/// How often the log says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// Whether a run begins with it: `supervised` learns from labelled images alone.
+pub(super) fn is_wanted(config: &TrainConfig) -> bool {
+    config.pretrain_epochs > 0 && config.algorithm != AlgorithmName::Supervised
+}
+
+/// What makes two views of an image: pieces of it in other colours (the paper's §3; its blur is too coarse for 32 pixels).
+fn views(config: &TrainConfig) -> Augment {
+    Augment {
+        flip: config.augment_flip,
+        crop: 0.3,
+        brightness: 0.4,
+        contrast: 0.4,
+        saturation: 0.4,
+        hue: 0.05,
+        grayscale: 0.2,
+        ..Augment::default()
+    }
+}
+
+/// Where its own checkpoints lie, beside the run's.
+fn place(plan: CheckpointPlan<'_>) -> PathBuf {
+    plan.directory.join("pretraining")
+}
+
+/// Gives `learner`'s backbone what it can learn without labels, from its own checkpoint on if there is one; and the time that
+/// earlier attempts spent on it.
+///
+/// # Errors
+/// [`TrainError::Stopped`], [`TrainError::Diverged`], [`TrainError::Resume`]; libtorch's.
+pub(super) fn pretrain(
+    learner: &mut Learner,
+    setting: &Setting<'_>,
+    keep: bool,
+    stop: &dyn Fn() -> bool,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Duration, TrainError> {
+    emit(Event::Phase { phase: Phase::Pretraining });
+    let directory = setting.input.checkpoints.filter(|_| keep).map(|plan| (plan, place(plan)));
+    let mut checkpoints = match &directory {
+        Some((plan, directory)) => {
+            let plan = CheckpointPlan { directory, ..*plan };
+            Some(Checkpoints::open(plan).map_err(TrainError::Resume)?)
+        }
+        None => None,
+    };
+    let mut stage = Stage::new(learner, setting)?;
+    if let Some(checkpoints) = &mut checkpoints {
+        let restored = checkpoints.newest(
+            |snapshot| Stage::restored(learner, setting, snapshot),
+            |error| warn(emit, format!("{error}; it is set aside")),
+        );
+        if let Some(restored) = restored.map_err(TrainError::Resume)? {
+            stage = restored;
+            info(emit, format!("pretraining goes on after step {} of {}", stage.done, stage.steps));
+        }
+    }
+    let mut told = Told { at: Instant::now(), done: stage.done, loss: None };
+    while stage.done < stage.steps {
+        let stopped = stop();
+        if let Some(checkpoints) = checkpoints.as_mut().filter(|checkpoints| stopped || checkpoints.due(false))
+            && let Err(error) = checkpoints.save(stage.done, || stage.save(setting))
+        {
+            warn(emit, format!("{error}; pretraining goes on, and would start again from the one before"));
+        }
+        if stopped {
+            return Err(TrainError::Stopped);
+        }
+        let loss = stage.step(setting)?;
+        told.add(loss)?;
+        if told.at.elapsed() >= TELL_EVERY || stage.done == stage.steps {
+            told.tell(&stage, emit)?;
+        }
+    }
+    copy_backbone((&stage.weights, stage.network.layout()), (&learner.weights, learner.network.layout()))?;
+    learner.average.copy_from(&learner.weights)?;
+    emit(Event::Phase { phase: Phase::Training });
+    Ok(stage.earlier)
+}
+
+/// Forgets the checkpoints, once the run's own hold what came of it.
+pub(super) fn forget(plan: CheckpointPlan<'_>) {
+    // Where they stay, they are only in the way of room on the disk, and go with the run.
+    let _ = std::fs::remove_dir_all(place(plan));
+}
+
+/// What the log was told last.
+struct Told {
+    at: Instant,
+    done: u64,
+    /// Sum since then.
+    loss: Option<Tensor>,
+}
+
+impl Told {
+    fn add(&mut self, loss: Tensor) -> Result<(), NnError> {
+        self.loss = Some(match self.loss.take() {
+            Some(sum) => sum.f_add(&loss)?,
+            None => loss,
+        });
+        Ok(())
+    }
+
+    fn tell(&mut self, stage: &Stage, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        let Some(sum) = self.loss.take() else { return Ok(()) };
+        let steps = (stage.done - self.done) as f64;
+        let loss = finite(sum.f_double_value(&[]).map_err(NnError::from)? / steps, stage.done)?;
+        let rate = steps / self.at.elapsed().as_secs_f64().max(1e-9);
+        let epoch = stage.done.div_ceil(stage.steps_per_epoch);
+        info(
+            emit,
+            format!(
+                "pretraining, epoch {epoch} of {}: contrastive loss {loss:.3}, {:.0} images/s, {:.0} s left",
+                stage.steps / stage.steps_per_epoch,
+                rate * stage.batch as f64,
+                (stage.steps - stage.done) as f64 / rate
+            ),
+        );
+        (self.at, self.done) = (Instant::now(), stage.done);
+        Ok(())
+    }
+}
+
+/// The state of it between two steps.
+struct Stage {
+    network: Projecting,
+    weights: Weights,
+    optimizer: Adam,
+    images: Sampler,
+    augment: Augment,
+    rng: ChaCha8Rng,
+    batch: usize,
+    steps_per_epoch: u64,
+    steps: u64,
+    done: u64,
+    began: Instant,
+    /// What earlier attempts took.
+    earlier: Duration,
+}
+
+impl Stage {
+    fn new(learner: &Learner, setting: &Setting<'_>) -> Result<Self, TrainError> {
+        let (config, rows) = (setting.config(), &setting.split.unlabelled);
+        let device = setting.input.device;
+        let precision = device::precision(config.precision, device);
+        let network = Projecting::new(&config.network, precision.kind)?;
+        // Another stream than the run's: its draws are the same with and without pretraining.
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        rng.set_stream(1);
+        let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
+        copy_backbone((&learner.weights, learner.network.layout()), (&weights, network.layout()))?;
+        weights.set_bn_momentum(BN_MOMENTUM);
+        let batch = BATCH.min(rows.len()).max(2);
+        let steps_per_epoch = (rows.len() / batch).max(1) as u64;
+        Ok(Self {
+            optimizer: Adam::new(&weights, WEIGHT_DECAY, 1.0).map_err(NnError::from)?,
+            images: Sampler::new(rows),
+            augment: views(config),
+            steps: steps_per_epoch * u64::from(config.pretrain_epochs),
+            network,
+            weights,
+            rng,
+            batch,
+            steps_per_epoch,
+            done: 0,
+            began: Instant::now(),
+            earlier: Duration::ZERO,
+        })
+    }
+
+    /// One optimiser step; its loss, on the device.
+    fn step(&mut self, setting: &Setting<'_>) -> Result<Tensor, TrainError> {
+        let rows = self.images.take(self.batch, &mut self.rng);
+        let images = setting.images.gather(&rows)?;
+        let draws = self.augment.draw_views(rows.len(), 2, &mut self.rng);
+        let seen = self.augment.apply(&images.f_repeat([2, 1, 1, 1]).map_err(NnError::from)?, &draws);
+        let projections = self.network.forward(&self.weights, &seen.map_err(NnError::from)?, Mode::Train)?;
+        let loss = nt_xent(&projections, TEMPERATURE).map_err(NnError::from)?;
+        let gradient = self.weights.gradient(&loss)?;
+        let rates = self.optimizer.next(self.learning_rate(), 0.0);
+        let rates = rates.on(self.weights.flat().device()).map_err(NnError::from)?;
+        self.optimizer.step(&mut self.weights, &gradient, &rates)?;
+        self.done += 1;
+        Ok(loss.f_detach().map_err(NnError::from)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let (done, steps) = (self.done as f64, self.steps.max(1) as f64);
+        let rise = ((done + 1.0) / (RISE * steps).max(1.0)).min(1.0);
+        LEARNING_RATE * rise * 0.5 * (1.0 + (done / steps * std::f64::consts::PI).cos())
+    }
+
+    fn save(&self, setting: &Setting<'_>) -> Result<Snapshot, CheckpointError> {
+        let mut snapshot = Snapshot::default();
+        snapshot.put("config", setting.config())?;
+        snapshot.put("dataset_hash", &setting.manifest.content_hash)?;
+        snapshot.put("pretraining.steps", &self.done)?;
+        snapshot.put("seconds", &(self.earlier + self.began.elapsed()).as_secs_f64())?;
+        save_weights("weights", &self.weights, &mut snapshot);
+        self.optimizer.save(&mut snapshot)?;
+        self.images.save("images", &mut snapshot)?;
+        save_rng(&self.rng, &mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    fn restored(learner: &Learner, setting: &Setting<'_>, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
+        let same = snapshot.get::<TrainConfig>("config")? == *setting.config()
+            && snapshot.get::<String>("dataset_hash")? == setting.manifest.content_hash;
+        if !same {
+            return Err(CheckpointError::Unfit("it was made with another configuration or other data".to_owned()));
+        }
+        let mut stage = Self::new(learner, setting).map_err(|error| CheckpointError::NotReady(error.to_string()))?;
+        stage.done = snapshot.get("pretraining.steps")?;
+        let seconds = Duration::try_from_secs_f64(snapshot.get("seconds")?);
+        stage.earlier = seconds.map_err(|error| CheckpointError::Unfit(format!("seconds: {error}")))?;
+        restore_weights("weights", &stage.weights, snapshot)?;
+        stage.optimizer.restore(snapshot)?;
+        stage.images.restore("images", snapshot)?;
+        stage.rng = restore_rng(snapshot)?;
+        Ok(stage)
+    }
+}
