@@ -3,8 +3,8 @@
 use super::config::{AlgorithmName, TrainConfig};
 
 /// Hyper-parameters that only a run with unlabelled images reads.
-const UNLABELLED_ONLY: [&str; 8] =
-    ["pretrain_epochs", "k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
+const UNLABELLED_ONLY: [&str; 9] =
+    ["pretrain_epochs", "pretrain_batch", "k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
 
 impl TrainConfig {
     /// The supervised run on the same labels, with the same network, steps, augmentation and mixup.
@@ -27,8 +27,10 @@ impl TrainConfig {
         if self.algorithm != AlgorithmName::Supervised {
             return self.clone();
         }
-        let Self { pretrain_epochs, k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
-        Self { pretrain_epochs, k, temperature, lambda_u, ramp, guess_from, align, anchor, ..self.clone() }
+        let Self { pretrain_epochs, pretrain_batch, .. } = Self::default();
+        let Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
+        let pretraining = Self { pretrain_epochs, pretrain_batch, ..self.clone() };
+        Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, ..pretraining }
     }
 }
 

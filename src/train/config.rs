@@ -87,6 +87,8 @@ pub struct TrainConfig {
     /// Passes over the training images, validation left out, in which the backbone learns before anything else, and without any
     /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. `supervised` has none.
     pub pretrain_epochs: u32,
+    /// Images in a step of that, each in two views: every view has all other images' to be told from, so that large is better.
+    pub pretrain_batch: u32,
     /// Factor on the learning rate (and so on the weight decay) of everything but the head; 0 leaves the backbone as
     /// it was loaded, its BatchNorm statistics too, and needs `pretrained`.
     pub backbone_learning_rate_factor: f64,

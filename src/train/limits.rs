@@ -43,6 +43,7 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
         ("size", f64::from(config.size), 8.0, 512.0),
         ("batch", f64::from(config.batch), 2.0, 4096.0),
         ("pretrain_epochs", f64::from(config.pretrain_epochs), 0.0, 10_000.0),
+        ("pretrain_batch", f64::from(config.pretrain_batch), 2.0, 4096.0),
         ("epochs", f64::from(config.epochs), 1.0, 100_000.0),
         ("steps_per_epoch", f64::from(config.steps_per_epoch), 1.0, 1e6),
         ("learning_rate", config.learning_rate, 1e-8, 1.0),

@@ -35,6 +35,7 @@ pub fn plain() -> TrainConfig {
         pretrained: None,
         pretrained_sha256: None,
         pretrain_epochs: 0,
+        pretrain_batch: 256,
         backbone_learning_rate_factor: 1.0,
         size: 32,
         fit: Fit::Stretch,

@@ -24,9 +24,6 @@ use crate::nn::weights::copy_backbone;
 use crate::nn::{Mode, Network, NnError, Weights, device};
 use crate::ssl::contrastive::nt_xent;
 
-/// Images in a step, each in two views; each view has all others to be told from.
-const BATCH: usize = 256;
-
 /// τ of the loss.
 const TEMPERATURE: f64 = 0.2;
 
@@ -196,7 +193,7 @@ impl Stage {
         let mut weights = Weights::initialise(network.layout(), device, &mut rng)?;
         copy_backbone((&learner.weights, learner.network.layout()), (&weights, network.layout()))?;
         weights.set_bn_momentum(BN_MOMENTUM);
-        let batch = BATCH.min(rows.len()).max(2);
+        let batch = (config.pretrain_batch as usize).min(rows.len()).max(2);
         let steps_per_epoch = (rows.len() / batch).max(1) as u64;
         Ok(Self {
             optimizer: Adam::new(&weights, WEIGHT_DECAY, 1.0).map_err(NnError::from)?,

@@ -40,7 +40,7 @@ export function progress(job) {
 
   function update(next) {
     const share = next.steps ? next.step / next.steps : 0;
-    if (next.state === 'running' && next.phase === 'importing') bar.removeAttribute('value');
+    if (next.state === 'running' && ['importing', 'pretraining'].includes(next.phase)) bar.removeAttribute('value');
     else bar.value = share;
     put(text, describe(next, share).filter(Boolean).flatMap((part, i) => (i ? [h('span', { class: 'dot' }, ' · '), part] : [part])));
     // Each tenth is news; each second is noise.
@@ -68,8 +68,10 @@ function describe(job, share) {
 
 /// Where a run stands among its phases.
 export function phases(job) {
-  const done = job.state === 'succeeded' ? PHASES.length : PHASES.indexOf(job.phase);
-  return h('ol', { class: 'phases' }, PHASES.map((phase, i) => {
+  const pretrains = job.config.pretrain_epochs > 0 && job.algorithm !== 'supervised';
+  const own = PHASES.filter((phase) => phase !== 'pretraining' || pretrains);
+  const done = job.state === 'succeeded' ? own.length : own.indexOf(job.phase);
+  return h('ol', { class: 'phases' }, own.map((phase, i) => {
     const now = i === done && job.state === 'running';
     return h('li', { class: i < done ? 'done' : now ? 'now' : null, 'aria-current': now ? 'step' : null }, phase);
   }));
