@@ -223,7 +223,7 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
         for line in store.job_logs(id, told, LINES).await? {
             told = line.seq;
             let level = if line.level == "info" { String::new() } else { format!("{}: ", line.level) };
-            bar.println(format!("{level}{}", line.message));
+            tell(&bar, &format!("{level}{}", line.message));
         }
         bar.set_length(job.config.steps());
         bar.set_prefix(job.phase.clone().unwrap_or_else(|| job.state.as_str().to_owned()));
@@ -236,10 +236,11 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
         }
         if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
             epoch = last.epoch;
-            bar.println(format!(
+            let epoch = format!(
                 "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 macro {:.4}",
                 last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1_macro
-            ));
+            );
+            tell(&bar, &epoch);
         }
         if job.state.is_final() {
             bar.finish_and_clear();
@@ -250,6 +251,11 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
+}
+
+/// A line above the bar; where there is no terminal for a bar, the line alone.
+fn tell(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
 }
 
 fn compare(report: JobReport, json: bool) -> anyhow::Result<ExitCode> {

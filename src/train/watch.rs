@@ -15,8 +15,10 @@ const PATIENCE: u32 = 2;
 const APART: f64 = 0.15;
 
 /// Half the sum of the differences between the labels' shares of the classes and those that the network finds among the
-/// unlabelled images. Labels drawn at random are no further off than by a few hundredths, networks by a tenth.
-const OTHER_SHARES: f64 = 0.2;
+/// unlabelled images, with two classes; more where there are more. Where labels were drawn at random, runs had .02 at most; with half
+/// of the labels of either class and a pool of 9 : 1 the first guesses had .14, and less and less after it, as the network was
+/// taught the labels' shares (docs/benchmarks.md).
+const OTHER_SHARES: f64 = 0.1;
 
 /// What is known of a run so far.
 #[derive(Debug)]
@@ -112,7 +114,8 @@ impl Watch {
         let apart = |class: usize| (said[class] - self.prior[class]).abs();
         let classes = || 0..self.prior.len().min(said.len());
         let distance = classes().map(apart).sum::<f64>() / 2.0;
-        classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > OTHER_SHARES)
+        let allowed = OTHER_SHARES * (self.prior.len() as f64 / 2.0).sqrt();
+        classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > allowed)
     }
 
     fn line(&self, kind: EpochWarning, class: usize, metrics: &EpochMetrics) -> String {
@@ -134,8 +137,8 @@ impl Watch {
             ),
             EpochWarning::SharesApart => format!(
                 "epoch {epoch}: the network takes {:.1} % of the unlabelled images for {name:?}, {due:.1} % of the labels are of it; \
-                 align pulls guesses to the labels' shares, which helps only where the unlabelled images have the same: if they \
-                 have others, set align to false, or label images that are drawn from them at random",
+                 if that is so, such a run unlearns the longer it trains: label images that are drawn at random from all, so that \
+                 both have the same shares",
                 percent(said)
             ),
             EpochWarning::AverageApart => {
@@ -241,7 +244,7 @@ mod tests {
             }
             unreachable!()
         };
-        assert_eq!(said(true, [0.7, 0.3]), (vec![], vec![]), "a network may be a little off");
+        assert_eq!(said(true, [0.65, 0.35]), (vec![], vec![]), "a network may be a little off");
         assert_eq!(said(false, [0.9, 0.1]), (vec![], vec![]), "without alignment other shares are right as they are");
         let (warnings, told) = said(true, [0.9, 0.1]);
         assert_eq!(warnings, [EpochWarning::SharesApart]);

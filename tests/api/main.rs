@@ -4,6 +4,7 @@
 mod app;
 mod audit;
 mod backup;
+mod command_line;
 mod contract;
 mod crashes;
 mod dataset_pictures;

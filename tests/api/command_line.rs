@@ -1,0 +1,51 @@
+//! The way from an archive to answers without a server.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::pictures::{data_set, picture};
+
+/// Runs the binary there, as from a shell whose output goes into a file.
+fn mixmatch(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mixmatch")).current_dir(directory).args(arguments).output().unwrap()
+}
+
+fn lines(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_data_set_is_imported_trained_on_and_its_model_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(120, 30);
+    for (name, bytes) in [("images.zip", &drawn.images), ("train.csv", &drawn.train.into_bytes())] {
+        std::fs::write(there.join(name), bytes).unwrap();
+    }
+    std::fs::write(there.join("test.csv"), drawn.test).unwrap();
+    std::fs::write(there.join("disc.png"), picture(true, 5000)).unwrap();
+
+    let files = ["--images", "images.zip", "--train", "train.csv", "--test", "test.csv"];
+    let imported = mixmatch(there, &[&["import", "--name", "shapes", "--task", "shape"], files.as_slice()].concat());
+    assert!(imported.status.success(), "{imported:?}");
+
+    let small = ["network=wrn-10-1", "size=16", "batch=8", "epochs=2", "steps_per_epoch=25", "pretrain_epochs=2"];
+    let settings = small.iter().flat_map(|setting| ["--set", *setting]);
+    let order: Vec<&str> = ["train", "--dataset", "shapes", "--labelled", "40"].into_iter().chain(settings).collect();
+    let trained = mixmatch(there, &order);
+    let (told, answer) = (lines(&trained.stderr), lines(&trained.stdout));
+    assert!(trained.status.success(), "{told}{answer}");
+    // Without a terminal there is no bar, and the lines are there all the same.
+    for line in ["40 labelled, 96 unlabelled", "pretraining, epoch 2 of 2", "epoch   1/2  loss", "epoch   2/2  loss"] {
+        assert_eq!(told.matches(line).count(), 1, "{line:?} in\n{told}");
+    }
+    assert!(answer.contains("model shape:1") && answer.contains("test accuracy"), "{answer}");
+
+    let asked = mixmatch(there, &["predict", "--model", "shape", "disc.png", "missing.png"]);
+    let answers: Vec<Value> = lines(&asked.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(asked.status.code(), Some(1), "one file of two is missing: {asked:?}");
+    assert!(answers[0]["label"].is_string() && answers[0]["model"] == "shape:1", "{answers:?}");
+    assert_eq!(answers[1]["problem"]["code"], "unreadable", "{answers:?}");
+}
