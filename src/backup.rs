@@ -170,10 +170,13 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
     }
     for id in &named.unfinished {
         let directory = Path::new("runs").join(id.to_string()).join("checkpoints");
-        let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
-        for name in names.iter().filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
-            // One that was overtaken meanwhile is not missed.
-            copied.take(&directory.join(name), None)?;
+        // Those of a run that still pretrains lie in a folder of their own.
+        for directory in [directory.join("pretraining"), directory] {
+            let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
+            for name in names.iter().filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
+                // One that was overtaken meanwhile is not missed.
+                copied.take(&directory.join(name), None)?;
+            }
         }
     }
     sync_directories(copy.root())?;

@@ -16,7 +16,7 @@ use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
 use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
-use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store, StoreError};
+use crate::store::{JobEntry, JobRow, JobState, LogRow, NewJobs, Store, StoreError};
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
@@ -208,7 +208,11 @@ async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid]) -> an
     Ok(())
 }
 
-/// Lines of a run's log that are told at once.
+fn log_line(line: &LogRow) -> String {
+    if line.level == "info" { line.message.clone() } else { format!("{}: {}", line.level, line.message) }
+}
+
+/// Lines of a run's log that are read at once.
 const LINES: u32 = 200;
 
 /// Shows where a run stands, and its log, until it ends.
@@ -220,13 +224,12 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
     let (mut epoch, mut told) = (0, 0);
     loop {
         let job = store.job(id).await?;
-        for line in store.job_logs(id, told, LINES).await? {
-            told = line.seq;
-            let level = if line.level == "info" { String::new() } else { format!("{}: ", line.level) };
-            tell(&bar, &format!("{level}{}", line.message));
+        loop {
+            let lines = store.job_logs(id, told, LINES).await?;
+            let Some(last) = lines.last() else { break };
+            told = last.seq;
+            lines.iter().for_each(|line| tell(&bar, &log_line(line)));
         }
-        bar.set_length(job.config.steps());
-        bar.set_prefix(job.phase.clone().unwrap_or_else(|| job.state.as_str().to_owned()));
         if let Some(progress) = &job.progress {
             bar.set_position(progress.step);
             bar.set_message(format!(

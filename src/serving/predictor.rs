@@ -134,6 +134,7 @@ impl Predictor {
         if let Some(error) = refused.lately(key) {
             return Err(error);
         }
+        self.refuse_crowd()?;
         let (name, options) = (key.to_owned(), self.options.clone());
         let (reply, answer) = oneshot::channel();
         self.spawn_loader(move || {
@@ -274,6 +275,16 @@ impl Predictor {
         Ok(())
     }
 
+    /// Models that answer somebody stay beyond what is allowed, but not more than as many again.
+    fn refuse_crowd(&self) -> Result<(), ServingError> {
+        let most = self.options.models.max(1);
+        let (held, queued) = self.with_running(|running| {
+            running.make_room(most);
+            (running.models.len(), running.engine.queued.load(Ordering::Relaxed))
+        })?;
+        if held >= 2 * most { Err(ServingError::Overloaded { queued }) } else { Ok(()) }
+    }
+
     /// Runs `act` on the threads, which start now if they did not yet.
     fn with_running<T>(&self, act: impl FnOnce(&mut Running) -> T) -> Result<T, ServingError> {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -366,6 +377,20 @@ mod tests {
             first,
             "another model is tried"
         );
+        predictor.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn models_that_answer_somebody_crowd_out_new_ones() {
+        let predictor = Predictor::new(PredictorOptions { models: 1, ..PredictorOptions::default() });
+        let held = ["a:1", "b:1"].map(|key| Held::new(key, crate::model::example_manifest()));
+        predictor.with_running(|running| running.models.extend(held.iter().cloned())).unwrap();
+        let nowhere = || ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
+        let refused = predictor.load("c:1", nowhere()).await;
+        assert!(matches!(refused, Err(ServingError::Overloaded { .. })), "{refused:?}");
+        drop(held);
+        let refused = predictor.load("c:1", nowhere()).await;
+        assert!(matches!(refused, Err(ServingError::ModelFile { .. })), "there is room, but no such file: {refused:?}");
         predictor.shutdown().await;
     }
 

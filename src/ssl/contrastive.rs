@@ -15,8 +15,9 @@ const NEVER: f64 = -1e9;
 pub fn nt_xent(projections: &Tensor, temperature: f64) -> Result<Tensor, TchError> {
     let (views, device) = (projections.size2()?.0, projections.device());
     let z = projections.f_to_kind(Kind::Float)?;
-    let length = z.f_square()?.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?.f_sqrt()?;
-    let z = z.f_div(&length.f_clamp_min(1e-8)?)?;
+    // Clamped before the root, whose slope at 0 is infinite: a projection of nothing has no direction and no gradient.
+    let square = z.f_square()?.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?;
+    let z = z.f_div(&square.f_clamp_min(1e-16)?.f_sqrt()?)?;
     let itself = Tensor::f_eye(views, (Kind::Float, device))?.f_mul_scalar(NEVER)?;
     let similarities = z.f_matmul(&z.f_tr()?)?.f_div_scalar(temperature)?.f_add(&itself)?;
     let other = Tensor::f_arange(views, (Kind::Int64, device))?.f_roll([views / 2], [0])?;
@@ -53,6 +54,14 @@ mod tests {
         let loss = |rows: &Tensor| nt_xent(rows, 0.2).unwrap().double_value(&[]);
         assert!(loss(&pairs) < 0.02 && loss(&crossed) > 4.0, "{} {}", loss(&pairs), loss(&crossed));
         assert!((loss(&pairs) - loss(&(&pairs * 7.0))).abs() < 1e-5);
-        assert!(loss(&Tensor::zeros([4, 2], (Kind::Float, Device::Cpu))).is_finite());
+    }
+
+    #[test]
+    fn projections_of_nothing_have_a_loss_and_no_gradient() {
+        let nothing = Tensor::zeros([4, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let loss = nt_xent(&nothing, 0.2).unwrap();
+        let gradient = Tensor::run_backward(&[&loss], &[&nothing], false, false).remove(0);
+        assert!((loss.double_value(&[]) - 3f64.ln()).abs() < 1e-5, "three others look alike");
+        assert_eq!(gradient.isfinite().all().int64_value(&[]), 1);
     }
 }

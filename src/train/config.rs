@@ -431,6 +431,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_backbone_that_is_to_stay_as_it_was_loaded_is_not_pretrained() {
+        let pointers = |request: Value| -> Vec<String> {
+            let refused = resolve(request.as_object().unwrap(), &facts()).unwrap_err();
+            refused.into_iter().map(|problem| problem.pointer).collect()
+        };
+        let frozen = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5});
+        assert!(pointers(frozen).contains(&"/pretrain_epochs".to_owned()));
+        let supervised = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5, "algorithm": "supervised"});
+        assert!(!pointers(supervised).contains(&"/pretrain_epochs".to_owned()), "it has none");
+    }
+
+    #[test]
     fn a_short_run_moves_the_running_statistics_faster_unless_it_is_told_how_fast() {
         let momentum = |request: Value| {
             resolve(request.as_object().unwrap(), &facts())

@@ -48,7 +48,7 @@ pub(super) struct Course {
     pub(super) best: Option<Best>,
     started: Instant,
     /// What earlier attempts spent on the steps before.
-    pub(super) earlier: Duration,
+    earlier: Duration,
 }
 
 /// The time that an epoch takes, over all attempts at it.
@@ -90,6 +90,11 @@ impl Course {
             started: Instant::now(),
             earlier: Duration::ZERO,
         })
+    }
+
+    /// What came before was pretraining, on which earlier attempts spent `earlier`: the run's time, and not the first epoch's.
+    pub(super) fn first_epoch_begins(&mut self, earlier: Duration) {
+        (self.earlier, self.epoch) = (earlier, EpochClock::new());
     }
 
     pub(super) fn seconds(&self) -> f64 {

@@ -27,10 +27,17 @@ pub(super) fn train(
 ) -> Result<Trained, TrainError> {
     let config = setting.config();
     let mut keeper = Keeper::open(setting, emit)?;
-    let mut course = keeper.begin(setting, stop, emit)?;
+    let (mut course, pretrained) = keeper.begin(setting, stop, emit)?;
     emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
     for row in &course.rows {
         emit(Event::Epoch(row.clone()));
+    }
+    if pretrained {
+        // After the start, which makes all that was told before it void.
+        keeper.keep(&course, setting, emit)?;
+        if let Some(plan) = setting.input.checkpoints.filter(|_| !keeper.failing) {
+            pretrain::forget(plan);
+        }
     }
     while course.rows.len() < config.epochs as usize {
         while course.sums.steps() < config.steps_per_epoch {
@@ -83,13 +90,13 @@ impl Keeper {
         Ok(Self { checkpoints, failing: false })
     }
 
-    /// From the newest checkpoint that is whole and fits, else from the start.
+    /// From the newest checkpoint that is whole and fits, else from the start; and whether that was pretrained just now.
     fn begin(
         &mut self,
         setting: &Setting<'_>,
         stop: &dyn Fn() -> bool,
         emit: &mut dyn FnMut(Event),
-    ) -> Result<Course, TrainError> {
+    ) -> Result<(Course, bool), TrainError> {
         let (config, input) = (setting.config(), &setting.input);
         let precision = device::precision(config.precision, input.device);
         info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
@@ -106,7 +113,7 @@ impl Keeper {
             if let Some(course) = restored {
                 let (step, epochs) = (course.pace.done(), course.rows.len());
                 info(emit, format!("goes on from the checkpoint after step {step}, with {epochs} epochs done"));
-                return Ok(course);
+                return Ok((course, false));
             }
             if refused > 0 {
                 warn(emit, "no checkpoint can be used: the run begins anew".to_owned());
@@ -116,15 +123,13 @@ impl Keeper {
         if let Some(path) = input.pretrained {
             info(emit, start::load(&mut course.learner, config, path)?);
         }
-        if pretrain::is_wanted(config) {
-            let learner = &mut course.learner;
-            course.earlier = pretrain::pretrain(learner, setting, self.checkpoints.is_some(), stop, emit)?;
-            self.keep(&course, setting, emit)?;
-            if let Some(plan) = input.checkpoints.filter(|_| !self.failing) {
-                pretrain::forget(plan);
-            }
+        let pretrains = pretrain::is_wanted(config);
+        if pretrains {
+            let keep = self.checkpoints.is_some();
+            let earlier = pretrain::pretrain(&mut course.learner, setting, keep, stop, emit)?;
+            course.first_epoch_begins(earlier);
         }
-        Ok(course)
+        Ok((course, pretrains))
     }
 
     fn due(&self, epoch_ends: bool) -> bool {
@@ -157,7 +162,7 @@ impl Keeper {
 }
 
 /// Whether there is surely no directory at `path`, and so nothing in it to go on from.
-fn is_no_directory(path: &Path) -> bool {
+pub(super) fn is_no_directory(path: &Path) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::metadata(path) {
         Ok(metadata) => !metadata.is_dir(),

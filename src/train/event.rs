@@ -255,7 +255,8 @@ pub struct TestMetrics {
     /// Each class on its own, in class order.
     #[serde(default)]
     pub classes: Vec<ClassMetrics>,
-    /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %.
+    /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %. Images whose cell is empty where others of the
+    /// column are filled have the value `(empty)`.
     pub groups: Vec<GroupAccuracy>,
     /// The best and the worst group of each attribute, of those with 30 images or more.
     #[serde(default)]

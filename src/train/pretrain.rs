@@ -12,6 +12,7 @@ use tch::Tensor;
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
 use super::config::{AlgorithmName, TrainConfig};
 use super::data::Sampler;
+use super::epochs::is_no_directory;
 use super::error::TrainError;
 use super::event::{Event, Phase};
 use super::learner::{Learner, restore_rng, restore_weights, save_rng, save_weights};
@@ -81,10 +82,14 @@ pub(super) fn pretrain(
     emit(Event::Phase { phase: Phase::Pretraining });
     let directory = setting.input.checkpoints.filter(|_| keep).map(|plan| (plan, place(plan)));
     let mut checkpoints = match &directory {
-        Some((plan, directory)) => {
-            let plan = CheckpointPlan { directory, ..*plan };
-            Some(Checkpoints::open(plan).map_err(TrainError::Resume)?)
-        }
+        Some((plan, directory)) => match Checkpoints::open(CheckpointPlan { directory, ..*plan }) {
+            Ok(checkpoints) => Some(checkpoints),
+            Err(error) if is_no_directory(directory) => {
+                warn(emit, format!("{error}; pretraining goes on without checkpoints"));
+                None
+            }
+            Err(error) => return Err(TrainError::Resume(error)),
+        },
         None => None,
     };
     let mut stage = Stage::new(learner, setting)?;
@@ -101,10 +106,14 @@ pub(super) fn pretrain(
     let mut told = Told { at: Instant::now(), done: stage.done, loss: None };
     while stage.done < stage.steps {
         let stopped = stop();
-        if let Some(checkpoints) = checkpoints.as_mut().filter(|checkpoints| stopped || checkpoints.due(false))
-            && let Err(error) = checkpoints.save(stage.done, || stage.save(setting))
-        {
-            warn(emit, format!("{error}; pretraining goes on, and would start again from the one before"));
+        if let Some(checkpoints) = checkpoints.as_mut().filter(|checkpoints| stopped || checkpoints.due(false)) {
+            match checkpoints.save(stage.done, || stage.save(setting)) {
+                // Of the run itself it is after no step; but there is something to go on from.
+                Ok(()) => emit(Event::Checkpoint { step: 0 }),
+                Err(error) => {
+                    warn(emit, format!("{error}; pretraining goes on, and would start again from the one before"));
+                }
+            }
         }
         if stopped {
             return Err(TrainError::Stopped);

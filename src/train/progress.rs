@@ -33,6 +33,8 @@ pub struct EpochSums {
     guesses: Option<Tensor>,
     confidence: Option<Tensor>,
     said: Option<Tensor>,
+    /// Steps in `said`: fewer than `guessed` where an earlier version, which had none, began the epoch.
+    said_steps: u32,
     /// λ_U at the last step.
     pub lambda_u: Option<f64>,
 }
@@ -49,6 +51,7 @@ impl EpochSums {
             guesses: None,
             confidence: None,
             said: None,
+            said_steps: 0,
             lambda_u: None,
         }
     }
@@ -69,6 +72,7 @@ impl EpochSums {
             accumulate(&mut self.guesses, unlabelled.guesses.f_mean_dim([0i64].as_slice(), false, None)?)?;
             accumulate(&mut self.confidence, unlabelled.guesses.f_amax([1i64].as_slice(), false)?.f_mean(None)?)?;
             accumulate(&mut self.said, unlabelled.said.shallow_clone())?;
+            self.said_steps += 1;
             self.lambda_u = step.lambda_u;
         }
         Ok(())
@@ -92,6 +96,7 @@ impl EpochSums {
         }
         snapshot.put("sums.steps", &self.steps)?;
         snapshot.put("sums.guessed", &self.guessed)?;
+        snapshot.put("sums.said_steps", &self.said_steps)?;
         snapshot.put("sums.lambda_u", &self.lambda_u)
     }
 
@@ -111,6 +116,7 @@ impl EpochSums {
             guesses: next()?,
             confidence: next()?,
             said: next()?,
+            said_steps: snapshot.get("sums.said_steps").unwrap_or_default(),
             steps: snapshot.get("sums.steps")?,
             // Absent from what an earlier version wrote.
             guessed: snapshot.get("sums.guessed").or_else(|_| snapshot.get("sums.steps"))?,
@@ -145,7 +151,7 @@ impl EpochSums {
 
     /// Mean probability per class that the network itself gives the unlabelled images, so far.
     pub fn unlabelled_classes(&self) -> Result<Vec<f64>, NnError> {
-        means(self.said.as_ref(), self.guessed)
+        means(self.said.as_ref(), self.said_steps)
     }
 }
 

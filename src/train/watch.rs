@@ -72,7 +72,10 @@ impl Watch {
     /// # Errors
     /// [`CheckpointError::Unfit`].
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
-        self.seen = snapshot.get("watch")?;
+        // An earlier version knew fewer signs.
+        for (kind, seen) in snapshot.get::<Vec<(EpochWarning, u32)>>("watch")? {
+            self.seen.iter_mut().filter(|(known, _)| *known == kind).for_each(|(_, count)| *count = seen);
+        }
         Ok(())
     }
 

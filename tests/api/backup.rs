@@ -122,6 +122,9 @@ async fn a_checkpoint_that_is_being_written_is_not_in_a_backup() {
     let checkpoints = data.join("runs").join(&id).join("checkpoints");
     std::fs::create_dir_all(&checkpoints).unwrap();
     std::fs::write(checkpoints.join("step-000000000004.checkpoint"), b"whole").unwrap();
+    let pretraining = checkpoints.join("pretraining");
+    std::fs::create_dir(&pretraining).unwrap();
+    std::fs::write(pretraining.join("step-000000000090.checkpoint"), b"whole too").unwrap();
     let unfinished = checkpoints.join("step-000000000008.tmp");
     std::fs::write(&unfinished, b"half").unwrap();
     let place = tempfile::tempdir().unwrap();
@@ -131,8 +134,14 @@ async fn a_checkpoint_that_is_being_written_is_not_in_a_backup() {
     // The child writes on, into the very file that a hard link would share.
     std::fs::OpenOptions::new().append(true).open(&unfinished).unwrap().write_all(b"the rest").unwrap();
     done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
-    let restored = std::fs::read_dir(new.join("runs").join(&id).join("checkpoints")).unwrap();
-    let names: Vec<_> = restored.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["step-000000000004.checkpoint"]);
+    let restored = new.join("runs").join(&id).join("checkpoints");
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&restored), ["pretraining", "step-000000000004.checkpoint"]);
+    assert_eq!(names(&restored.join("pretraining")), ["step-000000000090.checkpoint"]);
     app.stop().await;
 }
