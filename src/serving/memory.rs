@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::ServingError;
 use crate::model::ModelManifest;
 
-/// A model in memory. No other model takes its place as long as somebody has one of these; only [`Predictor::unload`] puts it out.
+/// A model in memory. No other model takes its place as long as somebody has one of these; only [`unload`](super::Predictor::unload) puts it out.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub(super) key: String,

@@ -28,6 +28,7 @@ pub mod preset;
 mod pretrain;
 mod progress;
 mod replay;
+mod resolve;
 #[cfg(test)]
 mod resume_tests;
 mod run;

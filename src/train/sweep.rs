@@ -185,7 +185,7 @@ fn too_many(wanted: usize, axes: &[Axis]) -> FieldProblem {
 mod tests {
     use super::*;
     use crate::dataset::{Role, Sample};
-    use crate::train::config::tests::facts;
+    use crate::train::resolve::tests::facts;
     use serde_json::json;
 
     fn planned(request: Value) -> Result<Plan, Vec<FieldProblem>> {

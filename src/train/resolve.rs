@@ -1,0 +1,263 @@
+//! From a request to a configuration in which nothing is left open: the request laid over its preset and checked against the data.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::config::TrainConfig;
+use super::{limits, preset, start, sweep};
+
+/// What a configuration is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct DataFacts {
+    /// Class names in order.
+    pub classes: Vec<String>,
+    /// Labelled training rows per class, in class order.
+    pub labelled: Vec<u64>,
+    /// All training rows.
+    pub train: u64,
+    /// Weights that a run may start from.
+    pub pretrained: Vec<PretrainedFacts>,
+}
+
+/// Imported weights, as far as a configuration is checked against them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PretrainedFacts {
+    /// What `pretrained` calls them.
+    pub name: String,
+    /// Hash of the file.
+    pub sha256: String,
+    /// The network that they are for.
+    pub network: String,
+    /// Classes of their head; none without one.
+    pub classes: Option<u32>,
+}
+
+/// One thing wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// JSON pointer (RFC 6901) to the field.
+    pub pointer: String,
+    /// A stable snake_case word.
+    pub code: String,
+    /// What is wrong and what is allowed.
+    pub detail: String,
+}
+
+impl FieldProblem {
+    /// A problem with the top-level field `field`.
+    pub fn new(field: &str, code: &str, detail: impl Into<String>) -> Self {
+        let escaped = field.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("/{escaped}"), code: code.to_owned(), detail: detail.into() }
+    }
+}
+
+/// What somebody sent, as far as a message repeats it.
+pub(super) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// Lays `request` over its preset and checks the result against the data.
+///
+/// # Errors
+/// Every problem found, not the first alone: unknown fields and presets, wrong types, values out of range,
+/// more labels than the data set has.
+pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, Vec<FieldProblem>> {
+    let base = named_preset(request, facts).map_err(|problem| vec![problem])?;
+    let (mut config, mut problems) = overlay(base, request);
+    if !request.contains_key("labelled") {
+        // A preset's number of labels is the most that it takes, not the least that there must be.
+        let left = limits::labels_left(&config, facts).unwrap_or(u64::MAX);
+        config.labelled = config.labelled.filter(|wanted| u64::from(*wanted) <= left);
+    }
+    if !request.contains_key("bn_momentum") {
+        config.bn_momentum = preset::momentum_for(config.bn_momentum, config.steps());
+    }
+    problems.extend(limits::check(&config, facts, &problems));
+    config.pretrained_sha256 = start::chosen(&config, facts).map(|weights| weights.sha256.clone());
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, FieldProblem> {
+    let classes = facts.classes.len();
+    match request.get("preset") {
+        None | Some(Value::Null) => Ok(preset::for_classes(preset::quick(), classes)),
+        Some(value) => {
+            value.as_str().and_then(preset::by_name).map(|base| preset::for_classes(base, classes)).ok_or_else(|| {
+                let names = preset::NAMES.join(", ");
+                let detail = format!("no preset {}; there are {names}", shortened(&value.to_string()));
+                FieldProblem::new("preset", "unknown_preset", detail)
+            })
+        }
+    }
+}
+
+/// Lays the fields on one at a time, so that each wrong one is named and the others still count.
+fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec<FieldProblem>) {
+    let mut problems = Vec::new();
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&base) else {
+        return (base, vec![FieldProblem::new("", "internal", "the preset could not be written as JSON")]);
+    };
+    let mut config = base;
+    // `"preset": null` is what it says elsewhere: none is named.
+    for (name, value) in request.iter().filter(|(name, value)| *name != "preset" || !value.is_null()) {
+        if !fields.contains_key(name) {
+            let besides = sweep::REQUEST_FIELDS.map(str::to_owned);
+            let known = fields.keys().cloned().chain(besides).collect::<Vec<_>>();
+            problems.push(FieldProblem::new(name, "unknown_field", limits::unknown_field(name, &known)));
+            continue;
+        }
+        let before = fields.insert(name.clone(), value.clone());
+        match serde_json::from_value::<TrainConfig>(Value::Object(fields.clone())) {
+            Ok(next) => config = next,
+            Err(error) => {
+                let detail =
+                    format!("{} is no {name}: {}", shortened(&value.to_string()), shortened(&error.to_string()));
+                problems.push(FieldProblem::new(name, "invalid_value", detail));
+                if let Some(before) = before {
+                    fields.insert(name.clone(), before);
+                }
+            }
+        }
+    }
+    (config, problems)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Two classes and 500 labels, without imported weights.
+    pub fn facts() -> DataFacts {
+        DataFacts {
+            classes: vec!["mask".into(), "no_mask".into()],
+            labelled: vec![300, 200],
+            train: 500,
+            ..DataFacts::default()
+        }
+    }
+
+    fn resolved(request: Value) -> Result<TrainConfig, Vec<FieldProblem>> {
+        let Value::Object(map) = request else { panic!("an object is needed") };
+        resolve(&map, &facts())
+    }
+
+    #[test]
+    fn an_empty_request_is_the_quick_preset() {
+        let config = resolved(json!({})).unwrap();
+        assert_eq!(config, preset::for_classes(preset::quick(), 2));
+        assert_eq!(resolved(json!({"preset": null})).unwrap(), config);
+    }
+
+    #[test]
+    fn fields_lie_over_the_preset() {
+        let config = resolved(json!({"preset": "paper", "k": 3, "lambda_u": 7.5, "labelled": 40})).unwrap();
+        assert_eq!((config.k, config.lambda_u, config.labelled), (3, 7.5, Some(40)));
+        assert_eq!(config.network, preset::paper().network);
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_pointer_and_what_is_allowed() {
+        let problems = resolved(json!({
+            "lamda_u": 3, "batch": "many", "temperature": 0, "network": "resnet", "labelled": 10_000
+        }))
+        .unwrap_err();
+        let mut pointers = problems.iter().map(|p| p.pointer.as_str()).collect::<Vec<_>>();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/batch", "/labelled", "/lamda_u", "/network", "/temperature"]);
+        let unknown = problems.iter().find(|p| p.code == "unknown_field").unwrap();
+        assert!(unknown.detail.contains("lambda_u"), "{}", unknown.detail);
+        let labelled = problems.iter().find(|p| p.pointer == "/labelled").unwrap();
+        assert!(labelled.detail.contains("400"), "the number that is there: {}", labelled.detail);
+    }
+
+    #[test]
+    fn a_wrong_value_is_repeated_as_far_as_people_read() {
+        for request in [json!({"labelled": "x".repeat(1 << 20)}), json!({"preset": "x".repeat(1 << 20)})] {
+            let problems = resolved(request).unwrap_err();
+            assert!(problems[0].detail.len() < 1000, "{} bytes", problems[0].detail.len());
+        }
+    }
+
+    #[test]
+    fn an_unknown_preset_lists_those_there_are() {
+        let problems = resolved(json!({"preset": "fast"})).unwrap_err();
+        assert!(problems[0].detail.contains("quick"), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn every_preset_fits_a_data_set_of_its_size() {
+        let facts = DataFacts { labelled: vec![1000, 1000], train: 2000, ..facts() };
+        for name in preset::NAMES {
+            let request = Map::from_iter([("preset".to_owned(), json!(name))]);
+            let config = resolve(&request, &facts).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            assert_eq!(config.preset, name);
+        }
+    }
+
+    #[test]
+    fn a_presets_own_number_of_labels_is_the_most_that_it_takes() {
+        let request = Map::from_iter([("preset".to_owned(), json!("reference"))]);
+        let many = DataFacts { labelled: vec![1000, 1000], train: 2000, ..facts() };
+        assert_eq!(resolve(&request, &many).unwrap().labelled, Some(1000));
+        assert_eq!(resolve(&request, &facts()).unwrap().labelled, None, "500 labels: all of them");
+    }
+
+    #[test]
+    fn few_labels_of_many_classes_leave_one_of_each_for_validation() {
+        let classes: Vec<String> = (0..10).map(|c| c.to_string()).collect();
+        let few = DataFacts { classes, labelled: vec![4; 10], train: 500, ..DataFacts::default() };
+        let wanted = |labelled: u32| Map::from_iter([("labelled".to_owned(), json!(labelled))]);
+        // A fifth of 40 are 8; ten classes need ten.
+        assert!(resolve(&Map::new(), &few).is_ok() && resolve(&wanted(30), &few).is_ok());
+        let problems = resolve(&wanted(31), &few).unwrap_err();
+        assert!(problems[0].detail.contains("10 of them are held out"), "{}", problems[0].detail);
+        let lonely = DataFacts { labelled: vec![50, 1], ..facts() };
+        let problems = resolve(&Map::new(), &lonely).unwrap_err();
+        assert_eq!((problems.len(), problems[0].code.as_str()), (1, "too_few_labels"));
+        assert!(problems[0].detail.contains("\"no_mask\" has 1"), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn a_backbone_that_is_to_stay_as_it_was_loaded_is_not_pretrained() {
+        let pointers = |request: Value| -> Vec<String> {
+            let refused = resolve(request.as_object().unwrap(), &facts()).unwrap_err();
+            refused.into_iter().map(|problem| problem.pointer).collect()
+        };
+        let frozen = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5});
+        assert!(pointers(frozen).contains(&"/pretrain_epochs".to_owned()));
+        let supervised = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5, "algorithm": "supervised"});
+        assert!(!pointers(supervised).contains(&"/pretrain_epochs".to_owned()), "it has none");
+    }
+
+    #[test]
+    fn a_short_run_moves_the_running_statistics_faster_unless_it_is_told_how_fast() {
+        let momentum = |request: Value| {
+            resolve(request.as_object().unwrap(), &facts())
+                .unwrap_or_else(|problems| panic!("{problems:?}"))
+                .bn_momentum
+        };
+        assert_eq!(momentum(json!({"preset": "paper"})), 0.001);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 4, "steps_per_epoch": 250})), 0.005);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 1, "steps_per_epoch": 2})), 1.0);
+        assert_eq!(momentum(json!({"preset": "paper", "epochs": 4, "bn_momentum": 0.001})), 0.001);
+        assert_eq!(momentum(json!({})), preset::quick().bn_momentum);
+    }
+
+    #[test]
+    fn the_weight_of_the_unlabelled_loss_depends_on_the_number_of_classes() {
+        let classes = (0..10).map(|c| c.to_string()).collect();
+        let ten = DataFacts { classes, labelled: vec![100; 10], train: 1000, ..DataFacts::default() };
+        let request = Map::from_iter([("preset".to_owned(), json!("paper"))]);
+        assert_eq!(resolve(&request, &ten).unwrap().lambda_u, 75.0);
+        assert_eq!(resolve(&request, &facts()).unwrap().lambda_u, 15.0);
+        let quick = Map::new();
+        let (at_two, at_ten) = (resolve(&quick, &facts()).unwrap().lambda_u, resolve(&quick, &ten).unwrap().lambda_u);
+        assert_eq!((at_two, at_ten), (preset::quick().lambda_u, 5.0 * preset::quick().lambda_u));
+    }
+}
