@@ -3,23 +3,34 @@
 /// Area under the ROC curve: the chance that a random positive has a larger score than a random negative,
 /// ties counted half (Mann-Whitney U). None where either side is empty or a score is no number.
 pub fn auc(scores: &[(f64, bool)]) -> Option<f64> {
-    let mut scores = scores.to_vec();
     let positives = scores.iter().filter(|(_, positive)| *positive).count();
     let negatives = scores.len() - positives;
     if positives == 0 || negatives == 0 || scores.iter().any(|(score, _)| score.is_nan()) {
         return None;
     }
-    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut rank_sum, mut at) = (0.0, 0);
-    while at < scores.len() {
-        let end = at + scores[at..].iter().take_while(|(score, _)| *score == scores[at].0).count();
-        // Ranks count from 1; equal scores share their mean rank.
-        let rank = (at + 1 + end) as f64 / 2.0;
-        rank_sum += rank * scores[at..end].iter().filter(|(_, positive)| *positive).count() as f64;
-        at = end;
+    let [_, rank_sum] = rank_sums(scores.iter().map(|&(score, positive)| (score, usize::from(positive))), 2)[..] else {
+        return None;
+    };
+    Some(auc_of_ranks(rank_sum, positives, negatives))
+}
+
+/// By class, of `classes`, the sum of the ranks of its scores among all; ranks count from 1, equal scores share their mean rank.
+pub fn rank_sums(scores: impl Iterator<Item = (f64, usize)>, classes: usize) -> Vec<f64> {
+    let mut order: Vec<(f64, usize)> = scores.collect();
+    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut sums, mut before) = (vec![0.0; classes], 0);
+    for equals in order.chunk_by(|a, b| a.0 == b.0) {
+        let rank = (2 * before + equals.len() + 1) as f64 / 2.0;
+        equals.iter().for_each(|&(_, class)| sums[class] += rank);
+        before += equals.len();
     }
+    sums
+}
+
+/// [`auc`] of so many positives, whose ranks add up to `rank_sum`, against so many negatives; neither is none.
+pub fn auc_of_ranks(rank_sum: f64, positives: usize, negatives: usize) -> f64 {
     let positives = positives as f64;
-    Some((rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives as f64))
+    (rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives as f64)
 }
 
 /// Wilson's score interval of `right` out of `total` at 95 % (Wilson 1927); `[0, 1]` where `total` is 0.

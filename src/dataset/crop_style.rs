@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::manifest::{Manifest, Sample};
 use super::report::Warning;
+use crate::statistics::{auc_of_ranks, rank_sums};
 
 /// Area under the ROC curve from which a size is said to tell the class (½ is chance).
 const TELLING: f64 = 0.7;
@@ -60,12 +61,12 @@ fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning
     if judged.is_empty() {
         return None;
     }
-    let rank_sums = MEASURES.map(|(_, measure)| rank_sums(rows, measure, images.len()));
+    let rank_sums = MEASURES.map(|(_, measure)| rank_sums(measured(rows, measure), images.len()));
     let mut most: Option<(f64, &str, &str)> = None;
     for class in judged {
         let others = rows.len() - images[class];
         for ((name, _), sums) in MEASURES.into_iter().zip(&rank_sums) {
-            let auc = auc(sums[class], images[class], others);
+            let auc = auc_of_ranks(sums[class], images[class], others);
             let auc = auc.max(1.0 - auc);
             if most.is_none_or(|(best, ..)| auc > best) {
                 most = Some((auc, name, &manifest.classes[class]));
@@ -80,26 +81,9 @@ fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning
     Some(Warning::new("crop_tells_label", detail))
 }
 
-/// By class, the sum of its rows' ranks in the order of a measure; equal ones share their mean rank.
-fn rank_sums(rows: &[Row<'_>], measure: fn(Size) -> f64, classes: usize) -> Vec<f64> {
-    let measured = |&(sample, size): &Row<'_>| Some((measure(size), sample.label?));
-    let mut order: Vec<(f64, u32)> = rows.iter().filter_map(measured).collect();
-    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let mut sums: Vec<f64> = vec![0.0; classes];
-    let mut before = 0;
-    for equals in order.chunk_by(|a, b| a.0 == b.0) {
-        // Ranks count from 1.
-        let rank = (2 * before + equals.len() + 1) as f64 / 2.0;
-        equals.iter().for_each(|(_, label)| sums[*label as usize] += rank);
-        before += equals.len();
-    }
-    sums
-}
-
-/// The area under the ROC curve (Mann-Whitney U) of so many images, whose ranks add up to `rank_sum`, against the others.
-fn auc(rank_sum: f64, images: usize, others: usize) -> f64 {
-    let images = images as f64;
-    (rank_sum - images * (images + 1.0) / 2.0) / (images * others as f64)
+/// What a measure says of each labelled row, and the row's class.
+fn measured(rows: &[Row<'_>], measure: fn(Size) -> f64) -> impl Iterator<Item = (f64, usize)> {
+    rows.iter().filter_map(move |&(sample, size)| Some((measure(size), sample.label? as usize)))
 }
 
 #[cfg(test)]
@@ -153,12 +137,12 @@ mod tests {
         let sizes: Vec<Size> = (0..300).map(|i| (60 + i * 37 % 23, 96)).collect();
         let labelled: Vec<Row<'_>> = manifest.samples.iter().zip(sizes).collect();
         let (_, width) = MEASURES[0];
-        let sums = rank_sums(&labelled, width, 3);
+        let sums = rank_sums(measured(&labelled, width), 3);
         for class in 0..3 {
             let scores: Vec<(f64, bool)> =
                 labelled.iter().map(|&(sample, size)| (width(size), sample.label == Some(class))).collect();
             let images = scores.iter().filter(|(_, of_class)| *of_class).count();
-            let area = auc(sums[class as usize], images, 300 - images);
+            let area = auc_of_ranks(sums[class as usize], images, 300 - images);
             assert_eq!(Some(area), crate::statistics::auc(&scores), "class {class}");
         }
     }

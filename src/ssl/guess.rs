@@ -49,19 +49,18 @@ impl Alignment {
         1.0 - 0.5 / (self.prior.numel() as f64).max(10.0)
     }
 
-    /// Guesses `[B, C]` → aligned guesses `[B, C]`; the running mean takes the batch in.
+    /// Guesses `[B, C]`, whose mean over the batch is `mean` `[C]`, → aligned guesses `[B, C]`; the running mean takes that in.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn apply(&mut self, guesses: &Tensor) -> Result<Tensor, TchError> {
+    pub fn apply(&mut self, guesses: &Tensor, mean: &Tensor) -> Result<Tensor, TchError> {
         let device = guesses.device();
         if self.prior.device() != device {
             self.prior = self.prior.f_to_device(device)?;
             self.running = self.running.f_to_device(device)?;
         }
-        let mean = guesses.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
         let decay = self.decay();
-        let _ = self.running.f_lerp_(&mean, 1.0 - decay)?;
+        let _ = self.running.f_lerp_(mean, 1.0 - decay)?;
         // A class that is never guessed must not divide by nothing: a hundredth of a tenth, or of its share of many classes.
         let least = (0.01 / self.prior.numel() as f64).min(1e-3);
         let scale = self.prior.f_div(&self.running.f_clamp_min(least)?)?;
@@ -74,6 +73,10 @@ impl Alignment {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn mean(guesses: &Tensor) -> Tensor {
+        guesses.mean_dim([0i64].as_slice(), false, Kind::Float)
+    }
 
     fn rows() -> impl Strategy<Value = Vec<f32>> {
         prop::collection::vec(0.001f32..1.0, 4 * 5)
@@ -108,9 +111,9 @@ mod tests {
     fn alignment_brings_lopsided_guesses_to_the_prior() {
         let mut alignment = Alignment::new(vec![0.5, 0.5]);
         let lopsided = Tensor::from_slice(&[0.9f32, 0.1, 0.7, 0.3]).view([2, 2]);
-        let mut aligned = alignment.apply(&lopsided).unwrap();
+        let mut aligned = alignment.apply(&lopsided, &mean(&lopsided)).unwrap();
         for _ in 0..200 {
-            aligned = alignment.apply(&lopsided).unwrap();
+            aligned = alignment.apply(&lopsided, &mean(&lopsided)).unwrap();
         }
         let shares: Vec<f32> = aligned.mean_dim([0i64].as_slice(), false, Kind::Float).try_into().unwrap();
         assert!((shares[0] - 0.5).abs() < 0.05, "{shares:?}");
@@ -127,7 +130,8 @@ mod tests {
             row.fill(1e-4);
             row[image * 50] = 0.9001;
         }
-        let aligned = alignment.apply(&Tensor::from_slice(&sure).view([16, 1000])).unwrap();
+        let sure = Tensor::from_slice(&sure).view([16, 1000]);
+        let aligned = alignment.apply(&sure, &mean(&sure)).unwrap();
         let own = aligned.double_value(&[3, 150]);
         assert!(own > 0.85, "a batch in which a class is met weighs it down to {own}");
     }

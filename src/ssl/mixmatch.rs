@@ -1,6 +1,6 @@
 //! MixMatch (Berthelot et al. 2019, arXiv 1905.02249), algorithm 1 and §3.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::algorithm::{
     Algorithm, Batch, DrawContext, StepContext, StepInputs, StepLosses, UnlabelledInputs, UnlabelledLosses,
@@ -46,9 +46,9 @@ impl MixMatch {
         let _no_grad = tch::no_grad_guard();
         let logits = network.forward(teacher, views, Mode::Guess)?;
         let mean = guess::average_views(&logits, self.k)?;
-        let said = mean.f_mean_dim([0i64].as_slice(), false, None)?;
+        let said = mean.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
         let mean = match &mut self.alignment {
-            Some(alignment) => alignment.apply(&mean)?,
+            Some(alignment) => alignment.apply(&mean, &said)?,
             None => mean,
         };
         Ok((guess::sharpen(&mean, self.temperature)?, said))
@@ -171,7 +171,7 @@ mod tests {
     use crate::ssl::supervised::Supervised;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     /// Answers with an image's mean brightness and its negative: what it was shown can be read from its logits.
     #[derive(Debug)]

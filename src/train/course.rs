@@ -177,8 +177,7 @@ impl Course {
     pub(super) fn save(&self, setting: &Setting<'_>) -> Result<Snapshot, CheckpointError> {
         let mut snapshot = Snapshot::default();
         snapshot.put("software", &concat!("mixmatch ", env!("CARGO_PKG_VERSION")))?;
-        snapshot.put("config", setting.config())?;
-        snapshot.put("dataset_hash", &setting.manifest.content_hash)?;
+        setting.sign(&mut snapshot)?;
         self.learner.save(&mut snapshot)?;
         self.sums.save(&mut snapshot)?;
         self.watch.save(&mut snapshot)?;
@@ -193,12 +192,7 @@ impl Course {
     }
 
     pub(super) fn restore(setting: &Setting<'_>, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
-        if snapshot.get::<TrainConfig>("config")? != *setting.config() {
-            return Err(CheckpointError::Unfit("it was made with another configuration".to_owned()));
-        }
-        if snapshot.get::<String>("dataset_hash")? != setting.manifest.content_hash {
-            return Err(CheckpointError::Unfit("it was made with other data".to_owned()));
-        }
+        setting.check_own(snapshot)?;
         let mut course = Self::new(setting).map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         course.learner.restore(snapshot)?;
         course.pace = Pace::new(setting.config(), course.learner.steps_done());

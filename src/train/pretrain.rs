@@ -244,8 +244,7 @@ impl Stage {
 
     fn save(&self, setting: &Setting<'_>) -> Result<Snapshot, CheckpointError> {
         let mut snapshot = Snapshot::default();
-        snapshot.put("config", setting.config())?;
-        snapshot.put("dataset_hash", &setting.manifest.content_hash)?;
+        setting.sign(&mut snapshot)?;
         snapshot.put("pretraining.steps", &self.done)?;
         snapshot.put("seconds", &(self.earlier + self.began.elapsed()).as_secs_f64())?;
         save_weights("weights", &self.weights, &mut snapshot);
@@ -256,11 +255,7 @@ impl Stage {
     }
 
     fn restored(learner: &Learner, setting: &Setting<'_>, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
-        let same = snapshot.get::<TrainConfig>("config")? == *setting.config()
-            && snapshot.get::<String>("dataset_hash")? == setting.manifest.content_hash;
-        if !same {
-            return Err(CheckpointError::Unfit("it was made with another configuration or other data".to_owned()));
-        }
+        setting.check_own(snapshot)?;
         let mut stage = Self::new(learner, setting).map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         stage.done = snapshot.get("pretraining.steps")?;
         let seconds = Duration::try_from_secs_f64(snapshot.get("seconds")?);

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::TrainConfig;
 use super::data::Images;
 use super::error::TrainError;
@@ -91,6 +92,23 @@ impl<'a> Setting<'a> {
         };
         let truth = self.truth(rows);
         evaluate(network, weights, &self.images, (rows, &truth), self.manifest.classes.len(), &mut progress)
+    }
+
+    /// Puts into a checkpoint whose it is.
+    pub(super) fn sign(&self, snapshot: &mut Snapshot) -> Result<(), CheckpointError> {
+        snapshot.put("config", self.config())?;
+        snapshot.put("dataset_hash", &self.manifest.content_hash)
+    }
+
+    /// Refuses a checkpoint of another run.
+    pub(super) fn check_own(&self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        if snapshot.get::<TrainConfig>("config")? != *self.config() {
+            return Err(CheckpointError::Unfit("it was made with another configuration".to_owned()));
+        }
+        if snapshot.get::<String>("dataset_hash")? != self.manifest.content_hash {
+            return Err(CheckpointError::Unfit("it was made with other data".to_owned()));
+        }
+        Ok(())
     }
 
     /// Labelled images of each class.

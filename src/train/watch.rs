@@ -81,9 +81,7 @@ impl Watch {
 
     /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.
     pub fn look(&mut self, metrics: &mut EpochMetrics) -> Vec<String> {
-        // What `align` has not touched, where it is known.
-        let said =
-            if metrics.unlabelled_classes.is_empty() { &metrics.guess_classes } else { &metrics.unlabelled_classes };
+        let said = said(metrics);
         let forgotten = starved(&self.prior, said, self.images.guessed);
         let others = if self.images.aligned && forgotten.is_none() { self.other_shares(said) } else { None };
         let signs = [
@@ -125,8 +123,7 @@ impl Watch {
         let (epoch, name) = (metrics.epoch, &self.classes[class]);
         let percent = |shares: &[f64]| shares.get(class).copied().unwrap_or_default() * 100.0;
         let due = percent(&self.prior);
-        let said =
-            if metrics.unlabelled_classes.is_empty() { &metrics.guess_classes } else { &metrics.unlabelled_classes };
+        let said = said(metrics);
         match kind {
             EpochWarning::AnswersCollapsed => format!(
                 "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, {due:.1} % of the labels are of it; \
@@ -159,6 +156,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// Shares of the classes among the unlabelled images that `align` has not touched, where they are known.
+fn said(metrics: &EpochMetrics) -> &[f64] {
+    if metrics.unlabelled_classes.is_empty() { &metrics.guess_classes } else { &metrics.unlabelled_classes }
 }
 
 fn apart(metrics: &EpochMetrics) -> bool {
