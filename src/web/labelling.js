@@ -92,7 +92,7 @@ export const importable = (sum) => sum.classes.filter(({ train }) => train > 0).
 
 /// What is to be known before one trains on these labels.
 export function doubts(session, sum = tally(session)) {
-  const list = [];
+  const list = importable(sum) ? [] : ['Two classes need a training label before there can be a data set.'];
   const few = sum.classes.filter(({ train }) => train < 2).map(({ name }) => `“${name}”`);
   if (few.length) {
     const more = few.length > NAMED ? ` and ${few.length - NAMED} more` : '';

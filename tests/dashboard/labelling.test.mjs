@@ -136,7 +136,9 @@ test('doubts tell of classes and splits that are too small, and end when they ar
   assert.match(few[2], /test sheet/);
   assert.match(doubts(session({ every: 0, decisions: many(245) }))[0], /49 so far/);
   assert.deepEqual(doubts(session({ decisions: many(400) })), []);
-  assert.match(doubts(session({ classes: Array.from({ length: 9 }, (_, n) => `c${n}`), decisions: [] }))[0], /“c4” and 4 more/);
+  const none = doubts(session({ classes: Array.from({ length: 9 }, (_, n) => `c${n}`), decisions: [0, 0] }));
+  assert.match(none[0], /Two classes need a training label/);
+  assert.match(none[1], /“c1”.*“c5” and 3 more/);
 });
 
 test('two classes with a training label are wanted for an import', () => {
