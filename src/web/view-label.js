@@ -51,6 +51,7 @@ export function label({ signal }) {
       return [
         dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP, faces cropped to the face. It stays on this computer until you import it.')),
         trouble,
+        work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),
       ];
     });
   }
