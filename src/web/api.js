@@ -144,8 +144,13 @@ function transfer(path, form, onprogress, signal) {
 /// Saves an answer as a file. A link could not bring the key along.
 export async function download(path, name, headers) {
   const response = await send('GET', path, { headers });
+  saveAs(await response.blob(), name);
+}
+
+/// Saves what the page has as a file.
+export function saveAs(blob, name) {
   const link = document.createElement('a');
-  link.href = URL.createObjectURL(await response.blob());
+  link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

@@ -84,8 +84,11 @@ export function go(hash) {
   else location.hash = hash;
 }
 
+/// Pages without an entry of their own in the navigation, and whose they are.
+const BELONGS = { '/compare': '/jobs', '/label': '/datasets' };
+
 function markNavigation(path) {
-  const section = path === '/compare' ? '/jobs' : `/${path.split('/')[1]}`;
+  const section = BELONGS[path] ?? `/${path.split('/')[1]}`;
   for (const link of document.querySelectorAll('#nav a')) {
     if (link.getAttribute('href') === `#${section}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');

@@ -1,20 +1,21 @@
 // The list of data sets, and the form that imports one.
 
-import { all, upload } from './api.js';
-import { h, put, announce } from './dom.js';
-import { go } from './router.js';
+import { all } from './api.js';
+import { h, put } from './dom.js';
+import { importDataset, uploadProgress } from './dataset-import.js';
 import { datasetTable } from './dataset-parts.js';
-import { field, textInput, showProblem } from './form.js';
-import { bytes } from './format.js';
+import { field, textInput } from './form.js';
 import { curlImport, command } from './shell.js';
 
 export async function datasets({ signal }) {
   const sets = await all('/datasets', signal);
   return h('div', null,
     h('h1', null, 'Data sets'),
-    sets.length ? datasetTable(sets) : h('p', { class: 'muted' }, 'None yet. Import one below.'),
-    h('section', null, h('h2', null, 'Import a data set'), importForm(signal)));
+    sets.length ? datasetTable(sets) : h('p', { class: 'muted' }, 'None yet. Import one below, or ', labelLink('label images'), ' first.'),
+    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Import a data set'), h('p', null, 'No labels yet? ', labelLink('Label images here'))), importForm(signal)));
 }
+
+const labelLink = (text) => h('a', { href: '#/label' }, text);
 
 function importForm(signal) {
   const sheet = '.csv,.xlsx';
@@ -48,37 +49,7 @@ function importForm(signal) {
       if (input.type === 'file') [...input.files].forEach((file) => body.append(name, file));
       else if (input.value.trim()) body.append(name, input.value.trim());
     }
-    button.disabled = true;
-    try {
-      const set = await upload('/datasets', body, progress.update, signal);
-      announce(`Data set ${set.name} is imported`);
-      go(`#/datasets/${set.id}`);
-    } catch (error) {
-      if (error.name === 'AbortError') return;
-      showProblem(error, fields, problems);
-    } finally {
-      button.disabled = false;
-      progress.hide();
-    }
+    await importDataset(body, { fields, problems, progress, button, signal });
   }
   return form;
-}
-
-/// Two phases: the bytes go out, which can be counted; then the server checks every image, which cannot.
-function uploadProgress() {
-  const bar = h('progress', { max: 1, 'aria-label': 'Upload' });
-  const text = h('p', { class: 'progress-text' });
-  const node = h('div', { class: 'progress', hidden: true }, bar, text);
-  function update(loaded, whole) {
-    node.hidden = false;
-    if (loaded >= whole) {
-      bar.removeAttribute('value');
-      put(text, 'Uploaded. The server checks every image and looks for duplicates…');
-      announce('Uploaded, the server is checking');
-    } else {
-      bar.value = loaded / whole;
-      put(text, `${bytes(loaded)} of ${bytes(whole)} uploaded`);
-    }
-  }
-  return { node, update, hide: () => { node.hidden = true; } };
 }

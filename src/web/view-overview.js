@@ -117,7 +117,7 @@ function firstSteps() {
     h('h1', null, 'Welcome to mixmatch'),
     h('p', { class: 'lead' }, 'Train a classifier from a few labelled and many unlabelled images, and serve it. There is nothing here yet; three steps lead to a prediction.'),
     h('ol', { class: 'first-steps' },
-      step('Import a data set', ['A ZIP of images, and a CSV or XLSX sheet with the image’s name and its label; an empty label means unlabelled. Here, or in the ', h('a', { href: '#/datasets' }, 'upload form'), '.'], curlImport()),
+      step('Import a data set', ['A ZIP of images, and a CSV or XLSX sheet with the image’s name and its label; an empty label means unlabelled. Here, or in the ', h('a', { href: '#/datasets' }, 'upload form'), '. No labels yet? ', h('a', { href: '#/label' }, 'Label images'), ' first.'], curlImport()),
       step('Train', ['MixMatch with 250 of the labels; everything else is used without its label. Here, or in the ', h('a', { href: '#/jobs/new' }, 'form'), '.'], curlTrain()),
       step('Predict', 'The model is published under the data set’s task when the job has succeeded.', curlPredict())),
   ];

@@ -2,6 +2,7 @@
 
 import { send, seg } from './api.js';
 import { h, put, announce } from './dom.js';
+import { dropZone } from './drop-zone.js';
 import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { allModels, isGender, genderNote } from './model-parts.js';
@@ -103,7 +104,8 @@ export async function predict({ query, signal }) {
   return h('div', null,
     h('h1', null, 'Predict'),
     h('div', { class: 'inline-fields' }, model.node, threshold.node),
-    note, dropZone(add), trouble,
+    note, dropZone({ accept: 'image/jpeg,image/png,image/webp', multiple: true }, add,
+      h('strong', null, 'Choose images'), ' or drop them here, or paste one', h('span', { class: 'hint' }, 'JPEG, PNG or WebP. They are classified and not kept.')), trouble,
     h('div', { class: 'section-head' }, status, clear),
     grid,
     h('details', null, h('summary', null, 'The same with curl'), curlPlace));
@@ -150,24 +152,4 @@ async function classify(model, cards, threshold, signal) {
 function timings(images, { model }, sum) {
   return `${plural(images, 'image')} by ${model.name}:${model.version} in ${milliseconds(sum.total_ms)}`
     + ` (decoding ${milliseconds(sum.decode_ms)}, waiting ${milliseconds(sum.queue_ms)}, network ${milliseconds(sum.inference_ms)}), ${count(Math.round((images * 1000) / Math.max(sum.total_ms, 0.001)))} images/s`;
-}
-
-function dropZone(add) {
-  const input = h('input', { type: 'file', multiple: true, accept: 'image/jpeg,image/png,image/webp', class: 'visually-hidden', onchange: () => {
-    add(input.files);
-    // The same file may be chosen again.
-    input.value = '';
-  } });
-  const zone = h('label', { class: 'drop' }, input, h('strong', null, 'Choose images'), ' or drop them here, or paste one', h('span', { class: 'hint' }, 'JPEG, PNG or WebP. They are classified and not kept.'));
-  const over = (on) => (event) => {
-    event.preventDefault();
-    zone.classList.toggle('over', on);
-  };
-  zone.addEventListener('dragover', over(true));
-  zone.addEventListener('dragleave', over(false));
-  zone.addEventListener('drop', (event) => {
-    over(false)(event);
-    add(event.dataTransfer.files);
-  });
-  return zone;
 }

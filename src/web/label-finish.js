@@ -1,0 +1,65 @@
+// What becomes of the labels: two sheets to download, or a data set at once.
+
+import { saveAs } from './api.js';
+import { h, put } from './dom.js';
+import { importDataset, uploadProgress } from './dataset-import.js';
+import { field, textInput } from './form.js';
+import { doubts, importable, sheets, tally } from './labelling.js';
+
+export function labelFinish({ session, file, images, signal }) {
+  const fields = {
+    name: field('Name', textInput({ name: 'name', required: true, maxlength: 64, value: nameFrom(file.name) }), 'Letters, digits, - _ and . such as faces-2026'),
+    task: field('Task', textInput({ name: 'task', required: true, maxlength: 64, value: session.task }), 'What the labels mean; also the name of the models that learn from it'),
+  };
+  const problems = h('div');
+  const progress = uploadProgress();
+  const warnings = h('div');
+  const button = h('button', { type: 'submit', class: 'primary' }, 'Import as a data set');
+  const downloads = { train: downloadButton('train'), test: downloadButton('test') };
+  const names = images.map((image) => image.name);
+  const node = h('section', null,
+    h('h2', null, 'Use the labels'),
+    h('p', { class: 'muted' }, 'The archive and both sheets are sent to the server; every image without a label is learned from without one.'),
+    warnings,
+    h('form', { class: 'panel', onsubmit: submit },
+      h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
+      problems, progress.node,
+      h('div', { class: 'actions' }, button, downloads.train, downloads.test)));
+
+  function downloadButton(sheet) {
+    return h('button', { type: 'button', onclick: () => saveAs(sheetFile(sheet, sheets(session, names)[sheet]), `${sheet}.csv`) }, `Download ${sheet}.csv`);
+  }
+
+  async function submit(event) {
+    event.preventDefault();
+    put(problems);
+    for (const one of Object.values(fields)) one.error(null);
+    const { train, test } = sheets(session, names);
+    const body = new FormData();
+    for (const [name, { input }] of Object.entries(fields)) body.append(name, input.value.trim());
+    body.append('images', file);
+    body.append('train', sheetFile('train', train));
+    if (test !== null) body.append('test', sheetFile('test', test));
+    body.append('unlisted', 'unlabelled');
+    await importDataset(body, { fields, problems, progress, button, signal });
+    update();
+  }
+
+  /// After each decision: what can be done, and what is to be known before.
+  function update() {
+    const sum = tally(session);
+    button.disabled = !importable(sum);
+    downloads.train.disabled = sum.train === 0;
+    downloads.test.disabled = sum.test === 0;
+    const list = doubts(session, sum);
+    put(warnings, list.length > 0 && h('div', { class: 'notice warn' }, h('ul', { class: 'plain' }, list.map((one) => h('li', null, one)))));
+  }
+
+  update();
+  return { node, update };
+}
+
+const sheetFile = (sheet, text) => new File([text], `${sheet}.csv`, { type: 'text/csv' });
+
+/// A name that the server takes, made of the archive's.
+const nameFrom = (name) => name.replace(/\.zip$/i, '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '').slice(0, 64);

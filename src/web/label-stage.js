@@ -1,0 +1,164 @@
+// One image after the other, a button and a key for each class.
+
+import { h, put, announce } from './dom.js';
+import { count, plural } from './format.js';
+import { SKIPPED, UNSHOWN, decide, order, tally, undo } from './labelling.js';
+import { pictures } from './label-pictures.js';
+import { problemBox } from './problem.js';
+
+const KEYS = 9;
+/// So many in a row that cannot be shown are no accident: nobody is led past a whole archive.
+const MOST_FAILURES = 20;
+
+/// `onchange` is called after each decision. `signal` ends it.
+export function labelStage({ session, file, images, onchange, signal }) {
+  const sequence = order(images.length, session.seed);
+  const entryAt = (place) => images[sequence[place]];
+  const shown = pictures(file, entryAt, images.length);
+  /// The place of the image that is on the page; none while the next one is on its way: nobody labels what he does not see.
+  let current = null;
+  let failures = 0;
+  let failure = null;
+
+  const frame = h('div', { class: 'label-frame', tabindex: '-1' });
+  const name = h('p', { class: 'file' });
+  const trouble = h('div');
+  const done = h('div');
+  const bar = h('progress', { max: session.goal, 'aria-label': 'Labels for training' });
+  const text = h('p', { class: 'progress-text' });
+  const node = h('section', { class: 'label-stage' },
+    h('h2', { class: 'visually-hidden' }, 'The image and its class'),
+    bar, text, frame, name,
+    h('div', { class: 'label-classes', role: 'group', 'aria-label': `Class of the image, ${session.task}` }, session.classes.map((label, at) => choice(label, at, at < KEYS ? String(at + 1) : null))),
+    h('div', { class: 'actions' },
+      choice('Cannot tell', SKIPPED, '0', 'Space'),
+      h('button', { type: 'button', 'aria-keyshortcuts': 'Backspace ArrowLeft', onclick: (event) => pressed(event, back) }, 'Undo', h('kbd', { 'aria-hidden': 'true' }, '←'))),
+    // Below: what comes and goes there moves neither image nor buttons.
+    done, trouble);
+
+  function choice(label, decision, key, other) {
+    return h('button', { type: 'button', 'aria-keyshortcuts': [key, other].filter(Boolean).join(' ') || null, onclick: (event) => pressed(event, () => choose(decision)) },
+      h('span', { class: 'break' }, label), key && h('kbd', { 'aria-hidden': 'true' }, key));
+  }
+
+  /// A button that was clicked with a mouse must not keep the focus: the space bar would press it again.
+  function pressed(event, work) {
+    if (event.detail > 0) frame.focus({ preventScroll: true });
+    work();
+  }
+
+  function choose(decision) {
+    if (current === null || current !== session.decisions.length) return;
+    settle(decision);
+    const sum = tally(session);
+    announce(`${decision === SKIPPED ? 'Cannot tell' : session.classes[decision]}. ${count(sum.train)} of ${count(session.goal)}${sum.train === session.goal ? ', the goal is reached' : ''}`);
+    show();
+  }
+
+  function settle(decision) {
+    decide(session, decision);
+    update();
+    onchange();
+  }
+
+  function back() {
+    if (!undo(session)) return;
+    failures = 0;
+    update();
+    onchange();
+    announce(`Taken back. ${count(tally(session).train)} of ${count(session.goal)}`);
+    show();
+  }
+
+  async function show() {
+    const place = session.decisions.length;
+    current = null;
+    put(trouble, passedBy());
+    if (place >= images.length) {
+      frame.removeAttribute('aria-busy');
+      put(frame, h('p', null, 'These were all images of the archive.'));
+      put(name);
+      return;
+    }
+    frame.setAttribute('aria-busy', 'true');
+    shown.around(place);
+    const mine = () => !signal.aborted && place === session.decisions.length;
+    try {
+      const image = await shown.at(place);
+      if (!mine()) return;
+      put(frame, image);
+      put(name, entryAt(place).name);
+      frame.removeAttribute('aria-busy');
+      current = place;
+      failures = 0;
+    } catch (error) {
+      if (mine()) passBy(error, place);
+    }
+  }
+
+  function passBy(error, place) {
+    // The file itself: every image would fail.
+    if (['NotReadableError', 'NotFoundError'].includes(error.name)) {
+      put(trouble, problemBox({ title: 'The archive cannot be read any more', message: 'the file was changed, moved or deleted since it was chosen. Choose it again: if it is the same, the labels are still there.' }));
+      return;
+    }
+    failure = { name: entryAt(place).name, reason: error.message };
+    failures += 1;
+    settle(UNSHOWN);
+    if (failures < MOST_FAILURES) {
+      show();
+      return;
+    }
+    const again = () => {
+      failures = 0;
+      show();
+      frame.focus({ preventScroll: true });
+    };
+    put(trouble, problemBox({ title: `${MOST_FAILURES} images in a row cannot be shown`, message: `the last one is ${failure.name}: ${failure.reason}` }),
+      h('button', { type: 'button', onclick: again }, 'Go on with the next ones'));
+  }
+
+  function passedBy() {
+    const { unshown } = tally(session);
+    if (!unshown) return null;
+    return h('p', { class: 'notice warn' }, `${plural(unshown, 'image')} cannot be shown by this browser: passed by, without a label. `, failure && h('span', { class: 'break' }, `The last one: ${failure.name} (${failure.reason})`));
+  }
+
+  function update() {
+    const sum = tally(session);
+    bar.value = Math.min(sum.train, session.goal);
+    put(text, [
+      sum.train > session.goal ? `${count(sum.train)} for training, ${count(session.goal)} were wanted` : `${count(sum.train)} of ${count(session.goal)} for training`,
+      session.every > 0 && `${count(sum.test)} more for the test sheet`,
+      ...sum.classes.map((one) => `${one.name} ${count(one.train + one.test)}`),
+      sum.skipped > 0 && `cannot tell ${count(sum.skipped)}`,
+    ].filter(Boolean).join(' · '));
+    put(done, sum.train >= session.goal && h('p', { class: 'notice good' }, 'The goal is reached: import the labels below, or go on; more of them make a better model.'));
+  }
+
+  addEventListener('keydown', (event) => {
+    const work = meaning(event);
+    if (!work) return;
+    event.preventDefault();
+    // Held down it would label what nobody has looked at.
+    if (!event.repeat) work();
+  }, { signal });
+
+  function meaning({ key, target, ctrlKey, altKey, metaKey }) {
+    if (ctrlKey || altKey || metaKey || document.querySelector('dialog[open]')) return null;
+    if (target.closest?.('input, select, textarea, [contenteditable]')) return null;
+    if (key === 'Backspace' || key === 'ArrowLeft') return back;
+    // On a button or link the space bar is its own.
+    if (key === '0' || (key === ' ' && !target.closest?.('button, a, summary, [tabindex="0"]'))) return () => choose(SKIPPED);
+    const number = /^[1-9]$/.test(key) ? Number(key) : 0;
+    return number > 0 && number <= session.classes.length ? () => choose(number - 1) : null;
+  }
+
+  update();
+  show();
+  const focus = () => {
+    frame.focus({ preventScroll: true });
+    node.scrollIntoView({ block: 'nearest' });
+  };
+  return { node, focus };
+}

@@ -1,0 +1,138 @@
+// Label images in the browser: choose an archive, say what the classes are, look at images in a random order. Nothing is sent
+// before the import.
+
+import { h, put, announce } from './dom.js';
+import { dropZone } from './drop-zone.js';
+import { count, plural } from './format.js';
+import { begin, changed, nameable, tally } from './labelling.js';
+import { labelFinish } from './label-finish.js';
+import { labelSetup } from './label-setup.js';
+import { labelStage } from './label-stage.js';
+import { forget, keyOf, load, store } from './label-storage.js';
+import { action, problemBox } from './problem.js';
+import { entries } from './zip.js';
+
+const WHY = 'The images come in a random order: MixMatch takes those without a label to be like those with one, and labels of images that you pick yourself have other shares of the classes, which misleads the training and the test alike.';
+
+/// The archive and its labels, as long as the tab lives: other pages may be looked at meanwhile.
+let work = null;
+
+addEventListener('beforeunload', (event) => {
+  if (work?.session?.decisions.length && !work.kept) event.preventDefault();
+});
+
+export function label({ signal }) {
+  const place = h('div');
+  let shown = new AbortController();
+
+  /// Replaces what is below the heading; what was there ends.
+  function turn(build) {
+    shown.abort();
+    shown = new AbortController();
+    put(place, build(AbortSignal.any([signal, shown.signal])));
+  }
+
+  function chooseArchive() {
+    turn((ended) => {
+      const trouble = h('div');
+      const choose = async ([file]) => {
+        if (!file) return;
+        put(trouble, h('p', { class: 'muted' }, `Reading the directory of ${file.name}…`));
+        try {
+          const opened = await openArchive(file);
+          if (ended.aborted) return;
+          work = opened;
+          if (work.session) toStage(true);
+          else toSetup();
+        } catch (error) {
+          if (!ended.aborted) put(trouble, problemBox(unreadable(error)));
+        }
+      };
+      return [
+        dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP, faces cropped to the face. It stays on this computer until you import it.')),
+        trouble,
+        work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),
+      ];
+    });
+  }
+
+  function toSetup() {
+    const { images, left, session, file } = work;
+    let setup;
+    turn(() => {
+      setup = labelSetup({ before: session, images: images.length, onsettings: (settings) => {
+        work.session = session ? changed(session, settings) : begin(settings);
+        keep();
+        toStage(false);
+      }, oncancel: session ? () => toStage(false) : chooseArchive });
+      return [
+        h('p', { class: 'muted' }, h('span', { class: 'break' }, file.name), ` · ${plural(images.length, 'image')} to label`),
+        left > 0 && h('p', { class: 'notice warn' }, `${plural(left, 'image')} more cannot be named by a sheet and will have no label: two have the same path, or there is a line break or a space at an end.`),
+        setup.node,
+      ];
+    });
+    setup.focus();
+  }
+
+  function toStage(again) {
+    const { file, images, session } = work;
+    const storage = h('div');
+    const trouble = h('div');
+    let stage;
+    turn((ended) => {
+      const finish = labelFinish({ session, file, images, signal: ended });
+      const tellStorage = () => put(storage, !work.kept && h('p', { class: 'notice warn' }, 'This browser does not keep the labels: its storage is full or switched off. Download the sheets before you close or reload this page.'));
+      stage = labelStage({ session, file, images, signal: ended, onchange: () => {
+        keep();
+        tellStorage();
+        finish.update();
+      } });
+      tellStorage();
+      const sum = tally(session);
+      const startOver = action('Start over', async () => {
+        forget(work.key);
+        work.session = null;
+        toSetup();
+      }, { place: trouble, kind: 'danger', confirm: 'Forget these labels?' });
+      return [
+        h('div', { class: 'section-head' },
+          h('p', { class: 'muted' }, h('span', { class: 'break' }, file.name), ` · ${plural(images.length, 'image')}`),
+          h('div', { class: 'actions' },
+            h('button', { type: 'button', onclick: toSetup }, 'Settings'),
+            h('button', { type: 'button', onclick: chooseArchive }, 'Another ZIP'),
+            startOver)),
+        again && h('p', { class: 'hint' }, `Labelling goes on where it was: ${count(sum.train + sum.test)} labels were there.`),
+        storage, trouble, stage.node, finish.node,
+      ];
+    });
+    stage.focus();
+    if (again) announce('Labelling goes on where it was');
+  }
+
+  if (work?.session) toStage(true);
+  else if (work) toSetup();
+  else chooseArchive();
+  return h('div', null,
+    h('p', { class: 'crumbs' }, h('a', { href: '#/datasets' }, 'Data sets')),
+    h('h1', null, 'Label images'),
+    h('p', { class: 'muted prose' }, WHY),
+    place);
+}
+
+/// Reads the directory; with the labels that this browser has for it.
+async function openArchive(file) {
+  const all = await entries(file);
+  const images = nameable(all);
+  if (!images.length) throw new Error('There is no JPEG, PNG or WebP file in it that a sheet could name. Choose the ZIP of the images.');
+  const key = keyOf(file, images);
+  const session = load(key, images.length);
+  return { file, images, left: all.length - images.length, key, session, kept: true };
+}
+
+function keep() {
+  work.kept = store(work.key, work.session);
+}
+
+function unreadable(error) {
+  return { title: error.title ?? 'The archive cannot be used', message: error.message };
+}

@@ -1,0 +1,147 @@
+// src/web/labelling.js: the order, the decisions, and the sheets that become of them.
+
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { SKIPPED, UNSHOWN, begin, changed, classNames, decide, doubts, fingerprint, importable, isTest, nameable, order, restored, saved, sheets, tally, undo } from '../../src/web/labelling.js';
+
+const session = ({ decisions = [], ...settings } = {}) => {
+  const one = begin({ classes: ['mask', 'no_mask'], task: 'mask', goal: 10, every: 4, ...settings }, 7);
+  decisions.forEach((decision) => decide(one, decision));
+  return one;
+};
+const rows = (sheet) => sheet.trimEnd().split('\r\n').slice(1);
+
+test('the order is a permutation, the same for the same seed and another for another', () => {
+  const images = order(13_000, 5);
+  assert.deepEqual([...images].sort((a, b) => a - b), Array.from({ length: 13_000 }, (_, number) => number));
+  assert.deepEqual(order(13_000, 5), images);
+  assert.notDeepEqual(order(13_000, 6), images);
+  assert.deepEqual([order(0, 1).length, [...order(1, 1)]], [0, [0]]);
+});
+
+test('the order of a seed never changes: stored decisions would stand beside other images', () => {
+  assert.deepEqual([...order(10, 1)], [7, 8, 3, 2, 1, 5, 9, 4, 0, 6]);
+});
+
+test('each image is as likely as another to come first', () => {
+  const times = new Array(4).fill(0);
+  for (let seed = 0; seed < 4000; seed += 1) times[order(4, seed)[0]] += 1;
+  // Six standard deviations.
+  for (const n of times) assert.ok(Math.abs(n - 1000) < 165, `${times}`);
+});
+
+test('each session draws a seed of its own', () => {
+  const seeds = new Set(Array.from({ length: 8 }, () => begin({ classes: ['a', 'b'], task: 't', goal: 1, every: 0 }).seed));
+  assert.ok(seeds.size > 6);
+});
+
+test('the place alone says which images are for the test', () => {
+  const places = Array.from({ length: 8 }, (_, place) => place);
+  assert.deepEqual(places.filter((place) => isTest({ every: 4 }, place)), [3, 7]);
+  assert.deepEqual(places.filter((place) => isTest({ every: 0 }, place)), []);
+  // A skipped image keeps its place, so that nobody shifts the others by skipping.
+  const skipped = tally(session({ decisions: [SKIPPED, 0, 0, 1] }));
+  assert.deepEqual([skipped.train, skipped.test, skipped.classes[1].test], [2, 1, 1]);
+});
+
+test('labels are counted by class and sheet; the rest apart', () => {
+  const sum = tally(session({ decisions: [0, 1, SKIPPED, 0, UNSHOWN, 0] }));
+  assert.deepEqual(sum, { train: 3, test: 1, skipped: 1, unshown: 1, classes: [{ name: 'mask', train: 2, test: 1 }, { name: 'no_mask', train: 1, test: 0 }] });
+});
+
+test('undo takes back what a person decided, and what was passed by since', () => {
+  const one = session({ decisions: [0, 1, SKIPPED, UNSHOWN, UNSHOWN] });
+  assert.equal(undo(one), true);
+  assert.deepEqual(one.decisions, [0, 1]);
+  assert.equal(undo(one), true);
+  assert.equal(undo(one), true);
+  assert.equal(undo(one), false);
+  assert.equal(undo(session({ decisions: [UNSHOWN] })), false);
+});
+
+test('skipped and unshown images are in neither sheet, labelled ones in one', () => {
+  const names = Array.from({ length: 20 }, (_, number) => `faces/${number}.jpg`);
+  const one = session({ decisions: [0, SKIPPED, 1, 1, UNSHOWN, 0, 0, SKIPPED] });
+  const { train, test } = sheets(one, names);
+  const at = (place) => names[order(20, one.seed)[place]];
+  assert.ok(train.startsWith('image,label\r\n'));
+  assert.deepEqual(rows(train), [`${at(0)},mask`, `${at(2)},no_mask`, `${at(5)},mask`, `${at(6)},mask`]);
+  assert.deepEqual(rows(test), [`${at(3)},no_mask`]);
+  assert.deepEqual(sheets(session({ decisions: [SKIPPED] }), names), { train: null, test: null });
+  assert.equal(sheets(session({ every: 0, decisions: [0, 0, 0, 0] }), names).test, null);
+});
+
+test('cells with commas, quotes and line breaks are quoted', () => {
+  const one = session({ classes: ['a "b", c', 'two\nlines'], every: 0, decisions: [0, 1] });
+  const names = ['x,1.jpg', 'y"2".jpg'];
+  const [first, second] = order(2, one.seed);
+  const quoted = ['"x,1.jpg"', '"y""2"".jpg"'];
+  assert.equal(sheets(one, names).train, `image,label\r\n${quoted[first]},"a ""b"", c"\r\n${quoted[second]},"two\nlines"\r\n`);
+});
+
+test('a session comes back as it was stored', () => {
+  const one = session({ decisions: [0, SKIPPED, UNSHOWN, 1] });
+  const stored = JSON.parse(JSON.stringify(saved(one)));
+  assert.deepEqual(restored(stored, 4), one);
+  const kept = saved(one);
+  undo(one);
+  assert.equal(kept.decisions.length, 4);
+});
+
+test('what is no session of this archive is not restored', () => {
+  const good = saved(session({ decisions: [0, 1] }));
+  assert.ok(restored(good, 2));
+  const wrong = [null, 3, {}, { ...good, version: 2 }, { ...good, seed: -1 }, { ...good, classes: ['a'] }, { ...good, classes: ['a', 1] }, { ...good, decisions: [2] },
+    { ...good, decisions: [0.5] }, { ...good, decisions: [-3] }, { ...good, decisions: [0, 0, 0] }, { ...good, goal: '10' }, { ...good, task: undefined }, { ...good, every: -1 }];
+  for (const value of wrong) assert.equal(restored(value, 2), null, JSON.stringify(value));
+});
+
+test('settings may change, labels stay with their classes', () => {
+  const one = session({ decisions: [0, 1, SKIPPED] });
+  const next = changed(one, { classes: ['unclear', 'no_mask', 'mask'], task: 'm', goal: 20, every: 0 });
+  assert.deepEqual([next.decisions, next.goal, next.every, next.seed], [[2, 1, SKIPPED], 20, 0, one.seed]);
+  assert.throws(() => changed(one, { classes: ['mask', 'other'], task: 'm', goal: 20, every: 0 }), /“no_mask” has labels/);
+  assert.deepEqual(changed(session({ decisions: [0] }), { classes: ['mask', 'other'], task: 'm', goal: 20, every: 0 }).classes, ['mask', 'other']);
+});
+
+test('classes are told apart as the server does', () => {
+  assert.deepEqual(classNames(' mask , no_mask\n\n other\r\n'), { names: ['mask', 'no_mask', 'other'], problem: null });
+  assert.deepEqual(classNames('1.0, 0\nv1.0').names, ['1', '0', 'v1.0']);
+  for (const [text, problem] of [
+    ['', /Two classes/], ['one', /Two classes/], ['a\na', /“a” is there twice/], ['1, 1.0', /“1” is there twice/],
+    ['cafe\u0301, caf\u00e9', /twice/], ['a, NaN', /“nan”/], [`a, ${'é'.repeat(600)}`, /too long/], [Array.from({ length: 1001 }, (_, n) => `c${n}`).join(), /1000 at most/],
+  ]) assert.match(classNames(text).problem, problem, text);
+  // Beyond 64 bits it is no whole number for the server.
+  assert.deepEqual(classNames('99999999999999999999.0, -5.0').names, ['99999999999999999999.0', '-5']);
+});
+
+test('images that a sheet cannot name are left out', () => {
+  const images = ['a.jpg', './b.jpg', 'b.jpg', 'f/c.jpg', 'f\\c.jpg', ' d.jpg', 'e\n.jpg', `${'x'.repeat(1100)}.jpg`, 'g/a.jpg'].map((name) => ({ name }));
+  assert.deepEqual(nameable(images).map(({ name }) => name), ['a.jpg', 'g/a.jpg']);
+});
+
+test('archives of other images have another fingerprint', () => {
+  const of = (...crcs) => fingerprint(crcs.map((crc) => ({ crc })));
+  assert.equal(of(1, 2, 3), of(1, 2, 3));
+  assert.notEqual(of(1, 2, 3), of(1, 3, 2));
+  assert.notEqual(of(1, 2, 3), of(1, 2, 4));
+});
+
+test('doubts tell of classes and splits that are too small, and end when they are not', () => {
+  const many = (n) => Array.from({ length: n }, (_, number) => number % 2);
+  const few = doubts(session({ decisions: [0, 0, 1] }));
+  assert.equal(few.length, 3);
+  assert.match(few[0], /Fewer than two training labels: “no_mask”\./);
+  assert.match(few[1], /A fifth of the training labels, 1 so far.* 246 training labels/);
+  assert.match(few[2], /test sheet/);
+  assert.match(doubts(session({ every: 0, decisions: many(245) }))[0], /49 so far/);
+  assert.deepEqual(doubts(session({ decisions: many(400) })), []);
+  const none = doubts(session({ classes: Array.from({ length: 9 }, (_, n) => `c${n}`), decisions: [0, 0] }));
+  assert.match(none[0], /Two classes need a training label/);
+  assert.match(none[1], /“c1”.*“c5” and 3 more/);
+});
+
+test('two classes with a training label are wanted for an import', () => {
+  assert.equal(importable(tally(session({ decisions: [0, 0, 0, 1] }))), false);
+  assert.equal(importable(tally(session({ decisions: [0, 1] }))), true);
+});
