@@ -45,7 +45,7 @@ pub struct ImportArgs {
     /// The column that says what belongs together, such as a person.
     #[arg(long)]
     group_column: Option<String>,
-    /// What becomes of the images that no sheet names: ignore leaves them out, unlabelled learns from them without label.
+    /// What becomes of images that no sheet names: ignore leaves them out, unlabelled learns from them without label.
     #[arg(long, value_name = "CHOICE", default_value = "ignore")]
     unlisted: Unlisted,
     /// Refuse the whole data set if any row is bad, or any image that no sheet names where they are learned from.

@@ -108,8 +108,8 @@ impl Index {
         by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
     }
 
-    /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those of
-    /// another folder, extension or case.
+    /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
+    /// of another folder, extension or case.
     pub fn meant<'a>(&self, names: impl Iterator<Item = &'a str>) -> HashSet<u32> {
         let mut meant: HashSet<u32> = HashSet::new();
         let mut doubtful: HashSet<String> = HashSet::new();

@@ -1,8 +1,9 @@
 //! Images of the archive that no row of a sheet names: left out, or learned from without a label.
 //!
-//! Nobody wrote them down, so nothing may be learned from one that a row does mean: an image of a test row that was left
-//! out, say. Every row counts as one that names its image, whether it can be used or not; where a row is not clear, all
-//! that it may mean is named ([`Index::meant`]), and where it cannot even be told what its cells are, the import is refused.
+//! Nobody wrote them down, so nothing may be learned from one that a row does mean: an image of a test row that was
+//! left out, say. Every row counts as one that names its image, whether it can be used or not. Where a row is not
+//! clear, all that it may mean is named ([`Index::meant`]); where it cannot even be told which cell is which, the
+//! import is refused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
@@ -116,16 +117,16 @@ pub(super) fn warnings<'a>(
             String::new()
         };
         let detail = format!(
-            "{learned} images that no row names are learned from without a label, as was asked for: no sheet vouches for \
-             them, and they have to show what the labelled ones show{left}"
+            "{learned} images that no row names are learned from without a label, as was asked for: no sheet vouches \
+             for them, and they have to show what the labelled ones show{left}"
         );
         warnings.push(Warning::new("unlisted_images", detail));
     }
     if let Some(column) = group_column.filter(|_| learned > 0) {
         let detail = format!(
-            "{learned} images that no row names have no group (column {column:?}): groups that validation or a test sheet measures \
-             may be learned from unseen, and figures may look better than on new ones; give those images rows with their \
-             group and an empty label"
+            "{learned} images that no row names have no group (column {column:?}): groups that validation or a test \
+             sheet measures may be learned from unseen, and figures may look better than on new ones; give those \
+             images rows with their group and an empty label"
         );
         warnings.push(Warning::new("unlisted_groups", detail));
     }
@@ -141,8 +142,8 @@ pub(super) fn unnamed(choice: Unlisted, index: &Index, named: &HashSet<u32>) -> 
     let unnamed = index.names.keys().filter(|entry| !named.contains(*entry) && !learned.contains(*entry)).count();
     let why = match choice {
         Unlisted::Ignore => {
-            "images among them are learned from without a label where unlisted is unlabelled, or where the training sheet \
-             lists them with an empty label"
+            "images among them are learned from without a label where unlisted is unlabelled, or where the training \
+             sheet lists them with an empty label"
         }
         Unlisted::Unlabelled => {
             "they are no images by their names, which end in .jpg, .jpeg, .png or .webp, or they are hidden by a dot"
