@@ -11,7 +11,7 @@ pub(super) const ARCHIVE: &str = "archive";
 /// Everything a person should know about an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
-    /// Rows that were left out, each with its reason, and so images that no row names, where those are learned from.
+    /// Rows that were left out, each with its reason; images that no row names too, where those are learned from.
     pub rejected: Vec<RejectedRow>,
     /// What may make figures on this data set look better than they are, and other doubts.
     pub warnings: Vec<Warning>,
