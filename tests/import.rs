@@ -10,6 +10,9 @@ use mixmatch::dataset::{
 };
 use mixmatch::imaging::{DecodeLimits, Fit, Preprocess, prepare};
 
+#[path = "import/unlisted.rs"]
+mod unlisted;
+
 /// A picture that differs from every other `seed`'s.
 fn picture(seed: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {

@@ -43,7 +43,7 @@ pub struct Dataset {
 /// What an import found; at most 100 rejected rows are listed here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReportSummary {
-    /// How many rows were left out.
+    /// How many rows were left out; images that no row names count too where they are learned from.
     rejected_rows: usize,
     /// The first of them, each with its reason.
     rejected: Vec<RejectedRow>,
@@ -95,7 +95,11 @@ pub struct DatasetForm {
     /// The column that says what belongs together, such as a person.
     #[schema(nullable = false)]
     group_column: Option<String>,
-    /// Refuse the whole data set if any row is bad.
+    /// What becomes of the images in the ZIP that no row of either sheet names: `ignore` leaves them out, as if the
+    /// field were absent; `unlabelled` learns from them without a label.
+    #[schema(example = "unlabelled", pattern = "^(ignore|unlabelled)$", nullable = false)]
+    unlisted: Option<String>,
+    /// Refuse the whole data set if any row is bad, or any image that no row names where they are learned from.
     #[schema(nullable = false)]
     strict: Option<bool>,
 }

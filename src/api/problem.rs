@@ -16,7 +16,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemItem {
     /// Where: a JSON pointer into the body (`/labelled`), `?name` for a query parameter, or
-    /// `/train/17` for row 17 of an uploaded training sheet.
+    /// `/train/17` for row 17 of an uploaded training sheet (`/archive/17` for the 17th file of the ZIP).
     pub pointer: String,
     /// A stable word for programs.
     pub code: String,

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::extract::{BodyLimit, body_too_large};
 use super::form::{Form, FormField};
 use super::problem::{Problem, ProblemItem};
-use crate::dataset::ImportRequest;
+use crate::dataset::{ImportRequest, Unlisted};
 use crate::sha256;
 
 /// Text fields are names and words; longer ones are refused.
@@ -23,7 +23,7 @@ const MOST_FIELDS: usize = 64;
 const FRAMING: u64 = 64 << 10;
 
 /// The text fields of `POST /datasets`.
-const TEXT_FIELDS: [&str; 6] = ["name", "task", "image_column", "label_column", "group_column", "strict"];
+const TEXT_FIELDS: [&str; 7] = ["name", "task", "image_column", "label_column", "group_column", "unlisted", "strict"];
 
 /// The file fields of `POST /datasets`.
 const FILE_FIELDS: [&str; 3] = ["images", "train", "test"];
@@ -109,6 +109,13 @@ impl Arrived {
                 false
             }
         };
+        let unlisted = match self.text.remove("unlisted").as_deref() {
+            None | Some("") => Unlisted::default(),
+            Some(word) => word.parse::<Unlisted>().unwrap_or_else(|detail| {
+                self.errors.push(ProblemItem::new("/unlisted", "invalid_value", detail));
+                Unlisted::default()
+            }),
+        };
         let (name, task) = (self.word("name"), self.word("task"));
         let images = self.file("images", "a ZIP file of images");
         let train = self.file("train", "a CSV or XLSX sheet");
@@ -118,8 +125,17 @@ impl Arrived {
             (column("image_column"), column("label_column"), column("group_column"));
         match (name, task, images, train) {
             (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => {
-                let request =
-                    ImportRequest { task, images, train, test, image_column, label_column, group_column, strict };
+                let request = ImportRequest {
+                    task,
+                    images,
+                    train,
+                    test,
+                    image_column,
+                    label_column,
+                    group_column,
+                    unlisted,
+                    strict,
+                };
                 // JSON of strings, so that no two forms are written alike.
                 let whole = serde_json::to_vec(&self.hashes).expect("strings always encode");
                 let sha256 = sha256::of(&whole);

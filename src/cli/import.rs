@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{DataArgs, ImageArgs};
 use crate::data_dir::DataDir;
-use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, import};
+use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, Unlisted, import};
 use crate::store::NewDataset;
 
 /// Rejected rows that are printed; `--json` prints all.
@@ -45,7 +45,10 @@ pub struct ImportArgs {
     /// The column that says what belongs together, such as a person.
     #[arg(long)]
     group_column: Option<String>,
-    /// Refuse the whole data set if any row is bad.
+    /// What becomes of images that no sheet names: ignore leaves them out, unlabelled learns from them without label.
+    #[arg(long, value_name = "CHOICE", default_value = "ignore")]
+    unlisted: Unlisted,
+    /// Refuse the whole data set if any row is bad, or any image that no sheet names where they are learned from.
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -78,6 +81,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         image_column: args.image_column,
         label_column: args.label_column,
         group_column: args.group_column,
+        unlisted: args.unlisted,
         strict: args.strict,
     };
     let limits = ImportLimits { image: args.image.limits(), ..ImportLimits::default() };
@@ -155,9 +159,9 @@ fn print_report(id: Uuid, name: &str, imported: &Imported) {
 
 fn print_rejected(rejected: &[RejectedRow]) {
     for row in rejected.iter().take(ROWS_PRINTED) {
-        eprintln!("left out: {} row {} {}: {}", row.sheet, row.row, row.image, row.detail);
+        eprintln!("left out: {} {}: {}", row.place(), row.image, row.detail);
     }
     if rejected.len() > ROWS_PRINTED {
-        eprintln!("left out: {} more rows", rejected.len() - ROWS_PRINTED);
+        eprintln!("left out: {} more", rejected.len() - ROWS_PRINTED);
     }
 }

@@ -1,7 +1,7 @@
 //! The uploaded ZIP: an index of its images, and bytes on demand, within limits.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -106,6 +106,32 @@ impl Index {
             numbers.into_iter().map(|number| (stem(&normalised(&self.names[&number])), number)).collect()
         });
         by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+    }
+
+    /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
+    /// of another folder, extension or case.
+    pub fn meant<'a>(&self, names: impl Iterator<Item = &'a str>) -> HashSet<u32> {
+        let mut meant: HashSet<u32> = HashSet::new();
+        let mut doubtful: HashSet<String> = HashSet::new();
+        for name in names {
+            match self.find(name) {
+                Found::Entry(entry) => {
+                    meant.insert(entry);
+                }
+                Found::Missing | Found::Ambiguous => {
+                    let path = normalised(name);
+                    doubtful.insert(stem(&path));
+                    // Written without its extension, and with a dot of its own.
+                    doubtful.insert(base_name(&path).to_lowercase());
+                }
+            }
+        }
+        // One walk over the entries, however many names there are and however many entries are called alike.
+        if !doubtful.is_empty() {
+            let like = self.names.iter().filter(|(_, name)| doubtful.contains(&stem(&normalised(name))));
+            meant.extend(like.map(|(entry, _)| *entry));
+        }
+        meant
     }
 
     /// What the archive holds, for whoever looked for something else in it.
@@ -238,6 +264,22 @@ mod tests {
         assert_eq!(index.like("3.jpg"), None);
         assert_eq!(index.summary(), "the archive holds 2 files, such as \"faces/0001.jpg\"");
         assert_eq!(self::index(&[]).unwrap().summary(), "the archive holds no files");
+    }
+
+    #[test]
+    fn a_name_that_is_not_clear_means_all_that_it_may_mean() {
+        let files = ["a.jpg", "x/b.jpg", "y/b.jpg", "B.png", "x/photo.12.jpg", "photo.jpg", "c.jpg"];
+        let index = index(&files.map(|name| (name, &b"1"[..]))).unwrap();
+        let meant = |names: &[&str]| {
+            let mut meant: Vec<u32> = index.meant(names.iter().copied()).into_iter().collect();
+            meant.sort_unstable();
+            meant
+        };
+        assert_eq!(meant(&["a.jpg", "x/b.jpg"]), [0, 1], "what is clear means itself alone");
+        assert_eq!(meant(&["b.jpg"]), [1, 2, 3], "in either folder, and what differs by case and extension");
+        assert_eq!(meant(&["z/A.JPEG"]), [0]);
+        assert_eq!(meant(&["photo.12"]), [4, 5]);
+        assert_eq!(meant(&["d.jpg"]), Vec::<u32>::new());
     }
 
     #[test]

@@ -74,6 +74,7 @@ mod tests {
     fn candidate(role: Role, row: u64, label: Option<&str>) -> Candidate {
         Candidate {
             role,
+            unlisted: false,
             row,
             image: format!("{}{row}.jpg", role.as_str()),
             entry: row as u32,
@@ -93,6 +94,33 @@ mod tests {
     fn a_training_picture_that_is_tested_on_goes() {
         let rows = [candidate(Role::Train, 2, Some("a")), candidate(Role::Test, 2, Some("a"))];
         assert_eq!(codes(&rows, &[1, 1]), (vec![false, true], vec!["in_test_too".to_owned()]));
+    }
+
+    #[test]
+    fn an_image_that_no_row_names_gives_way_to_any_row() {
+        let unlisted = |place| Candidate { unlisted: true, ..candidate(Role::Train, place, None) };
+        let rows = [
+            candidate(Role::Train, 2, Some("a")),
+            candidate(Role::Train, 3, None),
+            candidate(Role::Train, 4, Some("a")),
+            candidate(Role::Train, 5, Some("b")),
+            candidate(Role::Test, 2, Some("a")),
+            unlisted(1),
+            unlisted(2),
+            unlisted(3),
+            unlisted(4),
+            unlisted(5),
+            unlisted(6),
+        ];
+        let digests = [1, 2, 3, 3, 4, 1, 2, 3, 4, 5, 5].map(|picture| Some([picture; 32]));
+        let mut out = Vec::new();
+        let keep = keep(&rows, &digests, &mut out);
+        assert_eq!(keep, [true, true, false, false, true, false, false, false, false, true, false]);
+        let mut told: Vec<_> = out.iter().filter(|row| row.sheet == "archive").collect();
+        told.sort_by_key(|row| row.row);
+        let codes: Vec<_> = told.iter().map(|row| (row.row, row.code.as_str())).collect();
+        let (copy, conflict) = ("duplicate_image", "conflicting_label");
+        assert_eq!(codes, [(1, copy), (2, copy), (3, conflict), (4, "in_test_too"), (6, copy)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod pixels;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,10 @@ use super::archive::{self, Index};
 use super::crop_style::{self, Size};
 use super::error::ImportError;
 use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
-use super::report::{ImportReport, RejectedRow, Warning};
+use super::report::{ARCHIVE, ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
+use super::unlisted::{self, Unlisted};
 use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates};
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
@@ -40,7 +41,9 @@ pub struct ImportRequest {
     pub label_column: Option<String>,
     /// A column that names people or other units which must not be in both sheets.
     pub group_column: Option<String>,
-    /// Refuse the whole import for a single bad row.
+    /// What becomes of the archive's images that no row of either sheet names.
+    pub unlisted: Unlisted,
+    /// Refuse the whole import for a single bad row, or bad unlisted image where those are learned from.
     pub strict: bool,
 }
 
@@ -121,7 +124,8 @@ fn import_into(
 ) -> Result<Imported, ImportError> {
     let train = Sheet::read(&request.train, "train")?;
     let test = request.test.as_ref().map(|path| Sheet::read(path, "test")).transpose()?;
-    let rows_read = [("train", train.rows.len()), ("test", test.as_ref().map_or(0, |sheet| sheet.rows.len()))];
+    let sheets = [Some((Role::Train, &train)), test.as_ref().map(|sheet| (Role::Test, sheet))];
+    let sheets: Vec<(Role, &Sheet)> = sheets.into_iter().flatten().collect();
 
     if request.images.is_dir() {
         let detail =
@@ -134,12 +138,21 @@ fn import_into(
     let mut images = archive::open(&archive_path)?;
     let index = Index::new(&mut images, limits)?;
 
-    let mut rejected = Vec::new();
-    let mut candidates = rows::candidates(&train, Role::Train, request, &index, &mut rejected)?;
-    if let Some(sheet) = &test {
-        candidates.extend(rows::candidates(sheet, Role::Test, request, &index, &mut rejected)?);
+    let (mut candidates, mut rejected): (Vec<Candidate>, Vec<RejectedRow>) = (Vec::new(), Vec::new());
+    let mut named: HashSet<u32> = HashSet::new();
+    for &(role, sheet) in &sheets {
+        candidates.extend(rows::candidates(sheet, role, request, &index, &mut rejected)?);
+        named.extend(rows::entries_meant(sheet, role, request, &index)?);
     }
-    refuse_too_many(&rejected, rows_read, request.strict, &index)?;
+    let mut read: Vec<(&str, usize)> = sheets.iter().map(|(role, sheet)| (role.as_str(), sheet.rows.len())).collect();
+    refuse_too_many(&rejected, &read, request.strict, &index)?;
+    if request.unlisted == Unlisted::Unlabelled {
+        unlisted::refuse_unclear(&rejected)?;
+        let before = rejected.len();
+        let found = unlisted::candidates(&index, &named, &mut rejected);
+        read.push((ARCHIVE, found.len() + rejected.len() - before));
+        candidates.extend(found);
+    }
 
     let pixels_path = staging.join("pixels.tmp");
     let pictures = pixels::decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
@@ -147,7 +160,7 @@ fn import_into(
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
     let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
     in_order(&mut rejected);
-    refuse_too_many(&rejected, rows_read, request.strict, &index)?;
+    refuse_too_many(&rejected, &read, request.strict, &index)?;
 
     let pixels = Pixels::open(&pixels_path)?;
     let hashes: Vec<Option<u64>> = kept.iter().map(|&index| pictures[index]?.hash).collect();
@@ -160,14 +173,20 @@ fn import_into(
     let sizes: Vec<Size> = kept.iter().filter_map(|&index| Some(pictures[index]?.size)).collect();
     let mut warnings = confounding::warnings(&manifest, column);
     warnings.extend(crop_style::warnings(&manifest, &sizes));
-    warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].row));
+    warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].place()));
     warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
-    warnings.extend(unused(request, &index, &candidates));
-    for (sheet, role) in [(Some(&train), Role::Train), (test.as_ref(), Role::Test)] {
-        if let Some(sheet) = sheet {
-            warnings.extend(unread(sheet));
-            warnings.extend(rows::long_cells(sheet, role, request)?);
-        }
+    if request.unlisted == Unlisted::Unlabelled {
+        let kept = kept.iter().map(|&index| &candidates[index]);
+        warnings.extend(unlisted::warnings(&index, &named, kept, column));
+    }
+    warnings.extend(unlisted::unnamed(request.unlisted, &index, &named));
+    if test.is_none() {
+        let detail = "no test sheet: models of this data set will have validation figures only";
+        warnings.push(Warning::new("no_test_sheet", detail));
+    }
+    for &(role, sheet) in &sheets {
+        warnings.extend(unread(sheet));
+        warnings.extend(rows::long_cells(sheet, role, request)?);
     }
     manifest.warnings = warnings.clone();
 
@@ -178,46 +197,65 @@ fn import_into(
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
 }
 
-/// Training rows first, by their numbers.
+/// Training rows first, then test rows, then what no row names, by their numbers.
 fn in_order(rejected: &mut [RejectedRow]) {
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
 }
 
 /// The whole import refused for its rows, which are listed in order.
-fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
+pub(super) fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
     let mut rejected = rejected.to_vec();
     in_order(&mut rejected);
     ImportError::Rows { code, detail, rejected }
 }
 
-/// Refuses the whole import for any bad row in strict mode, and where more than half of a sheet is bad: rows that say again
-/// what another says are not.
+/// Refuses the whole import for anything left out in strict mode, and where more than half of a sheet, or of the images
+/// that no row names, is bad. `read` says how many there are of each.
 fn refuse_too_many(
     rejected: &[RejectedRow],
-    sheets: [(&str, usize); 2],
+    read: &[(&str, usize)],
     strict: bool,
     index: &Index,
 ) -> Result<(), ImportError> {
     let refuse = |code, detail| Err(refused(code, detail, rejected));
     if strict && !rejected.is_empty() {
-        let rows = sheets.iter().map(|(_, rows)| rows).sum::<usize>();
+        let all = read.iter().map(|(_, count)| count).sum::<usize>();
+        let what = if read.iter().any(|(sheet, _)| *sheet == ARCHIVE) { "rows and unlisted images" } else { "rows" };
         return refuse(
             "rejected_rows",
-            format!("{} of {rows} rows cannot be used; strict was asked for", rejected.len()),
+            format!("{} of {all} {what} cannot be used; strict was asked for", rejected.len()),
         );
     }
-    for (sheet, rows) in sheets {
-        let bad = rejected.iter().filter(|row| row.sheet == sheet && row.code != "duplicate_row").count();
-        if bad * 2 > rows {
-            let detail = format!(
-                "{bad} of {rows} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets belong to \
-                 each other and to this archive? ({})",
-                index.summary()
-            );
+    for &(sheet, all) in read {
+        let bad = rejected.iter().filter(|row| row.sheet == sheet && !repeats(row)).count();
+        if bad * 2 > all {
+            let detail = if sheet == ARCHIVE {
+                format!(
+                    "{bad} of {all} images that no row names cannot be used; that is more than half: are they whole, \
+                     and JPEG, PNG or WebP? ({})",
+                    index.summary()
+                )
+            } else {
+                format!(
+                    "{bad} of {all} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets \
+                     belong to each other and to this archive? ({})",
+                    index.summary()
+                )
+            };
             return refuse("mostly_rejected", detail);
         }
     }
     Ok(())
+}
+
+/// Whether it was left out only for saying, or showing, again what another does: that makes nothing bad. A sheet whose
+/// rows show the same pictures is doubtful, an archive that holds copies is not.
+fn repeats(row: &RejectedRow) -> bool {
+    match row.code.as_str() {
+        "duplicate_row" => true,
+        "duplicate_image" | "in_test_too" | "conflicting_label" => row.sheet == ARCHIVE,
+        _ => false,
+    }
 }
 
 /// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
@@ -286,23 +324,4 @@ fn unread(sheet: &Sheet) -> Option<Warning> {
         "a workbook's first visible worksheet is read alone, not its others ({names}); send each sheet as a file of its own"
     );
     (!names.is_empty()).then(|| Warning::new("worksheets_not_read", detail))
-}
-
-/// Files that no sheet names, and the sheet that is missing.
-fn unused(request: &ImportRequest, index: &Index, candidates: &[Candidate]) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let named: BTreeSet<u32> = candidates.iter().map(|candidate| candidate.entry).collect();
-    let unnamed = index.names.keys().filter(|entry| !named.contains(entry)).count();
-    if unnamed > 0 {
-        let detail = format!(
-            "{unnamed} files in the archive are named by no sheet and are not used; list them in the training sheet with \
-             an empty label to learn from them"
-        );
-        warnings.push(Warning::new("unnamed_files", detail));
-    }
-    if request.test.is_none() {
-        let detail = "no test sheet: models of this data set will have validation figures only";
-        warnings.push(Warning::new("no_test_sheet", detail));
-    }
-    warnings
 }

@@ -16,7 +16,7 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The training sheet.
+    /// The training sheet; an image that no sheet names counts to it, where such are learned from.
     Train,
     /// The test sheet.
     Test,

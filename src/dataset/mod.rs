@@ -22,6 +22,7 @@ mod report;
 mod rows;
 mod sheet;
 mod split;
+mod unlisted;
 
 pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
@@ -30,6 +31,7 @@ pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
 pub use split::{Split, SplitSpec, split};
+pub use unlisted::Unlisted;
 
 /// Name of the uploaded archive in a data set's directory.
 const IMAGES_FILE: &str = "images.zip";

@@ -83,14 +83,11 @@ fn correlation(a: &Luma, b: &Luma, mirrored: bool) -> f64 {
     product / (norm(a) * norm(b)).max(f64::MIN_POSITIVE)
 }
 
-/// What to tell about them; `row(i)` is sample i's row in its sheet.
-pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(usize) -> u64) -> Vec<Warning> {
+/// What to tell about them; `place(i)` says where sample i stands: `train row 17`.
+pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl Fn(usize) -> String) -> Vec<Warning> {
     let samples = &manifest.samples;
     let of = |pair: &Alike| (&samples[pair.first as usize], &samples[pair.second as usize]);
-    let name = |index: u32| {
-        let sample = &samples[index as usize];
-        format!("{} row {} {:?}", sample.split.as_str(), row(index as usize), sample.image)
-    };
+    let name = |index: u32| format!("{} {:?}", place(index as usize), samples[index as usize].image);
     let examples = |pairs: &[&Alike]| -> Vec<String> {
         let named = pairs.iter().take(NAMED).map(|pair| {
             let mirrored = if pair.mirrored { " (mirrored)" } else { "" };
@@ -108,7 +105,7 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(
         let detail = format!(
             "{} of {all} test images ({:.1} %) are near duplicates of training images (saved again, resized, brightened or \
              mirrored): test figures will look better than on new images. None was left out; look at them and take the \
-             training rows out where it is the same picture",
+             training image out where it is the same picture",
             affected.len(),
             100.0 * affected.len() as f64 / all as f64
         );
@@ -129,8 +126,8 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, row: impl Fn(
     let within: BTreeSet<u32> = within.flat_map(|pair| [pair.first, pair.second]).collect();
     if !within.is_empty() {
         let detail = format!(
-            "{} training images have a near duplicate in the training sheet: they weigh more than others, and are kept on \
-             one side when validation images are held out",
+            "{} training images have a near duplicate among the training images: they weigh more than others, and are \
+             kept on one side when validation images are held out",
             within.len()
         );
         warnings.push(Warning::new("near_duplicates", detail));
@@ -234,7 +231,8 @@ mod tests {
         let pair = |first, second, mirrored| Alike { first, second, mirrored };
         let near =
             NearDuplicates { pairs: vec![pair(0, 1, false), pair(0, 2, true)], complete: true, ..Default::default() };
-        let told = warnings(&manifest, &near, |index| index as u64 + 2);
+        let place = |index: usize| format!("{} row {}", manifest.samples[index].split.as_str(), index + 2);
+        let told = warnings(&manifest, &near, place);
         let codes: Vec<&str> = told.iter().map(|warning| warning.code.as_str()).collect();
         assert_eq!(codes, ["near_duplicate_in_both_sheets", "near_duplicate_labels_differ", "near_duplicates"]);
         let detail = &told[0].detail;
@@ -243,10 +241,10 @@ mod tests {
         assert!(!detail.contains(".jpg"), "a model's card repeats this, and names no image: {detail}");
         assert!(told[2].detail.starts_with("2 training images"), "{}", told[2].detail);
         let nothing = NearDuplicates { complete: true, ..NearDuplicates::default() };
-        assert_eq!(warnings(&manifest, &nothing, |_| 0), []);
+        assert_eq!(warnings(&manifest, &nothing, place), []);
         let doubtful = NearDuplicates { alike: 3, ..NearDuplicates::default() };
         let codes: Vec<String> =
-            warnings(&manifest, &doubtful, |_| 0).into_iter().map(|warning| warning.code).collect();
+            warnings(&manifest, &doubtful, place).into_iter().map(|warning| warning.code).collect();
         assert_eq!(codes, ["images_look_alike", "near_duplicates_incomplete"]);
     }
 }

@@ -5,28 +5,45 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// What [`RejectedRow::sheet`] says of a file that no sheet names.
+pub(super) const ARCHIVE: &str = "archive";
+
 /// Everything a person should know about an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
-    /// Rows that were left out, each with its reason.
+    /// Rows that were left out, each with its reason; images that no row names too, where those are learned from.
     pub rejected: Vec<RejectedRow>,
     /// What may make figures on this data set look better than they are, and other doubts.
     pub warnings: Vec<Warning>,
 }
 
-/// A row of a sheet that was left out.
+/// A row of a sheet that was left out; or an image of the archive that no row names and that cannot be learned from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RejectedRow {
-    /// `train` or `test`.
+    /// `train` or `test`; `archive` for an image that no row names.
     pub sheet: String,
-    /// The row as a spreadsheet numbers it: the header is row 1.
+    /// The row as a spreadsheet numbers it: the header is row 1. In the archive the place among its entries as
+    /// `unzip -l` lists them, folders counted: the first is 1.
     pub row: u64,
-    /// The image that the row names.
+    /// The image that the row names, or the path of the file in the archive.
     pub image: String,
     /// A stable snake_case word.
     pub code: String,
     /// What is wrong.
     pub detail: String,
+}
+
+impl RejectedRow {
+    /// Where it stands, in words: `train row 17`, `archive file 17`.
+    pub fn place(&self) -> String {
+        place(&self.sheet, self.row)
+    }
+}
+
+/// Row `number` of a sheet, or that file of the archive, in words.
+pub(super) fn place(sheet: &str, number: u64) -> String {
+    let what = if sheet == ARCHIVE { "file" } else { "row" };
+    format!("{sheet} {what} {number}")
 }
 
 /// A doubt about a data set.
@@ -36,7 +53,7 @@ pub struct Warning {
     pub code: String,
     /// What was seen and what it may mean. Names no image: models carry this sentence on.
     pub detail: String,
-    /// The first few rows or pairs that show it, by sheet, row and name.
+    /// The first few rows or pairs that show it, by sheet, row and name, or by their places in the archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
 }

@@ -1,22 +1,25 @@
 //! From a sheet's rows to candidates: which column is which, and what each row says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::archive::{Found, Index};
 use super::error::ImportError;
 use super::import::ImportRequest;
 use super::labels::{first_of, normalised, quoted, shortened};
 use super::manifest::Role;
-use super::report::{RejectedRow, Warning};
+use super::report::{self, ARCHIVE, RejectedRow, Warning};
 use super::sheet::{MAX_NAME, Sheet};
 
 /// Columns that a message names.
 const NAMED: usize = 20;
 
-/// A row whose image was found in the archive.
+/// A row whose image was found in the archive, or an image that no row names.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub role: Role,
+    /// No row names it: it is learned from without a label.
+    pub unlisted: bool,
+    /// Its row, or its place in the archive: see [`RejectedRow::row`].
     pub row: u64,
     pub image: String,
     pub entry: u32,
@@ -27,13 +30,22 @@ pub(super) struct Candidate {
 impl Candidate {
     /// This row, left out for a reason.
     pub fn rejected(&self, code: &str, detail: impl Into<String>) -> RejectedRow {
-        rejected(self.role, self.row, &self.image, code, detail)
+        rejected(self.sheet(), self.row, &self.image, code, detail)
+    }
+
+    /// Where it stands, in words.
+    pub fn place(&self) -> String {
+        report::place(self.sheet(), self.row)
+    }
+
+    fn sheet(&self) -> &'static str {
+        if self.unlisted { ARCHIVE } else { self.role.as_str() }
     }
 }
 
-fn rejected(role: Role, row: u64, image: &str, code: &str, detail: impl Into<String>) -> RejectedRow {
+fn rejected(sheet: &str, row: u64, image: &str, code: &str, detail: impl Into<String>) -> RejectedRow {
     RejectedRow {
-        sheet: role.as_str().to_owned(),
+        sheet: sheet.to_owned(),
         row,
         image: shortened(image, MAX_NAME).into_owned(),
         code: code.to_owned(),
@@ -54,7 +66,8 @@ pub(super) fn candidates(
     for row in &sheet.rows {
         let image = row.cell(columns.image).to_owned();
         let label = normalised(row.cell(columns.label));
-        let mut refuse = |code: &str, detail: String| out.push(rejected(role, row.number, &image, code, detail));
+        let mut refuse =
+            |code: &str, detail: String| out.push(rejected(role.as_str(), row.number, &image, code, detail));
         let broken = [&image, label.as_deref().unwrap_or_default()].iter().any(|cell| cell.contains(['\n', '\r']));
         if broken {
             let detail = "a line break in the image's name or the label: where a double quote opens here and none closes it, \
@@ -90,12 +103,31 @@ pub(super) fn candidates(
                 ),
                 Found::Entry(entry) => {
                     let attributes = columns.attributes(sheet, &row.cells);
-                    found.push(Candidate { role, row: row.number, image, entry, label, attributes });
+                    found.push(Candidate { role, unlisted: false, row: row.number, image, entry, label, attributes });
                 }
             }
         }
     }
     Ok(unique_names(found, out))
+}
+
+/// The entries of the archive that the sheet's rows name or may mean, rows that cannot be used too.
+///
+/// Beside the image's cell that is whatever stands in a cell of several lines: behind a double quote that was meant as
+/// text they are rows of their own.
+pub(super) fn entries_meant(
+    sheet: &Sheet,
+    role: Role,
+    request: &ImportRequest,
+    index: &Index,
+) -> Result<HashSet<u32>, ImportError> {
+    let column = Columns::of(sheet, role, request)?.image;
+    let names = sheet.rows.iter().flat_map(|row| {
+        let of_lines = row.cells.iter().filter(|cell| cell.contains(['\n', '\r']));
+        let swallowed = of_lines.flat_map(|cell| cell.split([',', ';', '\t', '\n', '\r', '"']));
+        std::iter::once(row.cell(column)).chain(swallowed)
+    });
+    Ok(index.meant(names.map(str::trim).filter(|name| !name.is_empty())))
 }
 
 /// Which column is which.
@@ -301,6 +333,7 @@ mod tests {
     fn of_several_rows_for_an_image_the_labelled_one_stays() {
         let candidate = |row, entry, label: Option<&str>| Candidate {
             role: Role::Train,
+            unlisted: false,
             row,
             image: format!("{entry}.jpg"),
             entry,

@@ -20,10 +20,11 @@ function problemList(problems) {
   ];
 }
 
-/// `/train/17` points at a row of a sheet; other pointers are fields.
+/// `/train/17` points at a row of a sheet, `/archive/17` at a file in the ZIP; other pointers are fields.
 function place(pointer) {
-  const row = /^\/(train|test)\/(\d+)$/.exec(pointer);
-  return row ? `${row[1]} sheet, row ${row[2]}` : pointer.replace(/^[/?]/, '');
+  const row = /^\/(train|test|archive)\/(\d+)$/.exec(pointer);
+  if (!row) return pointer.replace(/^[/?]/, '');
+  return row[1] === 'archive' ? `archive, file ${row[2]}` : `${row[1]} sheet, row ${row[2]}`;
 }
 
 /// Runs an action behind a button: disabled meanwhile, its problem shown in `place`.

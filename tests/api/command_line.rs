@@ -49,3 +49,28 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     assert!(answers[0]["label"].is_string() && answers[0]["model"] == "shape:1", "{answers:?}");
     assert_eq!(answers[1]["problem"]["code"], "unreadable", "{answers:?}");
 }
+
+#[test]
+fn an_import_learns_from_images_that_no_sheet_names_if_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(20, 6);
+    let eight: String = drawn.train.lines().take(9).map(|line| format!("{line}\n")).collect();
+    std::fs::write(there.join("images.zip"), &drawn.images).unwrap();
+    std::fs::write(there.join("train.csv"), eight).unwrap();
+    std::fs::write(there.join("test.csv"), &drawn.test).unwrap();
+    let import = |name: &str, more: &[&str]| {
+        let files = ["--images", "images.zip", "--train", "train.csv", "--test", "test.csv", "--json"];
+        mixmatch(there, &[&["import", "--name", name, "--task", "shape"], files.as_slice(), more].concat())
+    };
+    for (name, unlisted, unlabelled) in [("plain", "ignore", 0_u64), ("learned", "unlabelled", 12)] {
+        let imported = import(name, &["--unlisted", unlisted]);
+        assert!(imported.status.success(), "{imported:?}");
+        let answer: Value = serde_json::from_slice(&imported.stdout).unwrap();
+        assert_eq!(answer["counts"]["unlabelled"], unlabelled, "{answer}");
+    }
+    let refused = import("other", &["--unlisted", "all"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let told = lines(&refused.stderr);
+    assert!(told.contains("ignore or unlabelled"), "{told}");
+}

@@ -1,9 +1,17 @@
 //! `/datasets` over HTTP. What the importer itself refuses stands in `tests/import.rs`.
 
 use reqwest::multipart::{Form, Part};
+use serde_json::json;
 
 use super::app::{TestApp, expect, form, pointers, problem};
-use super::pictures::{Drawn, data_set};
+use super::pictures::{Drawn, archive, data_set, picture};
+
+/// The form of a data set whose training sheet names eight of its twenty pictures.
+fn sheet_of_eight(name: &str) -> Form {
+    let drawn = data_set(20, 6);
+    let train = drawn.train.lines().take(9).map(|line| format!("{line}\n")).collect();
+    form(name, &Drawn { train, ..drawn })
+}
 
 #[tokio::test]
 async fn an_import_answers_with_counts_and_can_be_named_by_id_or_name() {
@@ -38,11 +46,54 @@ async fn bad_rows_are_listed_with_their_reasons() {
 }
 
 #[tokio::test]
+async fn images_that_no_sheet_names_are_learned_from_if_the_form_says_so() {
+    let app = TestApp::start().await;
+    let warnings = |created: &serde_json::Value| -> Vec<String> {
+        let warnings = created["report"]["warnings"].as_array().unwrap();
+        warnings.iter().map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let send = |form: Form| app.post("/datasets").header("idempotency-key", "key-1").multipart(form).send();
+    let created = expect(send(sheet_of_eight("plain")).await.unwrap(), 201).await;
+    assert_eq!(created["counts"]["unlabelled"], 0, "{created}");
+    assert!(warnings(&created).contains(&"unnamed_files".to_owned()), "{created}");
+
+    // It is part of what is asked for, and so of what a key stands for.
+    let other = problem(send(sheet_of_eight("plain").text("unlisted", "unlabelled")).await.unwrap(), 422).await;
+    assert_eq!(pointers(&other), ["Idempotency-Key"]);
+    let learned = sheet_of_eight("learned").text("unlisted", "unlabelled");
+    let created = expect(app.post("/datasets").multipart(learned).send().await.unwrap(), 201).await;
+    assert_eq!(created["counts"]["unlabelled"], 12, "{created}");
+    assert_eq!((&created["counts"]["train"]["disc"], &created["counts"]["test"]["disc"]), (&json!(4), &json!(3)));
+    assert!(warnings(&created).contains(&"unlisted_images".to_owned()), "{created}");
+    assert!(!warnings(&created).contains(&"unnamed_files".to_owned()), "{created}");
+}
+
+#[tokio::test]
+async fn an_unlisted_image_that_cannot_be_read_is_pointed_at_in_the_archive() {
+    let app = TestApp::start().await;
+    let mut files: Vec<(String, Vec<u8>)> = (0..8).map(|at| (format!("{at}.png"), picture(at % 2 == 0, at))).collect();
+    files.push(("broken.png".to_owned(), b"no picture".to_vec()));
+    let sheet = |from: u32| -> String {
+        let row = |at: u32| format!("{at}.png,{}\n", if at % 2 == 0 { "disc" } else { "stripes" });
+        format!("image,label\n{}", (from..from + 2).map(row).collect::<String>())
+    };
+    let drawn = Drawn { images: archive(&files), train: sheet(0), test: sheet(2) };
+    let form = form("strict", &drawn).text("unlisted", "unlabelled").text("strict", "true");
+    let answer = problem(app.post("/datasets").multipart(form).send().await.unwrap(), 422).await;
+    assert_eq!(pointers(&answer), ["/archive/9"]);
+    assert_eq!(answer["errors"][0]["code"], "unsupported_image_format");
+}
+
+#[tokio::test]
 async fn a_wrong_form_names_every_field() {
     let app = TestApp::start().await;
-    let wrong = Form::new().text("name", "../etc").text("tusk", "shape").text("strict", "maybe");
+    let wrong =
+        Form::new().text("name", "../etc").text("tusk", "shape").text("strict", "maybe").text("unlisted", "all");
     let answer = problem(app.post("/datasets").multipart(wrong).send().await.unwrap(), 422).await;
-    assert_eq!(pointers(&answer), ["/images", "/name", "/strict", "/task", "/train", "/tusk"]);
+    assert_eq!(pointers(&answer), ["/images", "/name", "/strict", "/task", "/train", "/tusk", "/unlisted"]);
+    let errors = answer["errors"].as_array().unwrap();
+    let unlisted = errors.iter().find(|error| error["pointer"] == "/unlisted").unwrap();
+    assert_eq!(unlisted["detail"], "unlisted is \"all\", allowed is ignore or unlabelled");
     problem(app.post("/datasets").json(&1).send().await.unwrap(), 415).await;
 }
 
