@@ -74,7 +74,7 @@ async fn an_unlisted_image_that_cannot_be_read_is_pointed_at_in_the_archive() {
     let mut files: Vec<(String, Vec<u8>)> = (0..8).map(|at| (format!("{at}.png"), picture(at % 2 == 0, at))).collect();
     files.push(("broken.png".to_owned(), b"no picture".to_vec()));
     let sheet = |from: u32| -> String {
-        let row = |at: u32| format!("{at}.png,{}\n", if at % 2 == 0 { "disc" } else { "stripes" });
+        let row = |at: u32| format!("{at}.png,{}\n", if at.is_multiple_of(2) { "disc" } else { "stripes" });
         format!("image,label\n{}", (from..from + 2).map(row).collect::<String>())
     };
     let drawn = Drawn { images: archive(&files), train: sheet(0), test: sheet(2) };
