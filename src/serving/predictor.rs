@@ -63,6 +63,8 @@ pub struct PredictorStatus {
     pub loaded: Vec<String>,
     /// Images that wait.
     pub queued: usize,
+    /// Why the device does not compute, where it was found not to.
+    pub trouble: Option<String>,
 }
 
 /// Loads models and classifies images. Cheap to make: its threads start with the first model.
@@ -299,7 +301,8 @@ impl Predictor {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let engine = Engine::start(self.options.threads, self.options.max_batch)
+        let device = device::parse(&self.options.device).unwrap_or(tch::Device::Cpu);
+        let engine = Engine::start(self.options.threads, self.options.max_batch, device)
             .map_err(|e| format!("no inference thread: {e}"))?;
         let decoders = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
@@ -321,6 +324,17 @@ impl Predictor {
             reason: precision.reason,
             loaded: running.as_ref().map(loaded).unwrap_or_default(),
             queued: running.as_ref().map_or(0, |running| running.engine.queued.load(Ordering::Relaxed)),
+            trouble: running.as_ref().and_then(|running| running.engine.health.trouble()),
+        }
+    }
+
+    /// Has the device asked whether it computes, after what was sent before: [`Self::status`] knows it then.
+    pub fn ask_device(&self) {
+        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(running) = running.as_ref()
+            && running.engine.health.want()
+        {
+            running.engine.send(Command::AskDevice);
         }
     }
 
