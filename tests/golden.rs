@@ -112,7 +112,7 @@ fn adam_with_decoupled_decay() {
         adam.save(&mut state).unwrap();
         for (name, of_torch) in [("adam.first", "m"), ("adam.second", "v")] {
             let expected = golden.get(&format!("{of_torch}{step}"));
-            // Each number beside its own size: they reach from 1e-16 to 1. A sum in which much cancels keeps few digits.
+            // Each number beside its own size: they reach from 1e-16 to 1, and what cancels keeps few digits.
             let size = expected.abs().clamp_min(1e-30);
             assert_close(name, &(state.tensor(name).unwrap() / &size), &(expected / &size), 1e-3);
         }

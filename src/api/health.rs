@@ -106,8 +106,8 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
 fn trouble(status: &PredictorStatus) -> Option<Problem> {
     let reason = status.trouble.as_ref()?;
     let detail = format!(
-        "{} cannot even add two numbers ({reason}): where it stays so, restart the server, or compute predictions elsewhere \
-         (--predict-device)",
+        "{} cannot even add two numbers ({reason}): where it stays so, restart the server, or compute predictions \
+         elsewhere (--predict-device)",
         status.device
     );
     Some(Problem::unavailable(detail).retry_after(5))

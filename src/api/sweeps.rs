@@ -26,7 +26,7 @@ pub struct Sweep {
     state: &'static str,
     /// Jobs in each state.
     counts: JobCounts,
-    /// True while every job that is not over was asked to pause; the sweep is paused when the last of those that run is.
+    /// True while every job that is not over was asked to pause; the sweep is paused when the last that runs is.
     pause_requested: bool,
     /// Optimiser steps done in all jobs.
     step: u64,

@@ -27,8 +27,8 @@ impl Health {
         self.set(None);
     }
 
-    /// Has `device` add two numbers. A batch that failed says nothing of the device by itself: the model may be at fault,
-    /// or too little memory for so many images.
+    /// Has `device` add two numbers. A batch that failed says nothing of the device by itself: the model may be at
+    /// fault, or too little memory for so many images.
     pub fn ask(&self, device: Device) {
         self.wanted.store(false, Ordering::Relaxed);
         self.set(sum(device).err().map(|error| NnError::from(error).to_string()));

@@ -43,8 +43,8 @@ pub(super) const METRICS: &str = "
     WHERE job_id = ?1 AND attempt = (SELECT attempt FROM jobs WHERE id = ?1) AND epoch > ?2
     ORDER BY epoch LIMIT ?3";
 
-/// From each epoch to the next one that is wanted by its key, so that what lies between is not read. A run's epochs have
-/// no gaps; were one there, the epoch behind it would stand in, so that a page is never short before the end.
+/// From each epoch to the next one that is wanted by its key, so that what lies between is not read. A run's epochs
+/// have no gaps; were one there, the epoch behind it would stand in, so that a page is never short before the end.
 pub(super) const METRICS_EVERY: &str = "
     WITH RECURSIVE
       run (attempt) AS (SELECT attempt FROM jobs WHERE id = ?1),
