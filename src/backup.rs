@@ -2,22 +2,24 @@
 //!
 //! A backup has the layout of a data directory, and `backup.json` with the hash of every file, written last: without
 //! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
-//! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken.
+//! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken. One that a newer
+//! moment's rows still name was not deleted: it is lost, and said to be.
 //!
 //! Of work in progress, whole checkpoints come along where there are any: a job that was under way is queued again by the server
 //! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
 //! thread for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::data_dir::DataDir;
 use crate::sha256;
-use crate::store::{NamedFiles, Store, StoreError, artifact_in, read_snapshot};
+use crate::store::{NamedFile, NamedFiles, Need, Store, StoreError, artifact_in, needs_of, read_snapshot};
 
 /// The file that makes a directory a backup.
 const INDEX: &str = "backup.json";
@@ -31,6 +33,9 @@ const WHOLE_CHECKPOINT: &str = ".checkpoint";
 
 /// New moments that are tried when files vanish under the copy.
 const MOMENTS: usize = 5;
+
+/// Needs of a lost file that a message names.
+const NAMED: usize = 5;
 
 /// SHA-256 of files by their paths below a directory.
 pub type Hashes = BTreeMap<String, String>;
@@ -81,6 +86,16 @@ pub enum BackupError {
         /// The hash it should have.
         expected: String,
     },
+    /// Rows name a file that is not there.
+    #[error("{} is lost, and needed by {needs}: put it back from an earlier backup, or {ways}", path.display())]
+    Lost {
+        /// The file, or the data set's directory.
+        path: PathBuf,
+        /// What needs it.
+        needs: String,
+        /// How to do without it.
+        ways: String,
+    },
     /// Files kept vanishing.
     #[error("files were deleted faster than they could be copied; try again in a quieter moment")]
     Moving,
@@ -111,12 +126,23 @@ pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), Backup
     refuse_full(to)?;
     let store = Store::open_beside(data).await?;
     let copy = DataDir::new(to);
+    let mut missed = BTreeSet::new();
     for _ in 0..MOMENTS {
         let taken_at = jiff::Timestamp::now();
         remove(&copy.database())?;
         store.snapshot(&copy.database()).await?;
         let named = read_snapshot(&copy.database()).await?;
-        let Some((files, copied)) = copy_named(data, &copy, &named)? else { continue };
+        let (files, copied) = match copy_named(data, &copy, &named)? {
+            Round::Whole(files, copied) => (files, copied),
+            Round::Lacks(file) => {
+                // Rows go before their files.
+                if missed.contains(&file) {
+                    return Err(lost(data, &file, &needs_of(&copy.database(), &file).await?));
+                }
+                missed.insert(file);
+                continue;
+            }
+        };
         store.close().await;
         let index = Index { format: FORMAT, mixmatch: env!("CARGO_PKG_VERSION").to_owned(), taken_at, files };
         write_index(to, &index)?;
@@ -150,21 +176,29 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
     Ok((index, copied))
 }
 
-/// Copies what the rows name; none where a file is not there any more.
-fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Option<(Hashes, Copied)>, BackupError> {
+/// What came of one moment.
+enum Round {
+    /// All that its rows name.
+    Whole(Hashes, Copied),
+    /// This is not there any more.
+    Lacks(NamedFile),
+}
+
+/// Copies what the rows name.
+fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Round, BackupError> {
     let mut copied = Copying::new(data, copy);
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
         if !copied.take(&artifact(sha256), Some(sha256))? {
-            return Ok(None);
+            return Ok(Round::Lacks(NamedFile::Artifact(sha256.clone())));
         }
     }
     for id in &named.datasets {
-        let directory = Path::new("datasets").join(id.to_string());
-        let Some(names) = plain_files(&data.root().join(&directory))? else { return Ok(None) };
+        let (directory, gone) = (dataset(*id), || Ok(Round::Lacks(NamedFile::Dataset(*id))));
+        let Some(names) = plain_files(&data.root().join(&directory))? else { return gone() };
         for name in names {
             if !copied.take(&directory.join(name), None)? {
-                return Ok(None);
+                return gone();
             }
         }
     }
@@ -180,7 +214,29 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Opti
         }
     }
     sync_directories(copy.root())?;
-    Ok(Some((copied.files, copied.sum)))
+    Ok(Round::Whole(copied.files, copied.sum))
+}
+
+/// The error of a file that these rows name and nobody has.
+fn lost(data: &DataDir, file: &NamedFile, needs: &[Need]) -> BackupError {
+    let path = match file {
+        NamedFile::Artifact(sha256) => artifact(sha256),
+        NamedFile::Dataset(id) => dataset(*id),
+    };
+    let told = |need: &Need| match need {
+        Need::Version(name, version) => {
+            (format!("model {name}:{version}"), format!("delete it (DELETE /models/{name}/versions/{version})"))
+        }
+        Need::Pretrained(name) => (format!("the weights {name:?}"), format!("delete them (DELETE /pretrained/{name})")),
+        Need::Job(id) => (format!("job {id}"), format!("cancel it (POST /jobs/{id}/cancel)")),
+        Need::Dataset(name) => (format!("data set {name:?}"), format!("delete it (DELETE /datasets/{name})")),
+    };
+    let (mut names, mut ways): (Vec<_>, Vec<_>) = needs.iter().take(NAMED).map(told).unzip();
+    if needs.len() > NAMED {
+        names.push(format!("{} more", needs.len() - NAMED));
+        ways.push("so on".to_owned());
+    }
+    BackupError::Lost { path: data.root().join(path), needs: names.join(", "), ways: ways.join(", ") }
 }
 
 /// A copy under way: what is in it so far.
@@ -228,6 +284,11 @@ impl<'a> Copying<'a> {
 /// Path of an artifact below the data directory.
 fn artifact(sha256: &str) -> PathBuf {
     artifact_in(&DataDir::new("").artifacts(), sha256)
+}
+
+/// Path of a data set below the data directory.
+fn dataset(id: Uuid) -> PathBuf {
+    Path::new("datasets").join(id.to_string())
 }
 
 /// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.

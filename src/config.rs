@@ -47,7 +47,7 @@ impl fmt::Debug for ApiKey {
 /// What one request may bring.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
-    /// Bytes of a `POST /datasets`, all files together.
+    /// Bytes of a `POST /datasets`, all of the form together; what it puts around its fields may be 64 KiB more.
     pub upload_bytes: u64,
     /// Bytes of a `POST /predict`.
     pub predict_bytes: usize,

@@ -10,7 +10,8 @@ use mixmatch::nn::{Mode, Network, Weights, file};
 use mixmatch::ssl::mixmatch::{MixMatch, MixedStep};
 use mixmatch::ssl::mixup::{Mixup, Pairing};
 use mixmatch::ssl::{guess, loss};
-use mixmatch::train::optimizer::{Adam, move_average};
+use mixmatch::train::checkpoint::Snapshot;
+use mixmatch::train::optimizer::{Adam, move_average, warmed_decay};
 use tch::{Device, Kind, Tensor};
 
 #[path = "golden/augment.rs"]
@@ -107,18 +108,33 @@ fn adam_with_decoupled_decay() {
         let rates = adam.next(golden.number("lr"), 0.0).on(Device::Cpu).unwrap();
         adam.step(&mut weights, golden.get(&format!("grad{step}")), &rates).unwrap();
         assert_close("weights", weights.flat(), golden.get(&format!("w{step}")), 1e-6);
+        let mut state = Snapshot::default();
+        adam.save(&mut state).unwrap();
+        for (name, of_torch) in [("adam.first", "m"), ("adam.second", "v")] {
+            let expected = golden.get(&format!("{of_torch}{step}"));
+            // Each number beside its own size: they reach from 1e-16 to 1, and what cancels keeps few digits.
+            let size = expected.abs().clamp_min(1e-30);
+            assert_close(name, &(state.tensor(name).unwrap() / &size), &(expected / &size), 1e-3);
+        }
     }
 }
 
 #[test]
 fn the_moving_average() {
     let golden = Golden::open("ema");
+    let decay = golden.number("decay");
     let mut average = one_kernel(golden.get("ema0"));
+    let mut warmed = one_kernel(golden.get("ema0"));
     for step in 1..=3 {
         let weights = one_kernel(golden.get(&format!("params{step}")));
-        let rates = Adam::new(&weights, 0.0, 1.0).unwrap().next(0.0, golden.number("decay")).on(Device::Cpu).unwrap();
-        move_average(&mut average, &weights, &rates).unwrap();
-        assert_close("average", average.flat(), golden.get(&format!("ema{step}")), 1e-6);
+        let warm = warmed_decay(decay, step - 1);
+        let expected = golden.number(&format!("warm_decay{step}"));
+        assert!((warm - expected).abs() < 1e-6, "decay {warm} after {} steps, not {expected}", step - 1);
+        for (moved, decay, name) in [(&mut average, decay, "ema"), (&mut warmed, warm, "warm_ema")] {
+            let rates = Adam::new(&weights, 0.0, 1.0).unwrap().next(0.0, decay).on(Device::Cpu).unwrap();
+            move_average(moved, &weights, &rates).unwrap();
+            assert_close(name, moved.flat(), golden.get(&format!("{name}{step}")), 1e-6);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A run's epochs as a body that is written while it is read: what is held in memory does not grow with the run.
 
 use std::io;
+use std::num::NonZeroU32;
 
 use axum::body::{Body, Bytes};
 use futures::stream::{self, StreamExt};
@@ -20,13 +21,26 @@ pub struct Epochs {
     pub after: u32,
     /// At most so many, up to [`MOST`]; all of them if absent.
     pub limit: Option<u32>,
+    /// Only those whose number it divides, besides the first, the best and the last; all of them if absent.
+    pub every: Option<NonZeroU32>,
 }
 
 impl Epochs {
+    /// At most `limit` of them, in order.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn rows(&self, store: &Store, limit: u32) -> Result<Vec<EpochMetrics>, StoreError> {
+        match self.every {
+            None => store.job_metrics(self.job, self.after, limit).await,
+            Some(every) => store.job_metrics_every(self.job, every, self.after, limit).await,
+        }
+    }
+
     /// A batch, and where the next one begins, if there may be one.
     async fn read(self, store: &Store) -> Result<(Vec<EpochMetrics>, Option<Self>), StoreError> {
         let batch = self.limit.unwrap_or(MOST);
-        let rows = store.job_metrics(self.job, self.after, batch).await?;
+        let rows = self.rows(store, batch).await?;
         let more = self.limit.is_none() && rows.len() == batch as usize;
         let next = rows.last().filter(|_| more).map(|last| Self { after: last.epoch, ..self });
         Ok((rows, next))

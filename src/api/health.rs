@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use super::telemetry;
+use crate::serving::PredictorStatus;
 
 /// The process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,7 +70,7 @@ pub async fn livez() -> axum::Json<Live> {
 /// Can the service work? Says which device and number format are used, and why.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, body = Ready),
-    (status = 503, description = "Stopping, or the store cannot be read", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "Stopping, or the store cannot be read, or the device of predictions does not compute", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Problem> {
     if app.lifecycle.is_stopping() {
@@ -80,6 +81,11 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
         Problem::unavailable("the store cannot be read").retry_after(5)
     })?;
     let status = app.predictor.status();
+    if let Some(problem) = trouble(&status) {
+        // Nobody may send images to a server that is not ready: whether the device came back must be asked for.
+        app.predictor.ask_device();
+        return Err(problem);
+    }
     let slots = app.supervisor.slots().iter();
     Ok(axum::Json(Ready {
         status: "ready",
@@ -96,6 +102,17 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
     }))
 }
 
+/// What is said while the device of predictions does not compute.
+fn trouble(status: &PredictorStatus) -> Option<Problem> {
+    let reason = status.trouble.as_ref()?;
+    let detail = format!(
+        "{} cannot even add two numbers ({reason}): where it stays so, restart the server, or compute predictions \
+         elsewhere (--predict-device)",
+        status.device
+    );
+    Some(Problem::unavailable(detail).retry_after(5))
+}
+
 /// Numbers for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "health", security(("api_key" = ["predict"])), responses(
     (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain; version=0.0.4"),
@@ -110,4 +127,20 @@ pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, P
     metrics::gauge!(telemetry::SLOTS, "use" => "idle").set(all.saturating_sub(busy) as f64);
     metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.predictor.status().queued as f64);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_device_does_not_compute_is_not_ready_and_says_why() {
+        let mut status = crate::serving::Predictor::new(crate::serving::PredictorOptions::default()).status();
+        assert!(trouble(&status).is_none());
+        status.trouble = Some("libtorch: CUDA error: an illegal memory access".to_owned());
+        let problem = trouble(&status).unwrap();
+        assert_eq!(problem.status(), 503);
+        let detail = problem.detail();
+        assert!(detail.starts_with("cpu ") && detail.contains("illegal memory access"), "{detail}");
+    }
 }

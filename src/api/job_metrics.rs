@@ -1,5 +1,7 @@
 //! `/jobs/{id}/metrics`: one row per epoch, as JSON, CSV or NDJSON.
 
+use std::num::NonZeroU32;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -41,6 +43,25 @@ pub struct MetricsQuery {
     /// Epochs a page, 1 to 1000. Without it JSON has up to 1000, CSV and NDJSON have all that there are.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// Fewer epochs of a long run: those whose number it divides, and with them always the first, the last there is so
+    /// far and the best so far (as the job's `best`).
+    #[param(minimum = 1, maximum = 2_147_483_647)]
+    every: Option<u32>,
+}
+
+impl MetricsQuery {
+    /// The checked `every`.
+    fn every(&self) -> Result<Option<NonZeroU32>, Problem> {
+        let Some(every) = self.every else { return Ok(None) };
+        match NonZeroU32::new(every) {
+            Some(every) if i32::try_from(every.get()).is_ok() => Ok(Some(every)),
+            _ => Err(Problem::invalid("the query string does not fit").with_error(
+                "?every",
+                "out_of_range",
+                format!("every is {every}, allowed is 1 to {}", i32::MAX),
+            )),
+        }
+    }
 }
 
 /// A page of epochs, and what the run's end has to say.
@@ -56,12 +77,13 @@ pub struct JobMetrics {
 
 /// Loss, λ_U, learning rate, accuracy and F1 per epoch, and the test figures once there are some.
 ///
-/// CSV and NDJSON have a line for each epoch and nothing else: no test figures.
+/// CSV and NDJSON have a line for each epoch and nothing else: no test figures. Who goes on with `/events` sends the
+/// `last-event-id` of this answer, and misses nothing.
 #[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])),
     params(("id" = uuid::Uuid, Path), MetricsQuery), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
         (JobMetrics = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
-    )),
+    ), headers(("last-event-id" = i64, description = "The job's newest event before the epochs were read"))),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
@@ -79,21 +101,23 @@ pub async fn metrics(
     if i32::try_from(after).is_err() {
         return Err(bad_cursor());
     }
-    let epochs = Epochs { job: id, after, limit };
+    let epochs = Epochs { job: id, after, limit, every: query.every()? };
+    // Before the epochs: an event that comes meanwhile is told twice, and none is missed.
+    let told = [("last-event-id", app.store.newest_event(id).await?.to_string())];
     let (kind, lines) = match format {
         Format::Json => {
             let limit = limit.unwrap_or(MOST);
             // Before the epochs: where test figures are told, no epoch is missing.
             let test = app.store.job(id).await?.test;
-            let rows = app.store.job_metrics(id, epochs.after, limit + 1).await?;
+            let rows = epochs.rows(&app.store, limit + 1).await?;
             let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| row.epoch.to_string());
-            return Ok(axum::Json(JobMetrics { items, next_cursor, test }).into_response());
+            return Ok((told, axum::Json(JobMetrics { items, next_cursor, test })).into_response());
         }
         Format::Csv => ("text/csv; charset=utf-8", Lines { head: csv_head()?, write: csv }),
         Format::Ndjson => ("application/x-ndjson", Lines { head: Vec::new(), write: ndjson }),
     };
     let body = epoch_stream::body(app.store.clone(), epochs, lines).await?;
-    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+    Ok((told, [(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 /// A head, and a line for each epoch.

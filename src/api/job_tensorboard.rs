@@ -34,7 +34,7 @@ pub async fn tensorboard(State(app): State<AppState>, Path(id): Path<String>) ->
     let configuration = serde_json::to_string_pretty(&job.config)
         .map_err(|error| Problem::bug("the configuration could not be written", &error))?;
     file.text("configuration", &format!("```json\n{configuration}\n```"));
-    let epochs = Epochs { job: id, after: 0, limit: None };
+    let epochs = Epochs { job: id, after: 0, limit: None, every: None };
     let body = epoch_stream::body(app.store.clone(), epochs, Run { file, test: job.test }).await?;
     let name = format!("attachment; filename=\"events.out.tfevents.{}.{id}\"", begun.as_second());
     let headers = [

@@ -26,6 +26,8 @@ pub struct Sweep {
     state: &'static str,
     /// Jobs in each state.
     counts: JobCounts,
+    /// True while every job that is not over was asked to pause; the sweep is paused when the last that runs is.
+    pause_requested: bool,
     /// Optimiser steps done in all jobs.
     step: u64,
     /// Optimiser steps of all jobs.
@@ -69,6 +71,7 @@ impl From<SweepRow> for Sweep {
         };
         let ended = row.jobs.iter().filter_map(|job| job.finished_at).max();
         let axes = row.axes();
+        let pauses = |job: &crate::store::JobRow| job.state.is_final() || job.pause_requested;
         Self {
             id: row.id,
             kind: "sweep",
@@ -82,6 +85,7 @@ impl From<SweepRow> for Sweep {
                 failed: count(JobState::Failed),
                 canceled: count(JobState::Canceled),
             },
+            pause_requested: !state.is_final() && row.jobs.iter().all(pauses),
             step: row.jobs.iter().map(step).sum(),
             steps: row.jobs.iter().map(|job| job.config.steps()).sum(),
             created_at: row.created_at,

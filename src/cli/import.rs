@@ -107,7 +107,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             if let ImportError::Rows { rejected, .. } = &error {
                 print_rejected(rejected);
             }
-            return Err(error.into());
+            return Err(with_options(error).into());
         }
     };
     let new = NewDataset {
@@ -128,6 +128,19 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         print_report(id, &args.name, &imported);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The importer names columns by the fields of `POST /datasets`; here they are options.
+fn with_options(error: ImportError) -> ImportError {
+    let ImportError::Invalid { code, mut detail } = error else { return error };
+    for column in ["image", "label", "group"] {
+        // With the words before it: a sheet's own column may be called so.
+        for words in ["name it", "name another one"] {
+            let (field, option) = (format!("{words} in {column}_column"), format!("{words} with --{column}-column"));
+            detail = detail.replace(&field, &option);
+        }
+    }
+    ImportError::Invalid { code, detail }
 }
 
 fn as_json(id: Uuid, name: &str, imported: &Imported, seconds: f64) -> serde_json::Value {

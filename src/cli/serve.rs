@@ -41,7 +41,7 @@ pub struct ServeArgs {
 /// What a request may bring.
 #[derive(Debug, Args)]
 struct LimitArgs {
-    /// Most bytes of a data set's upload.
+    /// Most bytes of a data set's upload; 64 KiB more are allowed for what a form puts around its fields.
     #[arg(long, env = "MIXMATCH_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_size)]
     max_upload: u64,
     /// Fewest bytes a second that a body must bring, on average over each half minute that the server waits for it; slower

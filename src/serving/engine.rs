@@ -13,9 +13,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use tch::Device;
 use tokio::sync::oneshot;
 
 use super::ServingError;
+use super::health::Health;
 use super::loaded::Loaded;
 use super::sizes;
 use crate::allocator;
@@ -28,6 +30,8 @@ pub(super) enum Command {
     Remove { key: String },
     /// Classify.
     Infer(Request),
+    /// Ask the device whether it computes.
+    AskDevice,
     /// Answer what was sent before, then end.
     Stop,
 }
@@ -63,24 +67,28 @@ pub(super) struct Engine {
     commands: Sender<Command>,
     /// Images sent and not answered.
     pub queued: Arc<AtomicUsize>,
+    /// What the thread knows of its device.
+    pub health: Arc<Health>,
     thread: JoinHandle<()>,
 }
 
 impl Engine {
-    /// Starts the thread.
+    /// Starts the thread; its models lie on `device`.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: usize, max_batch: usize) -> std::io::Result<Self> {
+    pub fn start(threads: usize, max_batch: usize, device: Device) -> std::io::Result<Self> {
         let (commands, receiver) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let counter = queued.clone();
+        let health = Arc::<Health>::default();
+        let (counter, noted) = (queued.clone(), health.clone());
         let thread = std::thread::Builder::new().name("inference".into()).spawn(move || {
             allocator::keep_what_this_thread_frees();
             tch::set_num_threads(threads as i32);
-            Worker { receiver, backlog: VecDeque::new(), models: HashMap::new(), queued: counter, max_batch }.run();
+            let (backlog, models) = (VecDeque::new(), HashMap::new());
+            Worker { receiver, backlog, models, queued: counter, max_batch, device, health: noted }.run();
         })?;
-        Ok(Self { commands, queued, thread })
+        Ok(Self { commands, queued, health, thread })
     }
 
     /// Sends a command; false when the thread is gone.
@@ -104,6 +112,8 @@ struct Worker {
     models: HashMap<String, Box<Loaded>>,
     queued: Arc<AtomicUsize>,
     max_batch: usize,
+    device: Device,
+    health: Arc<Health>,
 }
 
 impl Worker {
@@ -146,6 +156,7 @@ impl Worker {
             Command::Install { key, model } => self.install(key, model),
             Command::Remove { key } => drop(self.models.remove(&key)),
             Command::Infer(request) => self.backlog.push_back(request),
+            Command::AskDevice => self.health.ask(self.device),
             Command::Stop => return false,
         }
         true
@@ -158,6 +169,7 @@ impl Worker {
                 .unwrap_or_else(|_| Err(ServingError::Inference("it panicked".into())));
             if let Err(error) = warmed {
                 tracing::warn!(model = key, %error, "the model could not be warmed; its first predictions are slow or fail likewise");
+                self.health.ask(self.device);
             }
         }
         drop(self.models.insert(key, model));
@@ -207,6 +219,11 @@ impl Worker {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.classify(&batch)))
             .unwrap_or_else(|_| Err(ServingError::Inference("the inference thread panicked on this batch".into())));
         let inference_ms = started.elapsed().as_secs_f64() * 1e3;
+        match &outcome {
+            Ok(_) => self.health.computed(),
+            Err(ServingError::Inference(_)) => self.health.ask(self.device),
+            Err(_) => {}
+        }
         let mut rows = outcome.as_ref().map(|rows| rows.iter().cloned()).ok();
         for request in batch {
             let answer = match (&mut rows, &outcome) {
@@ -265,7 +282,7 @@ mod tests {
     use crate::model::Golden;
     use crate::nn::{self, Weights};
     use rand::SeedableRng;
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     #[test]
     fn an_image_in_a_filled_batch_is_answered_as_alone() {
@@ -288,13 +305,57 @@ mod tests {
 
     #[test]
     fn a_model_that_left_meanwhile_is_told_as_such_and_the_request_is_no_more_in_the_queue() {
-        let engine = Engine::start(1, 4).unwrap();
+        let engine = Engine::start(1, 4, Device::Cpu).unwrap();
         let (reply, answer) = oneshot::channel();
         let request = Request { key: "gender:1".into(), pixels: vec![0; 12], count: 1, sent: Instant::now(), reply };
         engine.queued.fetch_add(1, Ordering::Relaxed);
         engine.send(Command::Infer(request));
         assert!(matches!(answer.blocking_recv().unwrap(), Err(ServingError::NotLoaded(key)) if key == "gender:1"));
         assert_eq!(engine.queued.load(Ordering::Relaxed), 0);
+        engine.stop();
+    }
+
+    /// An engine on `device` with the model `here` on the CPU, and the model `there` on a GPU that does not exist.
+    fn engine_with_models(device: Device) -> Engine {
+        let engine = Engine::start(1, 4, device).unwrap();
+        for (key, lies_on) in [("here", Device::Cpu), ("there", Device::Cuda(99))] {
+            let network = nn::build("wrn-10-1", nn::Head::Linear, 2, Kind::Float).unwrap();
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+            let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
+            let model = Loaded::new(network.as_ref(), &weights, lies_on, 16, 1.0).unwrap();
+            engine.send(Command::Install { key: key.into(), model: Box::new(model) });
+        }
+        engine
+    }
+
+    fn answers(engine: &Engine, key: &str) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let pixels = vec![0; 16 * 16 * 3];
+        engine.queued.fetch_add(1, Ordering::Relaxed);
+        engine.send(Command::Infer(Request { key: key.into(), pixels, count: 1, sent: Instant::now(), reply }));
+        answer.blocking_recv().unwrap().is_ok()
+    }
+
+    #[test]
+    fn a_device_that_does_not_compute_is_in_trouble_until_it_does() {
+        let engine = engine_with_models(Device::Cuda(99));
+        assert!(!answers(&engine, "there"));
+        assert!(engine.health.trouble().is_some());
+        assert!(answers(&engine, "here"));
+        assert_eq!(engine.health.trouble(), None);
+        assert!(engine.health.want());
+        engine.send(Command::AskDevice);
+        // What was sent before is done when this is answered.
+        assert!(!answers(&engine, "nowhere"));
+        assert!(engine.health.trouble().is_some() && engine.health.want(), "it was asked anew");
+        engine.stop();
+    }
+
+    #[test]
+    fn a_model_that_fails_is_no_trouble_of_the_device() {
+        let engine = engine_with_models(Device::Cpu);
+        assert!(!answers(&engine, "there"));
+        assert_eq!(engine.health.trouble(), None);
         engine.stop();
     }
 }

@@ -7,6 +7,7 @@
 
 mod engine;
 mod error;
+mod health;
 mod loaded;
 mod memory;
 mod predictor;

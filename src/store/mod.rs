@@ -44,7 +44,7 @@ pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
 pub use names::{is_alias, version_key};
 pub use pretrained::{NewPretrained, PretrainedRow};
-pub use snapshot::{NamedFiles, read_snapshot};
+pub use snapshot::{NamedFile, NamedFiles, Need, needs_of, read_snapshot};
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]

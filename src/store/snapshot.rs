@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
@@ -18,6 +18,28 @@ pub struct NamedFiles {
     pub datasets: Vec<Uuid>,
     /// Jobs that may go on from a checkpoint, where they have one.
     pub unfinished: Vec<Uuid>,
+}
+
+/// One of those that cannot be done without.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamedFile {
+    /// An artifact by its hash.
+    Artifact(String),
+    /// A data set's directory.
+    Dataset(Uuid),
+}
+
+/// A row that names a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A version of a model.
+    Version(String, u32),
+    /// Imported weights by their name.
+    Pretrained(String),
+    /// An unfinished job that starts from it.
+    Job(Uuid),
+    /// A data set by its name.
+    Dataset(String),
 }
 
 impl Store {
@@ -39,8 +61,7 @@ impl Store {
 /// # Errors
 /// When the copy is damaged.
 pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
-    let mut copy = options.connect().await?;
+    let mut copy = open_copy(path).await?;
     let health: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut copy).await?;
     let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut copy).await?;
     if health != "ok" || dangling.is_some() {
@@ -54,4 +75,54 @@ pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
     copy.close().await?;
     let parse = |ids: Vec<String>| ids.iter().map(|id| super::jobs::parse_id(id)).collect::<Result<_>>();
     Ok(NamedFiles { artifacts, datasets: parse(ids)?, unfinished: parse(jobs)? })
+}
+
+/// Who needs a file, in a copy of the database.
+///
+/// # Errors
+/// The database's.
+pub async fn needs_of(path: &Path, file: &NamedFile) -> Result<Vec<Need>> {
+    let mut copy = open_copy(path).await?;
+    let mut needs = Vec::new();
+    match file {
+        NamedFile::Artifact(sha256) => {
+            let versions: Vec<(String, u32)> = sqlx::query_as(
+                "SELECT name, version FROM model_versions WHERE ?1 IN (weights_sha256, manifest_sha256) ORDER BY 1, 2",
+            )
+            .bind(sha256)
+            .fetch_all(&mut copy)
+            .await?;
+            let weights: Vec<String> =
+                sqlx::query_scalar("SELECT name FROM pretrained_weights WHERE sha256 = ? ORDER BY 1")
+                    .bind(sha256)
+                    .fetch_all(&mut copy)
+                    .await?;
+            let jobs: Vec<String> = sqlx::query_scalar(
+                "SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused')
+                   AND config ->> '$.pretrained_sha256' = ? ORDER BY 1",
+            )
+            .bind(sha256)
+            .fetch_all(&mut copy)
+            .await?;
+            needs.extend(versions.into_iter().map(|(name, version)| Need::Version(name, version)));
+            needs.extend(weights.into_iter().map(Need::Pretrained));
+            for id in &jobs {
+                needs.push(Need::Job(super::jobs::parse_id(id)?));
+            }
+        }
+        NamedFile::Dataset(id) => {
+            let names: Vec<String> = sqlx::query_scalar("SELECT name FROM datasets WHERE id = ?")
+                .bind(id.to_string())
+                .fetch_all(&mut copy)
+                .await?;
+            needs.extend(names.into_iter().map(Need::Dataset));
+        }
+    }
+    copy.close().await?;
+    Ok(needs)
+}
+
+async fn open_copy(path: &Path) -> Result<SqliteConnection> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    Ok(options.connect().await?)
 }

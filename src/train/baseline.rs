@@ -2,9 +2,20 @@
 
 use super::config::{AlgorithmName, TrainConfig};
 
-/// Hyper-parameters that only a run with unlabelled images reads.
-const UNLABELLED_ONLY: [&str; 9] =
-    ["pretrain_epochs", "pretrain_batch", "k", "temperature", "lambda_u", "ramp", "guess_from", "align", "anchor"];
+/// One list of fields as names and as values.
+macro_rules! unlabelled_only {
+    ($($field:ident),+) => {
+        /// Hyper-parameters that only a run with unlabelled images reads.
+        const UNLABELLED_ONLY: &[&str] = &[$(stringify!($field)),+];
+
+        /// `config` with [`UNLABELLED_ONLY`] at fixed values.
+        fn without_unlabelled(config: &TrainConfig) -> TrainConfig {
+            let TrainConfig { $($field,)+ .. } = TrainConfig::default();
+            TrainConfig { $($field,)+ ..config.clone() }
+        }
+    };
+}
+unlabelled_only!(pretrain_epochs, pretrain_batch, k, temperature, lambda_u, ramp, guess_from, align, anchor);
 
 impl TrainConfig {
     /// The supervised run on the same labels, with the same network, steps, augmentation and mixup.
@@ -24,13 +35,7 @@ impl TrainConfig {
 
     /// The configuration with [`UNLABELLED_ONLY`] at fixed values where they are not read.
     fn canonical(&self) -> Self {
-        if self.algorithm != AlgorithmName::Supervised {
-            return self.clone();
-        }
-        let Self { pretrain_epochs, pretrain_batch, .. } = Self::default();
-        let Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, .. } = Self::default();
-        let pretraining = Self { pretrain_epochs, pretrain_batch, ..self.clone() };
-        Self { k, temperature, lambda_u, ramp, guess_from, align, anchor, ..pretraining }
+        if self.algorithm == AlgorithmName::Supervised { without_unlabelled(self) } else { self.clone() }
     }
 }
 

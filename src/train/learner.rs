@@ -9,7 +9,7 @@ use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::{AlgorithmName, GuessFrom, Schedule, TrainConfig};
 use super::data::{Images, Sampler, one_hot};
 use super::error::TrainError;
-use super::optimizer::{Adam, move_average};
+use super::optimizer::{Adam, move_average, warmed_decay};
 use super::replay::Replay;
 use crate::augment::Augment;
 use crate::dataset::Split;
@@ -291,12 +291,6 @@ pub fn learning_rate(config: &TrainConfig, done: u64) -> f64 {
     }
 }
 
-/// The average's decay at step `step`: min(decay, (1 + step) / (10 + step)), as TensorFlow's moving average
-/// does with a step count, so that the random start does not linger in short runs.
-pub fn warmed_decay(decay: f64, step: u64) -> f64 {
-    decay.min((1.0 + step as f64) / (10.0 + step as f64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,11 +329,5 @@ mod tests {
         assert_eq!(hyper(&config, &prior), expected);
         let config = TrainConfig { mixup: false, align: false, ..config };
         assert_eq!(hyper(&config, &prior), Hyper { alpha: None, prior: None, ..expected });
-    }
-
-    #[test]
-    fn the_averages_decay_warms_up() {
-        assert!(warmed_decay(0.999, 1) < 0.2);
-        assert_eq!(warmed_decay(0.999, 1_000_000), 0.999);
     }
 }

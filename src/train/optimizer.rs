@@ -131,6 +131,12 @@ pub fn move_average(average: &mut Weights, weights: &Weights, rates: &Tensor) ->
     Ok(())
 }
 
+/// The average's decay at step `step`: min(decay, (1 + step) / (10 + step)), as TensorFlow's moving average
+/// does with a step count, so that the random start does not linger in short runs.
+pub fn warmed_decay(decay: f64, step: u64) -> f64 {
+    decay.min((1.0 + step as f64) / (10.0 + step as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,5 +216,11 @@ mod tests {
         let values: Vec<f32> = average.flat().try_into().unwrap();
         assert!(values.iter().all(|v| (v - 0.1).abs() < 1e-6), "{values:?}");
         assert_eq!(average.statistics().double_value(&[0]), 7.0);
+    }
+
+    #[test]
+    fn the_averages_decay_warms_up() {
+        assert!(warmed_decay(0.999, 1) < 0.2);
+        assert_eq!(warmed_decay(0.999, 1_000_000), 0.999);
     }
 }

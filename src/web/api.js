@@ -93,9 +93,10 @@ export async function all(path, signal) {
   return items;
 }
 
-/// The values of an answer with one on each line, in lists as they arrive.
-export async function* jsonLines(path, signal) {
+/// The values of an answer with one on each line, in lists as they arrive; before them, `onhead` gets its headers.
+export async function* jsonLines(path, signal, onhead) {
   const response = await send('GET', path, { headers: { accept: 'application/x-ndjson' }, signal });
+  onhead(response.headers);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {

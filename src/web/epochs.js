@@ -1,9 +1,9 @@
 // A run's epochs, for its charts. A run may have 100,000, and a chart is some hundred pixels wide: of a long one only every
-// second, third, … is kept, and always its best and its last.
+// second, third, … is read and kept, and always its best and its last.
 
 import { jsonLines } from './api.js';
 
-const MOST = 5000;
+const MOST = 2000;
 
 export class Epochs {
   #kept = new Map();
@@ -37,9 +37,15 @@ export class Epochs {
     return [...all.values()].sort((a, b) => a.epoch - b.epoch);
   }
 
-  /// Reads from the server what is behind the last: one answer, whatever its length.
+  /// Reads from the server what is behind the last: one answer, whatever its length. Gives the job's newest event before it:
+  /// those behind that one tell the rest.
   async read(path, signal) {
-    for await (const rows of jsonLines(`${path}/metrics?cursor=${this.last?.epoch ?? 0}`, signal)) rows.forEach((row) => this.add(row));
+    // The best comes along wherever it is behind the last; before that, it came along earlier.
+    const asked = `${path}/metrics?cursor=${this.last?.epoch ?? 0}&every=${this.#stride}`;
+    let event = null;
+    const head = (headers) => { event = headers.get('last-event-id'); };
+    for await (const rows of jsonLines(asked, signal, head)) rows.forEach((row) => this.add(row));
+    return event;
   }
 
   /// What is left out of the charts, in words; null if nothing is.

@@ -45,9 +45,10 @@ export class EventParser {
   }
 }
 
-/// Follows a stream until `finished()` holds at its end, or `signal` aborts.
-export async function follow(path, { signal, onevent, onlink, finished }) {
+/// Follows a stream from its beginning, or from behind the event `after`, until `finished()` holds at its end, or `signal` aborts.
+export async function follow(path, { signal, after = null, onevent, onlink, finished }) {
   const parser = new EventParser();
+  parser.lastId = after;
   let wait = FIRST_WAIT;
   while (!signal.aborted) {
     try {

@@ -133,6 +133,25 @@ export async function job({ params, signal, title }) {
   };
   const onlink = (up) => parts.link(up, () => (up ? '' : 'The connection was lost; trying again…'));
 
+  /// What a long run has told so far, as its charts have it: the stream would tell each epoch. Gives the event to go on from;
+  /// none where it could not be read, as the stream tells all of it then.
+  async function readBefore() {
+    try {
+      const event = await epochs.read(path, own);
+      now = await get(path, own);
+      ({ state, attempt } = now);
+      redraw();
+      return event;
+    } catch {
+      return null;
+    }
+  }
+
+  async function live() {
+    const after = epochs.leftOut ? await readBefore() : null;
+    await follow(`${path}/events`, { signal: own, after, onevent, onlink, finished: () => finished({ state }) });
+  }
+
   /// The epochs of a finished run; those of another come with the stream.
   async function readEpochs() {
     put(unread);
@@ -152,7 +171,7 @@ export async function job({ params, signal, title }) {
   log.refresh();
   if (done) readEpochs();
   else {
-    follow(`${path}/events`, { signal: own, onevent, onlink, finished: () => finished({ state }) })
+    live()
       .then(() => { put(link); reload(); })
       .catch((error) => put(link, problemBox(error)));
   }

@@ -22,18 +22,18 @@ export async function sweep(first, { path, signal, title }) {
   const text = h('p', { class: 'progress-text' });
   const charts = Object.entries(CHARTS).map(([figure, name]) => ({ figure, chart: lineChart({ title: name, format: share, unit: 'labels', log: true, bounds: [0, 1] }) }));
 
-  // What was asked of those that run: a sweep does not tell of it, and its jobs stop after the step under way only.
-  let wish = null;
+  // Of a cancel the sweep does not tell, and jobs that run stop after the step under way only.
+  let canceling = false;
   const ask = async (verb) => {
     await post(`${path}/${verb}`);
-    wish = verb;
+    canceling = verb === 'cancel';
     await reload();
   };
 
   function draw() {
     // With one in the queue, somebody has wished otherwise since.
-    if (!now.counts.running || now.counts.queued) wish = null;
-    parts.head([now.state, now.counts, wish], () => head(now, { path, trouble, wish, ask }));
+    if (!now.counts.running || now.counts.queued) canceling = false;
+    parts.head([now.state, now.counts, now.pause_requested, canceling], () => head(now, { path, trouble, canceling, ask }));
     bar.value = now.steps ? now.step / now.steps : 0;
     put(text, `${percent(now.steps ? now.step / now.steps : 0, 0)} of all steps`);
     bar.hidden = finished(now);
@@ -74,14 +74,14 @@ export async function sweep(first, { path, signal, title }) {
     h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value, (_, part) => (inexact(part) ? exactly(part) : part))]))));
 }
 
-function head(now, { path, trouble, wish, ask }) {
+function head(now, { path, trouble, canceling, ask }) {
   const act = (label, work, more) => action(label, work, { place: trouble, ...more });
   const { counts } = now;
   const again = counts.failed + counts.canceled > 0;
-  const pausing = wish === 'pause';
+  const pausing = now.pause_requested && counts.running > 0 && !canceling;
   const parts = Object.entries(now.counts).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
   return [
-    h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge({ ...now, cancel_requested: wish === 'cancel', pause_requested: pausing })),
+    h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge({ ...now, cancel_requested: canceling, pause_requested: pausing })),
       h('div', { class: 'actions' },
         counts.queued + counts.running > 0 && !pausing && act('Pause all', () => ask('pause')),
         (counts.paused > 0 || pausing) && act('Resume all', () => ask('resume'), { kind: 'primary' }),

@@ -145,3 +145,44 @@ async fn a_checkpoint_that_is_being_written_is_not_in_a_backup() {
     assert_eq!(names(&restored.join("pretraining")), ["step-000000000090.checkpoint"]);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_is_lost_is_named_with_what_needs_it_and_what_to_do() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    app.until(&id, &["running"]).await;
+    let data = app.directory.path().join("data");
+    let (weights, manifest) = ("ab".repeat(32), "cd".repeat(32));
+    // As an old fault would leave them: a job at work and a version, whose files are nowhere.
+    let database =
+        sqlx::SqlitePool::connect(&format!("sqlite://{}", data.join("mixmatch.db").display())).await.unwrap();
+    let start =
+        "UPDATE jobs SET config = json_set(config, '$.pretrained', 'start', '$.pretrained_sha256', ?) WHERE id = ?";
+    sqlx::query(start).bind(&weights).bind(&id).execute(&database).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let backup = |to: &str| mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&place.path().join(to))]);
+    let refused = |to: &str, parts: &[&str]| {
+        let output = backup(to);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && parts.iter().all(|part| told.contains(part)), "{output:?}");
+        assert!(!place.path().join(to).join("backup.json").exists(), "it is no backup");
+    };
+    let (job, cancel) = (format!("job {id}"), format!("POST /jobs/{id}/cancel"));
+    refused("job", &["is lost", weights.as_str(), job.as_str(), cancel.as_str()]);
+    expect(app.post(&format!("/jobs/{id}/cancel")).send().await.unwrap(), 202).await;
+    app.until(&id, &["canceled"]).await;
+    done(&backup("without-the-job"));
+
+    let publish =
+        "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+         VALUES ('shape', 7, '[\"a\",\"b\"]', '{}', ?, ?, 0)";
+    sqlx::query(publish).bind(&weights).bind(&manifest).execute(&database).await.unwrap();
+    refused("version", &["is lost", "model shape:7", "DELETE /models/shape/versions/7"]);
+    sqlx::query("DELETE FROM model_versions").execute(&database).await.unwrap();
+    let sets = app.json("/datasets").await;
+    std::fs::remove_dir_all(data.join("datasets").join(sets["items"][0]["id"].as_str().unwrap())).unwrap();
+    refused("data-set", &["is lost", "data set \"shapes\"", "DELETE /datasets/shapes"]);
+    database.close().await;
+    app.stop().await;
+}

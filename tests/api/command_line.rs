@@ -74,3 +74,27 @@ fn an_import_learns_from_images_that_no_sheet_names_if_it_is_told_to() {
     let told = lines(&refused.stderr);
     assert!(told.contains("ignore or unlabelled"), "{told}");
 }
+
+#[test]
+fn a_refused_import_names_the_option_that_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    std::fs::write(there.join("images.zip"), data_set(12, 4).images).unwrap();
+    // A column that is called as the form's field is told as it is called.
+    std::fs::write(there.join("train.csv"), "image,label_column\na.png,disc\n").unwrap();
+    let import = ["import", "--name", "shapes", "--task", "shape", "--images", "images.zip", "--train", "train.csv"];
+    let none: &[&str] = &[];
+    for (options, told, not) in [
+        (none, "\"label_column\"; name it with --label-column", "in label_column"),
+        (&["--label-column", "image"][..], "name another one with --image-column", "image_column"),
+        (
+            &["--label-column", "label_column", "--group-column", "who"][..],
+            "name it with --group-column",
+            "group_column",
+        ),
+    ] {
+        let refused = mixmatch(there, &[&import[..], options].concat());
+        let text = lines(&refused.stderr);
+        assert!(!refused.status.success() && text.contains(told) && !text.contains(not), "{options:?}: {text}");
+    }
+}

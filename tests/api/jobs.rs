@@ -139,6 +139,8 @@ async fn events_stream_to_the_end_and_resume_without_loss_or_repeat() {
 
     let rest = read_events(&app, &id, Some(&events[4].0)).await;
     assert_eq!(rest, events[5..]);
+    let metrics = app.get(&format!("/jobs/{id}/metrics")).send().await.unwrap();
+    assert_eq!(metrics.headers()["last-event-id"], events.last().unwrap().0.as_str(), "where to go on from its epochs");
     problem(app.get(&format!("/jobs/{id}/events")).header("last-event-id", "x").send().await.unwrap(), 422).await;
 
     let job = app.json(&format!("/jobs/{id}")).await;

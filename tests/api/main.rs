@@ -14,6 +14,7 @@ mod hostile;
 mod jobs;
 mod keys;
 mod lists;
+mod metrics;
 mod pause;
 mod pictures;
 mod pretrained;

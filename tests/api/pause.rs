@@ -174,3 +174,27 @@ async fn a_cancel_does_not_wait_for_the_pause_before_it() {
     assert!(canceled["checkpoint_step"].is_null(), "{canceled:#}");
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_sweep_tells_that_it_pauses_while_a_job_of_it_still_runs() {
+    let app = TestApp::with_child(&slow_child(600), |config| config.worker.grace = Duration::from_millis(300)).await;
+    app.small_data_set().await;
+    let mut request = job(0);
+    request["seed"] = json!([1, 2]);
+    let id = app.queue(&request).await;
+    let sweep = app.json(&format!("/jobs/{id}")).await;
+    assert_eq!(sweep["pause_requested"], false, "{sweep:#}");
+    let first = sweep["jobs"][0]["id"].as_str().unwrap();
+    app.until_job(first, "training", |job| job["phase"] == "training").await;
+    // One of its jobs alone is not the sweep.
+    wish(&app, sweep["jobs"][1]["id"].as_str().unwrap(), "pause").await;
+    let sweep = app.json(&format!("/jobs/{id}")).await;
+    assert_eq!((&sweep["counts"]["paused"], &sweep["pause_requested"]), (&json!(1), &json!(false)), "{sweep:#}");
+    let sweep = wish(&app, &id, "pause").await;
+    assert_eq!((&sweep["state"], &sweep["counts"]["running"]), (&json!("running"), &json!(1)), "{sweep:#}");
+    assert_eq!(sweep["pause_requested"], true, "{sweep:#}");
+    wish(&app, &id, "cancel").await;
+    let sweep = app.until(&id, &["canceled"]).await;
+    assert_eq!(sweep["pause_requested"], false, "what is over waits for nothing: {sweep:#}");
+    app.stop().await;
+}

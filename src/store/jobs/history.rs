@@ -1,5 +1,7 @@
 //! What happened in a job: events, metrics, log lines. Read here, written in `run`.
 
+use std::num::NonZeroU32;
+
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
@@ -41,6 +43,32 @@ pub(super) const METRICS: &str = "
     WHERE job_id = ?1 AND attempt = (SELECT attempt FROM jobs WHERE id = ?1) AND epoch > ?2
     ORDER BY epoch LIMIT ?3";
 
+/// From each epoch to the next one that is wanted by its key, so that what lies between is not read. A run's epochs
+/// have no gaps; were one there, the epoch behind it would stand in, so that a page is never short before the end.
+pub(super) const METRICS_EVERY: &str = "
+    WITH RECURSIVE
+      run (attempt) AS (SELECT attempt FROM jobs WHERE id = ?1),
+      spaced (epoch) AS (
+        SELECT (SELECT m.epoch FROM job_metrics m
+                WHERE m.job_id = ?1 AND m.attempt = run.attempt AND m.epoch >= (?2 / ?4 + 1) * ?4
+                ORDER BY m.epoch LIMIT 1) FROM run
+        UNION ALL
+        SELECT (SELECT m.epoch FROM job_metrics m
+                WHERE m.job_id = ?1 AND m.attempt = (SELECT attempt FROM run) AND m.epoch >= (s.epoch / ?4 + 1) * ?4
+                ORDER BY m.epoch LIMIT 1) FROM spaced s WHERE s.epoch IS NOT NULL
+        LIMIT ?3),
+      chosen (epoch) AS (
+        SELECT epoch FROM spaced
+        UNION SELECT (SELECT m.epoch FROM job_metrics m WHERE m.job_id = ?1 AND m.attempt = run.attempt
+                      ORDER BY m.epoch LIMIT 1) FROM run
+        UNION SELECT (SELECT m.epoch FROM job_metrics m WHERE m.job_id = ?1 AND m.attempt = run.attempt
+                      ORDER BY m.epoch DESC LIMIT 1) FROM run
+        UNION SELECT (SELECT m.epoch FROM job_metrics m WHERE m.job_id = ?1 AND m.attempt = run.attempt
+                      ORDER BY m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) FROM run)
+    SELECT m.metrics FROM chosen c CROSS JOIN job_metrics m
+    WHERE m.job_id = ?1 AND m.attempt = (SELECT attempt FROM run) AND m.epoch = c.epoch AND c.epoch > ?2
+    ORDER BY c.epoch LIMIT ?3";
+
 impl Store {
     /// At most `limit` events behind number `after`, oldest first.
     ///
@@ -54,13 +82,42 @@ impl Store {
             .collect()
     }
 
+    /// The number of a job's newest event, 0 before the first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn newest_event(&self, id: Uuid) -> Result<i64> {
+        let newest = sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM job_events WHERE job_id = ?");
+        Ok(newest.bind(id.to_string()).fetch_one(&self.reader).await?)
+    }
+
     /// At most `limit` of the last attempt's epochs behind epoch `after`, in order.
     ///
     /// # Errors
     /// [`crate::store::StoreError::NotFound`] for a job that is not there.
     pub async fn job_metrics(&self, id: Uuid, after: u32, limit: u32) -> Result<Vec<EpochMetrics>> {
-        let rows: Vec<String> =
-            sqlx::query_scalar(METRICS).bind(id.to_string()).bind(after).bind(limit).fetch_all(&self.reader).await?;
+        let query = sqlx::query_scalar(METRICS).bind(id.to_string()).bind(after).bind(limit);
+        self.epochs(id, query.fetch_all(&self.reader).await?).await
+    }
+
+    /// The same of a part of the epochs: those that `every` divides, the first, the last, and the best (as
+    /// [`JobRow::best`](super::JobRow::best)).
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError::NotFound`] for a job that is not there.
+    pub async fn job_metrics_every(
+        &self,
+        id: Uuid,
+        every: NonZeroU32,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<EpochMetrics>> {
+        let query = sqlx::query_scalar(METRICS_EVERY).bind(id.to_string()).bind(after).bind(limit).bind(every.get());
+        self.epochs(id, query.fetch_all(&self.reader).await?).await
+    }
+
+    /// Rows of a job, which may have none only if it is there.
+    async fn epochs(&self, id: Uuid, rows: Vec<String>) -> Result<Vec<EpochMetrics>> {
         if rows.is_empty() {
             self.require_job(id).await?;
         }

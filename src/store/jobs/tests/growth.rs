@@ -1,5 +1,7 @@
 //! What keeps lists and histories quick however long they grow: asked of SQLite's planner, not of a clock.
 
+use std::num::NonZeroU32;
+
 use sqlx::Row;
 
 use super::super::{history, position, queue, row, run};
@@ -89,4 +91,66 @@ async fn epochs_come_in_pages_that_join_without_a_gap() {
         seen.extend(rows.iter().map(|row| row.epoch));
     }
     assert_eq!(seen, (1..=7).collect::<Vec<_>>());
+}
+
+/// Epochs 1 to `last` of the attempt, as many events would leave them; the best is `best`.
+async fn insert_epochs(f: &Fixture, job: &JobRow, last: u32, best: u32) {
+    let row = serde_json::to_string(&EpochMetrics::default()).unwrap();
+    sqlx::query(
+        "WITH RECURSIVE epochs (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM epochs WHERE number < ?3)
+         INSERT INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
+         SELECT ?1, ?2, number, iif(number = ?4, 0.9, 0.5), 0.5, json_set(?5, '$.epoch', number) FROM epochs",
+    )
+    .bind(job.id.to_string())
+    .bind(job.attempt)
+    .bind(last)
+    .bind(best)
+    .bind(row)
+    .execute(&f.store.writer)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn one_epoch_in_so_many_comes_with_the_first_the_best_and_the_last_whatever_the_pages() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    // Those of an attempt before it are no part of it.
+    insert_epochs(&f, &JobRow { attempt: 0, ..job.clone() }, 300, 77).await;
+    let none = f.store.job_metrics_every(job.id, NonZeroU32::MIN, 0, 10).await.unwrap();
+    assert!(none.is_empty(), "{none:?}");
+    insert_epochs(&f, &job, 103, 41).await;
+    for every in [1, 2, 7, 41, 50, 103, 104, u32::MAX] {
+        let wanted = |epoch: &u32| epoch.is_multiple_of(every) || [1, 41, 103].contains(epoch);
+        let expected: Vec<u32> = (1..=103).filter(wanted).collect();
+        for limit in [1, 2, 5, 1000] {
+            let mut seen: Vec<u32> = Vec::new();
+            loop {
+                let (after, every) = (seen.last().copied().unwrap_or(0), NonZeroU32::new(every).unwrap());
+                let rows = f.store.job_metrics_every(job.id, every, after, limit).await.unwrap();
+                if rows.is_empty() {
+                    break;
+                }
+                seen.extend(rows.iter().map(|row| row.epoch));
+                assert!(rows.len() == limit as usize || seen.last() == Some(&103), "a short page before the end");
+            }
+            assert_eq!(seen, expected, "every {every}, pages of {limit}");
+        }
+    }
+    let nowhere = f.store.job_metrics_every(Uuid::now_v7(), NonZeroU32::MIN, 0, 10).await;
+    assert!(matches!(nowhere, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn epochs_that_are_left_out_are_not_read() {
+    let f = Fixture::new().await;
+    let plan = plan(&f.store, history::METRICS_EVERY).await;
+    let rows: Vec<&String> = plan.iter().filter(|step| step.contains(" m ") || step.contains("job_metrics")).collect();
+    assert_eq!(rows.len(), 6, "{plan:#?}");
+    for step in rows {
+        // By the whole key or the beginning of an index: the first of it is the epoch that is looked for.
+        assert!(step.starts_with("SEARCH m USING") && step.contains("attempt=?"), "{step}\n{plan:#?}");
+    }
+    let sorted = plan.iter().filter(|step| step.contains("FOR ORDER BY")).count();
+    assert_eq!(sorted, 1, "only the page itself is put in order: {plan:#?}");
 }
