@@ -15,7 +15,7 @@ const ARGUMENTS = [
 ];
 
 /// As long as anything may take on a machine that has other things to do.
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 120_000;
 
 export const openBrowser = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
 

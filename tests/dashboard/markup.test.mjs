@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { blob, drawnSet } from './drawn.mjs';
-import { button, cells, fillJob, goTo, importSet, title } from './parts.mjs';
+import { SHORT_RUN, button, cells, fillJob, goTo, importSet, title } from './parts.mjs';
 import { until, walk } from './walk.mjs';
 
 const MARKUP = '<img src=x onerror=window.hit=1>';
@@ -36,7 +36,7 @@ walk('names that are markup', {}, (step) => {
   step('in a job and its figures', async ({ page, open }) => {
     await open('#/jobs/new', 'New job');
     await page.getByText('markup (markup)').waitFor({ state: 'attached' });
-    await fillJob(page, { Labels: '40', 'Compare with the supervised baseline': false, 'More hyper-parameters': '{"epochs": 1, "steps_per_epoch": 12}' });
+    await fillJob(page, { Labels: '40', 'Compare with the supervised baseline': false, 'More hyper-parameters': SHORT_RUN });
     await button(page, 'Queue the job').click();
     await title(page, 'MixMatch on markup succeeded').waitFor();
     job = new URL(page.url()).hash;

@@ -2,6 +2,11 @@
 
 import { until } from './walk.mjs';
 
+/// Hyper-parameters of a run of two epochs, a second of work. Small, as trainings come last on a busy machine; float32, as
+/// bf16 has its kernels compiled first.
+export const SMALL_STEPS = '"steps_per_epoch": 6, "network": "wrn-10-1", "size": 16, "precision": "float32"';
+export const SHORT_RUN = `{"epochs": 2, ${SMALL_STEPS}}`;
+
 export const title = (page, name) => page.getByRole('heading', { level: 1, name });
 
 export const table = (page, caption) => page.getByRole('table', { name: caption, exact: true });

@@ -20,10 +20,13 @@ export async function startServer(env = {}) {
     // What somebody has set for a server of their own is not for this one.
     env: { ...without('MIXMATCH_'), ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
+    // A session of its own: Linux then shares the processor with it fairly, though its trainings are nice to all in it.
+    detached: true,
   });
   // However this process ends, it leaves no server behind.
   const kill = () => child.kill('SIGKILL');
   process.on('exit', kill);
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
   const lines = [];
   const ended = once(child, 'close');
