@@ -10,7 +10,7 @@ const { chromium } = createRequire(join(modules, 'package.json'))('playwright-co
 
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run',
-  // Nothing but this machine is found, so that nothing leaves this machine even where a page asks for it.
+  // No other machine is found, so that nothing leaves this one even where a page asks for it.
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ];
 

@@ -57,6 +57,7 @@ export async function startServer(env = {}) {
     return { base, log, stop };
   } catch (error) {
     kill();
+    await ended.catch(() => {});
     await rm(directory, { recursive: true, force: true });
     throw new Error(`${binary} could not be started: ${error.message}\n${log()}`);
   }
