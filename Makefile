@@ -3,13 +3,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test build serve bench openapi lint docker-check libtorch
+.PHONY: help demo test build serve bench openapi lint dashboard-check docker-check libtorch
 
 # What `cargo deny` looks at. `advisories` fetches its database; without a way to it, leave that out.
 DENY ?= advisories bans licenses sources
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
 demo: build ## draw faces, train twice on 40 labels, predict, serve on; DEMO_EXIT=1 ends after the predictions
 	target/release/mixmatch demo $(ARGS)
@@ -72,6 +72,9 @@ lint: libtorch ## formatting, clippy, documentation, licences and sources, unuse
 	else \
 	  echo "make lint: SKIPPED: cargo-machete is not installed here (cargo install cargo-machete --locked); CI runs it" >&2; \
 	fi
+
+dashboard-check: build ## the dashboard in a headless browser; needs Node 20.19, npm and Chromium
+	scripts/dashboard_check.sh target/release/mixmatch
 
 docker-check: build ## check docker/ as far as that goes without a Docker engine
 	docker/check.sh

@@ -1,0 +1,271 @@
+// The whole way through the dashboard, from an empty server to a prediction.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+
+import { blob, drawnSet } from './drawn.mjs';
+import { SHORT_RUN, SMALL_STEPS, button, cells, complaint, field, fillJob, goTo, importSet, rows, table, title } from './parts.mjs';
+import { until, walk } from './walk.mjs';
+
+const MISSING = ['not-there.png', 'red', 'camera'];
+
+walk('the dashboard', {}, (step) => {
+  /// The job that later steps look at.
+  let job;
+
+  step('an empty server tells the three steps, and each page what it lacks', async ({ page, open }) => {
+    await open('', 'Welcome to mixmatch');
+    for (const name of ['Import a data set', 'Train', 'Predict']) await page.getByRole('heading', { level: 2, name, exact: true }).waitFor();
+    await page.getByText(/^mixmatch \d+\.\d+/).waitFor();
+    await goTo(page, 'Data sets');
+    await page.getByText('None yet. Import one below').waitFor();
+    await goTo(page, 'Jobs');
+    await page.getByText('No such job.').waitFor();
+    await goTo(page, 'Models');
+    await page.getByText('None yet: a job that succeeds').waitFor();
+    await goTo(page, 'Predict');
+    await page.getByText('No model is published yet.').waitFor();
+    await open('#/jobs/new', 'New job');
+    await page.getByRole('link', { name: 'Import one' }).click();
+    await title(page, 'Data sets').waitFor();
+  });
+
+  step('the import form says beside its field what is wrong, then imports and lists the row that was left out', async ({ page, open, expects }) => {
+    expects(422, '/datasets');
+    await open('#/datasets', 'Data sets');
+    await importSet(page, { name: 'no name!', task: 'blob', set: drawnSet({ more: [MISSING] }) });
+    assert.match(await complaint(page, 'Name'), /allowed are 1 to 64 letters/);
+    await field(page, 'Name').fill('blobs');
+    await button(page, 'Import').click();
+    await title(page, 'blobs').waitFor();
+
+    assert.deepEqual(await cells(page, 'Images per class and split'), [['blue', '40', '40'], ['red', '40', '40'], ['unlabelled', '40', '–']]);
+    await page.getByRole('heading', { name: '1 row left out' }).waitFor();
+    assert.deepEqual(await cells(page, 'Rows that were left out'), [['train', '122', 'not-there.png', 'the archive has no file "not-there.png"', 'missing_file']]);
+  });
+
+  step('a data set’s page draws its pictures', async ({ page, open }) => {
+    await open('#/datasets/blobs', 'blobs');
+    const drawn = async (name) => {
+      const picture = page.getByRole('img', { name: `${name} of this data set` });
+      await until(`the sheet ${name} is drawn`, () => picture.evaluate((image) => image.complete && image.naturalWidth > 100));
+      return picture.getAttribute('src');
+    };
+    await drawn('Samples');
+    const augmentations = page.getByRole('group').filter({ has: page.getByText('Augmentations', { exact: true }) });
+    await augmentations.getByText('Augmentations', { exact: true }).click();
+    const first = await drawn('Augmentations');
+    await augmentations.getByLabel('K', { exact: true }).fill('2');
+    await augmentations.getByRole('button', { name: 'Draw' }).click();
+    await until('another sheet is drawn', async () => (await drawn('Augmentations')) !== first);
+    await page.getByText('Mixup', { exact: true }).click();
+    await drawn('Mixup');
+  });
+
+  step('the form of a job says beside each field what is wrong, then queues it with its baseline', async ({ page, open, expects }) => {
+    expects(422, '/jobs');
+    await open('#/datasets/blobs', 'blobs');
+    await page.getByRole('link', { name: 'Train on it' }).click();
+    await title(page, 'New job').waitFor();
+    await page.getByText('Of 80 labelled training images').waitFor();
+    await fillJob(page, { Preset: 'quick', Labels: 'forty', 'More hyper-parameters': '{"epochs": 2' });
+    await button(page, 'Queue the job').click();
+    assert.match(await complaint(page, 'More hyper-parameters'), /^This is not JSON/);
+    await fillJob(page, { 'More hyper-parameters': `{"epochs": 0, ${SMALL_STEPS}}` });
+    await button(page, 'Queue the job').click();
+    assert.match(await complaint(page, 'Labels'), /labelled/);
+    await fillJob(page, { Labels: '40', 'More hyper-parameters': `{"epochs": 0, ${SMALL_STEPS}}` });
+    await button(page, 'Queue the job').click();
+    assert.match(await complaint(page, 'More hyper-parameters'), /epochs/);
+
+    await fillJob(page, { 'More hyper-parameters': SHORT_RUN, 'Compare with the supervised baseline': true });
+    await button(page, 'Queue the job').click();
+    await title(page, 'MixMatch on blobs').waitFor();
+    job = new URL(page.url()).hash;
+    assert.match(job, /^#\/jobs\/[0-9a-f-]{36}$/);
+  });
+
+  step('a job’s page follows it to its end without being loaded anew', async ({ page, open }) => {
+    await open(job, /^MixMatch on blobs (queued|running|succeeded)$/);
+    await page.evaluate(() => { window.stillThis = true; });
+    await title(page, 'MixMatch on blobs succeeded').waitFor();
+    await page.getByText('Published', { exact: true }).waitFor();
+    for (const name of ['Accuracy', 'Loss', 'F1 on validation', 'Guessed labels']) {
+      const chart = page.getByRole('img', { name: `${name} by epoch`, exact: true });
+      await until(`the chart ${name} has lines`, () => chart.evaluate((svg) => svg.querySelectorAll('path').length > 0));
+    }
+    await page.getByRole('list', { name: 'Log' }).getByRole('listitem').first().waitFor();
+    // The words of the report come when the baseline has ended, too.
+    const { verdict } = await (await page.request.get(`${new URL(page.url()).origin}/${job.slice(2)}/report`)).json();
+    await page.getByText(verdict, { exact: true }).waitFor();
+    await page.getByRole('link', { name: 'Its baseline (succeeded)' }).waitFor();
+    assert.equal(await page.evaluate(() => window.stillThis), true);
+  });
+
+  step('a finished job shows what it reached on the test images, per class and per group', async ({ page, open }) => {
+    await open(job, 'MixMatch on blobs succeeded');
+    await page.getByText('80 images, seen once').waitFor();
+    const figures = await cells(page, 'Precision, recall and F1 per class');
+    assert.deepEqual(figures.map((row) => row.slice(0, 2)), [['blue', '40'], ['red', '40']]);
+    const groups = await cells(page, 'Accuracy by group');
+    assert.deepEqual(groups.map((row) => row.slice(0, 3)), [['source', 'camera', '40'], ['source', 'phone', '40']]);
+    await table(page, /^Confusion/).waitFor();
+
+    const saved = page.waitForEvent('download');
+    await button(page, 'Metrics as CSV').click();
+    const metrics = await readFile(await (await saved).path(), 'utf8');
+    assert.match(metrics, /^epoch,/);
+    assert.equal(metrics.trim().split('\n').length, 3, 'a head and two epochs');
+  });
+
+  step('a chart answers to keys and its legend', async ({ page, open }) => {
+    await open(job, 'MixMatch on blobs succeeded');
+    const chart = page.getByRole('figure').filter({ hasText: 'Accuracy' }).first();
+    const line = chart.getByRole('button', { name: /^validation [\d.]+\s%$/ });
+    await line.click();
+    assert.equal(await line.getAttribute('aria-pressed'), 'false');
+    await page.getByRole('img', { name: 'Accuracy by epoch', exact: true }).press('Home');
+    await page.getByRole('status').filter({ hasText: /^epoch 1: / }).waitFor({ state: 'attached' });
+    await chart.getByText('epoch 1', { exact: true }).waitFor();
+  });
+
+  step('two seeds make a sweep, whose table and report fill by themselves', async ({ page, open }) => {
+    await open('#/jobs/new', 'New job');
+    await fillJob(page, { Preset: 'quick', Labels: '40', Seed: '1, 2', 'Compare with the supervised baseline': false, 'More hyper-parameters': SHORT_RUN });
+    await button(page, 'Queue the job').click();
+    await title(page, 'Sweep on blobs succeeded').waitFor();
+    const jobs = await cells(page, 'Jobs of the sweep');
+    assert.deepEqual(jobs.map((row) => row.slice(0, 4)), [['MixMatch', '40', '1', 'succeeded'], ['MixMatch', '40', '2', 'succeeded']]);
+    const [mean] = await cells(page, 'Mean and standard deviation over seeds');
+    assert.deepEqual(mean.slice(0, 3), ['40', 'MixMatch', '2']);
+    assert.match(mean[3], /^[\d.]+\s% ± [\d.]+\s%$/);
+
+    const saved = page.waitForEvent('download');
+    await button(page, 'As Markdown').click();
+    assert.match(await readFile(await (await saved).path(), 'utf8'), /\|.*\bMixMatch\b.*\|/i);
+  });
+
+  step('a running job moves, pauses, goes on, is canceled and deleted', async ({ page, open }) => {
+    await open('#/jobs/new', 'New job');
+    await fillJob(page, { Preset: 'quick', Labels: '40', 'Compare with the supervised baseline': false, 'More hyper-parameters': `{"epochs": 2000, ${SMALL_STEPS}}` });
+    await button(page, 'Queue the job').click();
+    await title(page, 'MixMatch on blobs running').waitFor();
+    const long = new URL(page.url()).hash;
+    await page.getByText(/epoch ([2-9]|\d\d+) of 2,000/).waitFor();
+    await goTo(page, 'Overview');
+    await page.getByRole('progressbar', { name: 'Progress of MixMatch on blobs' }).waitFor();
+    await page.getByRole('link', { name: 'MixMatch on blobs', exact: true }).click();
+
+    await button(page, 'Pause').click();
+    await title(page, 'MixMatch on blobs paused').waitFor();
+    await button(page, 'Resume').click();
+    await title(page, 'MixMatch on blobs running').waitFor();
+    await button(page, 'Cancel').click();
+    await title(page, 'MixMatch on blobs canceled').waitFor();
+    await button(page, 'Delete').click();
+    await button(page, 'Delete for good?').click();
+    await title(page, 'Jobs').waitFor();
+    await rows(page, 'Jobs').first().waitFor();
+    assert.equal(await page.locator(`a[href="${long}"]`).count(), 0);
+  });
+
+  step('marked jobs are compared', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const boxes = page.getByRole('checkbox', { name: /^Compare / });
+    await boxes.first().waitFor();
+    assert.equal(await boxes.count(), 2, 'the job and its baseline; a sweep is one line without a box');
+    assert.equal(await button(page, 'Compare').isDisabled(), true);
+    for (const box of await boxes.all()) await box.check();
+    await button(page, 'Compare 2').click();
+    await title(page, 'Compare').waitFor();
+    assert.equal(await rows(page, 'Results').count(), 2);
+    const chart = page.getByRole('img', { name: 'Validation accuracy by epoch' });
+    await until('the chart has two lines', () => chart.evaluate((svg) => svg.querySelectorAll('path').length === 2));
+    await rows(page, 'Hyper-parameters that differ').filter({ hasText: /^algorithm/ }).waitFor();
+    await field(page, 'Figure').selectOption({ label: 'Loss' });
+    await page.getByRole('img', { name: 'Loss by epoch' }).waitFor();
+    await page.getByRole('button', { name: /^Leave out Supervised/ }).click();
+    await until('one is left', async () => (await rows(page, 'Results').count()) === 1);
+  });
+
+  step('the champion’s alias moves to another version', async ({ page, open }) => {
+    await open('#/models', 'Models');
+    const versions = rows(page, 'Versions of blob');
+    const champion = versions.filter({ has: page.getByText('champion', { exact: true }) });
+    const others = versions.filter({ has: button(page, 'Make champion') });
+    const [before] = await champion.allInnerTexts();
+    assert.equal(await champion.count(), 1, 'the first job’s version became it');
+    const next = (await others.first().innerText()).split('\t')[0];
+    await others.first().getByRole('button', { name: 'Make champion' }).click();
+    await until(`${next} is the champion`, async () => (await champion.allInnerTexts())[0]?.startsWith(next));
+    assert.equal(await champion.count(), 1);
+    assert.notEqual((await champion.innerText()).split('\t')[0], before.split('\t')[0]);
+  });
+
+  step('a model says what is on an image, abstains when told to, and takes a broken image as that image’s problem', async ({ page, open }) => {
+    await open('#/predict', 'Predict');
+    await page.getByLabel(/^Choose images/).setInputFiles([
+      { name: 'one.png', mimeType: 'image/png', buffer: blob(0, 9001) },
+      { name: 'two.png', mimeType: 'image/png', buffer: blob(1, 9002) },
+      { name: 'broken.png', mimeType: 'image/png', buffer: Buffer.from('this is no image') },
+    ]);
+    const result = (file) => page.getByRole('listitem').filter({ has: page.getByText(file, { exact: true }) });
+    await result('one.png').getByText(/^red [\d.]+\s%$/).waitFor();
+    await result('two.png').getByText(/^blue [\d.]+\s%$/).waitFor();
+    await result('broken.png').getByText(/this is no image format/).waitFor();
+    await page.getByText(/^3 images by blob:\d+ in /).waitFor();
+    await page.getByRole('slider', { name: /^Abstain below/ }).fill('1');
+    await result('one.png').getByText(/^undecided /).waitFor();
+  });
+
+  step('addresses lead to their pages, and back leads back', async ({ page, open, expects }) => {
+    await open(job, 'MixMatch on blobs succeeded');
+    await until('the title names the job', async () => (await page.title()) === 'MixMatch on blobs · mixmatch');
+    await goTo(page, 'Models');
+    assert.equal(await page.getByRole('link', { name: 'Models', exact: true }).getAttribute('aria-current'), 'page');
+    await page.goBack();
+    await title(page, 'MixMatch on blobs succeeded').waitFor();
+    await page.goForward();
+    await title(page, 'Models').waitFor();
+    await open('#/nowhere', 'Nothing here');
+    expects(404, '/datasets/nothing');
+    await open('#/datasets/nothing', 'This could not be shown');
+    await page.getByRole('alert').waitFor();
+  });
+
+  for (const colorScheme of ['dark', 'light']) {
+    step(`every page that is linked to fits on 360 pixels, and is ${colorScheme}`, async ({ page, open }) => {
+      await open('#/jobs', 'Jobs');
+      const sweep = await page.getByRole('link', { name: /^Sweep/ }).getAttribute('href');
+      const pages = ['#/', job, sweep, `#/compare?ids=${job.split('/').at(-1)}`, '#/nowhere'];
+      const known = new Set(pages.map(kind));
+      // More are found on the way.
+      for (const address of pages) {
+        await page.goto('about:blank');
+        await open(address, /./);
+        await page.evaluate(() => document.querySelectorAll('details').forEach((one) => { one.open = true; }));
+        await until(`${address} has loaded`, () => page.evaluate(() => !document.body.innerText.includes('Loading…') && [...document.images].every((image) => image.complete)));
+        assert.deepEqual(await page.evaluate(tooWide), [], `${address} is wider than the window`);
+        const light = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part > 128));
+        assert.equal(light, colorScheme === 'light', `the ground of ${address}`);
+        for (const link of await page.locator('a[href^="#/"]').all()) {
+          const next = await link.getAttribute('href');
+          if (!known.has(kind(next))) pages.push(next);
+          known.add(kind(next));
+        }
+      }
+      for (const name of ['datasets', 'datasets/{id}', 'jobs/new', 'models', 'predict']) assert.ok(known.has(`#/${name}`), `no page leads to #/${name}`);
+    }, { colorScheme, viewport: { width: 360, height: 740 } });
+  }
+});
+
+/// An address without what makes it one of many.
+const kind = (address) => address.replace(/\?.*/, '').replace(/[0-9a-f-]{36}/, '{id}');
+
+/// What sticks out of the window to the right; nothing where the page cannot be scrolled there.
+function tooWide() {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  const out = [...document.querySelectorAll('body *')].filter((node) => node.getBoundingClientRect().right > clientWidth);
+  return [`${scrollWidth} of ${clientWidth} pixels`, ...out.slice(-5).map((node) => node.outerHTML.slice(0, 200))];
+}

@@ -1,0 +1,50 @@
+// A server that wants a key: the dashboard asks for it, says when it is wrong, and forgets it with its tab.
+
+import assert from 'node:assert/strict';
+
+import { button, field, goTo, title } from './parts.mjs';
+import { walk } from './walk.mjs';
+
+const KEY = 'the-key-of-the-dashboard-tests';
+
+/// What the overview and the pages behind it ask for.
+const ASKED = ['/jobs', '/models', '/datasets'];
+
+walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
+  const dialogue = (page) => page.getByRole('dialog', { name: 'API key' });
+
+  async function give(page, key) {
+    await field(page, 'Key').fill(key);
+    await button(page, 'Use this key').click();
+  }
+
+  step('the dialogue asks, tells of a wrong key, and takes the right one for this tab', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    await page.goto(base);
+    await dialogue(page).getByText('This server wants a key.').waitFor();
+    await give(page, 'not-the-key-of-the-dashboard-tests');
+    await dialogue(page).getByText(/^This server does not take the key/).waitFor();
+    await give(page, KEY);
+    await title(page, 'Welcome to mixmatch').waitFor();
+    assert.equal(await dialogue(page).count(), 0);
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).waitFor();
+
+    await page.reload();
+    await title(page, 'Welcome to mixmatch').waitFor();
+    assert.equal(await dialogue(page).count(), 0);
+  });
+
+  step('whoever cancels is told so, and may set the key later', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    await page.goto(`${base}/#/datasets`);
+    await dialogue(page).waitFor();
+    await dialogue(page).press('Escape');
+    await title(page, 'This could not be shown').waitFor();
+    await page.getByRole('status').getByText('The server wants a key').waitFor();
+    await page.getByRole('button', { name: 'Set an API key' }).click();
+    await give(page, KEY);
+    await title(page, 'Data sets').waitFor();
+    await page.getByRole('status').getByText('The server wants a key').waitFor({ state: 'hidden' });
+    await goTo(page, 'Models');
+  });
+});
