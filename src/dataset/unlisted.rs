@@ -59,8 +59,8 @@ pub(super) fn refuse_unclear(rejected: &[RejectedRow]) -> Result<(), ImportError
     let mut unclear = rejected.iter().filter(|row| UNCLEAR.contains(&row.code.as_str()));
     let Some(first) = unclear.next() else { return Ok(()) };
     let detail = format!(
-        "rows of which cannot be told what images they name: {}, the first is {}. Those images would be learned from as \
-         ones that no row names; mend the rows, or set unlisted to {}",
+        "{} of the rows do not tell what images they name, the first is {}: those would be taken for unlisted ones and \
+         learned from; mend the rows, or set unlisted to {}",
         1 + unclear.count(),
         first.place(),
         Unlisted::Ignore.as_str()

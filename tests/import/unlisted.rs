@@ -82,7 +82,12 @@ fn an_image_that_any_row_means_is_never_learned_from_without_a_word() {
 fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     let surplus = format!("{TWO}c.png,cat\nd,e.png,dog\n");
     let upload = Upload::new(&six(), &surplus, None);
-    refused(&upload, &unlabelled(&upload), "unclear_rows", &["name: 1, the first is train row 5", "ignore"]);
+    refused(
+        &upload,
+        &unlabelled(&upload),
+        "unclear_rows",
+        &["1 of the rows do not tell", "the first is train row 5", "ignore"],
+    );
     let imported = upload.import().unwrap();
     assert_eq!(codes(&imported), [("surplus_cells".to_owned(), 5)], "where they are left out, that one row is too");
 
