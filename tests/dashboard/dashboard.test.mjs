@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 
 import { blob, drawnSet } from './drawn.mjs';
-import { SHORT_RUN, SMALL_STEPS, button, cells, complaint, field, fillJob, goTo, importSet, rows, table, title } from './parts.mjs';
+import { SHORT_RUN, SMALL_STEPS, button, cells, complaint, field, fillJob, goTo, importSet, rows, table, title, tooWide } from './parts.mjs';
 import { until, walk } from './walk.mjs';
 
 const MISSING = ['not-there.png', 'red', 'camera'];
@@ -261,11 +261,3 @@ walk('the dashboard', {}, (step) => {
 
 /// An address without what makes it one of many.
 const kind = (address) => address.replace(/\?.*/, '').replace(/[0-9a-f-]{36}/, '{id}');
-
-/// What sticks out of the window to the right; nothing where the page cannot be scrolled there.
-function tooWide() {
-  const { scrollWidth, clientWidth } = document.documentElement;
-  if (scrollWidth <= clientWidth) return [];
-  const out = [...document.querySelectorAll('body *')].filter((node) => node.getBoundingClientRect().right > clientWidth);
-  return [`${scrollWidth} of ${clientWidth} pixels`, ...out.slice(-5).map((node) => node.outerHTML.slice(0, 200))];
-}

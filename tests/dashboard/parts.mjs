@@ -56,3 +56,11 @@ export async function fillJob(page, values) {
     else await field(page, label).fill(value);
   }
 }
+
+/// For `page.evaluate`: what sticks out of the window to the right; nothing where the page cannot be scrolled there.
+export function tooWide() {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  const out = [...document.querySelectorAll('body *')].filter((node) => node.getBoundingClientRect().right > clientWidth);
+  return [`${scrollWidth} of ${clientWidth} pixels`, ...out.slice(-5).map((node) => node.outerHTML.slice(0, 200))];
+}

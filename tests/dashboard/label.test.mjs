@@ -1,0 +1,286 @@
+// From photos without a label to a model, all in the browser: an archive is labelled, imported and learned from.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+
+import { blob, csv, zip } from './drawn.mjs';
+import { SHORT_RUN, button, cells, complaint, field, fillJob, goTo, title, tooWide } from './parts.mjs';
+import { until, walk } from './walk.mjs';
+
+const CLASSES = ['red', 'blue'];
+const KEYS = { red: '1', blue: '2' };
+const GOAL = 16;
+/// The share of the test sheet that the form proposes.
+const EVERY = 4;
+
+const BROKEN = 'photos/broken.png';
+/// Names and kinds of what can be labelled.
+const PHOTOS = Array.from({ length: 60 }, (_, at) => [`${['', 'photos/', 'photos/of May/'][at % 3]}${at === 7 ? '7, at noon' : at}.png`, at % 2]);
+const TRUTH = new Map(PHOTOS.map(([name, kind]) => [name, CLASSES[kind]]));
+
+const drawn = (photos) => photos.map(([name, kind], at) => [name, blob(kind, at + 1)]);
+const archive = (name, files) => ({ name, mimeType: 'application/zip', buffer: zip(files) });
+const LITTER = [['photos/Thumbs.db', Buffer.from('what Windows leaves')], ['__MACOSX/photos/._1.png', Buffer.from('what macOS leaves')]];
+const photos = archive('my photos.zip', [...drawn(PHOTOS).slice(0, 30), ...LITTER, [BROKEN, Buffer.from('this is no image')], ...drawn(PHOTOS).slice(30)]);
+
+/// Draws the order that has the broken image and the name with a comma among the first.
+const drawOrder = () => { crypto.getRandomValues = (numbers) => numbers.fill(4); };
+
+const choose = (page, file) => page.getByLabel(/^Choose a ZIP of images/).setInputFiles(file);
+
+/// The image that can be labelled now: its name, and the class that its pixels show.
+const shown = (page) => until('an image is shown', () => page.getByRole('img', { name: /^Image to label: / }).evaluate((image) => {
+  // One that was found may be gone by now, or about to go.
+  if (!image.isConnected || image.closest('[aria-busy]')) return null;
+  const context = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext('2d');
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, image.naturalWidth, image.naturalHeight);
+  let redder = 0;
+  for (let at = 0; at < data.length; at += 4) redder += data[at] - data[at + 2];
+  return { name: image.alt.replace(/^Image to label: /, ''), label: redder > 0 ? 'red' : 'blue' };
+}));
+
+const progress = (page) => page.getByText(/^[\d,]+ (of [\d,]+ )?for training/).innerText();
+
+walk('labelling in the browser', {}, (step) => {
+  /// What was decided of each image, in their order: its name and its class, null for none.
+  const decided = [];
+  const labelled = (sheet, of = CLASSES) => decided.filter(([, label], place) => of.includes(label) && (place % EVERY === EVERY - 1) === (sheet === 'test'));
+
+  /// What the browser keeps from one step to the next.
+  const profile = { storageState: undefined };
+  const keep = async (page) => { profile.storageState = await page.context().storageState(); };
+
+  const trained = () => labelled('train').length;
+  const summary = () => [
+    trained() > GOAL ? `${trained()} for training, ${GOAL} were wanted` : `${trained()} of ${GOAL} for training`, `${labelled('test').length} more for the test sheet`,
+    ...CLASSES.map((label) => `${label} ${decided.filter((one) => one[1] === label).length}`), 'cannot tell 1',
+  ].join(' · ');
+
+  const passedBy = (page) => page.getByText(/^1 image cannot be shown by this browser/);
+
+  /// Labels the image that is shown by the key of what it shows, or says that nobody can tell.
+  async function decide(page, key) {
+    const { name, label } = await shown(page);
+    if (!decided.some((one) => one[0] === BROKEN) && await passedBy(page).isVisible()) decided.push([BROKEN, null]);
+    await page.getByText(name, { exact: true }).waitFor();
+    await page.keyboard.press(key ?? KEYS[label]);
+    decided.push([name, key ? null : label]);
+  }
+
+  /// A data set's counts, as the labels and the archive have them.
+  const counts = () => {
+    const unlabelled = PHOTOS.length - trained() - labelled('test').length;
+    return [...['blue', 'red'].map((label) => [label, `${labelled('train', [label]).length}`, `${labelled('test', [label]).length}`]), ['unlabelled', `${unlabelled}`, '–']];
+  };
+
+  step('the data sets’ page leads there, and the form says beside each field what is wrong', async ({ page, open }) => {
+    await page.addInitScript(drawOrder);
+    await open('#/datasets', 'Data sets');
+    await page.getByRole('link', { name: 'Label images here' }).click();
+    await title(page, 'Label images').waitFor();
+    await choose(page, photos);
+    await page.getByText('my photos.zip · 61 images to label').waitFor();
+    await field(page, 'Classes').fill('red');
+    await field(page, 'Labels for training').fill('62');
+    await button(page, 'Start labelling').click();
+    assert.match(await complaint(page, 'Classes'), /^Two classes at least/);
+    assert.match(await complaint(page, 'Task'), /^A word of up to 64/);
+    assert.match(await complaint(page, 'Labels for training'), /^A whole number from 1 to 61/);
+    await field(page, 'Classes').fill('red\nblue, red');
+    await field(page, 'Task').fill('colour');
+    await field(page, 'Labels for training').fill(`${GOAL}`);
+    await button(page, 'Start labelling').click();
+    assert.match(await complaint(page, 'Classes'), /^“red” is there twice/);
+    for (const name of ['Task', 'Labels for training']) assert.equal(await field(page, name).getAttribute('aria-invalid'), null, `${name} is right now`);
+    await field(page, 'Classes').fill(CLASSES.join('\n'));
+    await button(page, 'Start labelling').click();
+    await shown(page);
+    assert.equal(await button(page, 'Import as a data set').isDisabled(), true, 'nothing is labelled');
+    await keep(page);
+  }, profile);
+
+  step('images are labelled by keys; what is taken back is asked again, and a reload loses nothing', async ({ page, open }) => {
+    await open('#/label', 'Label images');
+    await choose(page, photos);
+    await decide(page);
+    await decide(page);
+    await decide(page, 'Space');
+    while (decided.length < 10) await decide(page);
+    // The broken image comes after the one that is taken back, and is passed by twice.
+    const last = await shown(page);
+    await page.keyboard.press(KEYS[last.label === 'red' ? 'blue' : 'red']);
+    assert.notEqual((await shown(page)).name, last.name);
+    await passedBy(page).waitFor();
+    await page.keyboard.press('Backspace');
+    assert.deepEqual(await shown(page), last);
+    assert.equal(await passedBy(page).count(), 0);
+    while (decided.length < 14) await decide(page);
+    assert.deepEqual(decided[11], [BROKEN, null], 'the order is another: drawOrder wants another seed');
+
+    const next = await shown(page);
+    assert.equal(await progress(page), summary());
+    await page.reload();
+    await title(page, 'Label images').waitFor();
+    await choose(page, photos);
+    await page.getByText(`Labelling goes on where it was: ${trained() + labelled('test').length} labels were there.`).waitFor();
+    assert.deepEqual(await shown(page), next);
+    assert.equal(await progress(page), summary());
+
+    const reached = page.getByText(/^The goal is reached/);
+    while (trained() < GOAL) {
+      assert.equal(await reached.count(), 0);
+      await decide(page);
+    }
+    await reached.waitFor();
+    assert.equal(await progress(page), summary());
+    await keep(page);
+  }, profile);
+
+  step('the sheets say what was pressed, and become a data set with all other images as unlabelled', async ({ page, open }) => {
+    for (const [name, label] of decided) if (label) assert.equal(label, TRUTH.get(name), `the image that was shown as ${name}`);
+    assert.ok(labelled('train').concat(labelled('test')).some(([name]) => name.includes(',')), 'a name with a comma is among them');
+    await open('#/label', 'Label images');
+    await choose(page, photos);
+    await shown(page);
+    for (const sheet of ['train', 'test']) {
+      const saved = page.waitForEvent('download');
+      await button(page, `Download ${sheet}.csv`).click();
+      const download = await saved;
+      assert.equal(download.suggestedFilename(), `${sheet}.csv`);
+      const expected = `${csv([['image', 'label'], ...labelled(sheet)])}`.replaceAll('\n', '\r\n');
+      assert.equal(await readFile(await download.path(), 'utf8'), expected);
+    }
+
+    await button(page, 'Import as a data set').click();
+    await title(page, 'my-photos').waitFor();
+    await page.getByText(/^Task colour · 60 images · /).waitFor();
+    assert.deepEqual(await cells(page, 'Images per class and split'), counts());
+    const unlisted = page.getByText(/^unlisted_images /);
+    assert.match(await unlisted.innerText(), new RegExp(`^unlisted_images ${counts().at(-1)[1]} images that no row names are learned from without a label`));
+    assert.equal(await page.getByText(/^unnamed_files /).count(), 0, 'what file managers leave is no file of anybody’s');
+    await page.getByRole('heading', { name: '1 row left out' }).waitFor();
+    const [row, ...others] = await cells(page, 'Rows that were left out');
+    assert.deepEqual([row[0], row[2], others], ['archive', BROKEN, []]);
+    assert.match(row[3], /this is no image format/);
+  }, profile);
+
+  step('a name that is taken is told beside its field, and no label is lost', async ({ page, open, expects }) => {
+    expects(409, '/datasets');
+    await open('#/label', 'Label images');
+    await choose(page, photos);
+    const next = await shown(page);
+    await button(page, 'Import as a data set').click();
+    assert.match(await complaint(page, 'Name'), /^a data set named "my-photos" exists/);
+    assert.deepEqual([await shown(page), await progress(page)], [next, summary()]);
+
+    // Other pages may be looked at meanwhile, where keys label nothing.
+    await goTo(page, 'Data sets');
+    await page.keyboard.press('1');
+    await page.getByRole('link', { name: 'Label images here' }).click();
+    assert.deepEqual([await shown(page), await progress(page)], [next, summary()]);
+    await decide(page);
+    await decide(page);
+    await shown(page);
+    assert.equal(await progress(page), summary());
+    await field(page, 'Name').fill('more-photos');
+    await button(page, 'Import as a data set').click();
+    await title(page, 'more-photos').waitFor();
+    assert.deepEqual(await cells(page, 'Images per class and split'), counts());
+  }, profile);
+
+  step('a model learns from it', async ({ page, open }) => {
+    await open('#/datasets/my-photos', 'my-photos');
+    await page.getByRole('link', { name: 'Train on it' }).click();
+    await title(page, 'New job').waitFor();
+    await page.getByText(`Of ${GOAL} labelled training images`).waitFor();
+    await fillJob(page, { Preset: 'quick', 'Compare with the supervised baseline': false, 'More hyper-parameters': SHORT_RUN });
+    await button(page, 'Queue the job').click();
+    await title(page, 'MixMatch on my-photos succeeded').waitFor();
+    await page.getByText('Published', { exact: true }).waitFor();
+    const figures = await cells(page, 'Precision, recall and F1 per class');
+    assert.deepEqual(figures.map(([label]) => label), ['blue', 'red']);
+    await goTo(page, 'Models');
+    await page.getByText('Classes: blue, red').waitFor();
+  });
+
+  step('the keyboard alone is enough', async ({ page, open }) => {
+    /// Goes on by Tab until this has the focus.
+    const tabTo = async (target) => {
+      const reached = () => target.evaluate((node) => node === document.activeElement);
+      for (let times = 0; times < 50; times += 1) {
+        if (await reached()) return;
+        await page.keyboard.press('Tab');
+      }
+      assert.fail(`Tab does not lead to ${target}`);
+    };
+    const { keyboard } = page;
+    page.on('filechooser', (chooser) => chooser.setFiles(archive('few.zip', drawn(PHOTOS.slice(0, 12)))));
+    await open('#/datasets', 'Data sets');
+    await tabTo(page.getByRole('link', { name: 'Label images here' }));
+    await keyboard.press('Enter');
+    await title(page, 'Label images').waitFor();
+    await tabTo(page.getByLabel(/^Choose a ZIP of images/));
+    await keyboard.press('Enter');
+    await page.getByText('few.zip · 12 images to label').waitFor();
+    // It has the focus by itself.
+    await keyboard.type('first, second');
+    await tabTo(field(page, 'Task'));
+    await keyboard.type('few');
+    await keyboard.press('Enter');
+
+    const press = async (...keys) => {
+      for (const key of keys) {
+        await shown(page);
+        await keyboard.press(key);
+      }
+    };
+    const tells = async (text) => {
+      await shown(page);
+      assert.equal(await progress(page), text);
+    };
+    await press('1', '2', '2', '0', 'Space', '1', 'ArrowLeft', 'Backspace');
+    await tells('3 of 12 for training · 0 more for the test sheet · first 1 · second 2 · cannot tell 1');
+    // On a button the space bar is the button's.
+    await tabTo(page.getByRole('group', { name: /^Class of the image/ }).getByRole('button', { name: 'second' }));
+    await press('Space', 'Enter');
+    await tells('5 of 12 for training · 0 more for the test sheet · first 1 · second 4 · cannot tell 1');
+    // Held down it labels one.
+    await keyboard.down('1');
+    await shown(page);
+    await keyboard.down('1');
+    await keyboard.up('1');
+    await tells('6 of 12 for training · 0 more for the test sheet · first 2 · second 4 · cannot tell 1');
+    await press('1');
+    await tells('6 of 12 for training · 1 more for the test sheet · first 3 · second 4 · cannot tell 1');
+    // Written into a field, a digit is a digit.
+    await tabTo(field(page, 'Name'));
+    await keyboard.press('End');
+    await keyboard.type('12');
+    await tabTo(button(page, 'Import as a data set'));
+    await keyboard.press('Enter');
+    await title(page, 'few12').waitFor();
+    assert.deepEqual(await cells(page, 'Images per class and split'), [['first', '2', '1'], ['second', '4', '0'], ['unlabelled', '5', '–']]);
+  });
+
+  step('it fits on 360 pixels and is dark, with long names', async ({ page, open }) => {
+    const long = 'a'.repeat(120);
+    const fits = async (what) => assert.deepEqual(await page.evaluate(tooWide), [], `${what} is wider than the window`);
+    await open('#/label', 'Label images');
+    await choose(page, archive(`${long}.zip`, drawn([[`${long}/1.png`, 0], [`${long}/2.png`, 1], [`${long}.png`, 0]])));
+    await field(page, 'Classes').fill(`${long}\n${'b'.repeat(120)}`);
+    await fits('the form');
+    await field(page, 'Task').fill('long');
+    await button(page, 'Start labelling').click();
+    await shown(page);
+    await fits('the page with an image');
+    assert.ok(await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part < 128)), 'its ground is dark');
+    for (const key of ['1', '2']) {
+      await page.keyboard.press(key);
+      await shown(page);
+    }
+    await page.keyboard.press('1');
+    await page.getByText('These were all images of the archive.').waitFor();
+    await fits('its end');
+  }, { colorScheme: 'dark', viewport: { width: 360, height: 740 } });
+});
