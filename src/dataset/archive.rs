@@ -55,7 +55,7 @@ pub(super) struct Index {
     by_base: HashMap<String, Option<u32>>,
     /// Entry names by entry number.
     pub names: HashMap<u32, String>,
-    /// The first entry of each name less folder, extension and case; made when the first name is missed.
+    /// The first entry of each [`stem`]; made when the first name is missed.
     by_stem: OnceLock<HashMap<String, u32>>,
 }
 
@@ -122,7 +122,7 @@ impl Index {
                     let path = normalised(name);
                     doubtful.insert(stem(&path));
                     // Written without its extension, and with a dot of its own.
-                    doubtful.insert(base_name(&path).to_lowercase());
+                    doubtful.insert(base_name(&path).trim().to_lowercase());
                 }
             }
         }
@@ -214,10 +214,10 @@ fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// A file's name less folder, extension and case.
+/// A file's name less folder, extension, case and the spaces around it, which a sheet's cells lose.
 fn stem(path: &str) -> String {
     let base = base_name(path);
-    base.rsplit_once('.').map_or(base, |(stem, _)| stem).to_lowercase()
+    base.rsplit_once('.').map_or(base, |(stem, _)| stem).trim().to_lowercase()
 }
 
 #[cfg(test)]
@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_clear_means_all_that_it_may_mean() {
-        let files = ["a.jpg", "x/b.jpg", "y/b.jpg", "B.png", "x/photo.12.jpg", "photo.jpg", "c.jpg"];
+        let files =
+            ["a.jpg", "x/b.jpg", "y/b.jpg", "B.png", "x/photo.12.jpg", "photo.jpg", "c.jpg", "x/ e.jpg", "f .jpg"];
         let index = index(&files.map(|name| (name, &b"1"[..]))).unwrap();
         let meant = |names: &[&str]| {
             let mut meant: Vec<u32> = index.meant(names.iter().copied()).into_iter().collect();
@@ -279,6 +280,7 @@ mod tests {
         assert_eq!(meant(&["b.jpg"]), [1, 2, 3], "in either folder, and what differs by case and extension");
         assert_eq!(meant(&["z/A.JPEG"]), [0]);
         assert_eq!(meant(&["photo.12"]), [4, 5]);
+        assert_eq!(meant(&["e.jpg", "f"]), [7, 8], "a cell has no spaces at its ends, a file's name may");
         assert_eq!(meant(&["d.jpg"]), Vec::<u32>::new());
     }
 

@@ -113,8 +113,8 @@ pub(super) fn candidates(
 
 /// The entries of the archive that the sheet's rows name or may mean, rows that cannot be used too.
 ///
-/// Beside the image's cell that is whatever stands in a cell of several lines: behind a double quote that was meant as
-/// text they are rows of their own.
+/// Beside the image's cell that is whatever stands in a cell of several lines, of the header too: behind a double quote
+/// that was meant as text they are rows of their own.
 pub(super) fn entries_meant(
     sheet: &Sheet,
     role: Role,
@@ -122,12 +122,11 @@ pub(super) fn entries_meant(
     index: &Index,
 ) -> Result<HashSet<u32>, ImportError> {
     let column = Columns::of(sheet, role, request)?.image;
-    let names = sheet.rows.iter().flat_map(|row| {
-        let of_lines = row.cells.iter().filter(|cell| cell.contains(['\n', '\r']));
-        let swallowed = of_lines.flat_map(|cell| cell.split([',', ';', '\t', '\n', '\r', '"']));
-        std::iter::once(row.cell(column)).chain(swallowed)
-    });
-    Ok(index.meant(names.map(str::trim).filter(|name| !name.is_empty())))
+    let named = sheet.rows.iter().map(|row| row.cell(column));
+    let cells = sheet.columns.iter().chain(sheet.rows.iter().flat_map(|row| &row.cells));
+    let of_lines = cells.filter(|cell| cell.contains(['\n', '\r']));
+    let swallowed = of_lines.flat_map(|cell| cell.split([',', ';', '\t', '\n', '\r', '"']));
+    Ok(index.meant(named.chain(swallowed).map(str::trim).filter(|name| !name.is_empty())))
 }
 
 /// Which column is which.

@@ -59,8 +59,8 @@ pub(super) fn refuse_unclear(rejected: &[RejectedRow]) -> Result<(), ImportError
     let mut unclear = rejected.iter().filter(|row| UNCLEAR.contains(&row.code.as_str()));
     let Some(first) = unclear.next() else { return Ok(()) };
     let detail = format!(
-        "of {} rows it cannot be told which images they name, first of {}: unlisted images are to be learned from, and \
-         those may be among them; mend the rows, or let unlisted be {}",
+        "{} of the rows do not tell what images they name, the first is {}: those would be taken for unlisted ones and \
+         learned from; mend the rows, or set unlisted to {}",
         1 + unclear.count(),
         first.place(),
         Unlisted::Ignore.as_str()

@@ -154,7 +154,11 @@ impl Predictor {
             let _gone = reply.send(open());
         })?;
         let opened = answer.await.unwrap_or_else(|_| Err(ServingError::Inference("loading the model panicked".into())));
-        let (model, manifest) = opened.inspect_err(|error| refused.note(key, error))?;
+        let (model, manifest) = opened.inspect_err(|error| {
+            refused.note(key, error);
+            // A device that is gone fails here first, where no model is in memory.
+            self.ask_device();
+        })?;
         self.install(key, model, manifest)
     }
 

@@ -17,6 +17,7 @@ export function labelFinish({ session, file, images, signal }) {
   const button = h('button', { type: 'submit', class: 'primary' }, 'Import as a data set');
   const downloads = { train: downloadButton('train'), test: downloadButton('test') };
   const names = images.map((image) => image.name);
+  let sending = false;
   const node = h('section', null,
     h('h2', null, 'Use the labels'),
     h('p', { class: 'muted' }, 'The archive and both sheets are sent to the server; every image without a label is learned from without one.'),
@@ -41,14 +42,17 @@ export function labelFinish({ session, file, images, signal }) {
     body.append('train', sheetFile('train', train));
     if (test !== null) body.append('test', sheetFile('test', test));
     body.append('unlisted', 'unlabelled');
+    sending = true;
     await importDataset(body, { fields, problems, progress, button, signal });
+    sending = false;
     update();
   }
 
   /// After each decision: what can be done, and what is to be known before.
   function update() {
     const sum = tally(session);
-    button.disabled = !importable(sum);
+    // Meanwhile people label on.
+    button.disabled = sending || !importable(sum);
     downloads.train.disabled = sum.train === 0;
     downloads.test.disabled = sum.test === 0;
     const list = doubts(session, sum);

@@ -17,9 +17,21 @@ const WHY = 'The images come in a random order: MixMatch takes those without a l
 /// The archive and its labels, as long as the tab lives: other pages may be looked at meanwhile.
 let work = null;
 
+const onlyHere = () => Boolean(work?.session?.decisions.length && !work.kept);
+
 addEventListener('beforeunload', (event) => {
-  if (work?.session?.decisions.length && !work.kept) event.preventDefault();
+  if (onlyHere()) event.preventDefault();
 });
+
+/// Takes what another tab has written of this archive; what this one had is among it, or was written over deliberately.
+function takeOver({ key, newValue }) {
+  if (key !== work?.key || newValue === null) return false;
+  work.session = load(key, work.images.length) ?? work.session;
+  work.kept = true;
+  return true;
+}
+
+addEventListener('storage', takeOver);
 
 export function label({ signal }) {
   const place = h('div');
@@ -50,6 +62,7 @@ export function label({ signal }) {
       };
       return [
         dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP, faces cropped to the face. It stays on this computer until you import it.')),
+        onlyHere() && h('p', { class: 'notice warn' }, 'This browser does not keep the labels so far: with another archive they are gone. Go back and download the sheets first.'),
         trouble,
         work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),
       ];
@@ -109,6 +122,18 @@ export function label({ signal }) {
     if (again) announce('Labelling goes on where it was');
   }
 
+  /// Two tabs that label one archive would write over each other: the one that was not touched rests.
+  function toRest() {
+    turn(() => [
+      h('p', { class: 'notice warn' }, 'This archive is being labelled in another tab too. All labels from there are here now; go on in one of the two only.'),
+      h('button', { type: 'button', class: 'primary', onclick: () => toStage(true) }, 'Go on here'),
+    ]);
+  }
+
+  addEventListener('storage', (event) => {
+    if (takeOver(event)) toRest();
+  }, { signal });
+
   if (work?.session) toStage(true);
   else if (work) toSetup();
   else chooseArchive();
@@ -119,14 +144,15 @@ export function label({ signal }) {
     place);
 }
 
-/// Reads the directory; with the labels that this browser has for it.
+/// Reads the directory; with the labels that this tab or this browser has for it.
 async function openArchive(file) {
   const all = await entries(file);
   const images = nameable(all);
   if (!images.length) throw new Error('There is no JPEG, PNG or WebP file in it that a sheet could name. Choose the ZIP of the images.');
   const key = keyOf(file, images);
-  const session = load(key, images.length);
-  return { file, images, left: all.length - images.length, key, session, kept: true };
+  // Of an archive that is chosen again, labels that are in this tab alone are the newer ones.
+  const here = onlyHere() && work.key === key ? work.session : null;
+  return { file, images, left: all.length - images.length, key, session: here ?? load(key, images.length), kept: here === null };
 }
 
 function keep() {

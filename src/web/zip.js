@@ -211,7 +211,7 @@ function text(bytes) {
 function isWanted({ name, flags }, view, at) {
   const system = view.getUint8(at + 5);
   const link = system === UNIX && ((view.getUint32(at + 38, true) >>> 16) & SYMBOLIC_LINK) === SYMBOLIC_LINK;
-  const escapes = /^[/\\]|^.:|\0/.test(name) || name.split(/[/\\]/).includes('..');
+  const escapes = /^[/\\]|^[\0-\x7f]:|\0/.test(name) || name.split(/[/\\]/).includes('..');
   if (link || escapes) {
     throw new ZipError(`The archive’s entry ${JSON.stringify(name)} ${link ? 'is a symbolic link' : 'leads out of the archive'}, and the server would refuse it: pack plain files in plain folders`);
   }

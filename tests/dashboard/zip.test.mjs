@@ -72,7 +72,7 @@ test('a stored and a deflated image come out as they went in, with their media t
 });
 
 test('only images count: no folders, hidden files, or what file managers leave', async () => {
-  const kept = ['a.jpg', 'f/b.JPEG', 'c.webp', './d.png', 'e\\f.png'];
+  const kept = ['a.jpg', 'f/b.JPEG', 'c.webp', './d.png', 'e\\f.png', 'é:g.png'];
   const others = ['f/', 'f/notes.txt', 'jpg', 'x.constructor', '__MACOSX/a.jpg', '.h.jpg', 'f/._b.jpeg', '.cache/c.png', 'Thumbs.db', 'g.jpg/'];
   assert.deepEqual(await names(archive([...others, ...kept].map((name) => ({ name })))), kept);
 });
@@ -97,15 +97,22 @@ test('ZIP64: the end of the directory, and sizes and offsets in the extra field'
   assert.deepEqual([await (await open(blob, a)).text(), await (await open(blob, b)).text()], ['one', 'two, deflated']);
 });
 
-test('70,000 entries are read in a moment', async () => {
+test('the directory of 70,000 entries is read at once, and nothing else of the file', async () => {
   const files = Array.from({ length: 70_000 }, (_, number) => ({ name: `faces/part-${number % 7}/${number}.jpg`, content: 'x' }));
   const blob = archive(files, { zip64: true });
-  const begin = performance.now();
-  const found = await entries(blob);
-  const took = performance.now() - begin;
+  let read = [];
+  const counting = { size: blob.size, slice: (start, end, type) => {
+    read.push(end - start);
+    return blob.slice(start, end, type);
+  } };
+  const found = await entries(counting);
   assert.equal(found.length, 70_000);
-  assert.equal(await (await open(blob, found[69_999])).text(), 'x');
-  assert.ok(took < 2000, `reading the directory took ${took.toFixed()} ms`);
+  assert.ok(read.length <= 4, `${read.length} parts`);
+  // The file has local headers and contents beside its directory; what looks for the end reads 64 KiB of it again.
+  assert.ok(read.reduce((sum, bytes) => sum + bytes) < 0.75 * blob.size, `${read} of ${blob.size} bytes`);
+  read = [];
+  assert.equal(await (await open(counting, found[69_999])).text(), 'x');
+  assert.deepEqual(read, [30, 1]);
 });
 
 test('names are UTF-8 where they are that, else code page 437, or what stands beside them in UTF-8', async () => {

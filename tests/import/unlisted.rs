@@ -82,7 +82,12 @@ fn an_image_that_any_row_means_is_never_learned_from_without_a_word() {
 fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     let surplus = format!("{TWO}c.png,cat\nd,e.png,dog\n");
     let upload = Upload::new(&six(), &surplus, None);
-    refused(&upload, &unlabelled(&upload), "unclear_rows", &["of 1 rows", "train row 5", "ignore"]);
+    refused(
+        &upload,
+        &unlabelled(&upload),
+        "unclear_rows",
+        &["1 of the rows do not tell", "the first is train row 5", "ignore"],
+    );
     let imported = upload.import().unwrap();
     assert_eq!(codes(&imported), [("surplus_cells".to_owned(), 5)], "where they are left out, that one row is too");
 
@@ -96,6 +101,25 @@ fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     let upload = Upload::new(&six(), noted, None);
     let imported = upload.import_as(&unlabelled(&upload)).unwrap();
     assert_eq!(without_label(&imported), ["d.png", "e.png", "f.png"]);
+
+    // The header's last cell may swallow rows, too.
+    let headed = "image,label,\"note\nc.png,cat,\"\na.png,cat,\nb.png,dog,\n";
+    let upload = Upload::new(&six(), headed, None);
+    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+    assert_eq!(without_label(&imported), ["d.png", "e.png", "f.png"]);
+}
+
+#[test]
+fn an_image_whose_name_has_spaces_around_it_is_meant_by_the_row_that_lost_them() {
+    let mut files = six();
+    files.extend([(" g.png", picture(7)), ("x/h .png", picture(8))]);
+    let train = "image,label\na.png,cat\nb.png,dog\nc.png,cat\n g.png,dog\n";
+    let upload = Upload::new(&files, train, Some("image,label\ne.png,cat\nf.png,dog\nh.png,cat\n"));
+    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+    assert_eq!(codes(&imported), [("missing_file".to_owned(), 5), ("missing_file".to_owned(), 4)]);
+    let told = &imported.report.rejected[1].detail;
+    assert!(told.contains("x/h .png"), "{told}");
+    assert_eq!(without_label(&imported), ["d.png"]);
 }
 
 #[test]

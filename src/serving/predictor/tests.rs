@@ -1,4 +1,4 @@
-//! Loads that are waited for, tried once and crowded out, and models that have left the memory.
+//! Loads that are waited for, tried once, crowded out or ask the device, and models that have left the memory.
 
 use super::*;
 
@@ -28,6 +28,24 @@ async fn what_cannot_be_loaded_is_tried_once_for_all_who_wait_for_it() {
     std::fs::write(directory.path().join("m"), "{}").unwrap();
     assert_eq!(predictor.load("gender:1", missing()).await.unwrap_err().to_string(), first);
     assert_ne!(predictor.load("gender:2", missing()).await.unwrap_err().to_string(), first, "another model is tried");
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_load_that_fails_has_the_device_asked_whether_it_computes() {
+    let predictor = Predictor::new(PredictorOptions::default());
+    let engine = Engine::start(1, 4, tch::Device::Cuda(99)).unwrap();
+    let decoders = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+    *predictor.running.lock().unwrap() = Some(Running { engine, decoders, models: Vec::new() });
+    assert_eq!(predictor.status().trouble, None);
+    let nowhere = ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
+    assert!(predictor.load("gender:1", nowhere).await.is_err());
+    let told = async {
+        while predictor.status().trouble.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("nobody asked the device");
     predictor.shutdown().await;
 }
 
