@@ -130,17 +130,18 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The importer names columns by the fields of `POST /datasets`; here they are options.
-fn with_options(error: ImportError) -> ImportError {
-    let ImportError::Invalid { code, mut detail } = error else { return error };
+/// The importer names what mends it by the fields of `POST /datasets`; here they are options.
+fn with_options(mut error: ImportError) -> ImportError {
+    let (ImportError::Invalid { detail, .. } | ImportError::Rows { detail, .. }) = &mut error else { return error };
     for column in ["image", "label", "group"] {
         // With the words before it: a sheet's own column may be called so.
         for words in ["name it", "name another one"] {
             let (field, option) = (format!("{words} in {column}_column"), format!("{words} with --{column}-column"));
-            detail = detail.replace(&field, &option);
+            *detail = detail.replace(&field, &option);
         }
     }
-    ImportError::Invalid { code, detail }
+    *detail = detail.replace("set unlisted to ignore", "leave out --unlisted");
+    error
 }
 
 fn as_json(id: Uuid, name: &str, imported: &Imported, seconds: f64) -> serde_json::Value {

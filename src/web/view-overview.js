@@ -24,13 +24,13 @@ export async function overview({ signal }) {
   async function refresh(signal) {
     const [running, queued, done, models, sets, ready] = await Promise.all([
       all('/jobs?state=running', signal), all('/jobs?state=queued', signal), latest(signal),
-      allModels(signal), get(`/datasets?limit=${SETS}`, signal), get('/readyz', signal).catch(() => null),
+      allModels(signal), get(`/datasets?limit=${SETS}`, signal), get('/readyz', signal).catch((error) => ({ trouble: error })),
     ]);
     // Newest first from the server; the queue is worked from the other end.
     const active = [...running.reverse(), ...queued.reverse()];
     const nothing = !active.length && !done.length && !models.length && !sets.items.length;
     shape(nothing, () => (nothing ? firstSteps() : page()));
-    put(server, ready ? describe(ready) : '');
+    put(server, ready.trouble ? notReady(ready.trouble) : describe(ready));
     list.update(active);
     sections.active(active.length > 0, () => (active.length ? list.node : h('p', { class: 'muted' }, 'Nothing is running.')));
     sections.results(done, () => results(done));
@@ -109,6 +109,11 @@ function describe(ready) {
   const { predict, slots, busy_slots: busy } = ready;
   const devices = [...new Set(slots.map((slot) => slot.device))].join(', ');
   return `Predicts on ${predict.device} in ${predict.precision} · ${plural(slots.length, 'training slot')} (${devices}), ${busy} busy`;
+}
+
+/// A server that is up and not ready says why; one that does not answer is told of at the top of the page.
+function notReady({ status, message }) {
+  return status === 503 && h('strong', null, `Not ready: ${message}`);
 }
 
 function firstSteps() {

@@ -171,6 +171,16 @@ walk('the dashboard', {}, (step) => {
     assert.equal(await page.locator(`a[href="${long}"]`).count(), 0);
   });
 
+  step('the overview says why a server is not ready', async ({ page, open, expects }) => {
+    const detail = 'cuda:0 cannot even add two numbers';
+    await page.route('**/readyz', (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Service Unavailable', status: 503, detail }) }));
+    expects(503, '/readyz');
+    await open('', 'Overview');
+    await page.getByText(`Not ready: ${detail}`).waitFor();
+    await page.unroute('**/readyz');
+    await page.getByText(/^Predicts on cpu/).waitFor();
+  });
+
   step('marked jobs are compared', async ({ page, open }) => {
     await open('#/jobs', 'Jobs');
     const boxes = page.getByRole('checkbox', { name: /^Compare / });
