@@ -33,6 +33,8 @@ pub struct Ready {
     slots: Vec<SlotView>,
     /// Slots with a run at this moment.
     busy_slots: usize,
+    /// Bytes that the files of one `POST /datasets` may have together (`--max-upload`).
+    max_upload: u64,
     /// What was found about CUDA at start.
     cuda: String,
 }
@@ -98,6 +100,7 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
         },
         slots: slots.map(|slot| SlotView { device: slot.device.to_string(), threads: slot.threads }).collect(),
         busy_slots: app.supervisor.busy(),
+        max_upload: app.config.limits.upload_bytes,
         cuda: app.cuda.clone(),
     }))
 }

@@ -1,6 +1,6 @@
 // Sends what becomes a data set, from the form of the list and from the page that labels.
 
-import { upload } from './api.js';
+import { get, upload } from './api.js';
 import { h, put, announce } from './dom.js';
 import { go } from './router.js';
 import { showProblem } from './form.js';
@@ -20,6 +20,14 @@ export async function importDataset(body, { fields, problems, progress, button, 
     button.disabled = false;
     progress.hide();
   }
+}
+
+/// What to know before an archive of so many bytes is sent; nothing where it may be, or the limit cannot be had. The server
+/// itself refuses it when it comes, which is late for whoever has labelled it.
+export async function uploadDoubt(size, signal) {
+  const { max_upload: most } = await get('/readyz', signal).catch(() => ({}));
+  if (!(size > most)) return null;
+  return `The archive has ${bytes(size)}, and this server takes ${bytes(most)} in one upload: start it with a larger --max-upload, or stop it and use mixmatch import.`;
 }
 
 /// Two phases: the bytes go out, which can be counted; then the server checks every image, which cannot.

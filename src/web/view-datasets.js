@@ -2,7 +2,7 @@
 
 import { all } from './api.js';
 import { h, put } from './dom.js';
-import { importDataset, uploadProgress } from './dataset-import.js';
+import { importDataset, uploadDoubt, uploadProgress } from './dataset-import.js';
 import { datasetTable } from './dataset-parts.js';
 import { field, textInput } from './form.js';
 import { curlImport, command } from './shell.js';
@@ -40,6 +40,14 @@ function importForm(signal) {
     problems, progress.node,
     h('div', { class: 'actions' }, button),
     h('details', null, h('summary', null, 'The same with curl'), command(curlImport())));
+
+  const { images } = fields;
+  images.input.addEventListener('change', async () => {
+    images.error(null);
+    const [file] = images.input.files;
+    const doubt = file && await uploadDoubt(file.size, signal);
+    if (file === images.input.files[0]) images.error(doubt);
+  });
 
   async function submit(event) {
     event.preventDefault();

@@ -3,6 +3,7 @@
 
 import { h, put, announce } from './dom.js';
 import { dropZone } from './drop-zone.js';
+import { uploadDoubt } from './dataset-import.js';
 import { count, plural } from './format.js';
 import { begin, changed, nameable, tally } from './labelling.js';
 import { labelFinish } from './label-finish.js';
@@ -35,6 +36,7 @@ addEventListener('storage', takeOver);
 
 export function label({ signal }) {
   const place = h('div');
+  const limit = h('div');
   let shown = new AbortController();
 
   /// Replaces what is below the heading; what was there ends.
@@ -42,6 +44,12 @@ export function label({ signal }) {
     shown.abort();
     shown = new AbortController();
     put(place, build(AbortSignal.any([signal, shown.signal])));
+  }
+
+  async function tellLimit() {
+    const { file } = work;
+    const doubt = await uploadDoubt(file.size, signal);
+    if (work.file === file) put(limit, doubt && h('p', { class: 'notice warn' }, `${doubt} The sheets can be made here all the same.`));
   }
 
   function chooseArchive() {
@@ -54,6 +62,7 @@ export function label({ signal }) {
           const opened = await openArchive(file);
           if (ended.aborted) return;
           work = opened;
+          tellLimit();
           if (work.session) toStage(true);
           else toSetup();
         } catch (error) {
@@ -134,6 +143,7 @@ export function label({ signal }) {
     if (takeOver(event)) toRest();
   }, { signal });
 
+  if (work) tellLimit();
   if (work?.session) toStage(true);
   else if (work) toSetup();
   else chooseArchive();
@@ -141,7 +151,7 @@ export function label({ signal }) {
     h('p', { class: 'crumbs' }, h('a', { href: '#/datasets' }, 'Data sets')),
     h('h1', null, 'Label images'),
     h('p', { class: 'muted prose' }, WHY),
-    place);
+    limit, place);
 }
 
 /// Reads the directory; with the labels that this tab or this browser has for it.

@@ -45,13 +45,14 @@ async fn no_page_can_be_framed() {
 
 #[tokio::test]
 async fn health_says_what_it_computes_on_and_why() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.limits.upload_bytes = 12_345).await;
     assert_eq!(app.json("/livez").await["status"], "ok");
     let ready = app.json("/readyz").await;
     assert_eq!(ready["predict"]["device"], "cpu");
     assert!(["float32", "bf16"].contains(&ready["predict"]["precision"].as_str().unwrap()), "{ready}");
     assert!(!ready["predict"]["reason"].as_str().unwrap().is_empty());
     assert_eq!(ready["slots"][0]["device"], "cpu");
+    assert_eq!(ready["max_upload"], 12_345);
     let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
     let counted = metrics.lines().any(|line| line.starts_with("mixmatch_http_requests") && line.contains("/livez"));
     assert!(counted, "requests before the first look count too: {metrics}");

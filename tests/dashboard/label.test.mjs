@@ -263,6 +263,22 @@ walk('labelling in the browser', {}, (step) => {
     assert.deepEqual(await cells(page, 'Images per class and split'), [['first', '2', '1'], ['second', '4', '0'], ['unlabelled', '5', '–']]);
   });
 
+  step('an archive beyond what the server takes is told of before anybody labels it', async ({ page, open }) => {
+    await page.route('**/readyz', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), max_upload: 1000 } });
+    });
+    await open('#/label', 'Label images');
+    await choose(page, photos);
+    await page.getByText(/^The archive has .* this server takes 1000 B in one upload: .* The sheets can be made here all the same\.$/).waitFor();
+    await open('#/datasets', 'Data sets');
+    await field(page, 'Images').setInputFiles(photos);
+    assert.match(await complaint(page, 'Images'), /takes 1000 B in one upload/);
+    await page.unroute('**/readyz');
+    await field(page, 'Images').setInputFiles(photos);
+    await until('it is taken back', async () => (await field(page, 'Images').getAttribute('aria-invalid')) === null);
+  });
+
   step('it fits on 360 pixels and is dark, with long names', async ({ page, open }) => {
     const long = 'a'.repeat(120);
     const fits = async (what) => assert.deepEqual(await page.evaluate(tooWide), [], `${what} is wider than the window`);
