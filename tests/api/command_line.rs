@@ -97,7 +97,7 @@ fn a_refused_import_names_the_option_that_mends_it() {
         let text = lines(&refused.stderr);
         assert!(!refused.status.success() && text.contains(told) && !text.contains(not), "{options:?}: {text}");
     }
-    let surplus = format!("{}a, b.png,disc,,,,\n", data_set(12, 4).train);
+    let surplus = format!("{}a, b.png,disc,x,y,z\n", data_set(12, 4).train);
     std::fs::write(there.join("train.csv"), surplus).unwrap();
     let refused = mixmatch(there, &[&import[..], &["--unlisted", "unlabelled"]].concat());
     let text = lines(&refused.stderr);
