@@ -1,7 +1,7 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
-//! Whoever adds a table that names an artifact adds it to `named_artifacts!`.
+//! Whoever adds a table that names an artifact adds it to `artifact_needs!`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,26 @@ use uuid::Uuid;
 use super::{Result, Store, StoreError};
 use crate::data_dir::{DataDir, DataLock};
 
-/// The query of every artifact that a row names. An unfinished job names the weights that it starts from by itself: those
-/// that it was queued with may be deleted while others of the same bytes are there, and then those.
-macro_rules! named_artifacts {
+/// The query of every row that names an artifact: `sha256`, and the row as `kind`, `name` and `version`. An unfinished job
+/// names the weights that it starts from by itself: those that it was queued with may be deleted while others of the same
+/// bytes are there, and then those.
+macro_rules! artifact_needs {
     () => {
-        "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
-         UNION SELECT sha256 FROM pretrained_weights
-         UNION SELECT config ->> '$.pretrained_sha256' FROM jobs
+        "SELECT weights_sha256 AS sha256, 'version' AS kind, name, version FROM model_versions
+         UNION SELECT manifest_sha256, 'version', name, version FROM model_versions
+         UNION SELECT sha256, 'pretrained', name, 0 FROM pretrained_weights
+         UNION SELECT config ->> '$.pretrained_sha256', 'job', id, 0 FROM jobs
            WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL"
     };
 }
-pub(super) use named_artifacts;
+
+/// The query of every artifact that a row names, each once.
+macro_rules! named_artifacts {
+    () => {
+        concat!("SELECT DISTINCT sha256 FROM (", crate::store::orphans::artifact_needs!(), ")")
+    };
+}
+pub(super) use {artifact_needs, named_artifacts};
 
 /// Those of `artifacts` that no row names now.
 pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {

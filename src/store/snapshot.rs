@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
-use super::orphans::named_artifacts;
+use super::orphans::{artifact_needs, named_artifacts};
 use super::{Result, Store, StoreError};
 
 /// What a copy of the database needs besides itself.
@@ -86,28 +86,20 @@ pub async fn needs_of(path: &Path, file: &NamedFile) -> Result<Vec<Need>> {
     let mut needs = Vec::new();
     match file {
         NamedFile::Artifact(sha256) => {
-            let versions: Vec<(String, u32)> = sqlx::query_as(
-                "SELECT name, version FROM model_versions WHERE ?1 IN (weights_sha256, manifest_sha256) ORDER BY 1, 2",
-            )
+            let rows: Vec<(String, String, u32)> = sqlx::query_as(concat!(
+                "SELECT kind, name, version FROM (",
+                artifact_needs!(),
+                ") WHERE sha256 = ? ORDER BY kind DESC, name, version"
+            ))
             .bind(sha256)
             .fetch_all(&mut copy)
             .await?;
-            let weights: Vec<String> =
-                sqlx::query_scalar("SELECT name FROM pretrained_weights WHERE sha256 = ? ORDER BY 1")
-                    .bind(sha256)
-                    .fetch_all(&mut copy)
-                    .await?;
-            let jobs: Vec<String> = sqlx::query_scalar(
-                "SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused')
-                   AND config ->> '$.pretrained_sha256' = ? ORDER BY 1",
-            )
-            .bind(sha256)
-            .fetch_all(&mut copy)
-            .await?;
-            needs.extend(versions.into_iter().map(|(name, version)| Need::Version(name, version)));
-            needs.extend(weights.into_iter().map(Need::Pretrained));
-            for id in &jobs {
-                needs.push(Need::Job(super::jobs::parse_id(id)?));
+            for (kind, name, version) in rows {
+                needs.push(match kind.as_str() {
+                    "version" => Need::Version(name, version),
+                    "pretrained" => Need::Pretrained(name),
+                    _ => Need::Job(super::jobs::parse_id(&name)?),
+                });
             }
         }
         NamedFile::Dataset(id) => {
