@@ -3,11 +3,17 @@
 import { get, upload } from './api.js';
 import { h, put, announce } from './dom.js';
 import { go } from './router.js';
-import { showProblem } from './form.js';
+import { field, showProblem, textInput } from './form.js';
 import { bytes } from './format.js';
+
+/// The fields that every import has.
+export const nameField = (props) => field('Name', textInput({ name: 'name', required: true, maxlength: 64, ...props }), 'Letters, digits, - _ and . such as faces-2026');
+export const taskField = (props) => field('Task', textInput({ name: 'task', required: true, maxlength: 64, ...props }), 'What the labels mean; also the name of the models that learn from it');
 
 /// Sends the form and leads to its data set. Problems stand beside the `fields` or in `problems`; `button` rests meanwhile.
 export async function importDataset(body, { fields, problems, progress, button, signal }) {
+  put(problems);
+  for (const one of Object.values(fields)) one.error(null);
   button.disabled = true;
   try {
     const set = await upload('/datasets', body, progress.update, signal);

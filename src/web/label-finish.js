@@ -2,14 +2,13 @@
 
 import { saveAs } from './api.js';
 import { h, put } from './dom.js';
-import { importDataset, uploadProgress } from './dataset-import.js';
-import { field, textInput } from './form.js';
+import { importDataset, nameField, taskField, uploadProgress } from './dataset-import.js';
 import { doubts, importable, sheets, tally } from './labelling.js';
 
 export function labelFinish({ session, file, images, signal }) {
   const fields = {
-    name: field('Name', textInput({ name: 'name', required: true, maxlength: 64, value: nameFrom(file.name) }), 'Letters, digits, - _ and . such as faces-2026'),
-    task: field('Task', textInput({ name: 'task', required: true, maxlength: 64, value: session.task }), 'What the labels mean; also the name of the models that learn from it'),
+    name: nameField({ value: nameFrom(file.name) }),
+    task: taskField({ value: session.task }),
   };
   const problems = h('div');
   const progress = uploadProgress();
@@ -33,8 +32,6 @@ export function labelFinish({ session, file, images, signal }) {
 
   async function submit(event) {
     event.preventDefault();
-    put(problems);
-    for (const one of Object.values(fields)) one.error(null);
     const { train, test } = sheets(session, names);
     const body = new FormData();
     for (const [name, { input }] of Object.entries(fields)) body.append(name, input.value.trim());

@@ -1,8 +1,8 @@
 // The list of data sets, and the form that imports one.
 
 import { all } from './api.js';
-import { h, put } from './dom.js';
-import { importDataset, uploadDoubt, uploadProgress } from './dataset-import.js';
+import { h } from './dom.js';
+import { importDataset, nameField, taskField, uploadDoubt, uploadProgress } from './dataset-import.js';
 import { datasetTable } from './dataset-parts.js';
 import { field, textInput } from './form.js';
 import { curlImport, command } from './shell.js';
@@ -20,8 +20,8 @@ const labelLink = (text) => h('a', { href: '#/label' }, text);
 function importForm(signal) {
   const sheet = '.csv,.xlsx';
   const fields = {
-    name: field('Name', textInput({ name: 'name', required: true, maxlength: 64 }), 'Letters, digits, - _ and . such as faces-2026'),
-    task: field('Task', textInput({ name: 'task', required: true, maxlength: 64, list: 'tasks' }), 'What the labels mean; also the name of the models that learn from it'),
+    name: nameField(),
+    task: taskField({ list: 'tasks' }),
     images: field('Images', h('input', { type: 'file', name: 'images', required: true, accept: '.zip' }), 'A ZIP of JPEG, PNG or WebP files'),
     train: field('Training sheet', h('input', { type: 'file', name: 'train', required: true, accept: sheet }), 'CSV or XLSX; an empty label means unlabelled'),
     test: field('Test sheet (optional)', h('input', { type: 'file', name: 'test', accept: sheet }), 'Evaluated once, at the end of a job'),
@@ -51,8 +51,6 @@ function importForm(signal) {
 
   async function submit(event) {
     event.preventDefault();
-    put(problems);
-    for (const one of Object.values(fields)) one.error(null);
     const body = new FormData();
     for (const [name, { input }] of Object.entries(fields)) {
       if (input.type === 'file') [...input.files].forEach((file) => body.append(name, file));

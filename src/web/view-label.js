@@ -24,15 +24,15 @@ addEventListener('beforeunload', (event) => {
   if (onlyHere()) event.preventDefault();
 });
 
-/// Takes what another tab has written of this archive; what this one had is among it, or was written over deliberately.
-function takeOver({ key, newValue }) {
-  if (key !== work?.key || newValue === null) return false;
-  work.session = load(key, work.images.length) ?? work.session;
-  work.kept = true;
-  return true;
-}
+/// Whether another tab has written of this archive.
+const isOfWork = ({ key, newValue }) => key === work?.key && newValue !== null;
 
-addEventListener('storage', takeOver);
+// What this tab had is among it, or was written over deliberately.
+addEventListener('storage', (event) => {
+  if (!isOfWork(event)) return;
+  work.session = load(work.key, work.images.length) ?? work.session;
+  work.kept = true;
+});
 
 export function label({ signal }) {
   const place = h('div');
@@ -139,8 +139,9 @@ export function label({ signal }) {
     ]);
   }
 
+  // Called after the one of the module, which has taken the labels over.
   addEventListener('storage', (event) => {
-    if (takeOver(event)) toRest();
+    if (isOfWork(event)) toRest();
   }, { signal });
 
   if (work) tellLimit();
