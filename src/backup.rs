@@ -288,7 +288,7 @@ fn artifact(sha256: &str) -> PathBuf {
 
 /// Path of a data set below the data directory.
 fn dataset(id: Uuid) -> PathBuf {
-    Path::new("datasets").join(id.to_string())
+    DataDir::new("").dataset(id)
 }
 
 /// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.

@@ -39,6 +39,11 @@ impl DataDir {
         self.0.join("datasets")
     }
 
+    /// That of one data set.
+    pub fn dataset(&self, id: Uuid) -> PathBuf {
+        self.datasets().join(id.to_string())
+    }
+
     /// Uploads on their way in; emptied at start.
     pub fn uploads(&self) -> PathBuf {
         self.0.join("uploads")

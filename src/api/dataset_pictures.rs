@@ -135,7 +135,7 @@ type Draw = fn(&path::Path, &TrainConfig) -> Result<Vec<u8>, PictureError>;
 async fn sheet(app: &App, dataset: &str, query: &RawQuery, draw: Draw) -> Result<impl IntoResponse + use<>, Problem> {
     let row = app.store.dataset(dataset).await?;
     let config = settings(query, &row)?;
-    let directory = app.config.data_dir.datasets().join(row.id.to_string());
+    let directory = app.config.data_dir.dataset(row.id);
     let turn = DRAWING.acquire().await.map_err(|error| Problem::bug("no picture can be drawn", &error))?;
     let png = tokio::task::spawn_blocking(move || {
         // Kept until the sheet is done, also where the caller has gone away.

@@ -163,7 +163,7 @@ async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Re
         let detail = format!("a data set named {:?} exists; delete it or choose another name", upload.name);
         return Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail));
     }
-    let destination = app.config.data_dir.datasets().join(id.to_string());
+    let destination = app.config.data_dir.dataset(id);
     let limits = ImportLimits { image: app.config.limits.image, ..ImportLimits::default() };
     let (name, target) = (upload.name.clone(), destination.clone());
     let started = std::time::Instant::now();
@@ -248,7 +248,7 @@ pub async fn delete(State(app): State<AppState>, Path(dataset): Path<String>) ->
     let row = app.store.dataset(&dataset).await?;
     // The row first: a directory without a row is only lost space, a row without its directory is a lie.
     app.store.delete_dataset(row.id).await?;
-    remove(app.config.data_dir.datasets().join(row.id.to_string())).await;
+    remove(app.config.data_dir.dataset(row.id)).await;
     tracing::info!(dataset = %row.id, name = %row.name, "data set deleted");
     Ok(StatusCode::NO_CONTENT)
 }

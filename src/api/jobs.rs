@@ -115,7 +115,7 @@ async fn planned(
     facts: DataFacts,
     request: Map<String, Value>,
 ) -> Result<(Plan, Map<String, Value>), Problem> {
-    let directory = app.config.data_dir.datasets().join(dataset.to_string());
+    let directory = app.config.data_dir.dataset(dataset);
     tokio::task::spawn_blocking(move || {
         let plan = plan(&request, &facts).map_err(wrong_fields)?;
         // That the files are gone is for the run to say, as it does for a job that waits.

@@ -72,7 +72,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("a data set named {:?} exists; choose another name", args.name);
     }
     let id = Uuid::now_v7();
-    let destination = data.datasets().join(id.to_string());
+    let destination = data.dataset(id);
     let request = ImportRequest {
         task: args.task.clone(),
         images: args.images,

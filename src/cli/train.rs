@@ -140,7 +140,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
             return Ok(ExitCode::from(2));
         }
     };
-    let manifest = Manifest::read(&data.datasets().join(dataset.id.to_string()))?;
+    let manifest = Manifest::read(&data.dataset(dataset.id))?;
     let checked =
         plan(&request, &store.job_facts(&dataset).await?).and_then(|plan| plan.check_splits(&manifest).map(|()| plan));
     let plan = match checked {

@@ -60,7 +60,7 @@ impl Shared {
 
     /// Where the job's data set lies.
     pub(super) async fn dataset_dir(&self, job: &JobRow) -> std::io::Result<PathBuf> {
-        tokio::fs::canonicalize(self.data.datasets().join(job.dataset_id.to_string())).await
+        tokio::fs::canonicalize(self.data.dataset(job.dataset_id)).await
     }
 }
 
