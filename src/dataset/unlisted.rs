@@ -135,11 +135,8 @@ pub(super) fn warnings<'a>(
 
 /// The files that are not used because no row names them.
 pub(super) fn unnamed(choice: Unlisted, index: &Index, named: &HashSet<u32>) -> Option<Warning> {
-    let learned: HashSet<u32> = match choice {
-        Unlisted::Ignore => HashSet::new(),
-        Unlisted::Unlabelled => images(index).collect(),
-    };
-    let unnamed = index.names.keys().filter(|entry| !named.contains(*entry) && !learned.contains(*entry)).count();
+    let unused = |name: &str| choice == Unlisted::Ignore || !is_image(name);
+    let unnamed = index.names.iter().filter(|(entry, name)| !named.contains(*entry) && unused(name)).count();
     let why = match choice {
         Unlisted::Ignore => {
             "images among them are learned from without a label where unlisted is unlabelled, or where the training \

@@ -305,8 +305,7 @@ impl Predictor {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let device = device::parse(&self.options.device).unwrap_or(tch::Device::Cpu);
-        let engine = Engine::start(self.options.threads, self.options.max_batch, device)
+        let engine = Engine::start(self.options.threads, self.options.max_batch, self.device())
             .map_err(|e| format!("no inference thread: {e}"))?;
         let decoders = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
@@ -316,10 +315,14 @@ impl Predictor {
         Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new() })
     }
 
+    /// Its device; the CPU where that cannot be had, which a load says.
+    fn device(&self) -> tch::Device {
+        device::parse(&self.options.device).unwrap_or(tch::Device::Cpu)
+    }
+
     /// What this predictor runs on and holds.
     pub fn status(&self) -> PredictorStatus {
-        let device = device::parse(&self.options.device).unwrap_or(tch::Device::Cpu);
-        let precision = device::precision(PrecisionWish::Auto, device);
+        let precision = device::precision(PrecisionWish::Auto, self.device());
         let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let loaded = |running: &Running| running.models.iter().map(|held| held.key.clone()).collect();
         PredictorStatus {
