@@ -9,7 +9,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::dataset::{ImportLimits, hostile};
-use crate::imaging::{DecodeLimits, Fit, ImagingError, Preprocess, declared_pixels, decode, prepare_and_measure};
+use crate::imaging::{DecodeLimits, Fit, ImagingError, Prepared, Preprocess, declared_pixels, decode, prepare};
 use crate::nn::pretrained::{SafeTensorsFile, import};
 use crate::nn::pth::StateDict;
 
@@ -38,9 +38,11 @@ pub fn image(bytes: &[u8]) {
             assert!(pixels <= LIMITS.max_pixels);
             assert_eq!(declared_pixels(bytes), pixels, "a request's sum of pixels would miss this picture");
             // By the way that imports and predictions take, too, which decodes a large JPEG at a fraction of its size.
-            let (fitted, size) = prepare_and_measure(bytes, &LIMITS, &Preprocess { size: 16, fit: Fit::Crop })
-                .expect("a picture that can be decoded can be prepared");
-            assert_eq!((fitted.len(), size), (16 * 16 * 3, image.dimensions()));
+            for fit in [Fit::Crop, Fit::Face] {
+                let Prepared { pixels, size, .. } = prepare(bytes, &LIMITS, &Preprocess { size: 16, fit })
+                    .expect("a picture that can be decoded can be prepared");
+                assert_eq!((pixels.len(), size), (16 * 16 * 3, image.dimensions()));
+            }
         }
         // The decoder's panics are contained; here they are findings to report upstream.
         Err(ImagingError::Corrupt(reason)) => assert!(!reason.contains("panicked"), "{reason}"),

@@ -120,7 +120,8 @@ fn packed_pixels_are_what_predict_would_see() {
     files[3].1 = photo(3);
     let upload = Upload::new(&files, SIX, None);
     let imported = upload.import().unwrap();
-    for preprocess in [Preprocess { size: 32, fit: Fit::Stretch }, Preprocess { size: 20, fit: Fit::Crop }] {
+    for (size, fit) in [(32, Fit::Stretch), (20, Fit::Crop), (24, Fit::Face)] {
+        let preprocess = Preprocess { size, fit };
         let packed =
             PackedImages::open_or_build(&upload.path("sets/one"), &imported.manifest, &preprocess, &mut |_| {
                 ControlFlow::Continue(())
@@ -129,8 +130,12 @@ fn packed_pixels_are_what_predict_would_see() {
         assert_eq!(packed.len(), 4);
         for (index, (_, bytes)) in files.iter().take(4).enumerate() {
             let seen = prepare(bytes, &DecodeLimits::default(), &preprocess).unwrap();
-            assert_eq!(packed.image(index), seen, "image {index} at {preprocess:?}");
+            assert_eq!(packed.image(index), seen.pixels, "image {index} at {preprocess:?}");
+            if let Some(mut faces) = packed.faces() {
+                assert_eq!(faces.nth(index), Some(seen.face.is_some()));
+            }
         }
+        assert_eq!(packed.faces().is_some(), fit == Fit::Face);
     }
 }
 

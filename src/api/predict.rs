@@ -15,6 +15,7 @@ use super::predict_body::{self, PredictForm, PredictRequest, pointer};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
 use super::telemetry;
+use crate::imaging::Face;
 use crate::serving::{Classified, PredictOptions, ServingError, Timings};
 use crate::store::VersionRow;
 
@@ -32,7 +33,7 @@ pub struct PredictQuery {
     /// Only the most probable classes in `probabilities`.
     #[param(minimum = 1)]
     top_k: Option<usize>,
-    /// Abstain where the largest probability is below this.
+    /// Abstain where the largest probability is below this; a model that cuts photos to the face then abstains where it finds none.
     #[param(minimum = 0.0, maximum = 1.0)]
     threshold: Option<f32>,
 }
@@ -70,8 +71,14 @@ pub struct PredictResult {
     /// Probability per class.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     probabilities: BTreeMap<String, f32>,
-    /// The largest probability is below the threshold: take the label for undecided.
+    /// A threshold was given, and the largest probability is below it, or the model wants a face and none was found: take the
+    /// label for undecided.
     abstained: bool,
+    /// Of a model that cuts photos to the face (`fit: face`): the face that was classified; null where none was found and the
+    /// whole picture was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Face>)]
+    face: Option<Option<Face>>,
     /// What is wrong with this image.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemItem>,
@@ -164,6 +171,7 @@ impl PredictResult {
         self.probability = Some(classified.probability);
         self.probabilities = classified.probabilities;
         self.abstained = classified.abstained;
+        self.face = classified.face;
     }
 }
 

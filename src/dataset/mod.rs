@@ -10,6 +10,7 @@ mod confounding;
 mod crop_style;
 mod duplicates;
 mod error;
+pub mod faces;
 mod groups;
 pub(crate) mod hostile;
 mod import;

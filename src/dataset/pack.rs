@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::error::DatasetError;
 use super::manifest::{Manifest, Sample};
 use super::{IMAGES_FILE, archive};
-use crate::imaging::{self, DecodeLimits, Preprocess};
+use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
 
 const MAGIC: &[u8; 8] = b"MMPACK\x00\x01";
 const HEADER: usize = 64;
@@ -28,6 +28,7 @@ pub struct PackedImages {
     map: Mmap,
     size: u32,
     len: usize,
+    fit: Fit,
 }
 
 impl PackedImages {
@@ -62,9 +63,10 @@ impl PackedImages {
         // SAFETY: a packed file is written under another name, renamed into place and never changed.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| DatasetError::file(path, e))?;
         let len = manifest.samples.len();
-        let bytes = HEADER + len * image_bytes(preprocess);
+        let flags = if preprocess.fit == Fit::Face { len } else { 0 };
+        let bytes = HEADER + len * image_bytes(preprocess) + flags;
         let fits = map.len() == bytes && map[..HEADER] == header(manifest, preprocess);
-        Ok(fits.then_some(Self { map, size: preprocess.size, len }))
+        Ok(fits.then_some(Self { map, size: preprocess.size, len, fit: preprocess.fit }))
     }
 
     /// Number of images.
@@ -84,7 +86,16 @@ impl PackedImages {
 
     /// All pixels, `len·size·size·3`.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[HEADER..]
+        &self.map[HEADER..self.pixels_end()]
+    }
+
+    /// For each image whether a face was found in it; none where nobody looked for one.
+    pub fn faces(&self) -> Option<impl Iterator<Item = bool>> {
+        (self.fit == Fit::Face).then(|| self.map[self.pixels_end()..].iter().map(|&found| found != 0))
+    }
+
+    fn pixels_end(&self) -> usize {
+        HEADER + self.len * self.size as usize * self.size as usize * 3
     }
 
     /// The pixels of image `index`, `size·size·3`; empty beyond the last.
@@ -131,7 +142,8 @@ fn build(
         }
         done += chunk.len();
         let decode = |images: &mut archive::Images, sample: &Sample| read_image(images, sample, preprocess);
-        chunk.par_iter().map_init(|| images.clone(), decode).collect::<Result<Vec<_>, _>>()
+        let prepared = chunk.par_iter().map_init(|| images.clone(), decode);
+        prepared.map(|image| image.map(|image| (image.pixels, image.face.is_some()))).collect::<Result<Vec<_>, _>>()
     });
     write(path, manifest, preprocess, rows)
 }
@@ -147,7 +159,8 @@ pub fn read_images(
     preprocess: &Preprocess,
 ) -> Result<Vec<Vec<u8>>, DatasetError> {
     let mut images = open_archive(directory)?;
-    samples.iter().map(|sample| read_image(&mut images, sample, preprocess)).collect()
+    let pixels = |sample: &&Sample| Ok(read_image(&mut images, sample, preprocess)?.pixels);
+    samples.iter().map(pixels).collect()
 }
 
 fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {
@@ -155,19 +168,24 @@ fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {
     archive::open(&path).map_err(|error| DatasetError::file(&path, error))
 }
 
-fn read_image(images: &mut archive::Images, sample: &Sample, preprocess: &Preprocess) -> Result<Vec<u8>, DatasetError> {
+fn read_image(
+    images: &mut archive::Images,
+    sample: &Sample,
+    preprocess: &Preprocess,
+) -> Result<Prepared, DatasetError> {
     let limits = DecodeLimits::JUDGED;
     let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
     let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
     imaging::prepare(&bytes, &limits, preprocess).map_err(|error| fail(error.to_string()))
 }
 
-/// Writes a packed file from its rows, in order: under another name, synced, then renamed into place.
+/// Writes a packed file from its rows, in order, each with whether a face was found in it: under another name, synced, then
+/// renamed into place.
 pub(super) fn write<R: AsRef<[u8]>>(
     path: &Path,
     manifest: &Manifest,
     preprocess: &Preprocess,
-    chunks: impl Iterator<Item = Result<Vec<R>, DatasetError>>,
+    chunks: impl Iterator<Item = Result<Vec<(R, bool)>, DatasetError>>,
 ) -> Result<(), DatasetError> {
     let fail = |error: std::io::Error| DatasetError::file(path, error);
     let parent = path.parent().unwrap_or(Path::new("."));
@@ -175,10 +193,15 @@ pub(super) fn write<R: AsRef<[u8]>>(
     let temporary = tempfile::NamedTempFile::new_in(parent).map_err(fail)?;
     let mut out = BufWriter::with_capacity(1 << 20, temporary);
     out.write_all(&header(manifest, preprocess)).map_err(fail)?;
+    let mut faces = Vec::new();
     for chunk in chunks {
-        for row in chunk? {
+        for (row, face) in chunk? {
             out.write_all(row.as_ref()).map_err(fail)?;
+            faces.push(u8::from(face));
         }
+    }
+    if preprocess.fit == Fit::Face {
+        out.write_all(&faces).map_err(fail)?;
     }
     let temporary = out.into_inner().map_err(|error| fail(error.into_error()))?;
     temporary.as_file().sync_all().map_err(fail)?;

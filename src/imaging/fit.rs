@@ -18,6 +18,8 @@ pub enum Fit {
     Stretch,
     /// The shorter side scaled, the longer one cut about its centre: proportions stay, edges are lost.
     Crop,
+    /// Cut to the face and turned upright; where no face is found, as `stretch`. For photos that show more than a face.
+    Face,
 }
 
 impl fmt::Display for Fit {
@@ -25,6 +27,7 @@ impl fmt::Display for Fit {
         f.write_str(match self {
             Self::Stretch => "stretch",
             Self::Crop => "crop",
+            Self::Face => "face",
         })
     }
 }
@@ -38,7 +41,22 @@ pub struct Preprocess {
     pub fit: Fit,
 }
 
-/// Resizes to the square: bilinear with antialiasing, `size·size·3` bytes, rows of RGB.
+/// Pixels of a photo's shorter side that finding a face in it needs: twice this, see [`Preprocess::decoded_for`].
+const FACE_SEARCH: u32 = 320;
+
+impl Preprocess {
+    /// The side of the square that a picture is decoded for: a far larger one need not be decoded whole. A face may be a tenth
+    /// of the photo, so that it needs more of it.
+    pub(super) fn decoded_for(&self) -> u32 {
+        match self.fit {
+            Fit::Stretch | Fit::Crop => self.size,
+            Fit::Face => self.size.saturating_mul(4).max(FACE_SEARCH),
+        }
+    }
+}
+
+/// Resizes to the square: bilinear with antialiasing, `size·size·3` bytes, rows of RGB. With [`Fit::Face`] the whole picture,
+/// as where no face is found.
 ///
 /// # Errors
 /// When the resizer refuses (an empty picture; decoded ones never are).
@@ -53,7 +71,7 @@ pub fn resize(image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<u8>, Imag
     let mut square = Image::new(side, side, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let options = match preprocess.fit {
-        Fit::Stretch => options,
+        Fit::Stretch | Fit::Face => options,
         Fit::Crop => options.fit_into_destination(Some((0.5, 0.5))),
     };
     Resizer::new().resize(&source, &mut square, &options).map_err(|error| refuse(error.to_string()))?;

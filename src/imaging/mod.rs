@@ -5,6 +5,7 @@
 
 mod decode;
 mod error;
+mod face;
 mod fit;
 mod jpeg;
 mod scaled_jpeg;
@@ -12,26 +13,84 @@ mod size;
 
 pub use decode::{DecodeLimits, decode};
 pub use error::ImagingError;
+pub use face::Face;
 pub use fit::{Fit, Preprocess, resize};
 pub use size::declared_pixels;
 
-/// Decodes and resizes: `size·size·3` bytes, rows of RGB.
+/// A picture as a network sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// `size·size·3` bytes, rows of RGB.
+    pub pixels: Vec<u8>,
+    /// The picture's own width and height, upright.
+    pub size: (u32, u32),
+    /// The face that was cut out; none for another [`Fit`] than [`Fit::Face`], or where no face was found.
+    pub face: Option<Face>,
+}
+
+/// Decodes, finds the face where that is asked for, and resizes.
 ///
 /// # Errors
 /// When the bytes are no image that we take, see [`decode`].
-pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Vec<u8>, ImagingError> {
-    prepare_and_measure(bytes, limits, preprocess).map(|(pixels, _)| pixels)
+pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Prepared, ImagingError> {
+    let (image, size) = decode::decode_for(bytes, limits, Some(preprocess.decoded_for()))?;
+    let found = if preprocess.fit == Fit::Face { face::find(&image) } else { None };
+    let pixels = match &found {
+        Some(face) => face::cut(&image, face, preprocess.size),
+        None => resize(&image, preprocess)?,
+    };
+    // A large JPEG is decoded smaller than it is; the face is told of the picture itself.
+    let factor = size.0 as f32 / image.width() as f32;
+    Ok(Prepared { pixels, size, face: found.map(|face| face.scaled(factor)) })
 }
 
-/// The same, and beside it the picture's own width and height, upright.
-///
-/// # Errors
-/// Those of [`prepare`].
-pub fn prepare_and_measure(
-    bytes: &[u8],
-    limits: &DecodeLimits,
-    preprocess: &Preprocess,
-) -> Result<(Vec<u8>, (u32, u32)), ImagingError> {
-    let (image, size) = decode::decode_for(bytes, limits, Some(preprocess.size))?;
-    Ok((resize(&image, preprocess)?, size))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::RgbImage;
+    use image::codecs::jpeg::JpegEncoder;
+    use image::imageops::{FilterType, resize};
+
+    fn photo(side: u32) -> Vec<u8> {
+        let drawing = &crate::demo::dataset::draw(1, 3, "face").unwrap()[0];
+        let drawing = decode(&drawing.bytes, &DecodeLimits::default()).unwrap();
+        let mut photo = RgbImage::from_pixel(2 * side, side, image::Rgb([90, 120, 60]));
+        image::imageops::overlay(&mut photo, &resize(&drawing, side, side, FilterType::CatmullRom), i64::from(side), 0);
+        let mut bytes = Vec::new();
+        photo.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_face_is_told_in_the_pictures_own_pixels_however_small_it_was_decoded() {
+        let preprocess = Preprocess { size: 32, fit: Fit::Face };
+        let of = |side: u32| {
+            let prepared = prepare(&photo(side), &DecodeLimits::default(), &preprocess).unwrap();
+            assert_eq!((prepared.size, prepared.pixels.len()), ((2 * side, side), 32 * 32 * 3));
+            (prepared.face.unwrap(), prepared.pixels)
+        };
+        // The large one is decoded at half its size.
+        let ((small, ours), (large, theirs)) = (of(400), of(1600));
+        for (small, large) in [(small.left, large.left), (small.top, large.top), (small.side, large.side)] {
+            assert!((4.0 * small - large).abs() < 0.05 * large, "{small} and {large}");
+        }
+        let off = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / ours.len() as f64;
+        assert!(off < 8.0, "the same face, and {off} levels apart on average");
+    }
+
+    #[test]
+    fn nobody_looks_for_a_face_where_none_is_asked_for() {
+        for fit in [Fit::Stretch, Fit::Crop] {
+            assert_eq!(prepare(&photo(400), &DecodeLimits::default(), &Preprocess { size: 32, fit }).unwrap().face, None);
+        }
+    }
+
+    #[test]
+    fn a_picture_without_a_face_is_taken_whole() {
+        let mut bytes = Vec::new();
+        let picture = RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8, y as u8, 30]));
+        picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();
+        let of = |fit| prepare(&bytes, &DecodeLimits::default(), &Preprocess { size: 16, fit }).unwrap();
+        assert_eq!(of(Fit::Face), of(Fit::Stretch));
+    }
 }

@@ -71,7 +71,7 @@ mod tests {
             for fit in [Fit::Stretch, Fit::Crop] {
                 let preprocess = Preprocess { size, fit };
                 let whole = resize(&imaging::decode(&bytes, &limits).unwrap(), &preprocess).unwrap();
-                let ours = imaging::prepare(&bytes, &limits, &preprocess).unwrap();
+                let ours = imaging::prepare(&bytes, &limits, &preprocess).unwrap().pixels;
                 let off: Vec<u8> = whole.iter().zip(&ours).map(|(a, b)| a.abs_diff(*b)).collect();
                 let mean = off.iter().map(|&d| f64::from(d)).sum::<f64>() / off.len() as f64;
                 assert!(mean < 1.5, "{size} {fit}: {mean} levels off on average");

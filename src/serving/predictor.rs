@@ -13,7 +13,7 @@ use super::engine::{Command, Engine, Request};
 use super::loaded::{Loaded, ModelFiles};
 use super::memory::{Held, Refused, put_out};
 use super::result::{PredictOptions, Prediction, Timings, classified};
-use crate::imaging::{self, DecodeLimits, ImagingError};
+use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
 
@@ -229,7 +229,7 @@ impl Predictor {
         let mut timings = Timings { decode_ms, ..Timings::default() };
         let mut probabilities = Vec::new();
         if count > 0 {
-            let pixels = prepared.iter().flatten().flatten().copied().collect();
+            let pixels = prepared.iter().flatten().flat_map(|image| &image.pixels).copied().collect();
             let (reply, answer) = oneshot::channel();
             let request = Request { key: model.key.clone(), pixels, count, sent: Instant::now(), reply };
             self.with_running(|running| {
@@ -243,20 +243,22 @@ impl Predictor {
             probabilities = answer.probabilities;
         }
         let mut rows = probabilities.into_iter();
-        let results = prepared
-            .into_iter()
-            .map(|image| image.map(|_| classified(&manifest.classes, &rows.next().unwrap_or_default(), options)))
-            .collect();
+        let looked = manifest.preprocess.fit == Fit::Face;
+        let mut one = |image: Prepared| {
+            let row = rows.next().unwrap_or_default();
+            classified(&manifest.classes, &row, looked.then_some(image.face), options)
+        };
+        let results = prepared.into_iter().map(|image| image.map(&mut one)).collect();
         timings.total_ms = began.elapsed().as_secs_f64() * 1e3;
         Ok(Prediction { results, timings })
     }
 
-    /// Decodes and resizes on the pool, all images of the request side by side.
+    /// Decodes and cuts or resizes on the pool, all images of the request side by side.
     async fn prepare(
         &self,
         images: Vec<Vec<u8>>,
         manifest: &ModelManifest,
-    ) -> Result<Vec<Result<Vec<u8>, ImagingError>>, ServingError> {
+    ) -> Result<Vec<Result<Prepared, ImagingError>>, ServingError> {
         let (limits, preprocess) = (self.options.limits, manifest.preprocess);
         let pool = self.with_running(|running| running.decoders.clone())?;
         let (reply, answer) = oneshot::channel();

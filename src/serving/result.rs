@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::imaging::ImagingError;
+use crate::imaging::{Face, ImagingError};
 
 /// What a caller may ask of a prediction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +25,14 @@ pub struct Classified {
     pub probability: f32,
     /// Probability per class (the most probable `top_k` of them where asked).
     pub probabilities: BTreeMap<String, f32>,
-    /// The largest probability is below the threshold: treat the label as undecided.
+    /// A threshold was given, and the largest probability is below it, or the model wants a face and none was found: treat the label
+    /// as undecided.
     pub abstained: bool,
+    /// Of a model that cuts photos to the face (`fit: face`): the face that was classified; null where none was found and the
+    /// whole picture was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Face>)]
+    pub face: Option<Option<Face>>,
 }
 
 /// Where a request's time went, milliseconds.
@@ -53,8 +59,13 @@ pub struct Prediction {
     pub timings: Timings,
 }
 
-/// One row of probabilities as an answer.
-pub(super) fn classified(classes: &[String], probabilities: &[f32], options: PredictOptions) -> Classified {
+/// One row of probabilities as an answer; `face` as in [`Classified`].
+pub(super) fn classified(
+    classes: &[String],
+    probabilities: &[f32],
+    face: Option<Option<Face>>,
+    options: PredictOptions,
+) -> Classified {
     let mut ranked: Vec<(&String, f32)> = classes.iter().zip(probabilities.iter().copied()).collect();
     // Stable, so that equal probabilities keep the class order.
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -62,9 +73,11 @@ pub(super) fn classified(classes: &[String], probabilities: &[f32], options: Pre
     let kept = options.top_k.unwrap_or(usize::MAX).max(1);
     let probabilities: BTreeMap<String, f32> =
         ranked.into_iter().take(kept).map(|(class, probability)| (class.clone(), probability)).collect();
+    let faceless = matches!(face, Some(None));
     // What is no number is above no threshold.
-    let abstained = options.threshold.is_some_and(|threshold| probability.is_nan() || probability < threshold);
-    Classified { label, probability, probabilities, abstained }
+    let doubtful = |threshold: f32| faceless || probability.is_nan() || probability < threshold;
+    let abstained = options.threshold.is_some_and(doubtful);
+    Classified { label, probability, probabilities, abstained, face }
 }
 
 #[cfg(test)]
@@ -77,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_most_probable_class_is_the_label() {
-        let result = classified(&classes(), &[0.2, 0.7, 0.1], PredictOptions::default());
+        let result = classified(&classes(), &[0.2, 0.7, 0.1], None, PredictOptions::default());
         assert_eq!((result.label.as_str(), result.probability, result.abstained), ("dog", 0.7, false));
         assert_eq!(result.probabilities.len(), 3);
     }
@@ -85,7 +98,7 @@ mod tests {
     #[test]
     fn top_k_keeps_the_most_probable_and_a_threshold_abstains() {
         let options = PredictOptions { top_k: Some(2), threshold: Some(0.8) };
-        let result = classified(&classes(), &[0.2, 0.7, 0.1], options);
+        let result = classified(&classes(), &[0.2, 0.7, 0.1], None, options);
         assert_eq!(result.probabilities.keys().collect::<Vec<_>>(), ["cat", "dog"]);
         assert!(result.abstained);
     }
@@ -93,6 +106,24 @@ mod tests {
     #[test]
     fn a_probability_that_is_no_number_is_withheld() {
         let options = PredictOptions { top_k: None, threshold: Some(0.5) };
-        assert!(classified(&classes(), &[f32::NAN; 3], options).abstained);
+        assert!(classified(&classes(), &[f32::NAN; 3], None, options).abstained);
+    }
+
+    #[test]
+    fn a_picture_without_the_face_that_a_model_wants_is_withheld_where_a_threshold_is_given() {
+        let face = Face { left: 1.0, top: 2.0, side: 30.0, roll: -4.0, score: 0.9 };
+        let sure = |face, threshold| {
+            let options = PredictOptions { top_k: None, threshold };
+            classified(&classes(), &[0.0, 1.0, 0.0], face, options)
+        };
+        assert!(sure(Some(None), Some(0.0)).abstained);
+        assert!(!sure(Some(None), None).abstained, "nobody asked it to abstain");
+        assert!(!sure(Some(Some(face)), Some(0.9)).abstained);
+        assert!(!sure(None, Some(0.9)).abstained, "this model looks for no face");
+
+        let told = |face| serde_json::to_value(sure(face, None)).unwrap();
+        assert!(told(None).get("face").is_none());
+        assert!(told(Some(None))["face"].is_null());
+        assert_eq!(told(Some(Some(face)))["face"]["side"], 30.0);
     }
 }

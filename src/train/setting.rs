@@ -10,6 +10,7 @@ use super::error::TrainError;
 use super::evaluate::{Evaluation, evaluate};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
+use crate::dataset::faces::{self, Faces};
 use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, split};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
@@ -36,10 +37,17 @@ impl<'a> Setting<'a> {
     ) -> Result<Self, TrainError> {
         emit(Event::Phase { phase: Phase::Importing });
         let config = input.config;
-        let manifest = Manifest::read(input.dataset_dir)?;
+        let mut manifest = Manifest::read(input.dataset_dir)?;
         // First: it costs nothing, and packing may take an hour.
         let split = split(&manifest, &config.split_spec())?;
-        let images = Images::new(pack(&input, &manifest, stop, emit)?, input.device)?;
+        let packed = pack(&input, &manifest, stop, emit)?;
+        if let Some(found) = packed.faces() {
+            let Faces { told, warnings } = faces::note(&mut manifest, &found.collect::<Vec<_>>());
+            info(emit, told);
+            warnings.iter().for_each(|warning| warn(emit, warning.detail.clone()));
+            manifest.warnings.extend(warnings);
+        }
+        let images = Images::new(packed, input.device)?;
         if stop() {
             return Err(TrainError::Stopped);
         }

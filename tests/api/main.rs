@@ -9,6 +9,7 @@ mod contract;
 mod crashes;
 mod dataset_pictures;
 mod datasets;
+mod faces;
 mod faults;
 mod hostile;
 mod jobs;

@@ -19,7 +19,7 @@ use crate::dataset::report::RejectedRow;
 use crate::dataset::rows::Candidate;
 use crate::dataset::{pack, perceptual_hash};
 use crate::failpoint;
-use crate::imaging::{self, DecodeLimits, Fit, Preprocess};
+use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
 
 /// What the `quick` preset trains at: packed in the same pass that checks the images.
 const CHECKED_AT: Preprocess = Preprocess { size: 32, fit: Fit::Stretch };
@@ -97,8 +97,9 @@ fn decode_one(
 ) -> Result<(Vec<u8>, Picture), RejectedRow> {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
         .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
-    let prepared = imaging::prepare_and_measure(&bytes, limits, &CHECKED_AT);
-    let (pixels, size) = prepared.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
+    let prepared = imaging::prepare(&bytes, limits, &CHECKED_AT);
+    let Prepared { pixels, size, .. } =
+        prepared.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;
     let hash = perceptual_hash::hash(&perceptual_hash::luma(&pixels));
     let picture = Picture { digest: Sha256::digest(&pixels).into(), hash, size };
     Ok((pixels, picture))
@@ -123,7 +124,7 @@ impl Pixels {
     /// Writes the packed file at the size of the check, of the candidates `kept`.
     pub fn pack(&self, staging: &Path, manifest: &Manifest, kept: &[usize]) -> Result<(), ImportError> {
         let chunks = kept.chunks(CHUNK).map(|chunk| {
-            let rows: Vec<&[u8]> = chunk.iter().map(|&index| self.of(index)).collect();
+            let rows: Vec<(&[u8], bool)> = chunk.iter().map(|&index| (self.of(index), false)).collect();
             Ok::<_, DatasetError>(rows)
         });
         pack::write(&pack::path(staging, &CHECKED_AT), manifest, &CHECKED_AT, chunks)?;

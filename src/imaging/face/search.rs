@@ -1,0 +1,265 @@
+//! Where in a picture the network looks: at the whole of it, at parts where that shows nothing, and again at what it found.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+use super::Face;
+use super::anchors::{Found, faces};
+use super::network::{Network, SIDE};
+
+/// A score from which further looks are worth it.
+const WORTH_A_LOOK: f32 = 0.3;
+
+/// A score below which nothing is counted as seen.
+const LEAST: f32 = 0.02;
+
+/// Places of a level that get further looks, the best first.
+const PLACES: usize = 3;
+
+/// The mean score of all further looks that is a face: among the windows about the whole picture, and among its parts,
+/// which are more and show more that might be one. How both were chosen: docs/benchmarks.md.
+const SURE: [f32; 2] = [0.5, 0.6];
+
+/// Sides of the windows about the whole picture, of its longer side. The wide one is for pictures that are cut to the
+/// face: the network wants to see what is around one.
+const WHOLE: [f32; 2] = [1.0, 1.8];
+
+/// Sides of a face in the windows of the further looks. The box is the middle one's, where the network is best.
+const CLOSE: [f32; 3] = [0.3, 0.45, 0.6];
+
+/// A square of a picture, pixels; it may reach beyond the edges.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    left: f32,
+    top: f32,
+    side: f32,
+}
+
+/// How a window is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    AsItIs,
+    Mirrored,
+}
+
+impl Window {
+    fn about((x, y): (f32, f32), side: f32) -> Self {
+        Self { left: x - side / 2.0, top: y - side / 2.0, side }
+    }
+}
+
+/// The face that a picture shows: the one it is surest of, where there are several. None where it finds none: a back, a
+/// profile, a face smaller than about a tenth of the picture's longer side.
+pub fn find(image: &RgbImage) -> Option<Face> {
+    let (width, height) = (image.width() as f32, image.height() as f32);
+    let longer = width.max(height);
+    let whole = WHOLE.map(|share| Window::about((width / 2.0, height / 2.0), share * longer));
+    best(image, &whole, SURE[0]).or_else(|| best(image, &parts(width, height), SURE[1]))
+}
+
+/// Half of the longer side, half overlapping: what lies on the edge of one is in the middle of another.
+fn parts(width: f32, height: f32) -> Vec<Window> {
+    let side = width.max(height) / 2.0;
+    let along = |length: f32| {
+        let steps = ((length - side) / (side / 2.0)).ceil().max(0.0) as u32;
+        // From the first edge to the last in equal steps; a side shorter than the window has it about its middle.
+        (0..=steps).map(move |step| match steps {
+            0 => (length - side) / 2.0,
+            steps => (length - side) * step as f32 / steps as f32,
+        })
+    };
+    along(height).flat_map(|top| along(width).map(move |left| Window { left, top, side })).collect()
+}
+
+/// The face of the highest mean score, `least` or more.
+fn best(image: &RgbImage, windows: &[Window], least: f32) -> Option<Face> {
+    let mut seen: Vec<Face> =
+        windows.iter().flat_map(|window| look(image, *window, WORTH_A_LOOK, Side::AsItIs)).collect();
+    seen.sort_by(|a, b| b.score.total_cmp(&a.score));
+    // What several windows show is one place.
+    let mut places: Vec<Face> = Vec::with_capacity(PLACES);
+    for face in seen {
+        if places.len() < PLACES && !places.iter().any(|other| same_place(other, &face)) {
+            places.push(face);
+        }
+    }
+    let judged = places.iter().filter_map(|face| again(image, face));
+    judged.filter(|face| face.score >= least).max_by(|a, b| a.score.total_cmp(&b.score))
+}
+
+/// Further looks at a place, from three distances and in the mirror: what is no face seldom looks like one in all of them. The
+/// box from the middle distance, the mean of the four scores (none where it is not seen is 0).
+fn again(image: &RgbImage, face: &Face) -> Option<Face> {
+    let seen = |close: f32, side: Side| {
+        let faces = look(image, Window::about(face.centre(), face.side / close), LEAST, side);
+        faces.into_iter().filter(|other| same_place(face, other)).max_by(|a, b| a.score.total_cmp(&b.score))
+    };
+    let [far, middle, near] = CLOSE.map(|close| seen(close, Side::AsItIs));
+    let mirrored = seen(CLOSE[1], Side::Mirrored);
+    let scores = [far, middle, near, mirrored].map(|face| face.map_or(0.0, |face| face.score));
+    Some(Face { score: scores.iter().sum::<f32>() / scores.len() as f32, ..middle? })
+}
+
+fn same_place(face: &Face, other: &Face) -> bool {
+    let (a, b) = (face.centre(), other.centre());
+    let near = |a: f32, b: f32| (a - b).abs() < 0.35 * face.side;
+    near(a.0, b.0) && near(a.1, b.1) && (0.5..2.0).contains(&(other.side / face.side))
+}
+
+/// The faces in a window, where they are in the picture. In the mirror the eyes change places, so that only the box is right.
+fn look(image: &RgbImage, window: Window, least: f32, side: Side) -> Vec<Face> {
+    let Some(mut pixels) = view(image, window) else { return Vec::new() };
+    if side == Side::Mirrored {
+        mirror(&mut pixels);
+    }
+    let answer = Network::get().run(&pixels);
+    let found = faces(&answer, least).into_iter().map(|found| match side {
+        Side::AsItIs => found,
+        Side::Mirrored => Found { centre: (1.0 - found.centre.0, found.centre.1), ..found },
+    });
+    found.map(|found| placed(&found, window)).collect()
+}
+
+fn mirror(pixels: &mut [u8]) {
+    for row in pixels.chunks_exact_mut(SIDE * 3) {
+        for at in 0..SIDE / 2 {
+            for channel in 0..3 {
+                row.swap(at * 3 + channel, (SIDE - 1 - at) * 3 + channel);
+            }
+        }
+    }
+}
+
+fn placed(found: &Found, window: Window) -> Face {
+    let side = found.side * window.side;
+    let [first, second] = found.eyes;
+    Face {
+        left: window.left + found.centre.0 * window.side - side / 2.0,
+        top: window.top + found.centre.1 * window.side - side / 2.0,
+        side,
+        roll: (second.1 - first.1).atan2(second.0 - first.0).to_degrees(),
+        score: found.score,
+    }
+}
+
+/// The window at the network's size, grey where there is no picture. None where it shows nothing of the picture.
+fn view(image: &RgbImage, window: Window) -> Option<Vec<u8>> {
+    let scale = SIDE as f32 / window.side;
+    // What of the picture is in the window, in its pixels, and where that lies in the view.
+    let span = |start: f32, length: u32| {
+        let (from, to) = (start.max(0.0), (start + window.side).min(length as f32));
+        let first = ((from - start) * scale).round();
+        let places = ((to - from) * scale).round();
+        (to - from >= 1.0 && places >= 1.0).then_some((from, to - from, first as usize, places as usize))
+    };
+    let (left, width, x, columns) = span(window.left, image.width())?;
+    let (top, height, y, rows) = span(window.top, image.height())?;
+    let (columns, rows) = (columns.min(SIDE - x), rows.min(SIDE - y));
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3).ok()?;
+    let mut part = Image::new(columns as u32, rows as u32, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+        f64::from(left),
+        f64::from(top),
+        f64::from(width),
+        f64::from(height),
+    );
+    Resizer::new().resize(&source, &mut part, &options).ok()?;
+    let mut view = vec![128; SIDE * SIDE * 3];
+    for (row, pixels) in part.buffer().chunks_exact(columns * 3).enumerate() {
+        let first = ((y + row) * SIDE + x) * 3;
+        view[first..first + columns * 3].copy_from_slice(pixels);
+    }
+    Some(view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::{DecodeLimits, decode};
+    use image::Rgb;
+    use image::imageops::{FilterType, overlay, resize};
+
+    fn drawn() -> Vec<RgbImage> {
+        let faces = crate::demo::dataset::draw(40, 7, "face").unwrap();
+        faces.iter().map(|face| decode(&face.bytes, &DecodeLimits::default()).unwrap()).collect()
+    }
+
+    /// The picture at `side`² on a photo of something else.
+    fn in_a_photo(image: &RgbImage, (left, top): (u32, u32), side: u32) -> RgbImage {
+        let mut photo = RgbImage::from_fn(640, 480, |x, y| Rgb([(x / 8) as u8 + 60, (y / 6) as u8 + 50, 110]));
+        overlay(&mut photo, &resize(image, side, side, FilterType::CatmullRom), i64::from(left), i64::from(top));
+        photo
+    }
+
+    #[test]
+    fn a_face_is_found_at_any_size_and_place_of_a_photo() {
+        for (left, top, side) in [(330, 60, 160), (0, 0, 420), (20, 330, 140)] {
+            let mut found = 0;
+            for (index, image) in drawn().iter().take(20).enumerate() {
+                let Some(face) = find(&in_a_photo(image, (left, top), side)) else { continue };
+                found += 1;
+                // Drawn heads stand in the middle of their pictures and fill about half of them.
+                let (x, y) = face.centre();
+                let (x, y) = ((x - left as f32) / side as f32, (y - top as f32) / side as f32);
+                assert!((0.35..0.65).contains(&x) && (0.35..0.75).contains(&y), "drawing {index}: {face:?}");
+                assert!((0.35..0.85).contains(&(face.side / side as f32)), "drawing {index}: {face:?}");
+                assert!(face.roll.abs() < 35.0 && (0.5..1.0).contains(&face.score), "drawing {index}: {face:?}");
+            }
+            assert!(found >= 19, "{found} of 20 at {left}, {top} with {side} pixels");
+        }
+    }
+
+    #[test]
+    fn a_tilted_head_is_told() {
+        let upright = Face { left: 40.0, top: 40.0, side: 80.0, roll: 0.0, score: 1.0 };
+        let mut told = Vec::new();
+        for image in drawn().iter().take(10) {
+            let large = resize(image, 160, 160, FilterType::CatmullRom);
+            // The picture turned by 20 degrees clockwise, as `cut` does to a head that is turned the other way.
+            let turned = super::super::cut(&large, &Face { roll: -20.0, ..upright }, 160);
+            let turned = find(&RgbImage::from_raw(160, 160, turned).unwrap());
+            let straight = find(&RgbImage::from_raw(160, 160, super::super::cut(&large, &upright, 160)).unwrap());
+            told.extend(turned.zip(straight).map(|(turned, straight)| turned.roll - straight.roll));
+        }
+        told.sort_by(f32::total_cmp);
+        assert!(told.len() >= 9 && (14.0..26.0).contains(&told[told.len() / 2]), "{told:?}");
+    }
+
+    #[test]
+    fn what_shows_no_face_has_none() {
+        let noise = |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)).wrapping_mul(2_246_822_519) >> 24;
+        let pictures = [
+            RgbImage::from_pixel(300, 200, Rgb([200, 160, 140])),
+            RgbImage::from_fn(300, 200, |x, y| Rgb([(x / 2) as u8, y as u8, 90])),
+            RgbImage::from_fn(240, 240, |x, y| Rgb([if (x / 30 + y / 30) % 2 == 0 { 230 } else { 20 }; 3])),
+            RgbImage::from_fn(200, 300, |x, y| Rgb([noise(x, y) as u8; 3])),
+            RgbImage::from_pixel(1, 1, Rgb([9; 3])),
+            RgbImage::from_pixel(2000, 1, Rgb([9; 3])),
+        ];
+        for picture in &pictures {
+            assert_eq!(find(picture), None, "{:?}", picture.dimensions());
+        }
+    }
+
+    #[test]
+    fn parts_cover_the_picture_in_halves() {
+        for (width, height, count) in [(640.0, 480.0, 6), (480.0, 480.0, 9), (1000.0, 200.0, 3)] {
+            let parts = parts(width, height);
+            assert_eq!(parts.len(), count, "{width}×{height}");
+            assert_eq!((parts[0].left, parts[count - 1].left + parts[count - 1].side), (0.0, width));
+        }
+    }
+
+    #[test]
+    fn around_a_picture_is_grey() {
+        let picture = RgbImage::from_pixel(50, 100, Rgb([250, 0, 0]));
+        let seen = view(&picture, Window::about((25.0, 50.0), 200.0)).unwrap();
+        let at = |x: usize, y: usize| seen[(y * SIDE + x) * 3..][..3].to_vec();
+        assert_eq!((at(64, 64), at(5, 64), at(64, 5)), (vec![250, 0, 0], vec![128; 3], vec![128; 3]));
+        let columns = (0..SIDE).filter(|&x| at(x, 64) == [250, 0, 0]).count();
+        let rows = (0..SIDE).filter(|&y| at(64, y) == [250, 0, 0]).count();
+        assert_eq!((columns, rows), (32, 64));
+        assert!(view(&picture, Window::about((-500.0, 0.0), 200.0)).is_none());
+    }
+}

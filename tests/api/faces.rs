@@ -1,0 +1,95 @@
+//! Photos that show more than a face: `fit: face` from the pictures of a data set to the answers about new photos.
+
+use image::imageops::{FilterType, overlay, resize};
+use image::{ImageFormat, Rgb, RgbImage};
+use mixmatch::demo::dataset::draw;
+use serde_json::{Value, json};
+
+use super::app::{TestApp, expect};
+use super::pictures::{Drawn, archive};
+
+const SIDE: u32 = 100;
+
+/// A photo of nothing, 260×180.
+fn landscape(seed: u32) -> RgbImage {
+    RgbImage::from_fn(260, 180, |x, y| Rgb([(x / 3 + seed) as u8, (y / 2) as u8 + 40, 90]))
+}
+
+/// Where `seed` puts somebody.
+fn place(seed: u32) -> (u32, u32) {
+    (seed * 37 % (260 - SIDE), seed * 53 % (180 - SIDE))
+}
+
+/// A drawn person somewhere in it.
+fn photo(drawn: &[u8], seed: u32) -> RgbImage {
+    let person = image::load_from_memory(drawn).unwrap().to_rgb8();
+    let (left, top) = place(seed);
+    let mut photo = landscape(seed);
+    overlay(&mut photo, &resize(&person, SIDE, SIDE, FilterType::CatmullRom), i64::from(left), i64::from(top));
+    photo
+}
+
+fn png(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// 80 photos to train on, a tenth of them of nobody, and 20 to test.
+fn photos() -> Drawn {
+    let mut files = Vec::new();
+    let mut sheet = |count: usize, prefix: &str| {
+        let mut text = "image,label\n".to_owned();
+        for (index, drawn) in draw(count, 11, prefix).unwrap().into_iter().enumerate() {
+            let name = format!("{prefix}{index}.png");
+            text.push_str(&format!("{name},{}\n", drawn.label));
+            let nobody = prefix == "train" && index % 10 == 0;
+            let shown = if nobody { landscape(index as u32) } else { photo(&drawn.bytes, index as u32) };
+            files.push((name, png(&shown)));
+        }
+        text
+    };
+    let (train, test) = (sheet(80, "train"), sheet(20, "test"));
+    Drawn { images: archive(&files), train, test }
+}
+
+async fn predict(app: &TestApp, query: &str, image: &RgbImage) -> Value {
+    let request = app.post(&format!("/predict?model=shape{query}")).header("content-type", "image/png").body(png(image));
+    let answer = expect(request.send().await.unwrap(), 200).await;
+    assert!(answer["results"][0]["label"].is_string(), "{answer:#}");
+    answer["results"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn photos_are_cut_to_the_face_in_training_and_in_predictions() {
+    let app = TestApp::new().await;
+    app.import("photos", &photos()).await;
+    let sheet = app.get("/datasets/photos/samples.png?fit=face&size=32").send().await.unwrap();
+    assert_eq!(sheet.status(), 200);
+
+    let request = json!({
+        "dataset": "photos", "fit": "face", "network": "wrn-10-1", "size": 32, "batch": 8, "epochs": 2, "steps_per_epoch": 20,
+    });
+    let id = app.queue(&request).await;
+    let job = app.until(&id, &["succeeded", "failed", "canceled"]).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let logs = app.json(&format!("/jobs/{id}/logs")).await.to_string();
+    assert!(logs.contains("a face was found in 9") && logs.contains("of 100 images"), "{logs}");
+    assert!(logs.contains("no face was found in "), "{logs}");
+    let card = app.get("/models/shape/versions/1/card").send().await.unwrap().text().await.unwrap();
+    assert!(card.contains("no face was found in ") && card.contains("cut to the face"), "{card}");
+
+    let fresh = draw(1, 99, "new").unwrap();
+    for seed in [3, 4] {
+        let result = predict(&app, "&threshold=0", &photo(&fresh[0].bytes, seed)).await;
+        let (left, top) = place(seed);
+        let at = |field: &str| result["face"][field].as_f64().unwrap();
+        let middle = (at("left") + at("side") / 2.0 - f64::from(left), at("top") + at("side") / 2.0 - f64::from(top));
+        assert!((30.0..70.0).contains(&middle.0) && (30.0..80.0).contains(&middle.1), "{result:#}");
+        assert_eq!(result["abstained"], false, "{result:#}");
+    }
+    let nobody = predict(&app, "", &landscape(5)).await;
+    assert!(nobody.as_object().unwrap().contains_key("face") && nobody["face"].is_null(), "{nobody:#}");
+    assert_eq!(nobody["abstained"], false);
+    assert_eq!(predict(&app, "&threshold=0", &landscape(5)).await["abstained"], true);
+}
