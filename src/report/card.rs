@@ -7,6 +7,7 @@ mod words;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::imaging::Fit;
 use crate::model::{LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
 use crate::train::event::{EpochMetrics, GroupGap, TestMetrics};
 
@@ -31,6 +32,8 @@ pub struct Card {
     pub network: String,
     /// Side of its square input, pixels.
     pub input_size: u32,
+    /// How an image becomes that square.
+    pub fit: Fit,
     /// SHA-256 over names, labels, splits, groups and pixels of the data set.
     pub dataset_hash: String,
     /// The column whose groups (people …) are never both trained on and validated with.
@@ -62,8 +65,8 @@ pub struct Card {
 
 impl Card {
     /// The card of version `version` of the model `name`.
-    pub fn new(name: &str, version: u32, weights_sha256: &str, manifest: ModelManifest) -> Self {
-        let mut test: Option<TestMetrics> = manifest.test.and_then(|test| serde_json::from_value(test).ok());
+    pub fn new(name: &str, version: u32, weights_sha256: &str, mut manifest: ModelManifest) -> Self {
+        let mut test: Option<TestMetrics> = manifest.test.take().and_then(|test| serde_json::from_value(test).ok());
         if let Some(test) = test.as_mut().filter(|test| test.group_gaps.is_empty()) {
             // Models of before the gaps were kept have the groups.
             test.group_gaps = GroupGap::all(&test.groups, test.accuracy);
@@ -75,9 +78,10 @@ impl Card {
             labels: words::labels(perceived),
             intended_use: words::intended_use(&manifest.classes),
             out_of_scope: words::out_of_scope(perceived),
-            limits: words::limits(test.as_ref(), manifest.split, &manifest.data_warnings),
+            limits: words::limits(test.as_ref(), &manifest),
             network: manifest.network,
             input_size: manifest.preprocess.size,
+            fit: manifest.preprocess.fit,
             dataset_hash: manifest.dataset_hash,
             group_column: manifest.group_column,
             data_warnings: manifest.data_warnings,
@@ -104,7 +108,7 @@ impl Card {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::{Fit, Preprocess};
+    use crate::imaging::Preprocess;
     use crate::model::Golden;
     use crate::train::event::{Abstention, ClassMetrics, EpochWarning, GroupAccuracy};
 

@@ -4,23 +4,25 @@ import { send } from './api.js';
 import { h, put } from './dom.js';
 import { field, select, showProblem } from './form.js';
 import { problemBox } from './problem.js';
-import { PRESETS } from './view-job-new.js';
+import { FITS, PRESETS } from './view-job-new.js';
 
 const number = (props) => h('input', { type: 'number', inputmode: 'decimal', placeholder: 'preset', ...props });
 const share = (max) => number({ min: 0, max, step: 0.05 });
 const choice = (...options) => select([['', 'as in the preset'], ...options], '');
 
 const sizeField = (value) => field('Size', number({ min: 8, max: 128, step: 4, value: value ?? '' }), 'Side of the network’s input, pixels');
+const fitField = () => field('Pictures', choice(...FITS));
 const seedField = () => field('Seed', number({ min: 0, step: 1, value: 0 }), 'Another seed, other images');
 
 /// Three sheets; each is asked for when it is opened.
 export function pictures(path, signal) {
   return [
-    panel('Samples', `${path}/samples.png`, { size: sizeField(64), seed: seedField() }, signal, true),
+    panel('Samples', `${path}/samples.png`, { size: sizeField(64), fit: fitField(), seed: seedField() }, signal, true),
     panel('Augmentations', `${path}/augmentations.png`, {
       preset: field('Preset', select(PRESETS, 'quick'), 'Every value that is not given comes from here'),
       k: field('K', number({ min: 1, max: 16, step: 1, value: 4 }), 'Views of each image'),
       size: sizeField(),
+      fit: fitField(),
       seed: seedField(),
       augment_policy: field('Policy', choice(['compose', 'all that are on, one after another'], ['one_of_seven', 'exactly one of seven'])),
       augment_flip: field('Mirror', choice(['true', 'half of them'], ['false', 'none'])),

@@ -1,6 +1,6 @@
 // One image and what was said of it.
 
-import { h, put } from './dom.js';
+import { h, put, svg } from './dom.js';
 import { percent } from './format.js';
 
 export function resultCard(file, signal) {
@@ -11,8 +11,9 @@ export function resultCard(file, signal) {
   };
   signal.addEventListener('abort', free);
   const picture = h('img', { src: address, alt: '', onerror: () => picture.classList.add('unseen') });
+  const place = h('div', { class: 'thumb' }, picture);
   const answer = h('div', { class: 'answer', 'aria-busy': 'true' });
-  const node = h('li', { class: 'result' }, h('div', { class: 'thumb' }, picture), h('div', { class: 'said' }, h('p', { class: 'file' }, file.name || 'pasted image'), answer));
+  const node = h('li', { class: 'result' }, place, h('div', { class: 'said' }, h('p', { class: 'file' }, file.name || 'pasted image'), answer));
   let result = null;
 
   function show(next, threshold) {
@@ -24,16 +25,29 @@ export function resultCard(file, signal) {
       return;
     }
     settle(threshold);
+    if (result.face) frame(result.face);
+  }
+
+  /// The square that was classified, over the picture, which fills its place in the same way.
+  async function frame({ left, top, side, roll }) {
+    await picture.decode().catch(() => {});
+    const { naturalWidth: width, naturalHeight: height } = picture;
+    if (!width) return;
+    const turned = `rotate(${roll} ${left + side / 2} ${top + side / 2})`;
+    place.append(svg('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'xMidYMid slice', 'aria-hidden': 'true' },
+      svg('rect', { x: left, y: top, width: side, height: side, transform: turned })));
   }
 
   /// The slider decides again without asking again: the probabilities are here.
   function settle(threshold) {
     if (!result || result.problem) return;
-    const abstained = result.probability < threshold;
+    const faceless = result.face === null;
+    const abstained = faceless || result.probability < threshold;
     node.classList.toggle('abstained', abstained);
     const ranked = Object.entries(result.probabilities).sort((a, b) => b[1] - a[1]);
     put(answer,
       h('p', { class: 'label' }, abstained ? 'undecided' : result.label, h('span', { class: 'muted tabular' }, ` ${percent(result.probability)}`)),
+      faceless && h('p', { class: 'muted' }, 'No face was found: this is about the whole picture.'),
       h('ul', { class: 'probabilities' }, ranked.map(([name, share]) => h('li', null,
         h('span', null, name), h('span', { class: 'track' }, h('span', { class: 'bar-fill', style: `width:${(100 * share).toFixed(1)}%` })), h('span', { class: 'tabular' }, percent(share))))));
   }
@@ -41,6 +55,7 @@ export function resultCard(file, signal) {
   function wait() {
     result = null;
     node.classList.remove('bad', 'abstained');
+    place.querySelector('svg')?.remove();
     answer.setAttribute('aria-busy', 'true');
     put(answer, h('p', { class: 'muted' }, '…'));
   }

@@ -17,6 +17,13 @@ export const PRESETS = [
   ['demo', 'demo – a minute or two'],
 ];
 
+/// How a picture becomes the network's square.
+export const FITS = [
+  ['stretch', 'whole, stretched to a square'],
+  ['crop', 'their middle, cut to a square'],
+  ['face', 'cut to the face – for photos that show more'],
+];
+
 export async function newJob({ query, signal }) {
   const [sets, model] = await Promise.all([all('/datasets', signal), query.has('from') ? get(`/jobs/${seg(query.get('from'))}`, signal) : null]);
   if (!sets.length) {
@@ -31,6 +38,7 @@ export async function newJob({ query, signal }) {
     dataset: field('Data set', select(sets.map((set) => [set.id, `${set.name} (${set.task})`]), chosen.id)),
     algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – labelled images alone']], template.algorithm ?? 'mixmatch')),
     preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
+    fit: field('Pictures', select([['', 'as in the preset'], ...FITS], template.fit ?? ''), 'The same is done with the images that are predicted'),
     labelled: field('Labels', textInput({ inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
     seed: field('Seed', textInput({ inputmode: 'numeric', value: exactly(template.seed ?? 1) }), 'The same seed draws the same labels, so runs can be compared; several, as in 0, 1, 2, train them all'),
     baseline: field('Compare with the supervised baseline', h('input', { type: 'checkbox', checked: true }), 'Trains on the same labels alone beside it: what the unlabelled images are worth'),
@@ -96,6 +104,7 @@ function request(fields) {
     const values = fields[name].input.value.split(',').map((text) => text.trim()).filter(Boolean).map(asWritten);
     if (values.length) body[name] = values.length > 1 ? values : values[0];
   }
+  if (fields.fit.input.value) body.fit = fields.fit.input.value;
   if (fields.baseline.input.checked && body.algorithm !== 'supervised') body.baseline = true;
   return { ...body, ...moreOf(fields) };
 }
@@ -127,7 +136,7 @@ function moreOf(fields) {
 
 /// A resolved configuration, less what has a field of its own.
 function others(config) {
-  const { preset, algorithm, labelled, seed, ...rest } = config;
+  const { preset, algorithm, labelled, seed, fit, ...rest } = config;
   return Object.keys(rest).length ? JSON.stringify(rest, null, 1) : '';
 }
 
@@ -137,7 +146,7 @@ function hyperParameters(signal) {
   const load = async () => {
     try {
       const { components } = await get('/openapi.json', signal);
-      const own = new Set(['preset', 'algorithm', 'labelled', 'seed']);
+      const own = new Set(['preset', 'algorithm', 'labelled', 'seed', 'fit']);
       const properties = Object.entries(components.schemas.TrainConfig.properties).filter(([name]) => !own.has(name));
       put(place, facts(properties.map(([name, schema]) => [h('code', null, name), schema.description ?? schema.oneOf?.find((one) => one.description)?.description ?? ''])));
     } catch {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Card, words};
+use crate::imaging::Fit;
 use crate::model::SplitSizes;
 use crate::train::event::{EpochMetrics, SMALLEST_GROUP, TestMetrics};
 
@@ -231,8 +232,9 @@ fn made(text: &mut String, card: &Card) {
     heading(text, "How it was made");
     let word = |field: &str| card.config[field].as_str().unwrap_or("unknown");
     let mut sentence = format!(
-        "{} at {size} × {size} pixels, {} ({} preset), seed {}.",
+        "{} at {size} × {size} pixels{}, {} ({} preset), seed {}.",
         card.network,
+        if card.fit == Fit::Face { ", photos cut to the face" } else { "" },
         word("algorithm"),
         word("preset"),
         card.config["seed"],

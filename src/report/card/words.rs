@@ -1,6 +1,7 @@
 //! What a card says beside its figures.
 
-use crate::model::SplitSizes;
+use crate::imaging::Fit;
+use crate::model::ModelManifest;
 use crate::train::event::{EpochWarning, SMALLEST_GROUP, TestMetrics};
 
 /// A validation split smaller than this does not calibrate, see `train::calibration`.
@@ -61,7 +62,7 @@ pub fn sign(sign: EpochWarning) -> String {
 }
 
 /// What the figures do not show.
-pub fn limits(test: Option<&TestMetrics>, split: SplitSizes, data_warnings: &[String]) -> Vec<String> {
+pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<String> {
     let mut limits = vec![
         "It answers with one of its classes whatever the image shows, also where none of them fits. Set `threshold` at predict \
          to withhold answers that it is unsure of."
@@ -90,13 +91,20 @@ pub fn limits(test: Option<&TestMetrics>, split: SplitSizes, data_warnings: &[St
             }
         }
     }
-    if split.validation < CALIBRATES {
+    if manifest.preprocess.fit == Fit::Face {
+        limits.push(
+            "It looks for one face and finds fewer of those that are masked, turned away, or smaller than a tenth of the photo. \
+             Where it finds none it judges the whole picture, and says so (`face` is null); with a `threshold` it abstains there."
+                .to_owned(),
+        );
+    }
+    if manifest.split.validation < CALIBRATES {
         limits.push(format!(
             "{} validation images are too few to fit a temperature: the probabilities are as the network gave them.",
-            split.validation
+            manifest.split.validation
         ));
     }
-    if !data_warnings.is_empty() {
+    if !manifest.data_warnings.is_empty() {
         limits.push(
             "The import had doubts about the data; they are listed under Data. Read the figures with them in mind."
                 .to_owned(),
