@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn nobody_looks_for_a_face_where_none_is_asked_for() {
         for fit in [Fit::Stretch, Fit::Crop] {
-            assert_eq!(prepare(&photo(400), &DecodeLimits::default(), &Preprocess { size: 32, fit }).unwrap().face, None);
+            assert_eq!(
+                prepare(&photo(400), &DecodeLimits::default(), &Preprocess { size: 32, fit }).unwrap().face,
+                None
+            );
         }
     }
 

@@ -54,7 +54,8 @@ fn photos() -> Drawn {
 }
 
 async fn predict(app: &TestApp, query: &str, image: &RgbImage) -> Value {
-    let request = app.post(&format!("/predict?model=shape{query}")).header("content-type", "image/png").body(png(image));
+    let request =
+        app.post(&format!("/predict?model=shape{query}")).header("content-type", "image/png").body(png(image));
     let answer = expect(request.send().await.unwrap(), 200).await;
     assert!(answer["results"][0]["label"].is_string(), "{answer:#}");
     answer["results"][0].clone()

@@ -58,6 +58,12 @@ walk('the dashboard', {}, (step) => {
     await augmentations.getByLabel('K', { exact: true }).fill('2');
     await augmentations.getByRole('button', { name: 'Draw' }).click();
     await until('another sheet is drawn', async () => (await drawn('Augmentations')) !== first);
+    const second = await drawn('Augmentations');
+    const asked = page.waitForRequest(/augmentations\.png\?.*fit=face/);
+    await augmentations.getByLabel('Pictures', { exact: true }).selectOption('face');
+    await augmentations.getByRole('button', { name: 'Draw' }).click();
+    await asked;
+    await until('a third sheet is drawn', async () => (await drawn('Augmentations')) !== second);
     await page.getByText('Mixup', { exact: true }).click();
     await drawn('Mixup');
   });
@@ -78,11 +84,13 @@ walk('the dashboard', {}, (step) => {
     await button(page, 'Queue the job').click();
     assert.match(await complaint(page, 'More hyper-parameters'), /epochs/);
 
-    await fillJob(page, { 'More hyper-parameters': SHORT_RUN, 'Compare with the supervised baseline': true });
+    await fillJob(page, { Pictures: 'crop', 'More hyper-parameters': SHORT_RUN, 'Compare with the supervised baseline': true });
     await button(page, 'Queue the job').click();
     await title(page, 'MixMatch on blobs').waitFor();
     job = new URL(page.url()).hash;
     assert.match(job, /^#\/jobs\/[0-9a-f-]{36}$/);
+    const { config } = await (await page.request.get(`${new URL(page.url()).origin}/${job.slice(2)}`)).json();
+    assert.equal(config.fit, 'crop');
   });
 
   step('a job’s page follows it to its end without being loaded anew', async ({ page, open }) => {
@@ -228,6 +236,32 @@ walk('the dashboard', {}, (step) => {
     await page.getByText(/^3 images by blob:\d+ in /).waitFor();
     await page.getByRole('slider', { name: /^Abstain below/ }).fill('1');
     await result('one.png').getByText(/^undecided /).waitFor();
+  });
+
+  step('the face that was classified is framed, and where none was found that is said', async ({ page, open }) => {
+    // What a model with `fit: face` answers; none is trained here, as faces cannot be drawn in a few lines.
+    const said = (face) => ({ label: 'red', probability: 0.97, probabilities: { red: 0.97, blue: 0.03 }, abstained: face === null, face });
+    const face = { left: 4, top: 6, side: 16, roll: 30, score: 0.9 };
+    const timings = { decode_ms: 1, queue_ms: 0, inference_ms: 1, total_ms: 2, batch_size: 2 };
+    await open('#/predict', 'Predict');
+    await page.route('**/predict?*', (route) => route.fulfill({ json: { model: { name: 'blob', version: 1 }, results: [said(face), said(null)], timings } }));
+    await page.getByLabel(/^Choose images/).setInputFiles([
+      { name: 'somebody.png', mimeType: 'image/png', buffer: blob(0, 9001) },
+      { name: 'nobody.png', mimeType: 'image/png', buffer: blob(1, 9002) },
+    ]);
+    const result = (file) => page.getByRole('listitem').filter({ has: page.getByText(file, { exact: true }) });
+    await result('somebody.png').getByText(/^red 97/).waitFor();
+    await result('nobody.png').getByText(/^undecided 97/).waitFor();
+    await result('nobody.png').getByText('No face was found').waitFor();
+    const frame = result('somebody.png').locator('svg');
+    await frame.waitFor();
+    // Over the picture, in its own pixels: as large as the picture shows it, turned about its middle.
+    const [viewBox, transform] = await frame.evaluate((svg) => [svg.getAttribute('viewBox'), svg.firstChild.getAttribute('transform')]);
+    assert.deepEqual([viewBox, transform], ['0 0 32 32', 'rotate(30 12 14)']);
+    assert.equal(await result('nobody.png').locator('svg').count(), 0);
+    const [over, under] = await Promise.all([frame.boundingBox(), result('somebody.png').locator('img').boundingBox()]);
+    assert.deepEqual(over, under);
+    await page.unroute('**/predict?*');
   });
 
   step('addresses lead to their pages, and back leads back', async ({ page, open, expects }) => {

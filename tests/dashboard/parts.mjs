@@ -52,7 +52,7 @@ export async function importSet(page, { name, task, set }) {
 export async function fillJob(page, values) {
   for (const [label, value] of Object.entries(values)) {
     if (typeof value === 'boolean') await field(page, label).setChecked(value);
-    else if (label === 'Preset' || label === 'Algorithm') await field(page, label).selectOption(value);
+    else if (['Preset', 'Algorithm', 'Pictures'].includes(label)) await field(page, label).selectOption(value);
     else await field(page, label).fill(value);
   }
 }

@@ -8,6 +8,9 @@ use super::Face;
 use super::anchors::{Found, faces};
 use super::network::{Network, SIDE};
 
+/// The longer side of a picture that is searched, pixels: its parts are then four times the network's input.
+const ENOUGH: u32 = 1024;
+
 /// A score from which further looks are worth it.
 const WORTH_A_LOOK: f32 = 0.3;
 
@@ -52,6 +55,24 @@ impl Window {
 /// The face that a picture shows: the one it is surest of, where there are several. None where it finds none: a back, a
 /// profile, a face smaller than about a tenth of the picture's longer side.
 pub fn find(image: &RgbImage) -> Option<Face> {
+    match smaller(image) {
+        None => find_in(image),
+        Some(small) => find_in(&small).map(|face| face.scaled(image.width() as f32 / small.width() as f32)),
+    }
+}
+
+/// A picture that is larger than the search needs, at a size that is enough: every look passes over the pixels.
+fn smaller(image: &RgbImage) -> Option<RgbImage> {
+    let longer = image.width().max(image.height());
+    if longer <= ENOUGH {
+        return None;
+    }
+    let side = |side: u32| (u64::from(side) * u64::from(ENOUGH) / u64::from(longer)).max(1) as u32;
+    let to = (side(image.width()), side(image.height()));
+    RgbImage::from_raw(to.0, to.1, resized(image, (0.0, 0.0, image.width() as f32, image.height() as f32), to)?)
+}
+
+fn find_in(image: &RgbImage) -> Option<Face> {
     let (width, height) = (image.width() as f32, image.height() as f32);
     let longer = width.max(height);
     let whole = WHOLE.map(|share| Window::about((width / 2.0, height / 2.0), share * longer));
@@ -156,8 +177,19 @@ fn view(image: &RgbImage, window: Window) -> Option<Vec<u8>> {
     let (left, width, x, columns) = span(window.left, image.width())?;
     let (top, height, y, rows) = span(window.top, image.height())?;
     let (columns, rows) = (columns.min(SIDE - x), rows.min(SIDE - y));
+    let part = resized(image, (left, top, width, height), (columns as u32, rows as u32))?;
+    let mut view = vec![128; SIDE * SIDE * 3];
+    for (row, pixels) in part.chunks_exact(columns * 3).enumerate() {
+        let first = ((y + row) * SIDE + x) * 3;
+        view[first..first + columns * 3].copy_from_slice(pixels);
+    }
+    Some(view)
+}
+
+/// A part of a picture (left, top, width, height) at another size.
+fn resized(image: &RgbImage, (left, top, width, height): (f32, f32, f32, f32), to: (u32, u32)) -> Option<Vec<u8>> {
     let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3).ok()?;
-    let mut part = Image::new(columns as u32, rows as u32, PixelType::U8x3);
+    let mut part = Image::new(to.0, to.1, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
         f64::from(left),
         f64::from(top),
@@ -165,12 +197,7 @@ fn view(image: &RgbImage, window: Window) -> Option<Vec<u8>> {
         f64::from(height),
     );
     Resizer::new().resize(&source, &mut part, &options).ok()?;
-    let mut view = vec![128; SIDE * SIDE * 3];
-    for (row, pixels) in part.buffer().chunks_exact(columns * 3).enumerate() {
-        let first = ((y + row) * SIDE + x) * 3;
-        view[first..first + columns * 3].copy_from_slice(pixels);
-    }
-    Some(view)
+    Some(part.into_vec())
 }
 
 #[cfg(test)]
@@ -211,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn a_large_picture_is_searched_at_a_smaller_size_and_told_in_its_own() {
+        let photo = in_a_photo(&drawn()[0], (200, 100), 240);
+        let small = find(&photo).unwrap();
+        let large = find(&resize(&photo, 3 * 640, 3 * 480, FilterType::Triangle)).unwrap();
+        for (small, large) in [(small.left, large.left), (small.top, large.top), (small.side, large.side)] {
+            assert!((3.0 * small - large).abs() < 0.05 * large, "{small} and {large}");
+        }
+    }
+
+    #[test]
     fn a_tilted_head_is_told() {
         let upright = Face { left: 40.0, top: 40.0, side: 80.0, roll: 0.0, score: 1.0 };
         let mut told = Vec::new();
@@ -228,7 +265,8 @@ mod tests {
 
     #[test]
     fn what_shows_no_face_has_none() {
-        let noise = |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)).wrapping_mul(2_246_822_519) >> 24;
+        let noise =
+            |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)).wrapping_mul(2_246_822_519) >> 24;
         let pictures = [
             RgbImage::from_pixel(300, 200, Rgb([200, 160, 140])),
             RgbImage::from_fn(300, 200, |x, y| Rgb([(x / 2) as u8, y as u8, 90])),
