@@ -38,7 +38,9 @@ pub fn image(bytes: &[u8]) {
             assert!(pixels <= LIMITS.max_pixels);
             assert_eq!(declared_pixels(bytes), pixels, "a request's sum of pixels would miss this picture");
             // By the way that imports and predictions take, too, which decodes a large JPEG at a fraction of its size.
-            for fit in [Fit::Crop, Fit::Face] {
+            // To look for a face takes long: in one picture of sixteen.
+            let looked = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) % 16 == 0;
+            for fit in [Fit::Crop, if looked { Fit::Face } else { Fit::Stretch }] {
                 let Prepared { pixels, size, .. } = prepare(bytes, &LIMITS, &Preprocess { size: 16, fit })
                     .expect("a picture that can be decoded can be prepared");
                 assert_eq!((pixels.len(), size), (16 * 16 * 3, image.dimensions()));

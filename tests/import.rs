@@ -116,6 +116,7 @@ fn a_clean_upload_becomes_a_data_set() {
 #[test]
 fn packed_pixels_are_what_predict_would_see() {
     let mut files = six();
+    files[1].1 = mixmatch::demo::dataset::draw(1, 3, "face").unwrap()[0].bytes.clone();
     files[2].1 = photo(1);
     files[3].1 = photo(3);
     let upload = Upload::new(&files, SIX, None);
@@ -133,6 +134,7 @@ fn packed_pixels_are_what_predict_would_see() {
             assert_eq!(packed.image(index), seen.pixels, "image {index} at {preprocess:?}");
             if let Some(mut faces) = packed.faces() {
                 assert_eq!(faces.nth(index), Some(seen.face.is_some()));
+                assert!(seen.face.is_some() || index != 1, "image {index} is a drawn face");
             }
         }
         assert_eq!(packed.faces().is_some(), fit == Fit::Face);

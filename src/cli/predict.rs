@@ -28,7 +28,7 @@ pub struct PredictArgs {
     /// Only the most probable classes.
     #[arg(long, value_parser = parse_top_k)]
     top_k: Option<usize>,
-    /// Abstain where the largest probability is below this.
+    /// Abstain where the largest probability is below this; a model that cuts photos to the face then abstains where it finds none.
     #[arg(long, value_parser = parse_threshold)]
     threshold: Option<f32>,
     #[command(flatten)]

@@ -1,8 +1,10 @@
 //! In how many of a data set's photos a face was found, and whether that goes with the label: where `fit: face` cuts photos to
 //! the face, those without one are learned from whole, and a network may learn that instead of the face.
 
-use super::manifest::{Manifest, Sample};
+use super::labels::same_column;
+use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
+use crate::statistics::wilson;
 
 /// The column that says of each image whether a face was found: test figures are told for both.
 pub const COLUMN: &str = "face_found";
@@ -10,11 +12,11 @@ pub const COLUMN: &str = "face_found";
 /// A share of images without a face from which it is a doubt.
 const MANY: f64 = 0.05;
 
-/// A difference between the classes' shares from which it is a doubt, beyond what chance makes of them.
+/// A difference between the classes' shares from which it is a doubt, where their intervals do not meet.
 const APART: f64 = 0.02;
 
-/// Standard errors that a difference is beyond chance.
-const BEYOND_CHANCE: f64 = 3.0;
+/// Images of a class without a face that are not chance, at least.
+const NOT_CHANCE: u64 = 5;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Faces {
     pub warnings: Vec<Warning>,
 }
 
-/// Counts, and where faces were found in some images and not in others, writes into each sample's columns whether one was
+/// Counts, and where the test images are of both kinds, writes into each sample's columns whether a face was found in it
 /// (`found` in the order of the samples), unless the sheets have such a column themselves.
 pub fn note(manifest: &mut Manifest, found: &[bool]) -> Faces {
     let (all, with) = (found.len(), found.iter().filter(|found| **found).count());
@@ -40,9 +42,11 @@ pub fn note(manifest: &mut Manifest, found: &[bool]) -> Faces {
         warnings.push(Warning::new("faces_not_found", detail));
     }
     warnings.extend(by_class(manifest, found));
-    let of_its_own = manifest.samples.iter().any(|sample| sample.attributes.contains_key(COLUMN));
+    let of_its_own = |sample: &Sample| sample.attributes.keys().any(|name| same_column(name, COLUMN));
+    let tested = || manifest.samples.iter().zip(found).filter(|(sample, _)| sample.split == Role::Test);
     // One value alone compares nothing.
-    if (1..all).contains(&with) && !of_its_own {
+    let both = tested().any(|(_, found)| *found) && tested().any(|(_, found)| !found);
+    if both && !manifest.samples.iter().any(of_its_own) {
         for (sample, found) in manifest.samples.iter_mut().zip(found) {
             sample.attributes.insert(COLUMN.to_owned(), if *found { "yes" } else { "no" }.to_owned());
         }
@@ -50,30 +54,41 @@ pub fn note(manifest: &mut Manifest, found: &[bool]) -> Faces {
     Faces { told, warnings }
 }
 
+/// Images of a class, and those of them in which a face was found.
+struct Count<'a> {
+    name: &'a str,
+    all: u64,
+    with: u64,
+}
+
+impl Count<'_> {
+    fn share(&self) -> f64 {
+        self.with as f64 / self.all as f64
+    }
+}
+
 /// Whether a face is found more often in one class's images than in another's.
 fn by_class(manifest: &Manifest, found: &[bool]) -> Option<Warning> {
-    let mut counts = vec![(0_usize, 0_usize); manifest.classes.len()];
-    let labelled = manifest.samples.iter().zip(found).filter_map(|(sample, found)| Some((class(sample)?, found)));
-    for (class, found) in labelled {
-        let count = counts.get_mut(class)?;
-        count.0 += usize::from(*found);
-        count.1 += 1;
+    let mut counts: Vec<Count<'_>> = manifest.classes.iter().map(|name| Count { name, all: 0, with: 0 }).collect();
+    for (sample, found) in manifest.samples.iter().zip(found) {
+        if let Some(count) = class(sample).and_then(|class| counts.get_mut(class)) {
+            count.all += 1;
+            count.with += u64::from(*found);
+        }
     }
-    let mut shares: Vec<(f64, usize, &String)> = counts
-        .into_iter()
-        .zip(&manifest.classes)
-        .filter(|((_, all), _)| *all > 0)
-        .map(|((with, all), name)| (with as f64 / all as f64, all, name))
-        .collect();
-    shares.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (&(least, few, rare), &(most, many, common)) = (shares.first()?, shares.last()?);
-    let chance = (least * (1.0 - least) / few as f64 + most * (1.0 - most) / many as f64).sqrt();
-    (most - least > APART && most - least > BEYOND_CHANCE * chance).then(|| {
+    counts.retain(|count| count.all > 0);
+    let rare = counts.iter().min_by(|a, b| a.share().total_cmp(&b.share()))?;
+    let common = counts.iter().max_by(|a, b| a.share().total_cmp(&b.share()))?;
+    let beyond_chance = wilson(rare.with, rare.all)[1] < wilson(common.with, common.all)[0];
+    let enough = rare.all - rare.with >= NOT_CHANCE && common.share() - rare.share() > APART;
+    (beyond_chance && enough).then(|| {
         let detail = format!(
-            "a face was found in {:.1} % of the images of {rare:?} and in {:.1} % of {common:?}: whether one is found goes with the \
-             label, and the figures for {COLUMN} = no show what that does",
-            100.0 * least,
-            100.0 * most
+            "a face was found in {:.1} % of the images of {:?} and in {:.1} % of {:?}: whether one is found goes with the label, and \
+             a network may learn that",
+            100.0 * rare.share(),
+            rare.name,
+            100.0 * common.share(),
+            common.name
         );
         Warning::new("faces_by_class", detail)
     })
@@ -86,51 +101,59 @@ fn class(sample: &Sample) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::manifest::Role;
 
-    fn sample(label: Option<u32>) -> Sample {
+    fn sample(label: Option<u32>, split: Role) -> Sample {
         Sample {
             image: "a.jpg".into(),
             entry: 0,
             label,
-            split: Role::Train,
+            split,
             group: None,
             attributes: std::collections::BTreeMap::new(),
         }
     }
 
-    /// `images[class]` images, of which `found[class]` have a face; and one unlabelled without.
-    fn set(images: [usize; 2], faces: [usize; 2]) -> (Manifest, Vec<bool>) {
-        let mut samples = vec![sample(None)];
-        let mut found = vec![false];
+    /// `images[class]` training images, of which `found[class]` have a face; behind them a test image with a face and, if wanted,
+    /// one without.
+    fn set(images: [usize; 2], faces: [usize; 2], tested_without: bool) -> (Manifest, Vec<bool>) {
+        let (mut samples, mut found) = (Vec::new(), Vec::new());
         for class in 0..2 {
-            samples.extend((0..images[class]).map(|_| sample(Some(class as u32))));
+            samples.extend((0..images[class]).map(|_| sample(Some(class as u32), Role::Train)));
             found.extend((0..images[class]).map(|at| at < faces[class]));
+        }
+        samples.push(sample(None, Role::Test));
+        found.push(true);
+        if tested_without {
+            samples.push(sample(None, Role::Test));
+            found.push(false);
         }
         let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
         (Manifest { classes, samples, ..Manifest::default() }, found)
     }
 
     fn codes(images: [usize; 2], faces: [usize; 2]) -> Vec<String> {
-        let (mut manifest, found) = set(images, faces);
+        let (mut manifest, found) = set(images, faces, false);
         note(&mut manifest, &found).warnings.into_iter().map(|warning| warning.code).collect()
     }
 
     #[test]
-    fn it_is_counted_and_each_image_says_it() {
-        let (mut manifest, found) = set([10, 10], [9, 10]);
-        assert_eq!(note(&mut manifest, &found).told, "a face was found in 19 of 21 images");
+    fn it_is_counted_and_each_image_says_it_where_the_test_images_differ() {
+        let (mut manifest, found) = set([10, 10], [9, 10], true);
+        assert_eq!(note(&mut manifest, &found).told, "a face was found in 20 of 22 images");
         let told: Vec<&str> = manifest.samples.iter().map(|sample| sample.attributes[COLUMN].as_str()).collect();
-        assert_eq!((told[0], told[1], told[10], told[11]), ("no", "yes", "no", "yes"));
+        assert_eq!((told[0], told[9], told[20], told[21]), ("yes", "no", "yes", "no"));
+
+        let (mut manifest, found) = set([10, 10], [9, 10], false);
+        note(&mut manifest, &found);
+        assert!(manifest.samples.iter().all(|sample| sample.attributes.is_empty()), "no test image is without");
     }
 
     #[test]
     fn a_sheets_own_column_of_that_name_is_left_alone() {
-        let (mut manifest, found) = set([2, 2], [2, 2]);
-        manifest.samples[3].attributes.insert(COLUMN.to_owned(), "perhaps".to_owned());
+        let (mut manifest, found) = set([2, 2], [2, 2], true);
+        manifest.samples[3].attributes.insert("Face_Found".to_owned(), "perhaps".to_owned());
         note(&mut manifest, &found);
-        assert_eq!(manifest.samples[3].attributes[COLUMN], "perhaps");
-        assert!(manifest.samples[1].attributes.is_empty());
+        assert!(manifest.samples.iter().all(|sample| !sample.attributes.contains_key(COLUMN)));
     }
 
     #[test]
@@ -139,7 +162,8 @@ mod tests {
         assert_eq!(codes([500, 500], [400, 410]), ["faces_not_found"]);
         assert_eq!(codes([500, 500], [460, 500]), ["faces_by_class"]);
         assert_eq!(codes([500, 500], [100, 500]), ["faces_not_found", "faces_by_class"]);
-        // A tenth apart, but of ten images each.
-        assert_eq!(codes([10, 10], [10, 9]), ["faces_not_found"]);
+        // One image of a class, or few of ten.
+        assert_eq!(codes([1, 500], [0, 500]), Vec::<String>::new());
+        assert_eq!(codes([10, 10], [10, 8]), ["faces_not_found"]);
     }
 }

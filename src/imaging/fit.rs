@@ -41,7 +41,7 @@ pub struct Preprocess {
     pub fit: Fit,
 }
 
-/// Pixels of a photo's shorter side that finding a face in it needs: twice this, see [`Preprocess::decoded_for`].
+/// Side of the square that a photo is decoded for at least where a face is looked for: a large JPEG keeps twice as many pixels of its shorter side.
 const FACE_SEARCH: u32 = 320;
 
 impl Preprocess {

@@ -40,7 +40,7 @@ pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> 
         None => resize(&image, preprocess)?,
     };
     // A large JPEG is decoded smaller than it is; the face is told of the picture itself.
-    let factor = size.0 as f32 / image.width() as f32;
+    let factor = size.0.max(size.1) as f32 / image.width().max(image.height()) as f32;
     Ok(Prepared { pixels, size, face: found.map(|face| face.scaled(factor)) })
 }
 
@@ -76,6 +76,28 @@ mod tests {
         }
         let off = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / ours.len() as f64;
         assert!(off < 8.0, "the same face, and {off} levels apart on average");
+    }
+
+    #[test]
+    fn a_photo_that_lies_on_its_side_is_searched_upright() {
+        let upright = decode(&photo(400), &DecodeLimits::default()).unwrap();
+        let lying = image::imageops::rotate270(&upright);
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
+        // EXIF with one entry: orientation 6, to be turned by a quarter.
+        let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
+        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+        image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+        encoder.encode_image(&lying).unwrap();
+        let preprocess = Preprocess { size: 32, fit: Fit::Face };
+        let of = |bytes: &[u8]| prepare(bytes, &DecodeLimits::default(), &preprocess).unwrap();
+        let (turned, straight) = (of(&bytes), of(&photo(400)));
+        assert_eq!(turned.size, straight.size);
+        let (a, b) = (turned.face.unwrap(), straight.face.unwrap());
+        assert!(
+            (a.left - b.left).abs() < 4.0 && (a.top - b.top).abs() < 4.0 && (a.side - b.side).abs() < 4.0,
+            "{a:?} {b:?}"
+        );
     }
 
     #[test]

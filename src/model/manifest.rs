@@ -37,7 +37,7 @@ pub struct ModelManifest {
     /// The column whose groups (people …) were kept on one side of the split, where one was named.
     #[serde(default)]
     pub group_column: Option<String>,
-    /// What the import found doubtful in the data set.
+    /// What the import, and the run where it cut photos to the face, found doubtful in the data set.
     #[serde(default)]
     pub data_warnings: Vec<String>,
     /// Images in each part of the split.

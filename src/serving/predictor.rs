@@ -263,12 +263,12 @@ impl Predictor {
         let pool = self.with_running(|running| running.decoders.clone())?;
         let (reply, answer) = oneshot::channel();
         pool.spawn(move || {
-            // Nobody waits any more: its deadline passed while others' images were decoded.
-            if reply.is_closed() {
-                return;
-            }
-            let prepared =
-                images.par_iter().map(|bytes| imaging::prepare(bytes, &limits, &preprocess)).collect::<Vec<_>>();
+            // Where nobody waits any more, as the deadline passed meanwhile, the rest is not looked at; nobody reads what is sent then.
+            let one = |bytes: &Vec<u8>| match reply.is_closed() {
+                false => imaging::prepare(bytes, &limits, &preprocess),
+                true => Err(ImagingError::Empty),
+            };
+            let prepared = images.par_iter().map(one).collect::<Vec<_>>();
             let _gone = reply.send(prepared);
         });
         answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))
@@ -312,6 +312,8 @@ impl Predictor {
         let decoders = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
             .thread_name(|index| format!("decode-{index}"))
+            // The request is answered, as its reply is dropped; without a handler rayon would end the process.
+            .panic_handler(|_| tracing::error!("an image's preparation panicked"))
             .build()
             .map_err(|e| format!("no decoding threads: {e}"))?;
         Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new() })

@@ -25,14 +25,17 @@ export function resultCard(file, signal) {
       return;
     }
     settle(threshold);
-    if (result.face) frame(result.face);
+    frame(result.face);
   }
 
   /// The square that was classified, over the picture, which fills its place in the same way.
-  async function frame({ left, top, side, roll }) {
+  async function frame(face) {
+    place.querySelector('svg')?.remove();
     await picture.decode().catch(() => {});
     const { naturalWidth: width, naturalHeight: height } = picture;
-    if (!width) return;
+    // Meanwhile another model may have been asked.
+    if (!face || !width || result?.face !== face) return;
+    const { left, top, side, roll } = face;
     const turned = `rotate(${roll} ${left + side / 2} ${top + side / 2})`;
     place.append(svg('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'xMidYMid slice', 'aria-hidden': 'true' },
       svg('rect', { x: left, y: top, width: side, height: side, transform: turned })));

@@ -8,6 +8,9 @@ const GRIDS: [(usize, usize); 2] = [(16, 2), (8, 6)];
 /// Boxes that share this much of what they cover together are one face.
 const SAME: f32 = 0.3;
 
+/// A box of one pixel of the input is none.
+const SMALLEST: f32 = 1.0 / SIDE as f32;
+
 /// A face in the network's input, whose side is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -27,13 +30,16 @@ pub fn faces(answer: &Answer, least: f32) -> Vec<Found> {
     let rows = middles().zip(answer.boxes.chunks_exact(REGRESSED)).zip(&answer.scores);
     let mut left: Vec<Found> = rows
         .map(|((middle, numbers), &logit)| found(middle, numbers, 1.0 / (1.0 + (-logit.clamp(-80.0, 80.0)).exp())))
-        .filter(|found| found.score >= least && found.side > 0.0)
+        .filter(|found| found.score >= least && found.side > SMALLEST)
         .collect();
     left.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut faces = Vec::new();
-    while let Some(&best) = left.first() {
-        // The best is the same as itself.
-        let (same, others): (Vec<Found>, Vec<Found>) = left.into_iter().partition(|other| overlap(&best, other) > SAME);
+    while !left.is_empty() {
+        // Taken out whatever arithmetic says of it, so that each turn has fewer left.
+        let best = left.remove(0);
+        let (mut same, others): (Vec<Found>, Vec<Found>) =
+            left.into_iter().partition(|other| overlap(&best, other) > SAME);
+        same.push(best);
         faces.push(mean(&same, best.score));
         left = others;
     }
@@ -114,6 +120,17 @@ mod tests {
         apart.boxes[3 * REGRESSED] = 0.01 * SIDE as f32;
         let mixed = faces(&apart, 0.3)[0].centre.0 - 3.0 / 32.0;
         assert!((mixed - 0.01 * 0.7311 / (0.7311 + 0.9526)).abs() < 1e-5, "{mixed}");
+    }
+
+    #[test]
+    fn boxes_of_no_size_are_none_and_end() {
+        for tiny in [1e-6, 3.8e-6, 0.9, 0.0, -5.0] {
+            let mut answer = answer(&[(511, 2.0), (2, 1.0)]);
+            answer.boxes[511 * REGRESSED + 2] = tiny;
+            let found = faces(&answer, 0.3);
+            assert_eq!(found.len(), 1, "{tiny}: {found:?}");
+            assert!((found[0].score - 0.7311).abs() < 1e-3);
+        }
     }
 
     #[test]

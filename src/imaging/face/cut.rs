@@ -1,14 +1,8 @@
-//! The square that a network sees of a face: upright, with the forehead and the chin in it.
+//! The square that a network sees of a face, turned upright.
 
 use image::{Rgb, RgbImage};
 
 use super::Face;
-
-/// Side of the square, of the box's: the box reaches from the brows to the chin.
-const MARGIN: f32 = 1.35;
-
-/// How far above the box's middle that of the square is, of the box's side.
-const UP: f32 = 0.08;
 
 /// Samples for a pixel of the square on each side, at most: a face may be large, and its square small.
 const MOST_SAMPLES: u32 = 16;
@@ -16,9 +10,8 @@ const MOST_SAMPLES: u32 = 16;
 /// `size·size·3` bytes, rows of RGB: the face turned upright. Beyond the picture its edge goes on.
 pub fn cut(image: &RgbImage, face: &Face, size: u32) -> Vec<u8> {
     let (sine, cosine) = face.roll.to_radians().sin_cos();
-    let (x, y) = face.centre();
-    let (x, y) = (x + UP * face.side * sine, y - UP * face.side * cosine);
-    let side = MARGIN * face.side;
+    let side = face.side;
+    let (x, y) = (face.left + side / 2.0, face.top + side / 2.0);
     let samples = ((side / size as f32).ceil() as u32).clamp(1, MOST_SAMPLES);
     let step = side / (size * samples) as f32;
     let at = |index: u32| (index as f32 + 0.5) * step - side / 2.0;
@@ -95,16 +88,22 @@ mod tests {
     }
 
     #[test]
-    fn the_square_reaches_above_the_brows_and_beyond_the_edge_goes_on() {
+    fn beyond_the_edge_it_goes_on() {
         let rows = RgbImage::from_fn(100, 300, |_, y| Rgb([(y / 2) as u8; 3]));
         let pixels = cut(&rows, &face(0.0, 100.0, 100.0, 0.0), 8);
-        // The middle is 8 % of the box above the box's: y = 142; the square is 135 high.
-        let middle = f32::from(at(&pixels, 4, 3)[0]).midpoint(f32::from(at(&pixels, 4, 4)[0])) * 2.0;
-        assert!((middle - 142.0).abs() < 2.0, "{middle}");
         let high = f32::from(at(&pixels, 4, 7)[0] - at(&pixels, 4, 0)[0]) * 2.0 * 8.0 / 7.0;
-        assert!((high - 135.0).abs() < 4.0, "{high}");
+        assert!((high - 100.0).abs() < 4.0, "{high}");
         let beyond = cut(&rows, &face(0.0, -200.0, 100.0, 0.0), 8);
         assert!(beyond.iter().all(|&value| value == 0), "above the picture is its first row");
+    }
+
+    #[test]
+    fn the_square_reaches_above_the_brows_also_of_a_head_that_lies() {
+        let upright = Face::about((50.0, 60.0), 20.0, 0.0, 1.0);
+        assert_eq!((upright.left, upright.top, upright.side), (36.5, 60.0 - 1.6 - 13.5, 27.0));
+        // Turned clockwise by a quarter, the head's top is on the right.
+        let lying = Face::about((50.0, 60.0), 20.0, 90.0, 1.0);
+        assert!((lying.left - (36.5 + 1.6)).abs() < 1e-4 && (lying.top - 46.5).abs() < 1e-4, "{lying:?}");
     }
 
     #[test]

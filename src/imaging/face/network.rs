@@ -2,7 +2,7 @@
 //!
 //! A stem of 5×5 and sixteen blocks (depthwise 3×3, pointwise 1×1, the input added, a rectifier), 24 to 96 channels, 27 million
 //! multiplications. Planes are rows of pixels, all channels of a pixel beside each other. Each sum is taken in one
-//! order, without fused multiplication, whatever the processor.
+//! order, without fused multiplication, so that its bits are the same whatever the processor.
 
 use std::sync::OnceLock;
 
@@ -47,13 +47,36 @@ impl Plane {
     }
 }
 
-/// A convolution's kernel as `taps × inputs × outputs` and its bias.
+/// Outputs that are summed side by side, and places.
+const LANES: usize = 16;
+const ROWS: usize = 4;
+
+/// A convolution's kernel as `taps × inputs × outputs`, the outputs filled up with zeros to whole [`LANES`], and its bias likewise.
 struct Kernel {
     side: usize,
     inputs: usize,
     outputs: usize,
     weight: Vec<f32>,
     bias: Vec<f32>,
+}
+
+impl Kernel {
+    /// From `PyTorch`'s `outputs × inputs × taps`; None where the numbers are not as many as the shape says.
+    fn new(shape: &[usize], weight: &[f32], bias: &[f32]) -> Option<Self> {
+        let &[outputs, inputs, side, across] = shape else { return None };
+        let taps = side * across;
+        if side != across || weight.len() != outputs * inputs * taps || bias.len() != outputs || weight.is_empty() {
+            return None;
+        }
+        let wide = outputs.next_multiple_of(LANES);
+        let mut filled = Self { side, inputs, outputs, weight: vec![0.0; taps * inputs * wide], bias: vec![0.0; wide] };
+        filled.bias[..outputs].copy_from_slice(bias);
+        for (at, &value) in weight.iter().enumerate() {
+            let (output, input, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);
+            filled.weight[(tap * inputs + input) * wide + output] = value;
+        }
+        Some(filled)
+    }
 }
 
 struct Block {
@@ -86,8 +109,7 @@ impl Network {
                 Some((view.shape().to_vec(), values))
             };
             let ((shape, values), (_, bias)) = (numbers("weight")?, numbers("bias")?);
-            let &[outputs, inputs, side, _] = shape.as_slice() else { return None };
-            Some(Kernel { side, inputs, outputs, weight: outputs_last(&values, outputs), bias })
+            Kernel::new(&shape, &values, &bias)
         };
         let blocks = (0..BLOCKS).map(|index| {
             let part = |part: &str| kernel(format!("blocks.{index}.{part}"));
@@ -133,13 +155,6 @@ impl Block {
     }
 }
 
-/// `outputs × rest` (`PyTorch`'s order, inputs before taps) as `taps × inputs × outputs`; for a depthwise kernel the channels are
-/// its outputs, and each has one input.
-fn outputs_last(values: &[f32], outputs: usize) -> Vec<f32> {
-    let rest = values.len() / outputs;
-    (0..rest).flat_map(|at| (0..outputs).map(move |output| values[output * rest + at])).collect()
-}
-
 fn rectified(mut plane: Plane) -> Plane {
     plane.values.iter_mut().for_each(|value| *value = value.max(0.0));
     plane
@@ -166,38 +181,43 @@ fn taps(kernel: usize, stride: usize, side: usize, out: usize) -> impl Iterator<
     })
 }
 
+/// A convolution in which each output sees all inputs.
 fn dense(kernel: &Kernel, input: &Plane, stride: usize) -> Plane {
-    let (side, inputs, outputs) = (input.side / stride, kernel.inputs, kernel.outputs);
-    // Of PyTorch's `inputs × taps` each input's taps lie together.
-    let area = kernel.side * kernel.side;
-    let mut values = Vec::with_capacity(side * side * outputs);
-    let mut sums = vec![0.0; outputs];
-    for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
-        sums.copy_from_slice(&kernel.bias);
-        for (tap_y, at_y) in taps(kernel.side, stride, input.side, y) {
-            for (tap_x, at_x) in taps(kernel.side, stride, input.side, x) {
-                let tap = tap_y * kernel.side + tap_x;
-                for (channel, &value) in input.at(at_y, at_x).iter().enumerate().take(inputs) {
-                    let first = (channel * area + tap) * outputs;
-                    let weights = &kernel.weight[first..first + outputs];
-                    sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
-                }
-            }
-        }
-        values.extend_from_slice(&sums);
-    }
-    Plane { side, channels: outputs, values }
+    let side = input.side / stride;
+    let values = if kernel.side == 1 {
+        product(&input.values, kernel)
+    } else {
+        product(&patches(kernel, input, stride), kernel)
+    };
+    Plane { side, channels: kernel.outputs, values }
 }
 
+/// For each place of the output what the kernel lies on, `taps × inputs`; zero beyond the picture.
+fn patches(kernel: &Kernel, input: &Plane, stride: usize) -> Vec<f32> {
+    let (side, width) = (input.side / stride, kernel.side * kernel.side * kernel.inputs);
+    let mut values = vec![0.0; side * side * width];
+    let places = (0..side).flat_map(|y| (0..side).map(move |x| (y, x)));
+    for ((y, x), patch) in places.zip(values.chunks_exact_mut(width)) {
+        for (tap_y, at_y) in taps(kernel.side, stride, input.side, y) {
+            for (tap_x, at_x) in taps(kernel.side, stride, input.side, x) {
+                let first = (tap_y * kernel.side + tap_x) * kernel.inputs;
+                patch[first..first + kernel.inputs].copy_from_slice(input.at(at_y, at_x));
+            }
+        }
+    }
+    values
+}
+
+/// A convolution of each channel with a kernel of its own.
 fn depthwise(kernel: &Kernel, input: &Plane, stride: usize) -> Plane {
-    let (side, channels) = (input.side / stride, kernel.outputs);
+    let (side, channels, wide) = (input.side / stride, kernel.outputs, kernel.bias.len());
     let mut values = Vec::with_capacity(side * side * channels);
     let mut sums = vec![0.0; channels];
     for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
-        sums.copy_from_slice(&kernel.bias);
+        sums.copy_from_slice(&kernel.bias[..channels]);
         for (tap_y, at_y) in taps(kernel.side, stride, input.side, y) {
             for (tap_x, at_x) in taps(kernel.side, stride, input.side, x) {
-                let first = (tap_y * kernel.side + tap_x) * channels;
+                let first = (tap_y * kernel.side + tap_x) * wide;
                 let (pixel, weights) = (input.at(at_y, at_x), &kernel.weight[first..first + channels]);
                 for ((sum, value), weight) in sums.iter_mut().zip(pixel).zip(weights) {
                     *sum += value * weight;
@@ -207,6 +227,48 @@ fn depthwise(kernel: &Kernel, input: &Plane, stride: usize) -> Plane {
         values.extend_from_slice(&sums);
     }
     Plane { side, channels, values }
+}
+
+/// `rows × (taps·inputs)` times the kernel, its bias added: `rows × outputs`.
+fn product(rows: &[f32], kernel: &Kernel) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { product_avx2(rows, kernel) };
+    }
+    product_in_order(rows, kernel)
+}
+
+/// The same sums in the same order, eight at a time: AVX2 alone multiplies and adds as two operations, each rounded.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn product_avx2(rows: &[f32], kernel: &Kernel) -> Vec<f32> {
+    product_in_order(rows, kernel)
+}
+
+#[inline(always)]
+fn product_in_order(rows: &[f32], kernel: &Kernel) -> Vec<f32> {
+    let (wide, inner) = (kernel.bias.len(), kernel.weight.len() / kernel.bias.len());
+    let mut values = vec![0.0; rows.len() / inner * kernel.outputs];
+    for (rows, out) in rows.chunks(ROWS * inner).zip(values.chunks_mut(ROWS * kernel.outputs)) {
+        for first in (0..wide).step_by(LANES) {
+            let mut sums = [[0.0; LANES]; ROWS];
+            sums.iter_mut().for_each(|sums| sums.copy_from_slice(&kernel.bias[first..first + LANES]));
+            for at in 0..inner {
+                let weights = &kernel.weight[at * wide + first..at * wide + first + LANES];
+                // Of the last rows there may be fewer: the others' sums are not kept.
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let value = rows.get(row * inner + at).copied().unwrap_or_default();
+                    sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
+                }
+            }
+            let kept = LANES.min(kernel.outputs.saturating_sub(first));
+            for (out, sums) in out.chunks_exact_mut(kernel.outputs).zip(&sums) {
+                out[first..first + kept].copy_from_slice(&sums[..kept]);
+            }
+        }
+    }
+    values
 }
 
 #[cfg(test)]
@@ -243,8 +305,27 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_without_avx2_comes_to_the_same_bits() {
+        let network = Network::get();
+        let rows: Vec<f32> = waves().iter().take(75 * 31).map(|&value| f32::from(value) / 99.0 - 1.0).collect();
+        let kernels = network.blocks.iter().map(|block| &block.pointwise).chain([&network.stem, &network.heads[0].0]);
+        for kernel in kernels {
+            let inner = kernel.weight.len() / kernel.bias.len();
+            let whole = &rows[..rows.len() / inner * inner];
+            assert_eq!(product(whole, kernel), product_in_order(whole, kernel));
+            assert_eq!(product(whole, kernel).len(), whole.len() / inner * kernel.outputs);
+        }
+    }
+
+    #[test]
     fn weights_that_are_not_whole_are_no_network() {
         assert!(Network::read(&WEIGHTS[..WEIGHTS.len() - 1]).is_none());
         assert!(Network::read(b"").is_none());
+        assert!(Kernel::new(&[2, 3, 1, 1], &[0.0; 6], &[0.0; 2]).is_some());
+        for (shape, weights, biases) in
+            [([2, 3, 1, 1], 5, 2), ([2, 3, 1, 1], 6, 1), ([2, 3, 1, 2], 12, 2), ([0, 3, 1, 1], 0, 0)]
+        {
+            assert!(Kernel::new(&shape, &vec![0.0; weights], &vec![0.0; biases]).is_none(), "{shape:?}");
+        }
     }
 }

@@ -106,7 +106,7 @@ pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<Strin
     }
     if !manifest.data_warnings.is_empty() {
         limits.push(
-            "The import had doubts about the data; they are listed under Data. Read the figures with them in mind."
+            "There are doubts about the data; they are listed under Data. Read the figures with them in mind."
                 .to_owned(),
         );
     }
