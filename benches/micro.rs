@@ -7,6 +7,7 @@ use divan::Bencher;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use mixmatch::augment::{Augment, network_input};
+use mixmatch::demo::dataset::draw;
 use mixmatch::imaging::{DecodeLimits, Fit, Preprocess, prepare};
 use mixmatch::ssl::guess::{average_views, sharpen};
 use mixmatch::ssl::loss;
@@ -43,6 +44,16 @@ fn decode(bencher: Bencher, side: u32) {
 }
 
 /// 64 images of 32×32, mirrored and cropped.
+/// A photo is decoded, searched and cut: of somebody, found in the whole of it; of nobody, so that its parts are searched too.
+#[divan::bench(args = ["somebody", "nobody"])]
+fn face(bencher: Bencher, who: &str) {
+    let photo = if who == "nobody" { jpeg(256) } else { draw(1, 3, "face").expect("a drawing").remove(0).bytes };
+    let (limits, preprocess) = (DecodeLimits::default(), Preprocess { size: 64, fit: Fit::Face });
+    let found = prepare(&photo, &limits, &preprocess).expect("a picture").face;
+    assert_eq!(found.is_some(), who == "somebody");
+    bencher.bench(|| prepare(black_box(&photo), &limits, &preprocess));
+}
+
 #[divan::bench]
 fn augment_weak(bencher: Bencher) {
     let (images, augment) = (pixels(64, 32), Augment { flip: true, pad: 4, ..Augment::default() });

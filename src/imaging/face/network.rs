@@ -249,17 +249,24 @@ fn product_avx2(rows: &[f32], kernel: &Kernel) -> Vec<f32> {
 #[inline(always)]
 fn product_in_order(rows: &[f32], kernel: &Kernel) -> Vec<f32> {
     let (wide, inner) = (kernel.bias.len(), kernel.weight.len() / kernel.bias.len());
-    let mut values = vec![0.0; rows.len() / inner * kernel.outputs];
-    for (rows, out) in rows.chunks(ROWS * inner).zip(values.chunks_mut(ROWS * kernel.outputs)) {
+    let count = rows.len() / inner;
+    let mut values = vec![0.0; count * kernel.outputs];
+    for (group, out) in values.chunks_mut(ROWS * kernel.outputs).enumerate() {
+        // Of the last rows there may be fewer: the last one stands for the others, whose sums are not kept.
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| {
+            let first = (group * ROWS + row).min(count - 1) * inner;
+            &rows[first..first + inner]
+        });
         for first in (0..wide).step_by(LANES) {
-            let mut sums = [[0.0; LANES]; ROWS];
+            let mut sums = [[0.0_f32; LANES]; ROWS];
             sums.iter_mut().for_each(|sums| sums.copy_from_slice(&kernel.bias[first..first + LANES]));
-            for at in 0..inner {
-                let weights = &kernel.weight[at * wide + first..at * wide + first + LANES];
-                // Of the last rows there may be fewer: the others' sums are not kept.
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = rows.get(row * inner + at).copied().unwrap_or_default();
-                    sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
+            for (at, weights) in kernel.weight.chunks_exact(wide).enumerate() {
+                let weights = &weights[first..first + LANES];
+                for row in 0..ROWS {
+                    let value = rows[row][at];
+                    for lane in 0..LANES {
+                        sums[row][lane] += value * weights[lane];
+                    }
                 }
             }
             let kept = LANES.min(kernel.outputs.saturating_sub(first));
