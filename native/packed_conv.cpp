@@ -18,6 +18,7 @@ using Binary = at::Tensor &(at::Tensor &, const at::Tensor &, const at::Tensor &
                             std::optional<at::Scalar>, Word, Scalars, Word);
 using Pack = at::Tensor(const at::Tensor &, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t,
                         at::OptionalIntArrayRef);
+using Layout = at::Tensor(const at::Tensor &);
 
 template <class Signature> c10::TypedOperatorHandle<Signature> operation(const char *name, const char *overload) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
@@ -56,6 +57,16 @@ at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t st
   static const auto pack = operation<Pack>("mkldnn::_reorder_convolution_weight", "");
   const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
   return pack.call(weight, paddings, strides, kOnes, 1, input);
+}
+
+at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at::IntArrayRef input, int64_t stride,
+                          int64_t padding) {
+  if (!packed.is_mkldnn()) {
+    return packed;
+  }
+  static const auto layout = operation<Layout>("mkldnn::_get_mkldnn_serialized_md", "");
+  at::Tensor also = conv_pack(weight, input, stride, padding);
+  return layout.call(also).equal(layout.call(packed)) ? packed : also;
 }
 
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,

@@ -8,6 +8,10 @@ namespace mixmatch {
 // A copy of the weight [out, in, k, k], on the CPU in oneDNN's layout for inputs of that shape; only conv_run can read it.
 at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding);
 
+// The same for other inputs, where the weight is `packed` for some already: `packed` itself where its layout is right for those too.
+at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at::IntArrayRef input, int64_t stride,
+                          int64_t padding);
+
 // lrelu(conv(x) + bias + onto), in the number format of x; `onto`, where it is given, is overwritten with the answer. A
 // slope of 1 leaves the sum as it is, 0 is ReLU; with `onto` it is one of these on the CPU.
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,

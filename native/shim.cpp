@@ -53,6 +53,14 @@ extern "C" void *mixmatch_conv_pack(const void *weight, const long long *input, 
   });
 }
 
+extern "C" void *mixmatch_conv_pack_also(const void *weight, const void *packed, const long long *input,
+                                         long long stride, long long padding, char *error, size_t room) {
+  return made(error, room, [&] {
+    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
+    return mixmatch::conv_pack_also(*tensor(weight), *tensor(packed), sizes, stride, padding);
+  });
+}
+
 extern "C" void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto,
                                    long long stride, long long padding, double slope, char *error, size_t room) {
   return made(error, room, [&] {

@@ -25,6 +25,10 @@ void *mixmatch_scale_act(const void *input, const void *scale, const void *shift
 void *mixmatch_conv_pack(const void *weight, const long long *input, long long stride, long long padding, char *error,
                          size_t room);
 
+// See packed_conv.h; `packed` as the function above makes it. As above.
+void *mixmatch_conv_pack_also(const void *weight, const void *packed, const long long *input, long long stride,
+                              long long padding, char *error, size_t room);
+
 // `onto` may be null; where it is not, it is overwritten. As above.
 void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto, long long stride,
                         long long padding, double slope, char *error, size_t room);

@@ -51,6 +51,15 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+    fn mixmatch_conv_pack_also(
+        weight: *const c_void,
+        packed: *const c_void,
+        input: *const c_longlong,
+        stride: c_longlong,
+        padding: c_longlong,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
     fn mixmatch_conv_run(
         x: *const c_void,
         packed: *const c_void,
@@ -144,6 +153,21 @@ pub fn conv_pack(weight: &Tensor, input: [i64; 4], stride: i64, padding: i64) ->
     let weight = pointer(weight);
     // SAFETY: as above; `input` has the four numbers that are read.
     tensor_from(|error, room| unsafe { mixmatch_conv_pack(weight, input.as_ptr(), stride, padding, error, room) })
+}
+
+/// The same for other inputs, where `weight` is `packed` already: another handle of `packed` where its layout is right for those too.
+pub fn conv_pack_also(
+    weight: &Tensor,
+    packed: &Tensor,
+    input: [i64; 4],
+    stride: i64,
+    padding: i64,
+) -> Result<Tensor, NnError> {
+    let (weight, packed) = (pointer(weight), pointer(packed));
+    // SAFETY: as for `conv_pack`.
+    tensor_from(|error, room| unsafe {
+        mixmatch_conv_pack_also(weight, packed, input.as_ptr(), stride, padding, error, room)
+    })
 }
 
 /// Leaky ReLU of the convolution of `x` + `bias` + `onto`, for inference on the CPU. The answer takes `onto`'s memory.
