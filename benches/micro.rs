@@ -43,7 +43,6 @@ fn decode(bencher: Bencher, side: u32) {
     bencher.bench(|| prepare(black_box(&bytes), &limits, &preprocess));
 }
 
-/// 64 images of 32×32, mirrored and cropped.
 /// A photo is decoded, searched and cut: of somebody, found in the whole of it; of nobody, so that its parts are searched too.
 #[divan::bench(args = ["somebody", "nobody"])]
 fn face(bencher: Bencher, who: &str) {
@@ -54,6 +53,7 @@ fn face(bencher: Bencher, who: &str) {
     bencher.bench(|| prepare(black_box(&photo), &limits, &preprocess));
 }
 
+/// 64 images of 32×32, mirrored and cropped.
 #[divan::bench]
 fn augment_weak(bencher: Bencher) {
     let (images, augment) = (pixels(64, 32), Augment { flip: true, pad: 4, ..Augment::default() });

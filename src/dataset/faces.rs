@@ -71,7 +71,7 @@ impl Count<'_> {
 fn by_class(manifest: &Manifest, found: &[bool]) -> Option<Warning> {
     let mut counts: Vec<Count<'_>> = manifest.classes.iter().map(|name| Count { name, all: 0, with: 0 }).collect();
     for (sample, found) in manifest.samples.iter().zip(found) {
-        if let Some(count) = class(sample).and_then(|class| counts.get_mut(class)) {
+        if let Some(count) = sample.label.and_then(|label| counts.get_mut(label as usize)) {
             count.all += 1;
             count.with += u64::from(*found);
         }
@@ -92,10 +92,6 @@ fn by_class(manifest: &Manifest, found: &[bool]) -> Option<Warning> {
         );
         Warning::new("faces_by_class", detail)
     })
-}
-
-fn class(sample: &Sample) -> Option<usize> {
-    sample.label.map(|label| label as usize)
 }
 
 #[cfg(test)]

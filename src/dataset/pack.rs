@@ -30,9 +30,8 @@ const FACE_CHUNK: usize = 32;
 #[derive(Debug)]
 pub struct PackedImages {
     map: Mmap,
-    size: u32,
+    preprocess: Preprocess,
     len: usize,
-    fit: Fit,
 }
 
 impl PackedImages {
@@ -70,7 +69,7 @@ impl PackedImages {
         let flags = if preprocess.fit == Fit::Face { len } else { 0 };
         let bytes = HEADER + len * image_bytes(preprocess) + flags;
         let fits = map.len() == bytes && map[..HEADER] == header(manifest, preprocess);
-        Ok(fits.then_some(Self { map, size: preprocess.size, len, fit: preprocess.fit }))
+        Ok(fits.then_some(Self { map, preprocess: *preprocess, len }))
     }
 
     /// Number of images.
@@ -85,7 +84,7 @@ impl PackedImages {
 
     /// Side of an image, pixels.
     pub fn size(&self) -> u32 {
-        self.size
+        self.preprocess.size
     }
 
     /// All pixels, `len·size·size·3`.
@@ -95,17 +94,16 @@ impl PackedImages {
 
     /// For each image whether a face was found in it; none where nobody looked for one.
     pub fn faces(&self) -> Option<impl Iterator<Item = bool>> {
-        (self.fit == Fit::Face).then(|| self.map[self.pixels_end()..].iter().map(|&found| found != 0))
+        (self.preprocess.fit == Fit::Face).then(|| self.map[self.pixels_end()..].iter().map(|&found| found != 0))
     }
 
     fn pixels_end(&self) -> usize {
-        HEADER + self.len * self.size as usize * self.size as usize * 3
+        HEADER + self.len * image_bytes(&self.preprocess)
     }
 
     /// The pixels of image `index`, `size·size·3`; empty beyond the last.
     pub fn image(&self, index: usize) -> &[u8] {
-        let bytes = self.size as usize * self.size as usize * 3;
-        self.bytes().chunks_exact(bytes).nth(index).unwrap_or_default()
+        self.bytes().chunks_exact(image_bytes(&self.preprocess)).nth(index).unwrap_or_default()
     }
 }
 

@@ -157,11 +157,7 @@ fn look(image: &RgbImage, window: Window, least: f32, side: Side) -> Vec<Seen> {
 
 fn mirror(pixels: &mut [u8]) {
     for row in pixels.chunks_exact_mut(SIDE * 3) {
-        for at in 0..SIDE / 2 {
-            for channel in 0..3 {
-                row.swap(at * 3 + channel, (SIDE - 1 - at) * 3 + channel);
-            }
-        }
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }
 
