@@ -82,7 +82,7 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def prepare(binary, scratch, archive, sheet, network, size):
+def prepare(binary, scratch, archive, sheet, network, size, device="cpu"):
     """A data directory with one hastily trained model, `bench`, and a directory of images to send."""
     served, pictures = scratch / "data", scratch / "pictures"
     pictures.mkdir()
@@ -99,7 +99,7 @@ def prepare(binary, scratch, archive, sheet, network, size):
     # What it learns does not matter, but that it is published does: so few images cannot show that it collapsed.
     settings = {"network": network, "size": size, "epochs": 1, "steps_per_epoch": 2, "batch": 4, "validation_max": 6}
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    run([binary, "train", *here, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, *sets])
+    run([binary, "train", *here, "--dataset", "bench", "--algorithm", "supervised", "--labelled", 40, "--devices", device, *sets])
     return served, pictures
 
 
@@ -116,18 +116,19 @@ def main():
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0, for both")
     parser.add_argument("--peer-bf16", action="store_true", help="give the peer bf16 and channels_last")
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        served, pictures = prepare(args.binary, scratch, args.images, args.sheet, args.network, args.size)
+        served, pictures = prepare(args.binary, scratch, args.images, args.sheet, args.network, args.size, args.device)
         ours, theirs = free_port(), free_port()
         litserve = [args.peers, ROOT / "benches/peers/serve_litserve.py", "--network", args.network, "--size", args.size]
-        litserve += ["--threads", args.threads, "--port", theirs] + (["--bf16"] if args.peer_bf16 else [])
+        litserve += ["--threads", args.threads, "--port", theirs, "--device", args.device] + (["--bf16"] if args.peer_bf16 else [])
         servers = {
             "ours": (
-                [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{ours}"],
+                [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{ours}", "--devices", args.device],
                 f"http://127.0.0.1:{ours}/readyz",
                 f"http://127.0.0.1:{ours}/predict?model=bench",
             ),
@@ -143,7 +144,7 @@ def main():
                     levels = json.loads(run(load).splitlines()[-1])["levels"]
                 results[name].append({level["concurrency"]: level for level in levels})
                 print(f"round {turn + 1} {name}: " + ", ".join(f"{l['concurrency']}: {l['images_per_second']:.0f}/s" for l in levels), file=sys.stderr)
-    print(f"{args.network} {args.size}×{args.size}, {args.threads} threads, {args.rounds} rounds of {args.seconds} s; medians")
+    print(f"{args.network} {args.size}×{args.size}, {args.device}, {args.threads} threads, {args.rounds} rounds of {args.seconds} s; medians")
     print(f"{'':10}{'at a time':>10}{'images/s':>10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'batch':>7}  errors   ours is")
     for level in map(int, args.concurrency.split(",")):
         for name, rounds in results.items():

@@ -4,6 +4,9 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <atomic>
+#include <optional>
+
 namespace mixmatch {
 namespace {
 
@@ -39,12 +42,44 @@ constexpr int64_t kOnes[] = {1, 1};
 // What conv_run promises, one operation after another.
 at::Tensor conv_then(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias, at::Tensor *onto,
                      int64_t stride, int64_t padding, double slope) {
-  at::NoGradGuard no_grad;
   at::Tensor y = at::conv2d(x, weight, bias, {stride, stride}, at::IntArrayRef{padding, padding});
   if (onto != nullptr) {
     y = onto->add_(y);
   }
   return slope == 1.0 ? y : slope == 0.0 ? at::relu_(y) : at::leaky_relu_(y, slope);
+}
+
+// False once cuDNN had no plan for all of it at once where one after another worked: older cards have none.
+std::atomic<bool> at_once{true};
+
+// The same on a GPU with ReLU as one operation of cuDNN's, where it has one: a small batch takes as long as handing its
+// operations to the driver takes, and this is a third as many.
+std::optional<at::Tensor> conv_relu(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias,
+                                    const at::Tensor *onto, int64_t stride, int64_t padding) {
+  const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
+  try {
+    return onto == nullptr ? at::cudnn_convolution_relu(x, weight, bias, strides, paddings, kOnes, 1)
+                           : at::cudnn_convolution_add_relu(x, weight, *onto, 1.0, bias, strides, paddings, kOnes, 1);
+  } catch (const c10::Error &) {
+    return std::nullopt;
+  }
+}
+
+at::Tensor conv_unpacked(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias, at::Tensor *onto,
+                         int64_t stride, int64_t padding, double slope) {
+  at::NoGradGuard no_grad;
+  const bool fused = x.is_cuda() && slope == 0.0 && at_once.load(std::memory_order_relaxed);
+  if (fused) {
+    if (auto y = conv_relu(x, weight, bias, onto, stride, padding)) {
+      return *y;
+    }
+  }
+  const at::Tensor y = conv_then(x, weight, bias, onto, stride, padding, slope);
+  // Only where this works: memory that has run out says nothing about cuDNN's plans.
+  if (fused) {
+    at_once.store(false, std::memory_order_relaxed);
+  }
+  return y;
 }
 
 } // namespace
@@ -72,7 +107,7 @@ at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,
                     int64_t stride, int64_t padding, double slope) {
   if (!packed.is_mkldnn()) {
-    return conv_then(x, packed, bias, onto, stride, padding, slope);
+    return conv_unpacked(x, packed, bias, onto, stride, padding, slope);
   }
   static const auto plain = operation<Pointwise>("mkldnn::_convolution_pointwise", "");
   static const auto adding = operation<Binary>("mkldnn::_convolution_pointwise_", "binary");

@@ -5,7 +5,7 @@
 #   scripts/gpu-check.sh run     on the GPU's machine, beside that file: needs a Python with torch 2.11 (CUDA), installs nothing
 #
 # `run` walks the whole demo on the device; makes ten MixMatch steps on CPU and device in float32 and bf16 and compares
-# losses and rates; times a step, its memory and the bare engine against PyTorch on the same card; asks `POST /predict`.
+# losses and rates; times a step, its memory and the bare engine against PyTorch on the same card; loads `POST /predict`.
 # DEVICE=cpu tries the script itself without a GPU. Exit code 1 if something disagrees.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -77,7 +77,7 @@ PY
   echo "== a MixMatch step and the bare engine against PyTorch on $device"
   local steps=100
   if [[ $device == cpu ]]; then steps=3; fi
-  benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps "$steps" --rounds 2 --workers 4 2>"$work/train.log" ||
+  benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps "$steps" --rounds 3 --workers 4 2>"$work/train.log" ||
     { tail -20 "$work/train.log" >&2; exit 1; }
   benches/engine.py --peers "$(command -v python3)" --binary "$binary" --device "$device" --batch 1,16,64 --rounds 1
 
@@ -108,9 +108,19 @@ predict() {
     kill -0 "$server" || { tail -20 "$work/serve.log" >&2; return 1; }
     sleep 0.1
   done
-  "$binary" bench predict --url "http://127.0.0.1:8099/predict?model=mask" --concurrency 1,8,32 --seconds 4
+  "$binary" bench predict --url "http://127.0.0.1:8099/predict?model=mask" --concurrency 1,8,32 --seconds 4 --json >"$work/predict.json"
   kill "$server"
   wait "$server" || true
+  python3 - "$work/predict.json" <<'PY'
+import json, sys
+levels = json.load(open(sys.argv[1]))["levels"]
+for level in levels:
+    print("{concurrency:>4} at a time: {images_per_second:8.1f} images/s, p50 {p50_ms:6.1f} ms, p99 {p99_ms:6.1f} ms, batch {mean_batch:.1f}, errors {errors}".format(**level))
+# Larger batches that cost more than they bring: once libtorch's threads waited for each other.
+few, many = levels[-2]["images_per_second"], levels[-1]["images_per_second"]
+if many < 0.8 * few or any(level["errors"] for level in levels):
+    sys.exit("gpu-check: errors, or fewer images/s where more ask at a time")
+PY
 }
 
 case "${1:-}" in

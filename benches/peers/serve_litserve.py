@@ -51,12 +51,13 @@ def main():
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--port", type=int, default=8601)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda:0"])
     parser.add_argument("--bf16", action="store_true", help="bf16 and channels_last, which the documentation does not show")
     args = parser.parse_args()
     Classifier.name, Classifier.size = args.network, args.size
     Classifier.threads, Classifier.bf16 = args.threads, args.bf16
     api = Classifier(max_batch_size=32, batch_timeout=0.005)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60)
+    server = litserve.LitServer(api, accelerator=args.device.split(":")[0], devices=1, workers_per_device=1, timeout=60)
     server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
 
 

@@ -62,6 +62,14 @@ pub(super) struct Answer {
     pub batch_size: usize,
 }
 
+/// libtorch's threads for models on `device`, of `threads` that predictions may have.
+///
+/// A GPU's are handed operations by one thread. More of them would share nothing but the clearing of memory for a batch's
+/// pixels, and wait longer for each other than it takes, as the others decode.
+pub(super) fn compute_threads(threads: usize, device: Device) -> i32 {
+    if device.is_cuda() { 1 } else { threads as i32 }
+}
+
 /// The thread's handle.
 pub(super) struct Engine {
     commands: Sender<Command>,
@@ -84,7 +92,7 @@ impl Engine {
         let (counter, noted) = (queued.clone(), health.clone());
         let thread = std::thread::Builder::new().name("inference".into()).spawn(move || {
             allocator::keep_what_this_thread_frees();
-            tch::set_num_threads(threads as i32);
+            tch::set_num_threads(compute_threads(threads, device));
             let (backlog, models) = (VecDeque::new(), HashMap::new());
             Worker { receiver, backlog, models, queued: counter, max_batch, device, health: noted }.run();
         })?;
@@ -301,6 +309,12 @@ mod tests {
             assert!(row.iter().zip(&alone[0]).all(|(a, b)| (a - b).abs() < 1e-5), "{row:?} {alone:?}");
         }
         assert_ne!(rows[0], rows[1], "the model says the same of everything");
+    }
+
+    #[test]
+    fn a_gpu_is_handed_its_work_by_one_thread() {
+        assert_eq!(compute_threads(16, Device::Cuda(0)), 1);
+        assert_eq!(compute_threads(16, Device::Cpu), 16);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use super::ServingError;
-use super::engine::{Command, Engine, Request};
+use super::engine::{Command, Engine, Request, compute_threads};
 use super::loaded::{Loaded, ModelFiles};
 use super::memory::{Held, Refused, put_out};
 use super::result::{PredictOptions, Prediction, Timings, classified};
@@ -140,10 +140,10 @@ impl Predictor {
         let (name, options) = (key.to_owned(), self.options.clone());
         let (reply, answer) = oneshot::channel();
         self.spawn_loader(move || {
-            // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
-            tch::set_num_threads(options.threads as i32);
             let open = || {
                 let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
+                // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
+                tch::set_num_threads(compute_threads(options.threads, device));
                 let (model, manifest) = Loaded::open(&name, &files, device)?;
                 if !model.is_on_gpu() {
                     model.warm(options.max_batch)?;
