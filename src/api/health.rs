@@ -72,7 +72,7 @@ pub async fn livez() -> axum::Json<Live> {
 /// Can the service work? Says which device and number format are used, and why.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, body = Ready),
-    (status = 503, description = "Stopping, or the store cannot be read, or the device of predictions does not compute", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "Stopping, or the store cannot be read, or the device of predictions does not compute or never ends", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Problem> {
     if app.lifecycle.is_stopping() {
@@ -107,9 +107,9 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
 
 /// What is said while the device of predictions does not compute.
 fn trouble(status: &PredictorStatus) -> Option<Problem> {
-    let reason = status.trouble.as_ref()?;
+    let trouble = status.trouble.as_ref()?;
     let detail = format!(
-        "{} cannot even add two numbers ({reason}): where it stays so, restart the server, or compute predictions \
+        "{} {trouble}: where it stays so, restart the server, or compute predictions \
          elsewhere (--predict-device)",
         status.device
     );
@@ -135,12 +135,13 @@ pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serving::Trouble;
 
     #[test]
     fn a_server_whose_device_does_not_compute_is_not_ready_and_says_why() {
         let mut status = crate::serving::Predictor::new(crate::serving::PredictorOptions::default()).status();
         assert!(trouble(&status).is_none());
-        status.trouble = Some("libtorch: CUDA error: an illegal memory access".to_owned());
+        status.trouble = Some(Trouble::Refuses("libtorch: CUDA error: an illegal memory access".to_owned()));
         let problem = trouble(&status).unwrap();
         assert_eq!(problem.status(), 503);
         let detail = problem.detail();

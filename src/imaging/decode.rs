@@ -168,6 +168,10 @@ fn on_white(image: &DynamicImage) -> RgbImage {
 /// A JPEG whose last scan has no end marker. The decoder would fill the rest with grey and say nothing.
 /// Inside a scan neither marker can occur (0xff is escaped there), and thumbnails in EXIF lie before it.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    // As nearly all do: nothing needs to be looked for.
+    if bytes.ends_with(&[0xff, 0xd9]) {
+        return false;
+    }
     let last = |marker: u8| memchr::memmem::rfind(bytes, &[0xff, marker]);
     match (last(0xda), last(0xd9)) {
         (Some(scan), Some(end)) => end < scan,

@@ -160,6 +160,8 @@ impl Worker {
 
     /// Handles a command; false to end.
     fn take(&mut self, command: Command) -> bool {
+        let health = self.health.clone();
+        let _at_work = health.at_work();
         match command {
             Command::Install { key, model } => self.install(key, model),
             Command::Remove { key } => drop(self.models.remove(&key)),
@@ -221,6 +223,7 @@ impl Worker {
     }
 
     fn answer(&mut self, batch: Vec<Request>) {
+        let _at_work = self.health.at_work();
         let started = Instant::now();
         let total: usize = batch.iter().map(|request| request.count).sum();
         // A panic inside must fail this batch, not the thread that everybody waits for.
@@ -286,9 +289,12 @@ fn in_batches(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::Golden;
     use crate::nn::{self, Weights};
+    use crate::serving::Trouble;
     use rand::SeedableRng;
     use tch::Kind;
 
@@ -354,14 +360,39 @@ mod tests {
     fn a_device_that_does_not_compute_is_in_trouble_until_it_does() {
         let engine = engine_with_models(Device::Cuda(99));
         assert!(!answers(&engine, "there"));
-        assert!(engine.health.trouble().is_some());
+        assert!(engine.health.trouble(Duration::MAX).is_some());
         assert!(answers(&engine, "here"));
-        assert_eq!(engine.health.trouble(), None);
+        assert_eq!(engine.health.trouble(Duration::MAX), None);
         assert!(engine.health.want());
         engine.send(Command::AskDevice);
         // What was sent before is done when this is answered.
         assert!(!answers(&engine, "nowhere"));
-        assert!(engine.health.trouble().is_some() && engine.health.want(), "it was asked anew");
+        assert!(engine.health.trouble(Duration::MAX).is_some() && engine.health.want(), "it was asked anew");
+        engine.stop();
+    }
+
+    #[test]
+    fn a_batch_that_does_not_end_is_trouble_until_it_ends() {
+        let engine = engine_with_models(Device::Cpu);
+        assert!(answers(&engine, "here"));
+        // Of at most four at a time, so that the whole of it takes a while.
+        let count = 2000;
+        let (reply, answer) = oneshot::channel();
+        let pixels = vec![0; count * 16 * 16 * 3];
+        engine.queued.fetch_add(count, Ordering::Relaxed);
+        engine.send(Command::Infer(Request { key: "here".into(), pixels, count, sent: Instant::now(), reply }));
+        let waiting = std::thread::spawn(move || answer.blocking_recv().unwrap().is_ok());
+        let mut seen = false;
+        while !waiting.is_finished() {
+            seen |= matches!(engine.health.trouble(Duration::from_millis(2)), Some(Trouble::Stuck(_)));
+            assert_eq!(engine.health.trouble(Duration::from_secs(600)), None);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(waiting.join().unwrap() && seen);
+        let since = Instant::now();
+        while engine.health.trouble(Duration::ZERO).is_some() {
+            assert!(since.elapsed() < Duration::from_secs(10), "its end is not noted");
+        }
         engine.stop();
     }
 
@@ -369,7 +400,7 @@ mod tests {
     fn a_model_that_fails_is_no_trouble_of_the_device() {
         let engine = engine_with_models(Device::Cpu);
         assert!(!answers(&engine, "there"));
-        assert_eq!(engine.health.trouble(), None);
+        assert_eq!(engine.health.trouble(Duration::MAX), None);
         engine.stop();
     }
 }

@@ -15,6 +15,7 @@ mod result;
 mod sizes;
 
 pub use error::ServingError;
+pub use health::Trouble;
 pub use loaded::{Loaded, ModelFiles};
 pub use memory::Held;
 pub use predictor::{Predictor, PredictorOptions, PredictorStatus};

@@ -10,12 +10,16 @@ use tokio::sync::oneshot;
 
 use super::ServingError;
 use super::engine::{Command, Engine, Request, compute_threads};
+use super::health::Trouble;
 use super::loaded::{Loaded, ModelFiles};
 use super::memory::{Held, Refused, put_out};
 use super::result::{PredictOptions, Prediction, Timings, classified};
 use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
+
+/// Deadlines that pass before a batch that has not ended is trouble of the device: one may pass while a model is warmed.
+const PATIENCE: u32 = 3;
 
 /// How a predictor runs.
 #[derive(Clone, Debug)]
@@ -51,7 +55,7 @@ impl Default for PredictorOptions {
 }
 
 /// What a predictor says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PredictorStatus {
     /// The device.
     pub device: String,
@@ -64,7 +68,7 @@ pub struct PredictorStatus {
     /// Images that wait.
     pub queued: usize,
     /// Why the device does not compute, where it was found not to.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
 }
 
 /// Loads models and classifies images. Cheap to make: its threads start with the first model.
@@ -335,7 +339,9 @@ impl Predictor {
             reason: precision.reason,
             loaded: running.as_ref().map(loaded).unwrap_or_default(),
             queued: running.as_ref().map_or(0, |running| running.engine.queued.load(Ordering::Relaxed)),
-            trouble: running.as_ref().and_then(|running| running.engine.health.trouble()),
+            trouble: running
+                .as_ref()
+                .and_then(|running| running.engine.health.trouble(PATIENCE * self.options.deadline)),
         }
     }
 
