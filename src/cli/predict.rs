@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{DataArgs, ImageArgs};
 use crate::imaging::DecodeLimits;
-use crate::serving::{Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
+use crate::serving::{Classified, Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
 
 /// Images in one call of the predictor.
 const BATCH: usize = 64;
@@ -36,6 +37,24 @@ pub struct PredictArgs {
     /// JPEG, PNG or WebP files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+}
+
+/// What is printed of a file: numbers as the server writes them, which a detour through a map of fields would not.
+#[derive(Serialize)]
+struct Line<'a> {
+    file: String,
+    model: &'a str,
+    #[serde(flatten)]
+    classified: Option<Classified>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+/// Why a file was not classified.
+#[derive(Serialize)]
+struct Problem {
+    code: &'static str,
+    detail: String,
 }
 
 fn parse_top_k(text: &str) -> Result<usize, String> {
@@ -93,26 +112,21 @@ async fn predict(
     let mut results = answer.results.into_iter();
     let mut failed = false;
     for (path, unread) in paths.iter().zip(unread) {
-        let mut line = serde_json::json!({ "file": path.display().to_string(), "model": model.key() });
-        let problem = match unread {
-            Some(reason) => Some(("unreadable", reason)),
+        let answer = match unread {
+            Some(reason) => Err(("unreadable", reason)),
             None => match results.next() {
-                Some(Ok(classified)) => {
-                    let fields = serde_json::to_value(classified)?;
-                    if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
-                        line.extend(fields.clone());
-                    }
-                    None
-                }
-                Some(Err(error)) => Some((error.code(), error.to_string())),
-                None => Some(("no_answer", "the model gave no answer".to_owned())),
+                Some(Ok(classified)) => Ok(classified),
+                Some(Err(error)) => Err((error.code(), error.to_string())),
+                None => Err(("no_answer", "the model gave no answer".to_owned())),
             },
         };
-        if let Some((code, detail)) = problem {
-            failed = true;
-            line["problem"] = serde_json::json!({ "code": code, "detail": detail });
-        }
-        println!("{line}");
+        failed |= answer.is_err();
+        let (classified, problem) = match answer {
+            Ok(classified) => (Some(classified), None),
+            Err((code, detail)) => (None, Some(Problem { code, detail })),
+        };
+        let line = Line { file: path.display().to_string(), model: model.key(), classified, problem };
+        println!("{}", serde_json::to_string(&line)?);
     }
     Ok(failed)
 }

@@ -341,7 +341,7 @@ impl Predictor {
             queued: running.as_ref().map_or(0, |running| running.engine.queued.load(Ordering::Relaxed)),
             trouble: running
                 .as_ref()
-                .and_then(|running| running.engine.health.trouble(PATIENCE * self.options.deadline)),
+                .and_then(|running| running.engine.health.trouble(self.options.deadline.saturating_mul(PATIENCE))),
         }
     }
 

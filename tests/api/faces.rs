@@ -1,5 +1,7 @@
 //! Photos that show more than a face: `fit: face` from the pictures of a data set to the answers about new photos.
 
+use std::process::Command;
+
 use image::imageops::{FilterType, overlay, resize};
 use image::{ImageFormat, Rgb, RgbImage};
 use mixmatch::demo::dataset::draw;
@@ -98,4 +100,24 @@ async fn photos_are_cut_to_the_face_in_training_and_in_predictions() {
     assert!(nobody.as_object().unwrap().contains_key("face") && nobody["face"].is_null(), "{nobody:#}");
     assert_eq!(nobody["abstained"], false);
     assert_eq!(predict(&app, "&threshold=0", &landscape(5)).await["abstained"], true);
+
+    // The command answers as the server does.
+    let (somebody, nobody) = (photo(&fresh[0].bytes, 3), landscape(5));
+    let served = [predict(&app, "&threshold=0", &somebody).await, predict(&app, "&threshold=0", &nobody).await];
+    let directory = app.stop().await;
+    for (name, image) in [("somebody.png", &somebody), ("nobody.png", &nobody)] {
+        std::fs::write(directory.path().join(name), png(image)).unwrap();
+    }
+    let arguments = ["predict", "--model", "shape", "--threshold", "0", "somebody.png", "nobody.png"];
+    let asked = Command::new(env!("CARGO_BIN_EXE_mixmatch")).current_dir(&directory).args(arguments).output().unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+    let lines = String::from_utf8(asked.stdout).unwrap();
+    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 2, "{lines}");
+    for (told, served) in told.iter().zip(&served) {
+        for field in ["label", "probability", "face", "abstained"] {
+            assert!(told.as_object().unwrap().contains_key(field), "{told:#}");
+            assert_eq!(told[field], served[field]);
+        }
+    }
 }
