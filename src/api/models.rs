@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -272,7 +273,8 @@ pub async fn set_alias(
 ) -> Result<axum::Json<Alias>, Problem> {
     check_alias(&alias)?;
     let row = app.store.version(&name, version).await?;
-    load(&app, &row).await.map_err(|error| {
+    // A caller who goes meanwhile and comes back finds the same loading, not a second one beside it.
+    loaded(load_apart(&app, &row).await).map_err(|error| {
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
             crate::serving::ServingError::ShuttingDown => Problem::from(error),
@@ -322,15 +324,20 @@ pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, Serv
         return Ok(held);
     }
     let deadline = app.predictor.deadline();
-    let loading = tokio::spawn({
-        let (app, row) = (app.clone(), row.clone());
-        async move { load(&app, &row).await }
-    });
-    match tokio::time::timeout(deadline, loading).await {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(error)) => Err(ServingError::Inference(format!("loading the model failed: {error}"))),
+    match tokio::time::timeout(deadline, load_apart(app, row)).await {
+        Ok(ended) => loaded(ended),
         Err(_elapsed) => Err(ServingError::Deadline { seconds: deadline.as_secs_f64() }),
     }
+}
+
+/// [`load`] in a task of its own, which goes on where its caller goes.
+fn load_apart(app: &AppState, row: &VersionRow) -> JoinHandle<Result<Held, ServingError>> {
+    let (app, row) = (app.clone(), row.clone());
+    tokio::spawn(async move { load(&app, &row).await })
+}
+
+fn loaded(ended: Result<Result<Held, ServingError>, JoinError>) -> Result<Held, ServingError> {
+    ended.unwrap_or_else(|error| Err(ServingError::Inference(format!("loading the model failed: {error}"))))
 }
 
 fn check_alias(alias: &str) -> Result<(), Problem> {

@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 /// Number of golden images.
 const IMAGES: usize = 4;
 
+/// How the factors of a convolution are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Not at all: answers differ by the order of sums alone.
+    Float32,
+    /// To TF32's 11 bits, as cuDNN does with float32.
+    Tf32,
+    /// To bfloat16's 8 bits.
+    Bf16,
+}
+
 /// Golden images and answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
@@ -43,10 +54,15 @@ impl Golden {
             .fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) })
     }
 
-    /// What difference is allowed: float32 may differ by the order of its sums, bf16 by its 8 bits.
-    pub fn allowed(&self, bf16: bool) -> f64 {
+    /// What difference is allowed where convolutions round as told.
+    pub fn allowed(&self, rounding: Rounding) -> f64 {
         let largest = self.logits.iter().flatten().fold(0f32, |most, value| most.max(value.abs()));
-        (1.0 + f64::from(largest)) * if bf16 { 0.1 } else { 1e-3 }
+        let share = match rounding {
+            Rounding::Float32 => 1e-3,
+            Rounding::Tf32 => 0.05,
+            Rounding::Bf16 => 0.1,
+        };
+        (1.0 + f64::from(largest)) * share
     }
 }
 

@@ -4,7 +4,7 @@
 mod golden;
 mod manifest;
 
-pub use golden::Golden;
+pub use golden::{Golden, Rounding};
 pub use manifest::{FORMAT_VERSION, LastEpochs, ModelError, ModelManifest, SplitSizes, TrainingFacts};
 
 #[cfg(test)]

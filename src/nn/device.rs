@@ -114,6 +114,30 @@ pub fn gpu_memory() -> Option<GpuMemory> {
     (answer == 0).then_some(memory)
 }
 
+/// A GPU's compute capability, major and minor; none where the driver does not tell.
+fn compute_capability(index: usize) -> Option<(i32, i32)> {
+    use libloading::os::unix::Library;
+    use std::ffi::{c_int, c_uint};
+    // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and …_MINOR of cuda.h.
+    const MAJOR: c_int = 75;
+    const MINOR: c_int = 76;
+    type Init = unsafe extern "C" fn(c_uint) -> c_int;
+    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+    let (mut device, mut major, mut minor) = (0, 0, 0);
+    // SAFETY: these are their documented signatures; `cuInit` may be repeated, and what is pointed to lives until they return.
+    let answers = unsafe {
+        let driver = Library::new("libcuda.so.1").ok()?;
+        let init = driver.get::<Init>(b"cuInit").ok()?(0);
+        let get = driver.get::<Get>(b"cuDeviceGet").ok()?(&raw mut device, c_int::try_from(index).ok()?);
+        let attribute = driver.get::<Attribute>(b"cuDeviceGetAttribute").ok()?;
+        let answers = [init, get, attribute(&raw mut major, MAJOR, device), attribute(&raw mut minor, MINOR, device)];
+        std::mem::forget(driver);
+        answers
+    };
+    (answers == [0; 4]).then_some((major, minor))
+}
+
 /// Lets cuDNN try its ways to convolve on the first batch of each size and keep the fastest: for runs, whose batches all
 /// have a few sizes. Without effect on a CPU.
 pub fn search_convolutions(device: Device) {
@@ -181,6 +205,21 @@ impl Precision {
 
 /// Settles the number format for `device`.
 pub fn precision(wish: PrecisionWish, device: Device) -> Precision {
+    let capability = match (wish, device) {
+        (PrecisionWish::Auto, Device::Cuda(index)) => compute_capability(index),
+        _ => None,
+    };
+    precision_of(wish, device, capability)
+}
+
+/// From this major compute capability on, cuDNN convolves bf16; before it, libtorch has a slow way of its own alone.
+const BF16_SINCE: i32 = 8;
+
+fn precision_of(wish: PrecisionWish, device: Device, capability: Option<(i32, i32)>) -> Precision {
+    if let Some((major, minor)) = capability.filter(|(major, _)| *major < BF16_SINCE) {
+        let reason = format!("this GPU (compute capability {major}.{minor}) has no convolutions in bf16");
+        return Precision { kind: Kind::Float, reason };
+    }
     let (kind, reason) = match (wish, device) {
         (PrecisionWish::Float32, _) => (Kind::Float, "float32 was asked for"),
         (PrecisionWish::Bf16, _) => (Kind::BFloat16, "bf16 was asked for"),
@@ -219,6 +258,18 @@ mod tests {
     fn an_explicit_number_format_is_obeyed_everywhere() {
         assert_eq!(precision(PrecisionWish::Float32, Device::Cuda(0)).kind, Kind::Float);
         assert_eq!(precision(PrecisionWish::Bf16, Device::Cpu).kind, Kind::BFloat16);
-        assert_eq!(precision(PrecisionWish::Auto, Device::Cuda(0)).name(), "bf16");
+    }
+
+    #[test]
+    fn a_gpu_computes_in_bf16_where_it_can_convolve_in_it() {
+        let of = |wish, capability| precision_of(wish, Device::Cuda(0), capability);
+        for capability in [None, Some((8, 0)), Some((8, 9)), Some((9, 0)), Some((12, 0))] {
+            assert_eq!(of(PrecisionWish::Auto, capability).name(), "bf16", "{capability:?}");
+        }
+        let turing = of(PrecisionWish::Auto, Some((7, 5)));
+        assert_eq!(turing.name(), "float32");
+        assert!(turing.reason.contains("7.5"), "{turing:?}");
+        // What was asked for is obeyed by `precision`, which asks no GPU then.
+        assert_eq!(of(PrecisionWish::Bf16, None).name(), "bf16");
     }
 }

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::ServingError;
 use super::sizes;
 use crate::augment::network_input;
-use crate::model::{Golden, ModelManifest};
+use crate::model::{Golden, ModelManifest, Rounding};
 use crate::nn::device::{self, PrecisionWish};
 use crate::nn::{self, Folded, Network, NnError, Weights, file};
 use crate::sha256;
@@ -86,15 +86,20 @@ impl Loaded {
         let weights = file::load(network.as_ref(), &files.weights, device).map_err(unusable)?;
         let loaded = Self::new(network.as_ref(), &weights, device, manifest.preprocess.size, manifest.temperature)
             .map_err(unusable)?;
-        loaded.check(name, &manifest, precision.kind == Kind::BFloat16)?;
+        let rounding = match (precision.kind, device) {
+            (Kind::BFloat16, _) => Rounding::Bf16,
+            (_, Device::Cuda(_)) => Rounding::Tf32,
+            _ => Rounding::Float32,
+        };
+        loaded.check(name, &manifest, rounding)?;
         Ok((loaded, manifest))
     }
 
     /// The golden images must be answered as at export. It warms the model too.
-    fn check(&self, name: &str, manifest: &ModelManifest, bf16: bool) -> Result<(), ServingError> {
+    fn check(&self, name: &str, manifest: &ModelManifest, rounding: Rounding) -> Result<(), ServingError> {
         let (pixels, count) = Golden::images(manifest.golden.seed, manifest.preprocess.size);
         let logits = self.logits(&pixels, count)?;
-        let (difference, allowed) = (manifest.golden.difference(&logits), manifest.golden.allowed(bf16));
+        let (difference, allowed) = (manifest.golden.difference(&logits), manifest.golden.allowed(rounding));
         if difference > allowed {
             return Err(ServingError::GoldenCheck { name: name.to_owned(), difference, allowed });
         }

@@ -110,8 +110,10 @@ impl Course {
         if let Some(note) = step.note {
             info(emit, note);
         }
+        let progress = self.pace.step(at, self.rows.len() as u32 + 1, &self.sums)?;
+        // With what a GPU still had to do, where its loss was waited for.
         self.epoch.training += at.elapsed();
-        if let Some(progress) = self.pace.step(at.elapsed(), self.rows.len() as u32 + 1, &self.sums)? {
+        if let Some(progress) = progress {
             emit(Event::Step(progress));
         }
         Ok(())

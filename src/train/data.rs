@@ -159,6 +159,17 @@ impl Sampler {
         Ok(())
     }
 
+    /// The next `count` rows, none of them twice: a walk with fewer left begins anew, so that those wait for another round.
+    /// For a sampler of one walk over as many rows at least.
+    pub fn take_different(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
+        for walk in &mut self.walks {
+            if walk.order.len() - walk.next < count {
+                walk.next = walk.order.len();
+            }
+        }
+        self.take(count, rng)
+    }
+
     /// The next `count` rows.
     pub fn take(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
         let mut taken = Vec::with_capacity(count);
@@ -199,6 +210,22 @@ mod tests {
             assert_eq!(round, [3, 5, 7, 9, 11]);
         }
         assert_ne!(taken[..5], taken[5..10], "the second round has the first one's order");
+    }
+
+    #[test]
+    fn different_rows_are_different_though_a_round_has_a_rest() {
+        let (mut rng, rows) = (ChaCha8Rng::seed_from_u64(2), (0..30).collect::<Vec<u32>>());
+        let mut sampler = Sampler::new(&rows);
+        let mut seen = [0; 30];
+        for _ in 0..300 {
+            let mut taken = sampler.take_different(20, &mut rng);
+            taken.iter().for_each(|&row| seen[row as usize] += 1);
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), 20);
+        }
+        // 200 times each on average, with a standard deviation of 8.
+        assert!(seen.iter().all(|times| (160..240).contains(times)), "{seen:?}");
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl TrainError {
         match self {
             Self::Dataset(_) => "dataset",
             Self::Network(NnError::Device { .. }) => "device",
+            Self::Network(NnError::Torch(_) | NnError::Shim(_)) if of_the_gpu(&self.to_string()) => "gpu",
             Self::Network(NnError::Io { .. } | NnError::File { .. }) => "storage",
             Self::Network(_) => "network",
             Self::Pretrained { .. } => "pretrained",
@@ -86,8 +87,32 @@ impl TrainError {
     }
 }
 
+/// Whether a message of libtorch's is of a GPU that failed, rather than of what it was asked for: it may work again, or another may.
+/// Too little memory is not, as that stays too little.
+fn of_the_gpu(message: &str) -> bool {
+    let failed = ["CUDA error:", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED"];
+    failed.iter().any(|failed| message.contains(failed)) && !message.contains("out of memory")
+}
+
 impl From<tch::TchError> for TrainError {
     fn from(error: tch::TchError) -> Self {
         Self::Network(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_failed_is_told_from_one_that_was_asked_for_too_much() {
+        let code = |message: &str| TrainError::Network(NnError::Shim(message.to_owned())).code();
+        assert_eq!(code("CUDA error: an illegal memory access was encountered"), "gpu");
+        assert_eq!(code("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "gpu");
+        assert_eq!(code("CUDA out of memory. Tried to allocate 2.00 GiB"), "network");
+        assert_eq!(code("CUDA error: out of memory"), "network");
+        assert_eq!(code("The size of tensor a (3) must match the size of tensor b (4)"), "network");
+        let gone = NnError::Device { wanted: "cuda:0".into(), reason: "0 CUDA device(s) can be seen".into() };
+        assert_eq!(TrainError::Network(gone).code(), "device");
     }
 }

@@ -222,7 +222,8 @@ impl Stage {
 
     /// One optimiser step; its loss, on the device.
     fn step(&mut self, setting: &Setting<'_>) -> Result<Tensor, TrainError> {
-        let rows = self.images.take(self.batch, &mut self.rng);
+        // An image beside itself would be told from itself.
+        let rows = self.images.take_different(self.batch, &mut self.rng);
         let images = setting.images.gather(&rows)?;
         let draws = self.augment.draw_views(rows.len(), 2, &mut self.rng);
         let seen = self.augment.apply(&images.f_repeat([2, 1, 1, 1]).map_err(NnError::from)?, &draws);

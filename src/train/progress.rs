@@ -203,20 +203,22 @@ impl Pace {
         }
     }
 
-    /// Notes a step that took `spent`; gives a report when one is due.
+    /// Notes a step that began `at` that time; gives a report when one is due, and waits then for what a GPU has still to do: such
+    /// steps, the last one of each epoch among them, take the time that those before them left to it.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] when the loss is no number any more.
-    pub fn step(&mut self, spent: Duration, epoch: u32, sums: &EpochSums) -> Result<Option<StepProgress>, TrainError> {
-        self.training += spent;
+    pub fn step(&mut self, at: Instant, epoch: u32, sums: &EpochSums) -> Result<Option<StepProgress>, TrainError> {
         self.recent += 1;
         self.done += 1;
         // An epoch's last step is always told: whoever reads the job between two epochs sees where it stands.
         let ends_epoch = self.done.is_multiple_of(self.steps_per_epoch);
         if self.last.elapsed() < REPORT_EVERY && !ends_epoch {
+            self.training += at.elapsed();
             return Ok(None);
         }
         let loss = finite(sums.loss()?, self.done)?;
+        self.training += at.elapsed();
         // Since the last report alone: steps of the warm-up are several times cheaper than those after it.
         let rate = self.recent as f64 / self.training.as_secs_f64().max(1e-9);
         (self.last, self.training, self.recent) = (Instant::now(), Duration::ZERO, 0);

@@ -75,6 +75,8 @@ pub(super) struct Run<'a> {
     stop: Option<Stop>,
     /// Events could not be written; until that goes well again it is tried by the clock alone.
     failing: bool,
+    /// Why they could not passes: another process holds the database, or the disk is full.
+    failure_passes: bool,
     /// The job's checkpoints are of no use any more.
     spent: bool,
 }
@@ -91,6 +93,7 @@ impl<'a> Run<'a> {
             problem: None,
             stop: None,
             failing: false,
+            failure_passes: false,
             spent: false,
         }
     }
@@ -106,7 +109,7 @@ impl<'a> Run<'a> {
                 let stderr = self.places.hide(stderr);
                 self.note_stderr(&stderr);
                 self.write().await;
-                self.finish(status, &stderr).await;
+                begun = self.finish(status, &stderr).await;
             }
             Err(NotStarted { detail, passes: true }) => {
                 begun = false;
@@ -279,7 +282,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.store_failed("writing events", &error);
                 // A busy or full disk may recover.
-                self.failing = true;
+                (self.failing, self.failure_passes) = (true, error.is_busy() || error.is_full());
                 self.collector.put_back(events);
             }
         }

@@ -232,3 +232,78 @@ async fn a_database_that_somebody_else_holds_delays_and_loses_nothing() {
     assert_eq!(app.json("/jobs").await["items"].as_array().unwrap().len(), 1, "the refused one is not there");
     app.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_run_said_last_is_kept_though_somebody_else_holds_the_database_at_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    let script = format!(
+        r#"
+        echo '{{"type":"phase","phase":"training"}}'
+        while ! [ -e '{}' ]; do sleep 0.05; done
+        echo '{{"type":"log","level":"info","message":"the last word"}}'
+        echo '{{"type":"problem","code":"out_of_paint","detail":"no paint left"}}'; exit 1"#,
+        go.display()
+    );
+    let app = TestApp::with_child(&script, |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    app.until_job(&id, "training", |job| job["phase"] == "training").await;
+    let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());
+    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    std::fs::write(&go, "").unwrap();
+    // Two writes of five seconds fail, while it runs and behind its end; in the third the database is let go.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+
+    let (job, log) = fate(&app, &id).await;
+    assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("out_of_paint")));
+    assert!(log.contains("the last word"), "{log}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_gpu_that_is_gone_fails_no_job() {
+    let script = r#"
+        echo '{"type":"problem","code":"device","detail":"device \"cuda:0\" cannot be used: 0 CUDA device(s) can be seen"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(app.queue(&tiny_job("shapes")).await);
+    }
+    let told = |logs: &Value| logs.to_string().contains("could not begin (device");
+    let mut logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
+    for _ in 0..100 {
+        if told(&logs) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
+    }
+    assert!(told(&logs), "{logs:#}");
+    // Its slot waits for two seconds before it claims another one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for id in &ids {
+        let job = app.json(&format!("/jobs/{id}")).await;
+        assert_eq!(job["state"], "queued", "{job:#}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_gpu_that_fails_in_the_middle_is_a_crash_like_another() {
+    let script = r#"
+        echo '{"type":"checkpoint","step":5}'
+        echo '{"type":"problem","code":"gpu","detail":"libtorch: CUDA error: an illegal memory access was encountered"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    let (job, log) = fate(&app, &id).await;
+    assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("gpu")), "{job:#}");
+    assert!(job["error"]["detail"].as_str().unwrap().contains("no further"), "{job:#}");
+    assert!(log.contains("attempt 1: libtorch: CUDA error"), "{log}");
+    app.stop().await;
+}

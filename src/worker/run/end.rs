@@ -34,8 +34,21 @@ enum Final<'a> {
 }
 
 impl Run<'_> {
-    /// The one final write.
-    pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) {
+    /// The one final write; false where the machine could not begin the attempt.
+    pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) -> bool {
+        let device_is_gone =
+            |problem: &Option<(String, String)>| problem.as_ref().is_some_and(|(code, _)| code == "device");
+        if self.stop.is_none() && device_is_gone(&self.problem) {
+            // A GPU that has fallen off the bus would fail every job of the queue, one after another.
+            let (_, detail) = self.problem.take().unwrap_or_default();
+            self.postpone(&detail).await;
+            return false;
+        }
+        self.finish_begun(status, stderr).await;
+        true
+    }
+
+    async fn finish_begun(&mut self, status: Option<ExitStatus>, stderr: &str) {
         let done = status.is_some_and(|status| status.success());
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
@@ -51,8 +64,9 @@ impl Run<'_> {
             (None, _) => match self.problem.take() {
                 // Whoever stops the server may signal its children too (systemd does), and first.
                 Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
-                // What a run says of itself it would say again; a panic is a crash that could still speak.
-                Some((code, detail)) if code != "panic" => {
+                // What a run says of itself it would say again; a panic is a crash that could still speak, and a GPU that failed may
+                // be another's tomorrow.
+                Some((code, detail)) if !["panic", "gpu"].contains(&code.as_str()) => {
                     if NOTHING_TO_GO_ON_FROM.contains(&code.as_str()) {
                         // Before the final write: behind it, the checkpoints may be those of a retry already.
                         remove(&self.shared.data.run(self.job.id)).await;
@@ -72,6 +86,10 @@ impl Run<'_> {
     async fn publish(&mut self, directory: PathBuf) {
         let (job, attempt) = (self.job.id, self.job.attempt);
         for trial in 0.. {
+            if !self.told_all().await && !self.gives_up(trial) {
+                pause(trial).await;
+                continue;
+            }
             match self.shared.store.finish_succeeded(job, attempt, &directory).await {
                 Ok(model) => {
                     tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
@@ -79,8 +97,12 @@ impl Run<'_> {
                     return;
                 }
                 Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
-                Err(error) if error.is_busy() && !self.gives_up(trial) => {
+                // Given up, it is the next server's: the job goes on from its checkpoint there.
+                Err(error) if error.is_busy() => {
                     self.store_failed("publishing", &error);
+                    if self.gives_up(trial) {
+                        return;
+                    }
                     pause(trial).await;
                 }
                 Err(error) => {
@@ -120,18 +142,26 @@ impl Run<'_> {
     async fn settle(&mut self, end: Final<'_>) {
         let (job, attempt) = (self.job.id, self.job.attempt);
         for trial in 0.. {
-            match self.write_end(end).await {
-                Ok(state) => {
-                    tracing::info!(%job, attempt, state = state.as_str(), "run ended");
-                    return;
+            if self.told_all().await || self.gives_up(trial) {
+                match self.write_end(end).await {
+                    Ok(state) => {
+                        tracing::info!(%job, attempt, state = state.as_str(), "run ended");
+                        return;
+                    }
+                    Err(error) => self.store_failed("the final write", &error),
                 }
-                Err(error) => self.store_failed("the final write", &error),
             }
             if self.stop == Some(Stop::Lost) || self.gives_up(trial) {
                 return;
             }
             pause(trial).await;
         }
+    }
+
+    /// Writes what is still to be told: behind the final write nobody could. False where that is to be tried again first.
+    async fn told_all(&mut self) -> bool {
+        self.write().await;
+        self.collector.is_empty() || self.stop == Some(Stop::Lost) || !self.failure_passes
     }
 
     async fn write_end(&self, end: Final<'_>) -> Result<JobState, StoreError> {
