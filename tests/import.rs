@@ -424,11 +424,32 @@ fn rows_that_say_the_same_again_are_no_bad_rows() {
 fn a_test_sheet_that_is_the_training_sheet_is_refused_row_by_row() {
     match Upload::new(&six(), SIX, Some(SIX)).import().unwrap_err() {
         ImportError::Rows { code, rejected, .. } => {
-            assert_eq!(code, "too_few_classes");
+            assert_eq!(code, "mostly_rejected");
             assert!(rejected.iter().all(|row| row.code == "in_test_too") && rejected.len() == 4, "{rejected:?}");
         }
         other => panic!("{other}"),
     }
+}
+
+#[test]
+fn rows_of_the_sheet_that_an_import_is_refused_for_come_first() {
+    let train = format!("{SIX}missing.png,cat,9\n");
+    match Upload::new(&six(), &train, Some("image,label\ne.png,Cat\nf.png,Dog\n")).import().unwrap_err() {
+        ImportError::Rows { rejected, detail, .. } => {
+            let sheets: Vec<&str> = rejected.iter().map(|row| row.sheet.as_str()).collect();
+            assert_eq!(sheets, ["test", "test", "train"], "{rejected:?}");
+            assert!(detail.contains("the first: ") && detail.contains("\"Cat\" is no class"), "{detail}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_training_sheet_of_which_nothing_is_left_is_not_called_one_of_too_few_classes() {
+    let upload = Upload::new(&six(), "image,label\nx.png,cat\ny.png,dog\n", None);
+    refused(&upload, &upload.request(), "mostly_rejected", &["2 of 2", "x.png"]);
+    let upload = Upload::new(&six(), "image,label\na.png,\nb.png,\n", None);
+    refused(&upload, &upload.request(), "too_few_classes", &["no row", "has a label"]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn json_problem(error: &serde_json::Error) -> Problem {
 
 /// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.
 fn shortened(message: String) -> String {
-    const PART: usize = 200;
+    const PART: usize = 80;
     let letters: Vec<char> = message.chars().collect();
     if letters.len() <= 2 * PART {
         return message;

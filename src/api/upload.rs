@@ -141,7 +141,7 @@ impl Arrived {
                 let sha256 = sha256::of(&whole);
                 Ok(Upload { name, request, sha256, _directory: directory })
             }
-            _ => Err(Problem::invalid(format!("{} fields of the form are wrong", self.errors.len()))
+            _ => Err(Problem::invalid(format!("{} of the form's fields cannot be used", self.errors.len()))
                 .with_errors(self.errors)),
         }
     }

@@ -22,6 +22,9 @@ use crate::worker::{Changes, Supervisor};
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Every hyper-parameter can be set: --set epochs=60 --set fit=face --set lambda_u=10; GET /jobs/{id} and the dashboard name them all."
+)]
 pub struct TrainArgs {
     #[command(flatten)]
     data: DataArgs,

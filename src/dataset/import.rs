@@ -158,9 +158,11 @@ fn import_into(
     let pictures = pixels::decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
-    let (mut manifest, kept) = assemble(&request.task, &mut candidates, &keep, &mut rejected)?;
+    let assembled = assemble(&request.task, &mut candidates, &keep, &mut rejected);
     in_order(&mut rejected);
+    // First, as a sheet that nothing is left of has no classes either.
     refuse_too_many(&rejected, &read, request.strict, &index)?;
+    let (mut manifest, kept) = assembled?;
 
     let pixels = Pixels::open(&pixels_path)?;
     let hashes: Vec<Option<u64>> = kept.iter().map(|&index| pictures[index]?.hash).collect();
@@ -172,6 +174,7 @@ fn import_into(
 
     let sizes: Vec<Size> = kept.iter().filter_map(|&index| Some(pictures[index]?.size)).collect();
     let mut warnings = confounding::warnings(&manifest, column);
+    warnings.extend(labels::renamed(&manifest.task));
     warnings.extend(crop_style::warnings(&manifest, &sizes));
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].place()));
     warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
@@ -202,6 +205,12 @@ fn in_order(rejected: &mut [RejectedRow]) {
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
 }
 
+/// The rows of `sheet` before the others: those that it is refused for.
+fn first_of_sheet(rejected: &[RejectedRow], sheet: &str) -> Vec<RejectedRow> {
+    let (of_it, others): (Vec<_>, Vec<_>) = rejected.iter().cloned().partition(|row| row.sheet == sheet);
+    of_it.into_iter().chain(others).collect()
+}
+
 /// The whole import refused for its rows, which are listed in order.
 pub(super) fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
     let mut rejected = rejected.to_vec();
@@ -229,20 +238,25 @@ fn refuse_too_many(
     for &(sheet, all) in read {
         let bad = rejected.iter().filter(|row| row.sheet == sheet && !repeats(row)).count();
         if bad * 2 > all {
+            let listed = first_of_sheet(rejected, sheet);
+            let first = listed
+                .iter()
+                .find(|row| !repeats(row))
+                .map_or_else(String::new, |row| format!("; the first: {} {}: {}", row.place(), row.image, row.detail));
             let detail = if sheet == ARCHIVE {
                 format!(
                     "{bad} of {all} images that no row names cannot be used; that is more than half: are they whole, \
-                     and JPEG, PNG or WebP? ({})",
+                     and JPEG, PNG or WebP? ({}){first}",
                     index.summary()
                 )
             } else {
                 format!(
                     "{bad} of {all} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets \
-                     belong to each other and to this archive? ({})",
+                     belong to each other and to this archive? ({}){first}",
                     index.summary()
                 )
             };
-            return refuse("mostly_rejected", detail);
+            return Err(ImportError::Rows { code: "mostly_rejected", detail, rejected: listed });
         }
     }
     Ok(())

@@ -69,11 +69,15 @@ pub(super) fn first_of<'a>(names: impl ExactSizeIterator<Item = &'a String>, mos
 /// The class names: every label of the training sheet, sorted.
 pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
     let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
+    if names.is_empty() {
+        let detail = "no row of the training sheet has a label; label some images of each class first (the dashboard does at \
+                      /#/label)";
+        return Err(ImportError::invalid("too_few_classes", detail));
+    }
     if names.len() < 2 {
         let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let detail = format!(
-            "the training sheet's label column holds {} class(es) ({found}) on usable rows; a classifier needs two",
-            names.len()
+            "the training sheet's label column holds one class alone ({found}) on usable rows; a classifier needs two"
         );
         return Err(ImportError::invalid("too_few_classes", detail));
     }
@@ -120,7 +124,8 @@ fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
 }
 
 fn gaps(classes: &[String]) -> Option<Warning> {
-    const WORDS: [&str; 6] = ["na", "n/a", "none", "null", "-", "?"];
+    const WORDS: [&str; 11] =
+        ["na", "n/a", "nan", "none", "null", "-", "?", "unknown", "unlabelled", "unlabeled", "no label"];
     let meant: Vec<String> = classes
         .iter()
         .filter(|class| WORDS.contains(&class.to_lowercase().as_str()))
@@ -134,9 +139,41 @@ fn gaps(classes: &[String]) -> Option<Warning> {
     (!meant.is_empty()).then(|| Warning::new("label_may_be_a_gap", detail))
 }
 
+/// What models of a data set with this task are called: any words become lower-case letters, digits, - and _.
+pub fn model_name(task: &str) -> String {
+    let name: String = task
+        .trim()
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
+        .take(64)
+        .collect();
+    if name.trim_matches('-').is_empty() { "model".to_owned() } else { name }
+}
+
+/// That models will not be called as the task is.
+pub(super) fn renamed(task: &str) -> Option<Warning> {
+    let name = model_name(task);
+    let detail = format!(
+        "models of this data set will be called {name:?}, not {task:?}: their names have lower-case letters, digits, - and _ \
+         alone, and data sets whose tasks come to one name publish versions of one model"
+    );
+    (name != task).then(|| Warning::new("model_name", detail))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_task_has_a_model_name_and_another_than_its_own_is_told() {
+        assert_eq!(model_name("Mask / no mask"), "mask---no-mask");
+        assert_eq!(model_name("gender"), "gender");
+        assert_eq!(model_name("  "), "model");
+        assert_eq!(renamed("no_mask-2"), None);
+        let told = renamed("Gender.v2").unwrap();
+        assert!(told.code == "model_name" && told.detail.contains("\"gender-v2\", not \"Gender.v2\""), "{told:?}");
+    }
 
     #[test]
     fn labels_are_text_and_gaps_are_none() {

@@ -27,7 +27,7 @@ mod unlisted;
 
 pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
-pub use labels::{EMPTY_CELL, same_column};
+pub use labels::{EMPTY_CELL, model_name, same_column};
 pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};

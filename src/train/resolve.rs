@@ -116,7 +116,7 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
             Ok(next) => config = next,
             Err(error) => {
                 let detail =
-                    format!("{} is no {name}: {}", shortened(&value.to_string()), shortened(&error.to_string()));
+                    format!("{} is no {name}: {}", shortened(&value.to_string()), wanted(value, &error.to_string()));
                 problems.push(FieldProblem::new(name, "invalid_value", detail));
                 if let Some(before) = before {
                     fields.insert(name.clone(), before);
@@ -125,6 +125,21 @@ fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec
         }
     }
     (config, problems)
+}
+
+/// What a field takes instead of `value`, out of serde's message (`invalid type: sequence, expected f64`), which names Rust's types.
+fn wanted(value: &Value, message: &str) -> String {
+    let expected = message.rsplit_once("expected ").map_or("", |(_, expected)| expected);
+    let wanted = match expected {
+        "f32" | "f64" => "it is a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "it is a whole number from 0 on, and not too large",
+        "a boolean" => "it is true or false",
+        "a string" => "it is a text",
+        choices if choices.contains('`') => &format!("it is {choices}"),
+        _ => message,
+    };
+    let several = if value.is_array() { "; several of them make a sweep, as a list in \"grid\"" } else { "" };
+    format!("{}{several}", shortened(wanted))
 }
 
 #[cfg(test)]
@@ -174,6 +189,23 @@ pub(super) mod tests {
         assert!(unknown.detail.contains("lambda_u"), "{}", unknown.detail);
         let labelled = problems.iter().find(|p| p.pointer == "/labelled").unwrap();
         assert!(labelled.detail.contains("400"), "the number that is there: {}", labelled.detail);
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_without_rusts_types() {
+        let detail = |request| resolved(request).unwrap_err().remove(0).detail;
+        assert_eq!(
+            detail(json!({"batch": "many"})),
+            "\"many\" is no batch: it is a whole number from 0 on, and not too large"
+        );
+        assert_eq!(detail(json!({"seed": -3})), "-3 is no seed: it is a whole number from 0 on, and not too large");
+        assert_eq!(detail(json!({"mixup": "yes"})), "\"yes\" is no mixup: it is true or false");
+        assert_eq!(detail(json!({"fit": "faces"})), "\"faces\" is no fit: it is one of `stretch`, `crop`, `face`");
+        let several = detail(json!({"lambda_u": [1, 2]}));
+        assert!(
+            several.starts_with("[1,2] is no lambda_u: it is a number; several") && several.contains("grid"),
+            "{several}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // Labelled form fields whose problems stand beside them.
 
 import { h, put, freshId } from './dom.js';
-import { problemBox } from './problem.js';
+import { isOfRow, problemBox } from './problem.js';
 
 /// A field: `{ node, input, hint, error(text) }`. `input` is any form control.
 export function field(label, input, hint) {
@@ -25,8 +25,11 @@ export function select(options, chosen) {
   return h('select', null, options.map(([value, text]) => h('option', { value, selected: value === chosen }, text)));
 }
 
-/// Puts each of a problem's errors beside the field that its pointer names, or leads into; the rest goes to `place`. Several
-/// names may stand for one field.
+/// The most complaints that stand beside one field.
+const HANDFUL = 5;
+
+/// Puts each of a problem's errors beside the field that its pointer names, or leads into; the rest goes to `place`, rows of a
+/// sheet among it: the field that the sheet was chosen in is right. Several names may stand for one field.
 export function showProblem(error, fields, place) {
   for (const one of Object.values(fields)) one.error(null);
   put(place);
@@ -35,11 +38,16 @@ export function showProblem(error, fields, place) {
   for (const item of error.errors ?? []) {
     const [first] = item.pointer.replace(/^[/?]/, '').split('/');
     const name = first.replace(/~1/g, '/').replace(/~0/g, '~');
-    const one = fields[name];
+    const one = !isOfRow(item.pointer) && fields[name];
     if (one) found.set(one, [...(found.get(one) ?? []), item.detail]);
     else rest.push(item);
   }
-  for (const [one, details] of found) one.error(details.join('; '));
+  for (const [one, details] of found) one.error(joined(details));
   if (rest.length || !found.size) put(place, problemBox({ title: error.title, message: error.message, errors: rest }));
   Object.values(fields).find((one) => found.has(one))?.input.focus();
+}
+
+function joined(details) {
+  const more = details.length - HANDFUL;
+  return [...details.slice(0, HANDFUL), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
 }

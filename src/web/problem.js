@@ -15,14 +15,19 @@ export function problemBox(error) {
 function problemList(problems) {
   return [
     h('ul', { class: 'problems' }, problems.slice(0, SHOWN).map((item) => h('li', null,
-      item.pointer && h('code', null, place(item.pointer)), ' ', item.detail))),
+      item.pointer && [h('code', null, place(item.pointer)), ': '], item.detail))),
     problems.length > SHOWN && h('p', null, `and ${problems.length - SHOWN} more`),
   ];
 }
 
+const ROW = /^\/(train|test|archive)\/(\d+)$/;
+
+/// Whether something inside a file is wrong: of those there may be as many as the file has rows.
+export const isOfRow = (pointer) => ROW.test(pointer);
+
 /// `/train/17` points at a row of a sheet, `/archive/17` at a file in the ZIP; other pointers are fields.
 function place(pointer) {
-  const row = /^\/(train|test|archive)\/(\d+)$/.exec(pointer);
+  const row = ROW.exec(pointer);
   if (!row) return pointer.replace(/^[/?]/, '');
   return row[1] === 'archive' ? `archive, file ${row[2]}` : `${row[1]} sheet, row ${row[2]}`;
 }

@@ -17,7 +17,9 @@ export const curlImport = () => curl('/datasets', '-F name=faces -F task=gender'
 export const curlTrain = (dataset = 'faces', most = 200) => curl('/jobs', "-H 'content-type: application/json'",
   `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: Math.min(200, most), seed: 1 })}'`);
 
-export const curlPredict = (model = 'gender') => curl(`/predict?model=${model}`, "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
+/// `more` follows in the query: what a page asks with, so that the command gives the page's answer.
+export const curlPredict = (model = 'gender', more = {}) => curl(`/predict?${Object.entries({ model, ...more }).map((pair) => pair.join('=')).join('&')}`,
+  "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
 
 export function command(text) {
   const button = h('button', { type: 'button', class: 'small', onclick: copy }, 'Copy');

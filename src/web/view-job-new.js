@@ -24,6 +24,8 @@ export const FITS = [
   ['face', 'cut to the face – for photos that show more'],
 ];
 
+const ANY_OF_THEM = 'A JSON object; any of those below';
+
 export async function newJob({ query, signal }) {
   const [sets, model] = await Promise.all([all('/datasets', signal), query.has('from') ? get(`/jobs/${seg(query.get('from'))}`, signal) : null]);
   if (!sets.length) {
@@ -42,11 +44,17 @@ export async function newJob({ query, signal }) {
     labelled: field('Labels', textInput({ inputmode: 'numeric', value: template.labelled ?? '' }), ' '),
     seed: field('Seed', textInput({ inputmode: 'numeric', value: exactly(template.seed ?? 1) }), 'The same seed draws the same labels, so runs can be compared; several, as in 0, 1, 2, train them all'),
     baseline: field('Compare with the supervised baseline', h('input', { type: 'checkbox', checked: true }), 'Trains on the same labels alone beside it: what the unlabelled images are worth'),
-    more: field('More hyper-parameters', h('textarea', { rows: 6, spellcheck: 'false', placeholder: '{"epochs": 40, "lambda_u": 5}', value: others(template) }), 'A JSON object; any of those below'),
+    more: field('More hyper-parameters', h('textarea', { rows: 6, spellcheck: 'false', placeholder: '{"epochs": 40, "lambda_u": 5}', value: others(template) }), ANY_OF_THEM),
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
     put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
+  };
+  const describeMore = () => {
+    const [before, now] = [model?.dataset.id, fields.dataset.input.value].map((id) => sets.find((set) => set.id === id)?.classes.length);
+    // The preset's is scaled to the classes, and whether the earlier job's is the preset's stands nowhere.
+    const kept = before && before !== now && fields.more.input.value.includes('"lambda_u"');
+    put(fields.more.hint, ANY_OF_THEM, kept && `. The earlier job’s lambda_u was for ${before} classes: left out, the preset’s is scaled to the ${now} here`);
   };
   // An earlier job's values are its preset's: under another preset they would win over that.
   const given = fields.more.input.value;
@@ -55,8 +63,13 @@ export async function newJob({ query, signal }) {
     const more = fields.more.input;
     if (own && more.value === '') more.value = given;
     else if (!own && more.value === given) more.value = '';
+    describeMore();
   });
-  fields.dataset.input.addEventListener('change', describeLabels);
+  fields.more.input.addEventListener('input', describeMore);
+  fields.dataset.input.addEventListener('change', () => {
+    describeLabels();
+    describeMore();
+  });
   describeLabels();
   // What stands in the field is no number: sent as it is, the server refuses it.
   if (inexact(template.seed)) fields.seed.error('The earlier job’s seed is 2^53 or more, which a browser rounds: give another here, or send its configuration with curl');
@@ -134,10 +147,19 @@ function moreOf(fields) {
   return value;
 }
 
-/// A resolved configuration, less what has a field of its own.
-function others(config) {
+/// A resolved configuration, less what has a field of its own and what the server made of the run's length: a run of another
+/// length has its own.
+export function others(config) {
   const { preset, algorithm, labelled, seed, fit, ...rest } = config;
+  if (isOfLength(rest)) delete rest.bn_momentum;
   return Object.keys(rest).length ? JSON.stringify(rest, null, 1) : '';
+}
+
+/// Whether `bn_momentum` is what a run of so many steps gets where its preset's would be too little. The preset's own stands in no
+/// answer of the server, but is the larger one where it was taken.
+function isOfLength({ bn_momentum: momentum, epochs, steps_per_epoch: steps }) {
+  const derived = Math.min(1, 5 / (epochs * steps));
+  return Math.abs(momentum - derived) <= 1e-9 * derived;
 }
 
 /// Names and meanings come from the server's own description, so that none is missing here.

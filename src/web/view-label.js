@@ -70,7 +70,7 @@ export function label({ signal }) {
         }
       };
       return [
-        dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP, faces cropped to the face. It stays on this computer until you import it.')),
+        dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP: faces, or photos with a face in them. It stays on this computer until you import it.')),
         onlyHere() && h('p', { class: 'notice warn' }, 'This browser does not keep the labels so far: with another archive they are gone. Go back and download the sheets first.'),
         trouble,
         work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),

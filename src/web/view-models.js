@@ -44,6 +44,7 @@ function versions(model, place) {
     { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
     { head: h('span', { class: 'visually-hidden' }, 'What can be done'), cell: (version) => h('div', { class: 'actions tight' },
       model.aliases[CHAMPION] !== version.version && action('Make champion', () => crown(model, version), { place, kind: 'small' }),
+      action('Model card', () => card(model, version), { place, kind: 'small' }),
       action('Weights', () => weights(model, version), { place, kind: 'small' }),
       // What an alias names answers somebody's predictions; the server refuses it too.
       !named(version).length && action('Delete', () => forget(model, version), { place, kind: 'small danger', confirm: 'Delete for good?' })) },
@@ -59,6 +60,10 @@ async function crown(model, version) {
 async function forget(model, { version }) {
   await remove(`/models/${seg(model.name)}/versions/${version}`);
   await show();
+}
+
+function card(model, { version }) {
+  return download(`/models/${seg(model.name)}/versions/${version}/card`, `${model.name}-${version}.md`, { accept: 'text/markdown' });
 }
 
 function weights(model, { version }) {

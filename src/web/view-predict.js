@@ -23,7 +23,7 @@ export async function predict({ query, signal }) {
   const model = field('Model', select(options.map(({ value, text }) => [value, text]), wanted(options, query.get('model'))));
   const slider = h('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0.5 });
   const sliderValue = h('output', null);
-  const threshold = field(['Abstain below ', sliderValue], slider, 'Where the largest probability is smaller, take the answer for undecided');
+  const abstention = field(['Abstain below ', sliderValue], slider, 'Where the largest probability is smaller, take the answer for undecided');
   const note = h('div');
   const trouble = h('div');
   const status = h('p', { class: 'muted', role: 'status' });
@@ -31,16 +31,19 @@ export async function predict({ query, signal }) {
   const curlPlace = h('div');
   const cards = [];
 
+  const threshold = () => Number(slider.value);
+  const tellCommand = () => put(curlPlace, command(curlPredict(model.input.value, { threshold: threshold() })));
   const settle = () => {
-    put(sliderValue, percent(Number(slider.value), 0));
-    cards.forEach((card) => card.settle(Number(slider.value)));
+    put(sliderValue, percent(threshold(), 0));
+    cards.forEach((card) => card.settle(threshold()));
+    tellCommand();
   };
   slider.addEventListener('input', settle);
 
   const describe = () => {
     const { name, classes } = options.find((option) => option.value === model.input.value);
     put(note, isGender(name, classes) && genderNote());
-    put(curlPlace, command(curlPredict(model.input.value)));
+    tellCommand();
   };
   // What the model before still answers is of no interest once another is chosen.
   let chosen = new AbortController();
@@ -75,8 +78,8 @@ export async function predict({ query, signal }) {
       let answered;
       for (const batch of batches(asked)) {
         put(status, `Asking about ${plural(asked.length, 'image')}…`);
-        answered = await classify(model.input.value, batch, Number(slider.value), still);
-        batch.forEach((card, i) => card.show(answered.results[i], Number(slider.value)));
+        answered = await classify(model.input.value, batch, threshold(), still);
+        batch.forEach((card, i) => card.show(answered.results[i], threshold()));
         for (const name of Object.keys(sum)) sum[name] += answered.timings[name] ?? 0;
       }
       if (mine === asking) put(status, timings(asked.length, answered, sum));
@@ -103,7 +106,7 @@ export async function predict({ query, signal }) {
   addEventListener('paste', (event) => add(event.clipboardData?.files ?? []), { signal });
   return h('div', null,
     h('h1', null, 'Predict'),
-    h('div', { class: 'inline-fields' }, model.node, threshold.node),
+    h('div', { class: 'inline-fields' }, model.node, abstention.node),
     note, dropZone({ accept: 'image/jpeg,image/png,image/webp', multiple: true }, add,
       h('strong', null, 'Choose images'), ' or drop them here, or paste one', h('span', { class: 'hint' }, 'JPEG, PNG or WebP. They are classified and not kept.')), trouble,
     h('div', { class: 'section-head' }, status, clear),

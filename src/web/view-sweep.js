@@ -96,10 +96,15 @@ const labels = (row) => (row.labelled == null ? 'all' : count(row.labelled));
 const name = (row) => ALGORITHMS[row.algorithm] ?? row.algorithm;
 const plain = (value) => (typeof value === 'string' ? value : JSON.stringify(value));
 
-function spread(value, format) {
+/// A deviation has no sign, whatever the mean has.
+function spread(value, format, formatMean = format) {
   if (!value) return '–';
-  return value.sd == null ? format(value.mean) : `${format(value.mean)} ± ${format(value.sd)}`;
+  return value.sd == null ? formatMean(value.mean) : `${formatMean(value.mean)} ± ${format(value.sd)}`;
 }
+
+const inPoints = (value) => (value * 100).toFixed(1);
+const signed = (value) => `${value > 0 ? '+' : ''}${inPoints(value)}`;
+const points = (value) => spread(value, inPoints, signed);
 
 /// One column for each hyper-parameter of the grid.
 const axisColumns = (axes) => axes.map((axis) => ({ head: axis, number: true, cell: (row) => (axis in row.values ? plain(row.values[axis]) : '–') }));
@@ -119,7 +124,6 @@ function rows(report) {
 }
 
 function differences(report) {
-  const points = (value) => spread(value, (part) => (part * 100).toFixed(1));
   return h('section', null, h('h2', null, 'Against the supervised baseline'),
     h('p', { class: 'muted' }, 'The same labels and seeds, in points of accuracy.'),
     table([
@@ -132,14 +136,14 @@ function differences(report) {
       { head: 'Ahead in', number: true, cell: (row) => `${row.wins} of ${row.pairs}` },
       { head: 'Finding', cell: (row) => row.finding },
     ], report.differences, { caption: 'Differences to the baseline' }),
-    groups(report.differences, points));
+    groups(report.differences));
 }
 
 const INTERVAL = '95\u202f% interval';
-const interval = (row) => row.interval?.map((end) => (end * 100).toFixed(1)).join(' to ') ?? '–';
+const interval = (row) => row.interval?.map(signed).join(' to ') ?? '–';
 
 /// Who gains: the groups of the test images, for the values that validation chose.
-function groups(differences, points) {
+function groups(differences) {
   const lines = differences.filter((row) => row.chosen).flatMap((row) => row.groups.map((group) => ({ labelled: row.labelled, algorithm: row.algorithm, ...group })));
   return lines.length > 0 && [
     h('h3', null, 'By group of the test images'),

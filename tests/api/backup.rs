@@ -98,14 +98,26 @@ async fn a_damaged_backup_is_not_restored() {
     done(&mixmatch(&["backup", "--data-dir", text(&app.directory.path().join("data")), "--to", text(&copy)]));
     let directory = std::fs::read_dir(copy.join("datasets")).unwrap().next().unwrap().unwrap().path();
     let archive = directory.join("images.zip");
-    let mut bytes = std::fs::read(&archive).unwrap();
+    let whole = std::fs::read(&archive).unwrap();
+    let mut bytes = whole.clone();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     // Under a new inode: the old one is the server's own file.
     std::fs::remove_file(&archive).unwrap();
     std::fs::write(&archive, bytes).unwrap();
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is damaged"), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("is damaged") && told.contains(text(&archive)), "the backup's own file: {told}");
+    assert_eq!(std::fs::read_dir(&new).unwrap().count(), 0, "nothing that a server could start on");
+
+    // One file of the index is not there at all.
+    std::fs::remove_file(&archive).unwrap();
+    let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]);
+    assert!(!refused.status.success() && std::fs::read_dir(&new).unwrap().count() == 0, "{refused:?}");
+
+    // Mended, the very same command goes.
+    std::fs::write(&archive, &whole).unwrap();
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
 
     std::fs::remove_file(copy.join("backup.json")).unwrap();
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&place.path().join("other"))]);

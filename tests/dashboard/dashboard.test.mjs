@@ -3,15 +3,16 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 
-import { blob, drawnSet } from './drawn.mjs';
+import { blob, csv, drawnSet } from './drawn.mjs';
 import { SHORT_RUN, SMALL_STEPS, button, cells, complaint, field, fillJob, goTo, importSet, rows, table, title, tooWide } from './parts.mjs';
 import { until, walk } from './walk.mjs';
 
 const MISSING = ['not-there.png', 'red', 'camera'];
 
 walk('the dashboard', {}, (step) => {
-  /// The job that later steps look at.
+  /// The job and the sweep that later steps look at.
   let job;
+  let sweep;
 
   step('an empty server tells the three steps, and each page what it lacks', async ({ page, open }) => {
     await open('', 'Welcome to mixmatch');
@@ -42,6 +43,33 @@ walk('the dashboard', {}, (step) => {
     assert.deepEqual(await cells(page, 'Images per class and split'), [['blue', '40', '40'], ['red', '40', '40'], ['unlabelled', '40', '–']]);
     await page.getByRole('heading', { name: '1 row left out' }).waitFor();
     assert.deepEqual(await cells(page, 'Rows that were left out'), [['train', '122', 'not-there.png', 'the archive has no file "not-there.png"', 'missing_file']]);
+  });
+
+  step('of a sheet that is refused row by row, the problem stands in a box that stays short', async ({ page, open, expects }) => {
+    expects(422, '/datasets');
+    await open('#/datasets', 'Data sets');
+    const bad = Array.from({ length: 1500 }, (_, at) => [`not-there-${at + 1}.png`, 'red', 'camera']);
+    const train = { name: 'train.csv', mimeType: 'text/csv', buffer: csv([['image', 'label', 'source'], ...bad]) };
+    await importSet(page, { name: 'of-elsewhere', task: 'blob', set: { ...drawnSet(), train } });
+    const box = page.getByRole('alert');
+    await box.getByText(/1500 of 1500 rows of the train sheet cannot be used.*the first 1000 of 1500 rows are listed/).waitFor();
+    // The head is row 1.
+    await box.getByText('train sheet, row 2: not-there-1.png: the archive has no file "not-there-1.png"', { exact: true }).waitFor();
+    assert.equal(await box.getByRole('listitem').count(), 200);
+    await box.getByText('and 800 more', { exact: true }).waitFor();
+    assert.equal(await field(page, 'Training sheet').getAttribute('aria-invalid'), null, 'the field itself is right');
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    assert.ok(height < 4000, `the page is ${height} pixels high`);
+
+    // What is wrong with the fields themselves stands beside them, and no more of it than people read.
+    await page.route('**/datasets', (route) => route.fulfill({ status: 422, contentType: 'application/problem+json', json: {
+      title: 'Invalid request', status: 422, detail: 'much is wrong',
+      errors: Array.from({ length: 8 }, (_, at) => ({ pointer: '/task', code: 'wrong', detail: `reason ${at + 1}` })),
+    } }));
+    await button(page, 'Import').click();
+    assert.equal(await complaint(page, 'Task'), 'reason 1; reason 2; reason 3; reason 4; reason 5; and 3 more');
+    assert.equal(await box.count(), 0);
+    await page.unroute('**/datasets');
   });
 
   step('a data set’s page draws its pictures', async ({ page, open }) => {
@@ -126,6 +154,34 @@ walk('the dashboard', {}, (step) => {
     assert.equal(metrics.trim().split('\n').length, 3, 'a head and two epochs');
   });
 
+  step('a job that is changed and run again leaves to the server what that made of the run’s length', async ({ page, open }) => {
+    await open(job, 'MixMatch on blobs succeeded');
+    const { config } = await (await page.request.get(`${new URL(page.url()).origin}/${job.slice(2)}`)).json();
+    assert.equal(config.bn_momentum, 5 / 12, 'of two epochs of six steps');
+    await page.getByRole('link', { name: 'Change and run again' }).click();
+    await title(page, 'New job').waitFor();
+    const given = JSON.parse(await field(page, 'More hyper-parameters').inputValue());
+    assert.deepEqual([given.epochs, given.steps_per_epoch, given.network, given.lambda_u], [2, 6, 'wrn-10-1', config.lambda_u]);
+    assert.equal('bn_momentum' in given, false);
+
+    // λ_U depends on the number of classes, and nobody can tell whose it is: that is said.
+    await page.route('**/datasets?*', async (route) => {
+      const response = await route.fetch();
+      const page = await response.json();
+      const [blobs] = page.items;
+      await route.fulfill({ response, json: { ...page, items: [...page.items, { ...blobs, id: 'another', name: 'of-three', classes: ['a', 'b', 'c'] }] } });
+    });
+    await page.reload();
+    await title(page, 'New job').waitFor();
+    const hint = page.getByText(/lambda_u was for 2 classes: left out, the preset’s is scaled to the 3 here$/);
+    assert.equal(await hint.count(), 0, 'the same data set');
+    await field(page, 'Data set').selectOption('another');
+    await hint.waitFor();
+    await fillJob(page, { 'More hyper-parameters': SHORT_RUN });
+    await hint.waitFor({ state: 'detached' });
+    await page.unroute('**/datasets?*');
+  });
+
   step('a chart answers to keys and its legend', async ({ page, open }) => {
     await open(job, 'MixMatch on blobs succeeded');
     const chart = page.getByRole('figure').filter({ hasText: 'Accuracy' }).first();
@@ -142,6 +198,7 @@ walk('the dashboard', {}, (step) => {
     await fillJob(page, { Preset: 'quick', Labels: '40', Seed: '1, 2', 'Compare with the supervised baseline': false, 'More hyper-parameters': SHORT_RUN });
     await button(page, 'Queue the job').click();
     await title(page, 'Sweep on blobs succeeded').waitFor();
+    sweep = new URL(page.url()).hash;
     const jobs = await cells(page, 'Jobs of the sweep');
     assert.deepEqual(jobs.map((row) => row.slice(0, 4)), [['MixMatch', '40', '1', 'succeeded'], ['MixMatch', '40', '2', 'succeeded']]);
     const [mean] = await cells(page, 'Mean and standard deviation over seeds');
@@ -151,6 +208,24 @@ walk('the dashboard', {}, (step) => {
     const saved = page.waitForEvent('download');
     await button(page, 'As Markdown').click();
     assert.match(await readFile(await (await saved).path(), 'utf8'), /\|.*\bMixMatch\b.*\|/i);
+  });
+
+  step('a sweep’s differences to the baseline have their sign', async ({ page, open }) => {
+    const difference = {
+      algorithm: 'mixmatch', labelled: 40, values: {}, pairs: 2, seeds: [1, 2], wins: 2, losses: 0, finding: 'undecided', chosen: true, interval: [-0.026, 0.106],
+      validation_accuracy: { mean: -0.015, sd: 0.002 }, test_accuracy: { mean: 0.04, sd: 0.066 },
+      groups: [{ attribute: 'source', value: 'phone', images: 40, finding: 'undecided', baseline_accuracy: { mean: 0.8, sd: 0.1 }, test_accuracy: { mean: 0.031, sd: null }, interval: null }],
+    };
+    await page.route('**/jobs/*/report', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), differences: [difference] } });
+    });
+    await open(sweep, 'Sweep on blobs succeeded');
+    const [line] = await cells(page, 'Differences to the baseline');
+    assert.deepEqual(line.slice(2, 5), ['-1.5 ± 0.2', '+4.0 ± 6.6', '-2.6 to +10.6']);
+    const [group] = await cells(page, 'Differences to the baseline by group of the test images');
+    assert.deepEqual(group.slice(4, 6), ['80.0\u202f% ± 10.0\u202f%', '+3.1']);
+    await page.unroute('**/jobs/*/report');
   });
 
   step('a running job moves, pauses, goes on, is canceled and deleted', async ({ page, open, expects }) => {
@@ -222,6 +297,15 @@ walk('the dashboard', {}, (step) => {
     assert.notEqual((await champion.innerText()).split('\t')[0], before.split('\t')[0]);
   });
 
+  step('a version’s card is there to be read', async ({ page, open }) => {
+    await open('#/models', 'Models');
+    const saved = page.waitForEvent('download');
+    await rows(page, 'Versions of blob').last().getByRole('button', { name: 'Model card' }).click();
+    const file = await saved;
+    assert.equal(file.suggestedFilename(), 'blob-1.md');
+    assert.match(await readFile(await file.path(), 'utf8'), /^# blob version 1\n/);
+  });
+
   step('a model says what is on an image, abstains when told to, and takes a broken image as that image’s problem', async ({ page, open }) => {
     await open('#/predict', 'Predict');
     await page.getByLabel(/^Choose images/).setInputFiles([
@@ -236,6 +320,17 @@ walk('the dashboard', {}, (step) => {
     await page.getByText(/^3 images by blob:\d+ in /).waitFor();
     await page.getByRole('slider', { name: /^Abstain below/ }).fill('1');
     await result('one.png').getByText(/^undecided /).waitFor();
+
+    // The command below asks what the page asks.
+    const asked = page.waitForRequest('**/predict?*');
+    await page.getByRole('slider', { name: /^Abstain below/ }).fill('0.85');
+    await page.getByLabel(/^Choose images/).setInputFiles([{ name: 'three.png', mimeType: 'image/png', buffer: blob(0, 9003) }]);
+    const query = decodeURIComponent(new URL((await asked).url()).search);
+    assert.match(query, /threshold=0\.85/);
+    await page.getByText('The same with curl', { exact: true }).click();
+    await page.getByText(`/predict${query}'`).waitFor();
+    await field(page, 'Model').selectOption('blob:1');
+    await page.getByText("/predict?model=blob:1&threshold=0.85'").waitFor();
   });
 
   step('the face that was classified is framed, and where none was found that is said', async ({ page, open }) => {

@@ -26,7 +26,7 @@ pub struct PredictRequest {
 
 /// One image as JSON.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = r#"each image as {"base64": "…"}, with an "id" if you like"#)]
 pub struct EncodedImage {
     /// Comes back with the result.
     id: Option<String>,
@@ -85,7 +85,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Vec<Incoming>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("an object with `images`")
+        to.write_str(r#"{"images": [{"base64": "…"}, …]}"#)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for ListReader<'_> {
     type Value = Vec<Incoming>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("a list of images")
+        to.write_str(r#"a list of images, [{"base64": "…"}, …]"#)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {

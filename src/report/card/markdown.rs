@@ -80,7 +80,8 @@ fn validation(text: &mut String, card: &Card) {
             ),
         );
     }
-    if let Some(last) = card.last_epochs {
+    // The median of one epoch is that epoch's.
+    if let Some(last) = card.last_epochs.filter(|last| last.epochs > 1) {
         line(
             text,
             &format!(
@@ -96,7 +97,10 @@ fn validation(text: &mut String, card: &Card) {
     );
     if let Some(validation) = &card.validation {
         shares(text, card, validation);
-        items(text, &validation.warnings.iter().map(|&sign| words::sign(sign)).collect::<Vec<_>>());
+        if !validation.warnings.is_empty() {
+            items(text, &validation.warnings.iter().map(|&sign| words::sign(sign)).collect::<Vec<_>>());
+            line(text, "");
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::history::state_event;
 use super::row::{BY_ID, Idempotency, JobRow, NewJobs, Raw};
 use super::{JobState, parse_id};
-use crate::store::{Result, Store, StoreError, commit, names, now, to_json};
+use crate::dataset::model_name;
+use crate::store::{Result, Store, StoreError, commit, now, to_json};
 use crate::train::config::TrainConfig;
 
 /// Without the name of the index SQLite sorted the whole queue for each claim.
@@ -74,7 +75,7 @@ impl Store {
             .bind(job.id.to_string())
             .bind(new.dataset_id.to_string())
             .bind(&name)
-            .bind(names::of_task(&task))
+            .bind(model_name(&task))
             .bind(to_json(&job.config)?)
             .bind(now())
             .bind(idempotency.map(|idempotency| &idempotency.key))
