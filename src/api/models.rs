@@ -51,6 +51,10 @@ pub struct Version {
     metrics: serde_json::Value,
     /// Class names in the order of the network's outputs.
     classes: Vec<String>,
+    /// `mixmatch`, or `supervised` as a baseline is; `null` for a version of before whose job was deleted.
+    algorithm: Option<String>,
+    /// Labels that it was trained with; `null` likewise.
+    labelled: Option<u32>,
 }
 
 /// One version with everything about it.
@@ -76,6 +80,8 @@ impl From<VersionRow> for Version {
             created_at: row.created_at,
             metrics: row.metrics,
             classes: row.classes,
+            algorithm: row.algorithm,
+            labelled: row.labelled,
         }
     }
 }

@@ -45,7 +45,7 @@ async fn a_long_report_is_read_only_by_whoever_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_version_before_keeps_its_reports() {
+async fn a_file_of_the_version_before_keeps_its_reports_and_tells_what_trained_its_models() {
     let directory = tempfile::tempdir().unwrap();
     let data = DataDir::new(directory.path());
     let options = SqliteConnectOptions::new().filename(data.database()).create_if_missing(true).foreign_keys(true);
@@ -61,10 +61,28 @@ async fn a_file_of_the_version_before_keeps_its_reports() {
         .execute(&pool)
         .await
         .unwrap();
+    let job = Uuid::now_v7().to_string();
+    sqlx::query(
+        r#"INSERT INTO jobs (id, dataset_id, dataset_name, model_name, state, config, created_at, finished_at, model_version)
+           VALUES (?, ?, 'faces', 'gender', 'succeeded', '{"algorithm": "supervised", "labelled": 250}', 0, 0, 1)"#,
+    )
+    .bind(&job)
+    .bind(id.to_string())
+    .execute(&pool)
+    .await
+    .unwrap();
+    for (version, job) in [(1, Some(&job)), (2, None)] {
+        let insert = "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at)
+                      VALUES ('gender', ?, ?, '[]', '{}', 'w', 'm', 0)";
+        sqlx::query(insert).bind(version).bind(job).execute(&pool).await.unwrap();
+    }
     pool.close().await;
 
     let store = Store::open(&data).await.unwrap();
     assert_kept(&store, id, &report).await;
+    let known = |row: super::VersionRow| (row.algorithm, row.labelled);
+    assert_eq!(known(store.version("gender", 1).await.unwrap()), (Some("supervised".to_owned()), Some(250)));
+    assert_eq!(known(store.version("gender", 2).await.unwrap()), (None, None), "its job is not there any more");
     let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&store.writer).await.unwrap();
     assert_eq!(whole, "ok");
 }

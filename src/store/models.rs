@@ -28,6 +28,10 @@ pub struct VersionRow {
     pub metrics: serde_json::Value,
     /// Class names in the order of the logits.
     pub classes: Vec<String>,
+    /// The algorithm that trained it; none of an old version whose job was deleted.
+    pub algorithm: Option<String>,
+    /// Labels trained with, where that is known.
+    pub labelled: Option<u32>,
     /// Hash of the weights' file.
     pub weights_sha256: String,
     /// Hash of `model.json`.
@@ -57,6 +61,8 @@ pub struct ModelRow {
 pub(super) struct NewVersion {
     classes: String,
     metrics: String,
+    algorithm: Option<String>,
+    labelled: i64,
     weights_sha256: String,
     manifest_sha256: String,
 }
@@ -71,6 +77,8 @@ impl NewVersion {
         Ok(Self {
             classes: to_json(&manifest.classes)?,
             metrics: to_json(&metrics)?,
+            algorithm: manifest.config["algorithm"].as_str().map(str::to_owned),
+            labelled: i64::try_from(manifest.split.labelled).unwrap_or(i64::MAX),
             weights_sha256: keep(&directory.join(WEIGHTS_FILE))?,
             manifest_sha256: keep(&path)?,
         })
@@ -85,10 +93,11 @@ pub(super) async fn publish(
     new: NewVersion,
 ) -> Result<VersionRow> {
     let row: Raw = sqlx::query_as(
-        "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at)
+        "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at,
+           algorithm, labelled)
          VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM
            (SELECT version FROM model_versions WHERE name = ?1 UNION ALL SELECT last FROM model_numbers WHERE name = ?1)),
-           ?2, ?3, ?4, ?5, ?6, ?7)
+           ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          RETURNING *",
     )
     .bind(name)
@@ -98,6 +107,8 @@ pub(super) async fn publish(
     .bind(new.weights_sha256)
     .bind(new.manifest_sha256)
     .bind(now())
+    .bind(new.algorithm)
+    .bind(new.labelled)
     .fetch_one(&mut **tx)
     .await?;
     row.parse()
@@ -139,6 +150,8 @@ struct Raw {
     weights_sha256: String,
     manifest_sha256: String,
     created_at: i64,
+    algorithm: Option<String>,
+    labelled: Option<u32>,
 }
 
 impl Raw {
@@ -150,6 +163,8 @@ impl Raw {
             created_at: time(self.created_at)?,
             metrics: from_json("metrics", &self.metrics)?,
             classes: from_json("class list", &self.classes)?,
+            algorithm: self.algorithm,
+            labelled: self.labelled,
             weights_sha256: self.weights_sha256,
             manifest_sha256: self.manifest_sha256,
         })

@@ -36,6 +36,8 @@ function versions(model, place) {
   const named = (version) => Object.entries(model.aliases).filter(([, number]) => number === version.version).map(([alias]) => alias);
   return table([
     { head: 'Version', cell: (version) => [`version ${version.version}`, named(version).map((alias) => [' ', h('span', { class: 'badge succeeded' }, alias)])] },
+    { head: 'Trained by', cell: (version) => version.algorithm ?? h('span', { class: 'muted' }, 'unknown') },
+    { head: 'Labels', number: true, cell: ({ labelled }) => (labelled === null ? '–' : count(labelled)) },
     { head: 'Validation accuracy', number: true, cell: ({ metrics }) => percent(metrics.validation?.validation_accuracy) },
     { head: 'Validation F1 macro', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1_macro) },
     { head: 'Test accuracy', number: true, cell: ({ metrics }) => testAccuracy(metrics.test) },

@@ -130,6 +130,8 @@ async fn check_tensorboard(app: &TestApp, id: &str) {
 async fn check_model(app: &TestApp) {
     let models = app.json("/models").await;
     assert_eq!(models["items"][0]["aliases"], json!({"champion": 1}), "{models:#}");
+    let published = &models["items"][0]["versions"][0];
+    assert_eq!((&published["algorithm"], &published["labelled"]), (&json!("mixmatch"), &json!(40)), "{models:#}");
     let version = app.json("/models/shape/versions/1").await;
     assert_eq!(version["classes"], json!(["disc", "stripes"]));
     assert_eq!(version["manifest"]["preprocess"]["size"], 32, "{version:#}");
