@@ -105,7 +105,10 @@ async fn predict(
     let mut unread = Vec::new();
     for path in paths {
         let read = tokio::fs::read(path).await;
-        unread.push(read.as_ref().err().map(ToString::to_string));
+        unread.push(read.as_ref().err().map(|error| match error.kind() {
+            std::io::ErrorKind::IsADirectory => format!("it is a folder; name its files, as {}/*.jpg", path.display()),
+            _ => error.to_string(),
+        }));
         images.extend(read.ok());
     }
     let answer = predictor.predict(model, images, options).await?;

@@ -43,11 +43,12 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     }
     assert!(answer.contains("model shape:1") && answer.contains("test accuracy"), "{answer}");
 
-    let asked = mixmatch(there, &["predict", "--model", "shape", "disc.png", "missing.png"]);
+    let asked = mixmatch(there, &["predict", "--model", "shape", "disc.png", "missing.png", "data"]);
     let answers: Vec<Value> = lines(&asked.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(asked.status.code(), Some(1), "one file of two is missing: {asked:?}");
+    assert_eq!(asked.status.code(), Some(1), "two of three are no files: {asked:?}");
     assert!(answers[0]["label"].is_string() && answers[0]["model"] == "shape:1", "{answers:?}");
     assert_eq!(answers[1]["problem"]["code"], "unreadable", "{answers:?}");
+    assert_eq!(answers[2]["problem"]["detail"], "it is a folder; name its files, as data/*.jpg", "{answers:?}");
 }
 
 #[test]
