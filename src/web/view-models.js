@@ -7,7 +7,7 @@ import { action, problemBox } from './problem.js';
 import { table, facts } from './table.js';
 import { testAccuracy } from './job-parts.js';
 import { CHAMPION, allModels, isGender, genderNote } from './model-parts.js';
-import { percent, score, when, count, exactly } from './format.js';
+import { ALGORITHMS, percent, score, when, count, exactly } from './format.js';
 import { curlPredict, command } from './shell.js';
 
 export async function models({ signal }) {
@@ -36,7 +36,7 @@ function versions(model, place) {
   const named = (version) => Object.entries(model.aliases).filter(([, number]) => number === version.version).map(([alias]) => alias);
   return table([
     { head: 'Version', cell: (version) => [`version ${version.version}`, named(version).map((alias) => [' ', h('span', { class: 'badge succeeded' }, alias)])] },
-    { head: 'Trained by', cell: (version) => version.algorithm ?? h('span', { class: 'muted' }, 'unknown') },
+    { head: 'Trained by', cell: ({ algorithm }) => ALGORITHMS[algorithm] ?? h('span', { class: 'muted' }, 'unknown') },
     { head: 'Labels', number: true, cell: ({ labelled }) => (labelled === null ? '–' : count(labelled)) },
     { head: 'Validation accuracy', number: true, cell: ({ metrics }) => percent(metrics.validation?.validation_accuracy) },
     { head: 'Validation F1 macro', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1_macro) },

@@ -297,8 +297,10 @@ walk('the dashboard', {}, (step) => {
     assert.notEqual((await champion.innerText()).split('\t')[0], before.split('\t')[0]);
   });
 
-  step('a version’s card is there to be read', async ({ page, open }) => {
+  step('a version says what trained it and with how many labels, and its card is there to be read', async ({ page, open }) => {
     await open('#/models', 'Models');
+    const trained = await rows(page, 'Versions of blob').allTextContents();
+    assert(trained.some((row) => /MixMatch\d/.test(row)) && trained.every((row) => /(MixMatch|Supervised)\d/.test(row)), trained.join('\n'));
     const saved = page.waitForEvent('download');
     await rows(page, 'Versions of blob').last().getByRole('button', { name: 'Model card' }).click();
     const file = await saved;
