@@ -33,7 +33,10 @@ pub(super) fn open(path: &Path) -> Result<Images, ImportError> {
     // SAFETY: the file is our own copy in the data directory; nobody writes to it after the upload.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| ImportError::storage(path, e))?;
     ZipArchive::new(Cursor::new(Shared(Arc::new(map)))).map_err(|e| {
-        ImportError::invalid("unreadable_zip", format!("images is no ZIP archive, or one that is cut off ({e}); zip the images, or copy the file again, and send that"))
+        let detail = format!(
+            "images is no ZIP archive, or one that is cut off ({e}); zip the images, or copy the file again, and send that"
+        );
+        ImportError::invalid("unreadable_zip", detail)
     })
 }
 

@@ -16,7 +16,7 @@ use super::report::{ARCHIVE, ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::unlisted::{self, Unlisted};
-use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates};
+use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates, task};
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
 use pixels::Pixels;
@@ -174,7 +174,7 @@ fn import_into(
 
     let sizes: Vec<Size> = kept.iter().filter_map(|&index| Some(pictures[index]?.size)).collect();
     let mut warnings = confounding::warnings(&manifest, column);
-    warnings.extend(labels::renamed(&manifest.task));
+    warnings.extend(task::renamed(&manifest.task));
     warnings.extend(crop_style::warnings(&manifest, &sizes));
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].place()));
     warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
@@ -205,12 +205,6 @@ fn in_order(rejected: &mut [RejectedRow]) {
     rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
 }
 
-/// The rows of `sheet` before the others: those that it is refused for.
-fn first_of_sheet(rejected: &[RejectedRow], sheet: &str) -> Vec<RejectedRow> {
-    let (of_it, others): (Vec<_>, Vec<_>) = rejected.iter().cloned().partition(|row| row.sheet == sheet);
-    of_it.into_iter().chain(others).collect()
-}
-
 /// The whole import refused for its rows, which are listed in order.
 pub(super) fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
     let mut rejected = rejected.to_vec();
@@ -238,7 +232,9 @@ fn refuse_too_many(
     for &(sheet, all) in read {
         let bad = rejected.iter().filter(|row| row.sheet == sheet && !repeats(row)).count();
         if bad * 2 > all {
-            let listed = first_of_sheet(rejected, sheet);
+            // Those that it is refused for before the others.
+            let mut listed = rejected.to_vec();
+            listed.sort_by_key(|row| row.sheet != sheet);
             let first = listed
                 .iter()
                 .find(|row| !repeats(row))

@@ -23,15 +23,17 @@ mod report;
 mod rows;
 mod sheet;
 mod split;
+mod task;
 mod unlisted;
 
 pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
-pub use labels::{EMPTY_CELL, model_name, same_column};
+pub use labels::{EMPTY_CELL, same_column};
 pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
 pub use split::{Split, SplitSpec, split};
+pub use task::model_name;
 pub use unlisted::Unlisted;
 
 /// Name of the uploaded archive in a data set's directory.

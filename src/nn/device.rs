@@ -1,8 +1,11 @@
 //! Which device the arithmetic runs on, and in which number format.
 
+use std::ffi::{c_int, c_uint};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
+use libloading::os::unix::Library;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 use utoipa::ToSchema;
@@ -51,7 +54,7 @@ impl fmt::Display for CudaStatus {
 /// Must run before anything asks libtorch about CUDA: asked earlier, libtorch remembers "none" for good.
 /// The binary is linked against the CPU half alone, so that one build serves both kinds of machine.
 pub fn preload_cuda() -> CudaStatus {
-    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    use libloading::os::unix::{RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: the driver's and libtorch's initialisers are meant to run at load time; the handles are
     // forgotten on purpose, so that their code stays mapped as long as the process lives.
     if let Err(_missing) = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW).map(std::mem::forget) } {
@@ -101,23 +104,23 @@ pub struct GpuMemory {
 ///
 /// By the driver's own `cuMemGetInfo`, since libtorch tells its GPU memory to Python alone.
 pub fn gpu_memory() -> Option<GpuMemory> {
-    use libloading::os::unix::Library;
-    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> std::ffi::c_int;
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> c_int;
     let mut memory = GpuMemory { free: 0, total: 0 };
-    // SAFETY: the driver is loaded already wherever there is a GPU to ask for, and this is its documented signature.
-    let answer = unsafe {
-        let driver = Library::new("libcuda.so.1").ok()?;
-        let answer = driver.get::<MemGetInfo>(b"cuMemGetInfo_v2").ok()?(&raw mut memory.free, &raw mut memory.total);
-        std::mem::forget(driver);
-        answer
-    };
+    // SAFETY: this is its documented signature, and what is pointed to lives until it returns.
+    let answer =
+        unsafe { driver()?.get::<MemGetInfo>(b"cuMemGetInfo_v2").ok()?(&raw mut memory.free, &raw mut memory.total) };
     (answer == 0).then_some(memory)
+}
+
+/// NVIDIA's driver, which is loaded already wherever there is a GPU to ask for; its code stays mapped as long as the process lives.
+fn driver() -> Option<&'static Library> {
+    static DRIVER: OnceLock<Option<Library>> = OnceLock::new();
+    // SAFETY: its initialiser is meant to run at load time.
+    DRIVER.get_or_init(|| unsafe { Library::new("libcuda.so.1") }.ok()).as_ref()
 }
 
 /// A GPU's compute capability, major and minor; none where the driver does not tell.
 fn compute_capability(index: usize) -> Option<(i32, i32)> {
-    use libloading::os::unix::Library;
-    use std::ffi::{c_int, c_uint};
     // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and …_MINOR of cuda.h.
     const MAJOR: c_int = 75;
     const MINOR: c_int = 76;
@@ -127,13 +130,11 @@ fn compute_capability(index: usize) -> Option<(i32, i32)> {
     let (mut device, mut major, mut minor) = (0, 0, 0);
     // SAFETY: these are their documented signatures; `cuInit` may be repeated, and what is pointed to lives until they return.
     let answers = unsafe {
-        let driver = Library::new("libcuda.so.1").ok()?;
+        let driver = driver()?;
         let init = driver.get::<Init>(b"cuInit").ok()?(0);
         let get = driver.get::<Get>(b"cuDeviceGet").ok()?(&raw mut device, c_int::try_from(index).ok()?);
         let attribute = driver.get::<Attribute>(b"cuDeviceGetAttribute").ok()?;
-        let answers = [init, get, attribute(&raw mut major, MAJOR, device), attribute(&raw mut minor, MINOR, device)];
-        std::mem::forget(driver);
-        answers
+        [init, get, attribute(&raw mut major, MAJOR, device), attribute(&raw mut minor, MINOR, device)]
     };
     (answers == [0; 4]).then_some((major, minor))
 }

@@ -326,10 +326,7 @@ mod tests {
     #[test]
     fn a_model_that_left_meanwhile_is_told_as_such_and_the_request_is_no_more_in_the_queue() {
         let engine = Engine::start(1, 4, Device::Cpu).unwrap();
-        let (reply, answer) = oneshot::channel();
-        let request = Request { key: "gender:1".into(), pixels: vec![0; 12], count: 1, sent: Instant::now(), reply };
-        engine.queued.fetch_add(1, Ordering::Relaxed);
-        engine.send(Command::Infer(request));
+        let answer = ask(&engine, "gender:1", 1);
         assert!(matches!(answer.blocking_recv().unwrap(), Err(ServingError::NotLoaded(key)) if key == "gender:1"));
         assert_eq!(engine.queued.load(Ordering::Relaxed), 0);
         engine.stop();
@@ -348,12 +345,17 @@ mod tests {
         engine
     }
 
-    fn answers(engine: &Engine, key: &str) -> bool {
+    /// Sends `count` black images, for one of those models.
+    fn ask(engine: &Engine, key: &str, count: usize) -> oneshot::Receiver<Result<Answer, ServingError>> {
         let (reply, answer) = oneshot::channel();
-        let pixels = vec![0; 16 * 16 * 3];
-        engine.queued.fetch_add(1, Ordering::Relaxed);
-        engine.send(Command::Infer(Request { key: key.into(), pixels, count: 1, sent: Instant::now(), reply }));
-        answer.blocking_recv().unwrap().is_ok()
+        let pixels = vec![0; count * 16 * 16 * 3];
+        engine.queued.fetch_add(count, Ordering::Relaxed);
+        engine.send(Command::Infer(Request { key: key.into(), pixels, count, sent: Instant::now(), reply }));
+        answer
+    }
+
+    fn answers(engine: &Engine, key: &str) -> bool {
+        ask(engine, key, 1).blocking_recv().unwrap().is_ok()
     }
 
     #[test]
@@ -376,11 +378,7 @@ mod tests {
         let engine = engine_with_models(Device::Cpu);
         assert!(answers(&engine, "here"));
         // Of at most four at a time, so that the whole of it takes a while.
-        let count = 2000;
-        let (reply, answer) = oneshot::channel();
-        let pixels = vec![0; count * 16 * 16 * 3];
-        engine.queued.fetch_add(count, Ordering::Relaxed);
-        engine.send(Command::Infer(Request { key: "here".into(), pixels, count, sent: Instant::now(), reply }));
+        let answer = ask(&engine, "here", 2000);
         let waiting = std::thread::spawn(move || answer.blocking_recv().unwrap().is_ok());
         let mut seen = false;
         while !waiting.is_finished() {

@@ -62,7 +62,7 @@ pub(super) struct NewVersion {
     classes: String,
     metrics: String,
     algorithm: Option<String>,
-    labelled: i64,
+    labelled: Option<u32>,
     weights_sha256: String,
     manifest_sha256: String,
 }
@@ -78,7 +78,7 @@ impl NewVersion {
             classes: to_json(&manifest.classes)?,
             metrics: to_json(&metrics)?,
             algorithm: manifest.config["algorithm"].as_str().map(str::to_owned),
-            labelled: i64::try_from(manifest.split.labelled).unwrap_or(i64::MAX),
+            labelled: u32::try_from(manifest.split.labelled).ok(),
             weights_sha256: keep(&directory.join(WEIGHTS_FILE))?,
             manifest_sha256: keep(&path)?,
         })

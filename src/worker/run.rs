@@ -75,8 +75,6 @@ pub(super) struct Run<'a> {
     stop: Option<Stop>,
     /// Events could not be written; until that goes well again it is tried by the clock alone.
     failing: bool,
-    /// Why they could not passes: another process holds the database, or the disk is full.
-    failure_passes: bool,
     /// The job's checkpoints are of no use any more.
     spent: bool,
 }
@@ -93,7 +91,6 @@ impl<'a> Run<'a> {
             problem: None,
             stop: None,
             failing: false,
-            failure_passes: false,
             spent: false,
         }
     }
@@ -108,7 +105,6 @@ impl<'a> Run<'a> {
                 let (status, stderr) = self.follow(child).await;
                 let stderr = self.places.hide(stderr);
                 self.note_stderr(&stderr);
-                self.write().await;
                 begun = self.finish(status, &stderr).await;
             }
             Err(NotStarted { detail, passes: true }) => {
@@ -268,22 +264,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Writes what has been collected.
-    async fn write(&mut self) {
+    /// Writes what has been collected. False where that failed for a reason that passes, another process that holds the database or
+    /// a full disk: behind the final write it could not be written any more.
+    async fn write(&mut self) -> bool {
         if self.collector.is_empty() || self.stop == Some(Stop::Lost) {
-            return;
+            return true;
         }
         let events = self.collector.take();
         match self.shared.store.record(self.job.id, self.job.attempt, &events).await {
             Ok(()) => {
                 self.failing = false;
                 self.shared.changes.announce(self.job.id);
+                true
             }
             Err(error) => {
                 self.store_failed("writing events", &error);
                 // A busy or full disk may recover.
-                (self.failing, self.failure_passes) = (true, error.is_busy() || error.is_full());
+                self.failing = true;
                 self.collector.put_back(events);
+                !(error.is_busy() || error.is_full())
             }
         }
     }

@@ -210,21 +210,31 @@ async fn what_a_run_leaves_behind_is_told_without_its_place() {
     assert!(detail.contains("could not be published") && detail.contains("No such file"), "{detail}");
 }
 
+/// As another process would, which does not let go of it.
+async fn hold_database(app: &TestApp) -> sqlx::SqliteConnection {
+    let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());
+    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    other
+}
+
+async fn let_go(mut other: sqlx::SqliteConnection) {
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_database_that_somebody_else_holds_delays_and_loses_nothing() {
     let app = failing("", |_| {}).await;
     let id = app.queue(&job()).await;
     app.until_job(&id, "training", |job| job["phase"] == "training").await;
-    let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());
-    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let other = hold_database(&app).await;
     // The store waits five seconds for its turn, then says that it cannot have it.
     let refused = problem(app.post("/jobs").json(&job()).send().await.unwrap(), 503).await;
     assert!(refused["detail"].as_str().unwrap().contains("another process holds the database"), "{refused}");
     app.json("/jobs").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    other.close().await.unwrap();
+    let_go(other).await;
 
     let (job, _) = fate(&app, &id).await;
     assert!(trained(&job), "{job:#}");
@@ -249,14 +259,11 @@ async fn what_a_run_said_last_is_kept_though_somebody_else_holds_the_database_at
     app.small_data_set().await;
     let id = app.queue(&tiny_job("shapes")).await;
     app.until_job(&id, "training", |job| job["phase"] == "training").await;
-    let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());
-    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let other = hold_database(&app).await;
     std::fs::write(&go, "").unwrap();
     // Two writes of five seconds fail, while it runs and behind its end; in the third the database is let go.
     tokio::time::sleep(Duration::from_secs(12)).await;
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    other.close().await.unwrap();
+    let_go(other).await;
 
     let (job, log) = fate(&app, &id).await;
     assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("out_of_paint")));
@@ -274,16 +281,9 @@ async fn a_gpu_that_is_gone_fails_no_job() {
     for _ in 0..3 {
         ids.push(app.queue(&tiny_job("shapes")).await);
     }
-    let told = |logs: &Value| logs.to_string().contains("could not begin (device");
-    let mut logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
-    for _ in 0..100 {
-        if told(&logs) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
-    }
-    assert!(told(&logs), "{logs:#}");
+    app.until_job(&ids[0], "tried once", |job| job["attempt"] == 1 && job["state"] == "queued").await;
+    let logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
+    assert!(logs.to_string().contains("could not begin (device"), "{logs:#}");
     // Its slot waits for two seconds before it claims another one.
     tokio::time::sleep(Duration::from_millis(500)).await;
     for id in &ids {

@@ -36,19 +36,6 @@ enum Final<'a> {
 impl Run<'_> {
     /// The one final write; false where the machine could not begin the attempt.
     pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) -> bool {
-        let device_is_gone =
-            |problem: &Option<(String, String)>| problem.as_ref().is_some_and(|(code, _)| code == "device");
-        if self.stop.is_none() && device_is_gone(&self.problem) {
-            // A GPU that has fallen off the bus would fail every job of the queue, one after another.
-            let (_, detail) = self.problem.take().unwrap_or_default();
-            self.postpone(&detail).await;
-            return false;
-        }
-        self.finish_begun(status, stderr).await;
-        true
-    }
-
-    async fn finish_begun(&mut self, status: Option<ExitStatus>, stderr: &str) {
         let done = status.is_some_and(|status| status.success());
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
@@ -64,6 +51,11 @@ impl Run<'_> {
             (None, _) => match self.problem.take() {
                 // Whoever stops the server may signal its children too (systemd does), and first.
                 Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
+                // A GPU that has fallen off the bus would fail every job of the queue, one after another.
+                Some((code, detail)) if code == "device" => {
+                    self.postpone(&detail).await;
+                    return false;
+                }
                 // What a run says of itself it would say again; a panic is a crash that could still speak, and a GPU that failed may
                 // be another's tomorrow.
                 Some((code, detail)) if !["panic", "gpu"].contains(&code.as_str()) => {
@@ -80,13 +72,14 @@ impl Run<'_> {
                 }
             },
         }
+        true
     }
 
     /// Files first, then the row that names them.
     async fn publish(&mut self, directory: PathBuf) {
         let (job, attempt) = (self.job.id, self.job.attempt);
         for trial in 0.. {
-            if !self.told_all().await && !self.gives_up(trial) {
+            if !self.write().await && !self.gives_up(trial) {
                 pause(trial).await;
                 continue;
             }
@@ -119,7 +112,6 @@ impl Run<'_> {
         let message = format!("attempt {} could not begin ({detail}); the job waits in the queue", self.job.attempt);
         tracing::warn!(job = %self.job.id, "{message}");
         self.collector.event(Event::Log { level: LogLevel::Warn, message });
-        self.write().await;
         self.settle(Final::Released).await;
     }
 
@@ -128,7 +120,6 @@ impl Run<'_> {
         // In the log too: where the job goes on, that is the only place that tells of it.
         self.collector
             .event(Event::Log { level: LogLevel::Error, message: format!("attempt {}: {detail}", self.job.attempt) });
-        self.write().await;
         self.settle(Final::Crashed { code, detail }).await;
     }
 
@@ -137,12 +128,12 @@ impl Run<'_> {
         self.settle(Final::Failed { code, detail }).await;
     }
 
-    /// Makes the final write, as often as it takes: a row that stays `running` would be reclaimed only at the next start,
+    /// Makes the final write behind all others, as often as it takes: a row that stays `running` would be reclaimed only at the next start,
     /// and until then nobody could cancel or delete the job.
     async fn settle(&mut self, end: Final<'_>) {
         let (job, attempt) = (self.job.id, self.job.attempt);
         for trial in 0.. {
-            if self.told_all().await || self.gives_up(trial) {
+            if self.write().await || self.gives_up(trial) {
                 match self.write_end(end).await {
                     Ok(state) => {
                         tracing::info!(%job, attempt, state = state.as_str(), "run ended");
@@ -156,12 +147,6 @@ impl Run<'_> {
             }
             pause(trial).await;
         }
-    }
-
-    /// Writes what is still to be told: behind the final write nobody could. False where that is to be tried again first.
-    async fn told_all(&mut self) -> bool {
-        self.write().await;
-        self.collector.is_empty() || self.stop == Some(Stop::Lost) || !self.failure_passes
     }
 
     async fn write_end(&self, end: Final<'_>) -> Result<JobState, StoreError> {
