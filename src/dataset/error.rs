@@ -7,6 +7,11 @@ use super::report::RejectedRow;
 /// Why a file cannot be used: the system's error, which is kept whole for its kind, or a sentence.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
 
+fn of_a_full_disk(reason: &Reason) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    reason.downcast_ref::<std::io::Error>().is_some_and(|error| [StorageFull, QuotaExceeded].contains(&error.kind()))
+}
+
 /// A stored data set that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -37,6 +42,11 @@ pub enum DatasetError {
 impl DatasetError {
     pub(super) fn file(path: &Path, reason: impl Into<Reason>) -> Self {
         Self::File { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::File { reason, .. } if of_a_full_disk(reason))
     }
 }
 
@@ -92,8 +102,7 @@ impl ImportError {
 
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
-        let Self::Storage { reason, .. } = self else { return false };
-        reason.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
+        matches!(self, Self::Storage { reason, .. } if of_a_full_disk(reason))
     }
 
     /// A stable snake_case word.

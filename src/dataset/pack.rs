@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::error::DatasetError;
 use super::manifest::{Manifest, Sample};
 use super::{IMAGES_FILE, archive};
+use crate::failpoint;
 use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
 
 const MAGIC: &[u8; 8] = b"MMPACK\x00\x01";
@@ -136,6 +137,7 @@ fn build(
     preprocess: &Preprocess,
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<(), DatasetError> {
+    failpoint::pass("pack.build").map_err(|error| DatasetError::file(path, error))?;
     let images = open_archive(directory)?;
     let mut done = 0;
     let together = if preprocess.fit == Fit::Face { FACE_CHUNK } else { CHUNK };

@@ -103,7 +103,7 @@ pub struct SplitSizes {
     pub left_out: usize,
 }
 
-/// Why a manifest could not be read or written.
+/// Why a manifest could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("model file {}: {reason}", path.display())]
 pub struct ModelError {
@@ -139,12 +139,12 @@ impl ModelManifest {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), ModelError> {
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
         use std::io::Write;
-        let fail = |reason: String| ModelError { path: path.to_owned(), reason };
-        let text = serde_json::to_vec_pretty(self).map_err(|e| fail(e.to_string()))?;
-        let mut file = std::fs::File::create(path).map_err(|e| fail(e.to_string()))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| fail(e.to_string()))
+        let text = serde_json::to_vec_pretty(self)?;
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(&text)?;
+        file.sync_all()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
-use crate::model::ModelError;
 use crate::nn::NnError;
 
 /// A failed run; [`TrainError::code`] is the stable word for it.
@@ -14,9 +13,6 @@ pub enum TrainError {
     /// A network, device or libtorch failure.
     #[error(transparent)]
     Network(#[from] NnError),
-    /// The model could not be written.
-    #[error(transparent)]
-    Model(#[from] ModelError),
     /// Files of the run could not be written.
     #[error("run directory {path}: {source}")]
     RunDirectory {
@@ -72,6 +68,7 @@ impl TrainError {
     /// A stable snake_case word.
     pub fn code(&self) -> &'static str {
         match self {
+            error if error.is_full() => "no_room",
             Self::Dataset(_) => "dataset",
             Self::Network(NnError::Device { .. }) => "device",
             Self::Network(NnError::Torch(_) | NnError::Shim(_)) if of_the_gpu(&self.to_string()) => "gpu",
@@ -79,10 +76,22 @@ impl TrainError {
             Self::Network(_) => "network",
             Self::Pretrained { .. } => "pretrained",
             Self::Resume(_) => "resume",
-            Self::Model(_) | Self::RunDirectory { .. } => "storage",
+            Self::RunDirectory { .. } => "storage",
             Self::Diverged { .. } => "diverged",
             Self::Collapsed { .. } => "collapsed",
             Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether there is no room on the disk, which passes.
+    fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::Dataset(error) => error.is_full(),
+            Self::Network(NnError::Io { error: source, .. }) | Self::RunDirectory { source, .. } => {
+                [StorageFull, QuotaExceeded].contains(&source.kind())
+            }
+            _ => false,
         }
     }
 }

@@ -26,8 +26,8 @@ pub fn export(
     classes: usize,
 ) -> Result<PathBuf, TrainError> {
     let directory = run_dir.join("model");
-    std::fs::create_dir_all(&directory)
-        .map_err(|source| TrainError::RunDirectory { path: directory.display().to_string(), source })?;
+    let refused = |path: &Path, source| TrainError::RunDirectory { path: path.display().to_string(), source };
+    std::fs::create_dir_all(&directory).map_err(|error| refused(&directory, error))?;
     let network = build_network(config, classes, Kind::Float)?;
     let path = directory.join(model::WEIGHTS_FILE);
     file::save(network.as_ref(), weights, &path)?;
@@ -39,6 +39,7 @@ pub fn export(
     let _no_grad = tch::no_grad_guard();
     let logits = network.forward(&loaded, &network_input(&images)?, Mode::Eval)?;
     let logits = Vec::<Vec<f32>>::try_from(logits)?;
-    describe(Golden { seed: config.seed, logits }).write(&directory.join(model::MANIFEST_FILE))?;
+    let path = directory.join(model::MANIFEST_FILE);
+    describe(Golden { seed: config.seed, logits }).write(&path).map_err(|error| refused(&path, error))?;
     Ok(directory)
 }

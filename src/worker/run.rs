@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Carries the attempt out; false where the machine could not begin it, so that the slot had better wait.
+    /// Carries the attempt out; false where the machine could not begin or end it, so that the slot had better wait.
     pub(super) async fn carry_out(mut self) -> bool {
         let mut begun = true;
         let job_dir = self.shared.data.run(self.job.id);
@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
             }
             Err(NotStarted { detail, passes: true }) => {
                 begun = false;
-                self.postpone(&detail).await;
+                self.postpone("begin", &detail).await;
             }
             Err(NotStarted { detail, passes: false }) => self.fail("start_failed", &detail).await,
         }

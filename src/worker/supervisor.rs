@@ -151,19 +151,19 @@ impl Supervisor {
 }
 
 async fn work(shared: Arc<Shared>, slot: Slot) {
-    // Attempts in a row that the machine could not begin.
-    let mut not_begun = 0;
+    // Attempts in a row that the machine could not begin or end.
+    let mut refused = 0;
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
         let pause = match shared.store.claim(shared.boot, &slot.device.to_string(), shared.config.lease).await {
             Ok(Some(job)) => {
-                not_begun = if attempt(&shared, &slot, job).await { 0 } else { not_begun + 1 };
-                if not_begun == 0 {
+                refused = if attempt(&shared, &slot, job).await { 0 } else { refused + 1 };
+                if refused == 0 {
                     continue;
                 }
-                LONGEST_WAIT.min(Duration::from_secs(1 << not_begun.min(10)))
+                LONGEST_WAIT.min(Duration::from_secs(1 << refused.min(10)))
             }
             Ok(None) => LOOK,
             Err(error) => {
@@ -173,14 +173,14 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
         };
         tokio::select! {
             // A new job changes nothing about a full disk.
-            () = woken, if not_begun == 0 => {}
+            () = woken, if refused == 0 => {}
             () = tokio::time::sleep(pause) => {}
             () = shared.stop.cancelled() => {}
         }
     }
 }
 
-/// False where the machine could not begin it.
+/// False where the machine could not begin or end it.
 async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> bool {
     let (id, attempt) = (job.id, job.attempt);
     shared.busy.fetch_add(1, Ordering::Relaxed);

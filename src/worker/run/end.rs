@@ -34,12 +34,12 @@ enum Final<'a> {
 }
 
 impl Run<'_> {
-    /// The one final write; false where the machine could not begin the attempt.
+    /// The one final write; false where the machine, and not the run, is why it ended.
     pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) -> bool {
         let done = status.is_some_and(|status| status.success());
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
-            (_, Some(directory)) if done => self.publish(directory).await,
+            (_, Some(directory)) if done => return self.publish(directory).await,
             (Some(Stop::Wish(_) | Stop::Shutdown), _) => {
                 self.settle(Final::Released).await;
             }
@@ -53,7 +53,12 @@ impl Run<'_> {
                 Some((code, _)) if code == "stopped" => self.settle(Final::Released).await,
                 // A GPU that has fallen off the bus would fail every job of the queue, one after another.
                 Some((code, detail)) if code == "device" => {
-                    self.postpone(&detail).await;
+                    self.postpone("begin", &detail).await;
+                    return false;
+                }
+                // So would a full disk. What it has trained is in its checkpoint.
+                Some((code, detail)) if code == "no_room" => {
+                    self.postpone("go on", &detail).await;
                     return false;
                 }
                 // What a run says of itself it would say again; a panic is a crash that could still speak, and a GPU that failed may
@@ -75,8 +80,8 @@ impl Run<'_> {
         true
     }
 
-    /// Files first, then the row that names them.
-    async fn publish(&mut self, directory: PathBuf) {
+    /// Files first, then the row that names them; false where there is no room for them.
+    async fn publish(&mut self, directory: PathBuf) -> bool {
         let (job, attempt) = (self.job.id, self.job.attempt);
         for trial in 0.. {
             if !self.write().await && !self.gives_up(trial) {
@@ -87,29 +92,39 @@ impl Run<'_> {
                 Ok(model) => {
                     tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
                     self.spent = true;
-                    return;
+                    return true;
                 }
-                Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
+                Err(error @ StoreError::Fenced { .. }) => {
+                    self.store_failed("publishing", &error);
+                    return true;
+                }
                 // Given up, it is the next server's: the job goes on from its checkpoint there.
                 Err(error) if error.is_busy() => {
                     self.store_failed("publishing", &error);
                     if self.gives_up(trial) {
-                        return;
+                        return true;
                     }
                     pause(trial).await;
+                }
+                Err(error) if error.is_full() => {
+                    let detail = format!("the model could not be published: {}", told(&error));
+                    self.postpone("end", &detail).await;
+                    return false;
                 }
                 Err(error) => {
                     tracing::error!(%job, %error, "the model could not be published");
                     let detail = format!("the model could not be published: {}", told(&error));
-                    return self.fail("publish_failed", &detail).await;
+                    self.fail("publish_failed", &detail).await;
+                    return true;
                 }
             }
         }
+        true
     }
 
     /// Back into the queue, as it was.
-    pub(super) async fn postpone(&mut self, detail: &str) {
-        let message = format!("attempt {} could not begin ({detail}); the job waits in the queue", self.job.attempt);
+    pub(super) async fn postpone(&mut self, what: &str, detail: &str) {
+        let message = format!("attempt {} could not {what} ({detail}); the job waits in the queue", self.job.attempt);
         tracing::warn!(job = %self.job.id, "{message}");
         self.collector.event(Event::Log { level: LogLevel::Warn, message });
         self.settle(Final::Released).await;
