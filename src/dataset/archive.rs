@@ -179,7 +179,8 @@ pub(super) fn read_entry(archive: &mut Images, entry: u32, max_bytes: usize) -> 
 
 fn refuse_escape(name: &str, symlink: bool) -> Result<(), ImportError> {
     let parts = name.split(['/', '\\']);
-    let absolute = name.starts_with(['/', '\\']) || name.get(1..2) == Some(":");
+    let drive = matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    let absolute = name.starts_with(['/', '\\']) || drive;
     if absolute || symlink || name.contains('\0') || parts.into_iter().any(|part| part == "..") {
         let what = if symlink { "is a symbolic link" } else { "leads out of the archive" };
         let detail = format!("archive entry {name:?} {what}; pack plain files in plain folders");
@@ -210,7 +211,9 @@ fn normalised(path: &str) -> String {
 
 /// What file managers leave in archives.
 fn is_litter(path: &str) -> bool {
-    path.starts_with("__MACOSX/") || matches!(base_name(path), ".DS_Store" | "Thumbs.db" | "desktop.ini")
+    path.starts_with("__MACOSX/")
+        || path.contains("/__MACOSX/")
+        || matches!(base_name(path), ".DS_Store" | "Thumbs.db" | "desktop.ini")
 }
 
 fn base_name(name: &str) -> &str {
@@ -254,6 +257,8 @@ mod tests {
         assert_eq!(index.find("c.jpg"), Found::Ambiguous);
         assert_eq!(index.find("x/a.jpg"), Found::Missing);
         assert_eq!(index.names.len(), 3);
+        let nested = self::index(&[("x/a.jpg", b"1"), ("x/__MACOSX/a.jpg", b"")]).unwrap();
+        assert_eq!(nested.find("a.jpg"), Found::Entry(0), "what macOS leaves in a folder is no file either");
     }
 
     #[test]
@@ -336,6 +341,7 @@ mod tests {
         for name in ["../a.jpg", "/etc/passwd", "x/../../a.jpg", "C:/a.jpg", "..\\a.jpg"] {
             assert_eq!(index(&[(name, b"1")]).unwrap_err().code(), "unsafe_archive", "{name}");
         }
+        assert_eq!(index(&[("1:30.jpg", b"1")]).unwrap().find("1:30.jpg"), Found::Entry(0), "1: is no drive");
     }
 
     #[test]

@@ -90,13 +90,16 @@ fn predictor(manifest: &Manifest, attribute: &str, table: &Table<'_>) -> Option<
     if v < STRONG {
         return pure_value(manifest, attribute, table);
     }
-    let worst = table.iter().max_by(|a, b| purity(a.1).total_cmp(&purity(b.1)))?;
+    // A value of a single image is pure, and says nothing.
+    let surely = |row: &[u64]| wilson(row.iter().copied().max().unwrap_or(0), row.iter().sum())[0];
+    let worst = table.iter().max_by(|a, b| surely(a.1).total_cmp(&surely(b.1)))?;
     let class = worst.1.iter().enumerate().max_by_key(|(_, count)| **count).map(|(class, _)| class)?;
     let detail = format!(
-        "column {attribute:?} goes with the label (Cramér's V {v:.2}): where it is {}, {:.0} % are {:?}. A network may \
-         learn to tell the {attribute} instead; judge it within each {attribute}",
+        "column {attribute:?} goes with the label (Cramér's V {v:.2}): where it is {}, {:.0} % of its {} labelled images are \
+         {:?}. A network may learn to tell the {attribute} instead; judge it within each {attribute}",
         told(*worst.0),
         purity(worst.1) * 100.0,
+        worst.1.iter().sum::<u64>(),
         manifest.classes[class]
     );
     Some(Warning::new("confounded_label", detail))
@@ -133,7 +136,8 @@ fn purity(row: &[u64]) -> f64 {
     row.iter().max().map_or(0.0, |&most| most as f64 / total.max(1) as f64)
 }
 
-/// Cramér's V of a contingency table: 0 for independent, 1 for determined.
+/// Cramér's V of a contingency table: 0 for independent, 1 for determined. Less what chance alone brings, which with many values and
+/// few labels is most of it (Bergsma 2013, "A bias-correction for Cramér's V and Tschuprow's T").
 fn cramers_v(table: &[Vec<u64>]) -> f64 {
     let total: u64 = table.iter().flatten().sum();
     let columns = table.first().map_or(0, Vec::len);
@@ -148,9 +152,12 @@ fn cramers_v(table: &[Vec<u64>]) -> f64 {
             }
         }
     }
-    let used = column_sums.iter().filter(|&&sum| sum > 0).count();
-    let degrees = table.len().min(used).saturating_sub(1);
-    if degrees == 0 || total == 0 { 0.0 } else { (chi2 / (total as f64 * degrees as f64)).sqrt() }
+    let others = total.saturating_sub(1) as f64;
+    let (rows, columns) = (table.len() as f64, column_sums.iter().filter(|&&sum| sum > 0).count() as f64);
+    let corrected = |count: f64| count - (count - 1.0).powi(2) / others;
+    let degrees = corrected(rows).min(corrected(columns)) - 1.0;
+    let association = chi2 / total as f64 - (rows - 1.0) * (columns - 1.0) / others;
+    if others > 0.0 && degrees > 0.0 && association > 0.0 { (association / degrees).sqrt().min(1.0) } else { 0.0 }
 }
 
 fn straddling(manifest: &Manifest, column: &str) -> Option<Warning> {
@@ -295,6 +302,30 @@ mod tests {
     fn an_independent_source_is_none() {
         let rows: Vec<_> = (0..80).map(|i| (i % 2, if i % 4 < 2 { "web" } else { "studio" }, Role::Train)).collect();
         assert_eq!(warnings(&manifest(&rows), None), []);
+    }
+
+    #[test]
+    fn many_values_of_few_labels_do_not_go_with_the_label_by_chance() {
+        // 80 labels over 40 ages, independent of each other: V without its correction is beyond .5.
+        let ages: Vec<String> = (20..60).map(|age| age.to_string()).collect();
+        let mut noise = 1u32;
+        let mut draw = |below: u32| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 16) % below
+        };
+        for _ in 0..20 {
+            let rows: Vec<_> = (0..80).map(|_| (draw(2), ages[draw(40) as usize].as_str(), Role::Train)).collect();
+            assert_eq!(warnings(&manifest(&rows), None), []);
+        }
+    }
+
+    #[test]
+    fn the_value_that_is_named_is_one_of_many_images() {
+        let of = |label, source, images| vec![(label, source, Role::Train); images];
+        let rows = [of(0, "web", 190), of(1, "web", 10), of(0, "studio", 9), of(1, "studio", 191), of(0, "phone", 1)];
+        let found = warnings(&manifest(&rows.concat()), None);
+        let told = "where it is \"studio\", 96 % of its 200 labelled images are \"no_mask\"";
+        assert!(found[0].detail.contains(told), "{}", found[0].detail);
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::statistics::{auc_of_ranks, rank_sums};
 /// Area under the ROC curve from which a size is said to tell the class (½ is chance).
 const TELLING: f64 = 0.7;
 
+/// How many standard errors the area must be from ½ too. Three measures of each class within up to 50 values of each column are many
+/// looks: one of them is two errors off by chance, none in thousands is four.
+const SURELY: f64 = 4.0;
+
 /// Fewer images than this, of the class or of the others, say nothing.
 const FEWEST: usize = 20;
 
@@ -68,6 +72,9 @@ fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning
         for ((name, _), sums) in MEASURES.into_iter().zip(&rank_sums) {
             let auc = auc_of_ranks(sums[class], images[class], others);
             let auc = auc.max(1.0 - auc);
+            if (auc - 0.5) / error_by_chance(images[class], others) < SURELY {
+                continue;
+            }
             if most.is_none_or(|(best, ..)| auc > best) {
                 most = Some((auc, name, &manifest.classes[class]));
             }
@@ -79,6 +86,12 @@ fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning
          images were cropped; crop all classes alike, or judge it on images of another origin"
     );
     Some(Warning::new("crop_tells_label", detail))
+}
+
+/// Standard error of an area where the measure says nothing (Mann and Whitney's U, without ties).
+fn error_by_chance(positives: usize, negatives: usize) -> f64 {
+    let (positives, negatives) = (positives as f64, negatives as f64);
+    ((positives + negatives + 1.0) / (12.0 * positives * negatives)).sqrt()
 }
 
 /// What a measure says of each labelled row, and the row's class.
@@ -127,6 +140,19 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, "crop_tells_label");
         assert!(found[0].detail.contains("web") && found[0].detail.contains("AUC 1.00"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn of_many_looks_none_is_taken_for_a_finding_by_chance() {
+        let cameras: Vec<String> = (0..40).map(|camera| format!("camera {camera}")).collect();
+        let mut noise = 7u32;
+        let mut draw = |below: u32| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 16) % below
+        };
+        let rows: Vec<(u32, &str)> = (0..2000).map(|i| (draw(2), cameras[i % 40].as_str())).collect();
+        let sizes: Vec<Size> = rows.iter().map(|_| (60 + draw(40), 60 + draw(40))).collect();
+        assert_eq!(warnings(&manifest(&rows), &sizes), []);
     }
 
     #[test]

@@ -189,6 +189,7 @@ fn import_into(
     }
     for &(role, sheet) in &sheets {
         warnings.extend(unread(sheet));
+        warnings.extend(rows::guessed_label(sheet, role, request)?);
         warnings.extend(rows::long_cells(sheet, role, request)?);
     }
     manifest.warnings = warnings.clone();

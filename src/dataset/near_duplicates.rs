@@ -42,8 +42,8 @@ const MOST_COPIES: usize = 20;
 pub(super) struct NearDuplicates {
     /// Pairs of sample indices, each once, in order.
     pub pairs: Vec<Alike>,
-    /// Images that look alike by nature; no pair is of them.
-    pub alike: usize,
+    /// Images that look alike by nature, and the first image of each one's cluster; no pair is of them.
+    pub alike: Vec<(u32, u32)>,
     /// Whether the search went to its end.
     pub complete: bool,
 }
@@ -66,7 +66,8 @@ pub(super) fn find<'a>(hashes: &[Option<u64>], pixels: impl Fn(usize) -> &'a [u8
     let sets = clusters.sets();
     let by_nature = |size: usize| size > MOST_COPIES.max(hashes.len() / 500);
     pairs.retain(|pair| !by_nature(sets[pair.first as usize].1));
-    let alike = sets.iter().filter(|(_, size)| by_nature(*size)).count();
+    let alike =
+        (0..).zip(&sets).filter(|(_, (_, size))| by_nature(*size)).map(|(at, (cluster, _))| (at, *cluster)).collect();
     NearDuplicates { pairs, alike, complete }
 }
 
@@ -132,11 +133,21 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl F
         );
         warnings.push(Warning::new("near_duplicates", detail));
     }
-    if near.alike > 0 {
+    if !near.alike.is_empty() {
+        let of = |role: Role| near.alike.iter().filter(move |(image, _)| samples[*image as usize].split == role);
+        let trained: BTreeSet<u32> = of(Role::Train).map(|&(_, cluster)| cluster).collect();
+        let tested = of(Role::Test).filter(|(_, cluster)| trained.contains(cluster)).count();
+        let leak = match tested {
+            0 => String::new(),
+            _ => format!(
+                "; {tested} of them are test images that look like training images, and if they are, test figures will look better \
+                 than on new ones"
+            ),
+        };
         let detail = format!(
             "{} of {} images look alike in the large, more than copies would: they are not taken for near duplicates. If they \
-             are frames of a few films or shots of a few things, name those in a group column",
-            near.alike,
+             are frames of a few films or shots of a few things, name those in a group column{leak}",
+            near.alike.len(),
             samples.len()
         );
         warnings.push(Warning::new("images_look_alike", detail));
@@ -194,7 +205,8 @@ mod tests {
         let mut pictures: Vec<Vec<u8>> = (0..25).map(|more| picture(1, |value| value + more as f32)).collect();
         pictures.extend([picture(2, |value| value), picture(2, |value| value + 3.0)]);
         let near = search(&pictures);
-        assert_eq!(near.alike, 25);
+        assert_eq!(near.alike.iter().map(|(image, _)| *image).collect::<Vec<_>>(), Vec::from_iter(0..25));
+        assert!(near.alike.iter().all(|(_, cluster)| *cluster == near.alike[0].1));
         assert_eq!(near.pairs.iter().map(|pair| (pair.first, pair.second)).collect::<Vec<_>>(), [(25, 26)]);
     }
 
@@ -242,9 +254,15 @@ mod tests {
         assert!(told[2].detail.starts_with("2 training images"), "{}", told[2].detail);
         let nothing = NearDuplicates { complete: true, ..NearDuplicates::default() };
         assert_eq!(warnings(&manifest, &nothing, place), []);
-        let doubtful = NearDuplicates { alike: 3, ..NearDuplicates::default() };
-        let codes: Vec<String> =
-            warnings(&manifest, &doubtful, place).into_iter().map(|warning| warning.code).collect();
+        let alike = |alike: &[(u32, u32)]| {
+            let near = NearDuplicates { alike: alike.to_vec(), ..NearDuplicates::default() };
+            warnings(&manifest, &near, place)
+        };
+        let doubtful = alike(&[(0, 0), (2, 0), (3, 3)]);
+        let codes: Vec<&str> = doubtful.iter().map(|warning| warning.code.as_str()).collect();
         assert_eq!(codes, ["images_look_alike", "near_duplicates_incomplete"]);
+        assert!(doubtful[0].detail.contains("; 1 of them are test images"), "{}", doubtful[0].detail);
+        let apart = alike(&[(0, 0), (1, 0), (3, 3)]);
+        assert!(!apart[0].detail.contains("test images"), "{}", apart[0].detail);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::archive::{Found, Index};
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised, quoted, shortened};
+use super::labels::{first_of, normalised, quoted, same_column, shortened};
 use super::manifest::Role;
 use super::report::{self, ARCHIVE, RejectedRow, Warning};
 use super::sheet::{MAX_NAME, Sheet};
@@ -143,9 +143,7 @@ impl Columns {
                 .iter()
                 .position(|usual| *usual == name)
         })?;
-        let task = request.task.to_lowercase();
-        let names =
-            ["label".to_owned(), task.clone(), format!("{task}_label"), format!("{task} label"), "class".to_owned()];
+        let names = usual_labels(&request.task);
         let label = find(sheet, role, "label", request.label_column.as_deref(), |name| {
             let any = || (name.ends_with(" label") || name.ends_with("_label")).then_some(names.len());
             names.iter().position(|usual| *usual == name).or_else(any)
@@ -244,6 +242,31 @@ fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
     ImportError::invalid("no_such_column", detail)
 }
 
+/// The label column where its name says only that it holds labels, and not that they are the task's.
+pub(super) fn guessed_label(
+    sheet: &Sheet,
+    role: Role,
+    request: &ImportRequest,
+) -> Result<Option<Warning>, ImportError> {
+    let name = &sheet.columns[Columns::of(sheet, role, request)?.label];
+    let guessed =
+        request.label_column.is_none() && usual_labels(&request.task).iter().all(|usual| !same_column(usual, name));
+    let detail = format!(
+        "the label is taken from the column {} of the {} sheet, as no other looks like the label of {:?}; if that is another \
+         column, name it in label_column",
+        quoted(name),
+        role.as_str(),
+        request.task
+    );
+    Ok(guessed.then(|| Warning::new("guessed_label_column", detail)))
+}
+
+/// What a label column is usually called, the most usual first.
+fn usual_labels(task: &str) -> [String; 5] {
+    let task = task.to_lowercase();
+    ["label".to_owned(), task.clone(), format!("{task}_label"), format!("{task} label"), "class".to_owned()]
+}
+
 /// The columns of which cells are kept by their beginnings alone.
 pub(super) fn long_cells(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Option<Warning>, ImportError> {
     let columns = Columns::of(sheet, role, request)?;
@@ -326,6 +349,25 @@ mod tests {
         }
         let refusal = label_column("image,age_label,mask_label", "gender").unwrap_err();
         assert!(refusal.contains("age_label") && refusal.contains("label_column"), "{refusal}");
+    }
+
+    #[test]
+    fn a_label_of_something_else_is_taken_and_said() {
+        let told = |header: &str, column: Option<&str>| {
+            let sheet = sheet(&format!("{header}\na.jpg,1,2\n"));
+            let label_column = column.map(str::to_owned);
+            let request = ImportRequest { task: "gender".into(), label_column, ..ImportRequest::default() };
+            guessed_label(&sheet, Role::Train, &request).unwrap().map(|warning| warning.detail)
+        };
+        let detail = told("image,age_label,sex", None).unwrap();
+        assert!(
+            detail.contains("column \"age_label\" of the train sheet") && detail.contains("label_column"),
+            "{detail}"
+        );
+        assert_eq!(told("image,age_label,sex", Some("age_label")), None, "it was asked for");
+        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label"] {
+            assert_eq!(told(usual, None), None, "{usual}");
+        }
     }
 
     #[test]

@@ -131,6 +131,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_first_line_does_not_hide_the_delimiter() {
+        let sheet = read(b"\r\n\nimage;label\na.jpg;cat\n").unwrap();
+        assert_eq!((sheet.columns, sheet.rows.len()), (vec!["image".to_owned(), "label".to_owned()], 1));
+    }
+
+    #[test]
     fn a_csv_row_with_more_cells_than_the_header_is_marked_and_trailing_delimiters_are_not() {
         let sheet = read(b"image,notes,label\na.jpg,tall, dark,cat\nb.jpg,,dog,,\n").unwrap();
         assert_eq!(sheet.rows.iter().map(|row| row.surplus).collect::<Vec<_>>(), [true, false]);

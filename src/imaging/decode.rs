@@ -165,18 +165,32 @@ fn on_white(image: &DynamicImage) -> RgbImage {
     })
 }
 
-/// A JPEG whose last scan has no end marker. The decoder would fill the rest with grey and say nothing.
-/// Inside a scan neither marker can occur (0xff is escaped there), and thumbnails in EXIF lie before it.
+/// A JPEG without its end marker. The decoder would fill the rest with grey and say nothing.
+///
+/// The marker is looked for where the picture ends, from segment to segment: a thumbnail in EXIF has one of its own, and phones
+/// hang films behind the picture, in which any bytes may stand.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     // As nearly all do: nothing needs to be looked for.
     if bytes.ends_with(&[0xff, 0xd9]) {
         return false;
     }
-    let last = |marker: u8| memchr::memmem::rfind(bytes, &[0xff, marker]);
-    match (last(0xda), last(0xd9)) {
-        (Some(scan), Some(end)) => end < scan,
-        _ => true,
+    let mut at = 2;
+    // Inside a scan 0xff is escaped by a 0, or restarts it; what is neither is the next segment's marker.
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(0xff, rest)) {
+        at += found + 1;
+        match bytes.get(at) {
+            None => return true,
+            Some(0xd9) => return false,
+            // Fill bytes stand before a marker.
+            Some(0xff) => {}
+            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
+            Some(_) => {
+                let length = bytes.get(at + 1..at + 3).map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));
+                at += 1 + usize::from(length.max(2));
+            }
+        }
     }
+    true
 }
 
 fn looks_like(bytes: &[u8]) -> &'static str {
@@ -259,6 +273,25 @@ mod tests {
         }
         let jpeg = encoded(&image, ImageFormat::Jpeg);
         assert_eq!(default(&jpeg[..jpeg.len() - 2]), Err(ImagingError::Truncated));
+    }
+
+    #[test]
+    fn a_film_behind_a_photo_does_not_make_it_a_truncated_one() {
+        let mut photo = encoded(&gradient(64, 64).into(), ImageFormat::Jpeg);
+        let whole = default(&photo).unwrap();
+        let end = photo.len();
+        // What would be the beginning of a scan, with no end behind it.
+        photo.extend(b"\0\0\0\x18ftypmp42\xff\xd9....\xff\xda....");
+        assert_eq!(default(&photo).unwrap(), whole);
+        photo.drain(end - 2..end);
+        photo.truncate(end + 10);
+        assert_eq!(default(&photo), Err(ImagingError::Truncated), "the film's bytes are no end of the photo");
+        // A thumbnail has an end of its own, before the picture's.
+        let mut thumbnail = vec![0xff, 0xd8, 0xff, 0xe1, 0, 8, 1, 2, 0xff, 0xd9, 3, 4];
+        thumbnail.extend(&encoded(&gradient(16, 16).into(), ImageFormat::Jpeg)[2..]);
+        assert!(default(&thumbnail).is_ok());
+        thumbnail.truncate(thumbnail.len() - 2);
+        assert_eq!(default(&thumbnail), Err(ImagingError::Truncated));
     }
 
     #[test]

@@ -155,6 +155,22 @@ mod tests {
         card_of(name, classes, test)
     }
 
+    #[test]
+    fn a_card_tells_no_temperature_and_no_test_that_were_not_there() {
+        let mut card = card("mask", None);
+        card.split.validation = 20;
+        card.split.test = 0;
+        card.temperature = 1.0;
+        let text = card.markdown();
+        has(&text, &["20 validation images chose the epoch.\n", "Temperature of the probabilities, not fitted: 1.000"]);
+        assert!(!text.contains("test images were met"), "{text}");
+    }
+
+    #[test]
+    fn f_and_m_are_genders_too() {
+        assert!(card_of("faces", ["F", "M"], None).markdown().contains("perceived, binary"));
+    }
+
     #[track_caller]
     fn has(text: &str, wanted: &[&str]) {
         for words in wanted {

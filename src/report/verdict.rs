@@ -10,6 +10,7 @@ use super::by_group::{GroupDifference, group_differences, losers};
 use super::comparison::{ComparedRun, Row, RunFigures, Spread};
 use crate::statistics::half_width;
 use crate::train::config::AlgorithmName;
+use crate::train::event::SMALLEST_GROUP;
 
 /// Pairs below which nothing is called decided: with two, equal rounding alone makes a deviation of nothing.
 const FEWEST: usize = 3;
@@ -76,7 +77,9 @@ impl Gaps {
         let sd = spread.sd.map(|sd| sd.max(rounding)).filter(|sd| *sd > 0.0);
         let half = sd.and_then(|sd| half_width(sd, gaps.len()));
         let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
-        let finding = match interval {
+        // The seeds share their test images: how much of a gap lies in those, its spread over the seeds does not show.
+        let images_enough = images.is_none_or(|images| images >= SMALLEST_GROUP);
+        let finding = match interval.filter(|_| images_enough) {
             Some([low, _]) if gaps.len() >= FEWEST && low > 0.0 => Finding::Ahead,
             Some([_, high]) if gaps.len() >= FEWEST && high < 0.0 => Finding::Behind,
             _ => Finding::Undecided,
@@ -263,6 +266,13 @@ mod tests {
         assert!((mean - 0.105).abs() < 1e-9 && (sd.unwrap() - 0.007_071_067_8).abs() < 1e-9, "{difference:?}");
         assert!((difference.validation_accuracy.unwrap().mean - 0.1).abs() < 1e-9);
         assert_eq!((difference.wins, difference.losses, difference.finding), (2, 0, Finding::Undecided));
+    }
+
+    #[test]
+    fn a_handful_of_test_images_decides_nothing() {
+        let gaps = [0.1, 0.1, 0.1];
+        let finding = |images| Gaps::of(&gaps, Some(images)).unwrap().finding;
+        assert_eq!((finding(29), finding(30)), (Finding::Undecided, Finding::Ahead));
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Course {
         emit(Event::Epoch(metrics.clone()));
         self.rows.push(metrics.clone());
         (self.sums, self.epoch) = (EpochSums::new(), EpochClock::new());
-        if self.best.as_ref().is_none_or(|best| better(&metrics, &best.metrics)) {
+        if self.best.as_ref().is_none_or(|best| better((&metrics, &validation), (&best.metrics, &best.validation))) {
             let mut weights = Weights::zeros(self.learner.network.layout(), setting.input.device)?;
             weights.copy_from(&self.learner.average)?;
             self.best = Some(Best { weights, metrics, validation, last });
@@ -266,9 +266,13 @@ fn images(config: &TrainConfig) -> f64 {
     f64::from(config.batch) * f64::from(config.steps_per_epoch)
 }
 
-/// Higher validation accuracy; ties go to the lower loss.
-fn better(a: &EpochMetrics, b: &EpochMetrics) -> bool {
-    (a.validation_accuracy, -a.validation_loss) > (b.validation_accuracy, -b.validation_loss)
+/// Higher validation accuracy; ties go to the lower loss. Where most images are of one class, answering nothing else is accurate, and
+/// the model of such an epoch would be refused: it is chosen where every epoch is one.
+fn better(a: (&EpochMetrics, &Evaluation), b: (&EpochMetrics, &Evaluation)) -> bool {
+    let rank = |(metrics, validation): (&EpochMetrics, &Evaluation)| {
+        (validation.confusion.collapse().is_none(), metrics.validation_accuracy, -metrics.validation_loss)
+    };
+    rank(a) > rank(b)
 }
 
 #[cfg(test)]
@@ -279,11 +283,29 @@ mod tests {
         EpochMetrics { validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() }
     }
 
+    /// Of 100 images of two classes, 90 are of the first; `rare` of the others are answered so.
+    fn evaluation(rare: usize) -> Evaluation {
+        let truth: Vec<usize> = (0..100).map(|image| usize::from(image >= 90)).collect();
+        let answers: Vec<usize> = (0..100).map(|image| usize::from(image >= 100 - rare)).collect();
+        let confusion = Confusion::new(2, &truth, &answers);
+        Evaluation { logits: Vec::new(), answers, confusion, loss: 0.0 }
+    }
+
     #[test]
     fn the_best_epoch_is_the_most_accurate_and_of_equals_the_one_that_errs_less_surely() {
-        assert!(better(&row(0.9, 0.8), &row(0.8, 0.1)) && !better(&row(0.8, 0.1), &row(0.9, 0.8)));
-        assert!(better(&row(0.9, 0.2), &row(0.9, 0.3)) && !better(&row(0.9, 0.3), &row(0.9, 0.2)));
-        assert!(!better(&row(0.9, 0.2), &row(0.9, 0.2)), "the first of them stays");
+        let fine = evaluation(10);
+        let better = |a: EpochMetrics, b: EpochMetrics| better((&a, &fine), (&b, &fine));
+        assert!(better(row(0.9, 0.8), row(0.8, 0.1)) && !better(row(0.8, 0.1), row(0.9, 0.8)));
+        assert!(better(row(0.9, 0.2), row(0.9, 0.3)) && !better(row(0.9, 0.3), row(0.9, 0.2)));
+        assert!(!better(row(0.9, 0.2), row(0.9, 0.2)), "the first of them stays");
+    }
+
+    #[test]
+    fn an_epoch_that_answers_one_class_alone_is_chosen_where_there_is_no_other() {
+        let (fine, collapsed) = (evaluation(10), evaluation(0));
+        assert!(better((&row(0.83, 0.8), &fine), (&row(0.9, 0.3), &collapsed)));
+        assert!(!better((&row(0.9, 0.3), &collapsed), (&row(0.83, 0.8), &fine)));
+        assert!(better((&row(0.91, 0.3), &collapsed), (&row(0.9, 0.3), &collapsed)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tch::Device;
 
 use super::calibration;
 use super::checkpoint::CheckpointPlan;
-use super::config::{AlgorithmName, TrainConfig};
+use super::config::TrainConfig;
 use super::course::Best;
 use super::epochs::{Trained, train};
 use super::error::TrainError;
@@ -105,9 +105,10 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
             due: collapse.due * 100.0,
             most: setting.manifest.classes[collapse.most].clone(),
             most_answered: collapse.most_answered * 100.0,
-            advice: match setting.config().algorithm {
-                AlgorithmName::Supervised => "train for more steps or label more images",
-                AlgorithmName::Mixmatch => "lower lambda_u, raise ramp or label more images",
+            // The chosen epoch may lie before the first guess.
+            advice: match best.metrics.lambda_u {
+                None => "train for more steps or label more images",
+                Some(_) => "lower lambda_u, raise ramp or label more images",
             },
         }),
     }

@@ -102,10 +102,11 @@ fn cell_of(cell: &str) -> &str {
     inner.filter(|_| cell.starts_with([' ', '\t'])).unwrap_or(trimmed)
 }
 
-/// Whichever of comma, semicolon and tab stands most often in the first line, outside of quotes.
+/// Whichever of comma, semicolon and tab stands most often in the first line that is not empty, outside of quotes.
 fn delimiter(bytes: &[u8]) -> u8 {
     let mut quoted = false;
-    let line = bytes.iter().take_while(|&&byte| byte != b'\n');
+    let begun = bytes.iter().skip_while(|byte| b"\r\n".contains(byte));
+    let line = begun.take_while(|&&byte| byte != b'\n');
     let line: Vec<u8> = line
         .copied()
         .filter(|&byte| {

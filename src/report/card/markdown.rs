@@ -49,11 +49,15 @@ fn data(text: &mut String, card: &Card) {
              duplicates of it)."
         ),
     };
+    let temperature = if validation < words::CALIBRATES { "" } else { " and the temperature" };
+    let met = match test {
+        0 => String::new(),
+        number => format!(" {number} test images were met once, at the end."),
+    };
     line(
         text,
         &format!(
-            "{learned}.{left_out} {validation} validation images chose the epoch and the temperature. {test} test images were met once, at the \
-             end.\n\nData set SHA-256: `{}`.",
+            "{learned}.{left_out} {validation} validation images chose the epoch{temperature}.{met}\n\nData set SHA-256: `{}`.",
             card.dataset_hash
         ),
     );
@@ -93,7 +97,11 @@ fn validation(text: &mut String, card: &Card) {
     }
     line(
         text,
-        &format!("Temperature of the probabilities, fitted on the validation images: {:.3}.\n", card.temperature),
+        &if card.split.validation < words::CALIBRATES {
+            format!("Temperature of the probabilities, not fitted: {:.3}.\n", card.temperature)
+        } else {
+            format!("Temperature of the probabilities, fitted on the validation images: {:.3}.\n", card.temperature)
+        },
     );
     if let Some(validation) = &card.validation {
         shares(text, card, validation);

@@ -5,10 +5,10 @@ use crate::model::ModelManifest;
 use crate::train::event::{EpochWarning, SMALLEST_GROUP, TestMetrics};
 
 /// A validation split smaller than this does not calibrate, see `train::calibration`.
-const CALIBRATES: usize = 50;
+pub const CALIBRATES: usize = 50;
 
 /// Pairs of class names that mean a judged gender, whatever the task is called.
-const GENDERS: [[&str; 2]; 4] = [["female", "male"], ["woman", "man"], ["women", "men"], ["girl", "boy"]];
+const GENDERS: [[&str; 2]; 5] = [["f", "m"], ["female", "male"], ["woman", "man"], ["women", "men"], ["girl", "boy"]];
 
 /// Whether the labels say which gender somebody saw in a face: by the task's name or by the classes'.
 pub fn is_perceived_gender(name: &str, classes: &[String]) -> bool {

@@ -117,7 +117,7 @@ impl Store {
 /// Takes the job from its dead attempt and remembers how far it had come.
 async fn requeue(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, next: JobState, crashes: i64) -> Result<()> {
     sqlx::query(concat!(
-        "UPDATE jobs SET state = ?1, crashes = ?2, crash_step = COALESCE(checkpoint_step, 0), owner = NULL,
+        "UPDATE jobs SET state = ?1, crashes = ?2, crash_step = checkpoint_step, owner = NULL,
            lease_expires_at = NULL, pause_requested_at = CASE WHEN ?1 = 'paused' THEN COALESCE(pause_requested_at, ?3) END, ",
         worked!("?3"),
         " WHERE id = ?4"

@@ -39,6 +39,19 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_of_pretraining_is_further_than_none() {
+    let f = Fixture::new().await;
+    f.running().await;
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    // It is after no step of training.
+    checkpoint(&f, &job, 0).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued);
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(crash(&f, &job).await, JobState::Failed, "it came no further");
+}
+
+#[tokio::test]
 async fn what_was_worked_is_the_time_of_all_attempts_and_none_in_between() {
     let seconds = async |f: &Fixture, id| f.store.job(id).await.unwrap().worked.as_secs();
     let f = Fixture::new().await;
