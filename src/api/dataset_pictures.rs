@@ -137,14 +137,22 @@ async fn sheet(app: &App, dataset: &str, query: &RawQuery, draw: Draw) -> Result
     let config = settings(query, &row)?;
     let directory = app.config.data_dir.dataset(row.id);
     let turn = DRAWING.acquire().await.map_err(|error| Problem::bug("no picture can be drawn", &error))?;
-    let png = tokio::task::spawn_blocking(move || {
+    let drawn = tokio::task::spawn_blocking(move || {
         // Kept until the sheet is done, also where the caller has gone away.
         let _turn = turn;
         tch::set_num_threads(1);
         draw(&directory, &config)
     })
     .await
-    .map_err(|error| Problem::bug("drawing failed unexpectedly", &error))??;
+    .map_err(|error| Problem::bug("drawing failed unexpectedly", &error))?;
+    let png = match drawn {
+        Ok(png) => png,
+        Err(error) => {
+            // It may have been deleted while others' sheets were drawn.
+            app.store.dataset(&row.id.to_string()).await?;
+            return Err(error.into());
+        }
+    };
     Ok(([(header::CONTENT_TYPE, "image/png")], png))
 }
 

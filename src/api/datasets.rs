@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::deletion::to_its_end;
 use super::extract::{Path, Query, media_type};
 use super::form::Form;
 use super::idempotency;
@@ -247,8 +248,11 @@ pub async fn report(
 pub async fn delete(State(app): State<AppState>, Path(dataset): Path<String>) -> Result<StatusCode, Problem> {
     let row = app.store.dataset(&dataset).await?;
     // The row first: a directory without a row is only lost space, a row without its directory is a lie.
-    app.store.delete_dataset(row.id).await?;
-    remove(app.config.data_dir.dataset(row.id)).await;
-    tracing::info!(dataset = %row.id, name = %row.name, "data set deleted");
-    Ok(StatusCode::NO_CONTENT)
+    to_its_end(async move {
+        app.store.delete_dataset(row.id).await?;
+        remove(app.config.data_dir.dataset(row.id)).await;
+        tracing::info!(dataset = %row.id, name = %row.name, "data set deleted");
+        Ok(())
+    })
+    .await
 }

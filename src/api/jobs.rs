@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::deletion::to_its_end;
 use super::extract::{Json, Path, Query};
 use super::job::Job;
 use super::page::{Page, PageQuery};
@@ -294,14 +295,18 @@ pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Resul
     (status = 409, description = "Not finished yet", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    for job in app.store.delete_job(job_id(&id)?).await? {
-        let directory = app.config.data_dir.run(job);
-        if let Err(error) = tokio::fs::remove_dir_all(&directory).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            // Only lost space: the next start removes what belongs to no job.
-            tracing::warn!(path = %directory.display(), %error, "a job's checkpoints could not be removed");
+    let id = job_id(&id)?;
+    to_its_end(async move {
+        for job in app.store.delete_job(id).await? {
+            let directory = app.config.data_dir.run(job);
+            if let Err(error) = tokio::fs::remove_dir_all(&directory).await
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                // Only lost space: the next start removes what belongs to no job.
+                tracing::warn!(path = %directory.display(), %error, "a job's checkpoints could not be removed");
+            }
         }
-    }
-    Ok(StatusCode::NO_CONTENT)
+        Ok(())
+    })
+    .await
 }

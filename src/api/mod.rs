@@ -10,6 +10,7 @@ mod auth;
 mod dashboard;
 mod dataset_pictures;
 mod datasets;
+mod deletion;
 mod docs;
 mod drain;
 mod epoch_stream;

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::accept::negotiate;
+use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
 use super::page::{Page, bad_cursor, checked_limit};
@@ -165,16 +166,30 @@ pub async fn delete(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let version = number(&version)?;
-    app.store.delete_version(&name, version).await?;
-    app.predictor.unload(&version_key(&name, version));
-    tracing::info!(model = %name, version, "model version deleted");
-    Ok(StatusCode::NO_CONTENT)
+    to_its_end(async move {
+        app.store.delete_version(&name, version).await?;
+        app.predictor.unload(&version_key(&name, version));
+        tracing::info!(model = %name, version, "model version deleted");
+        Ok(())
+    })
+    .await
+}
+
+/// A file of a version's that cannot be opened: because the version was deleted since it was looked up, or else a mistake of ours.
+async fn missing(app: &App, row: &VersionRow, what: &'static str, error: std::io::Error) -> Problem {
+    match app.store.version(&row.name, row.version).await {
+        Ok(_there) => Problem::bug(what, &error),
+        Err(deleted) => deleted.into(),
+    }
 }
 
 /// `model.json` of a version, as whatever can be read from it.
 async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -> Result<T, Problem> {
     let path = app.store.artifact(&row.manifest_sha256);
-    let text = tokio::fs::read(&path).await.map_err(|error| Problem::bug("the model's description is gone", &error))?;
+    let text = match tokio::fs::read(&path).await {
+        Ok(text) => text,
+        Err(error) => return Err(missing(app, row, "the model's description is gone", error).await),
+    };
     serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
 }
 
@@ -225,9 +240,15 @@ pub async fn weights(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let row = app.store.version(&name, number(&version)?).await?;
-    let gone = |error| Problem::bug("the model's weights are gone", &error);
-    let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await.map_err(gone)?;
-    let length = file.metadata().await.map_err(gone)?.len();
+    let opened = async {
+        let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await?;
+        let length = file.metadata().await?.len();
+        Ok((file, length))
+    };
+    let (file, length) = match opened.await {
+        Ok(opened) => opened,
+        Err(error) => return Err(missing(&app, &row, "the model's weights are gone", error).await),
+    };
     let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let disposition = format!("attachment; filename=\"{safe}-{}.safetensors\"", row.version);
     let etag = format!("\"{}\"", row.weights_sha256);
@@ -280,10 +301,19 @@ pub async fn set_alias(
     check_alias(&alias)?;
     let row = app.store.version(&name, version).await?;
     // A caller who goes meanwhile and comes back finds the same loading, not a second one beside it.
-    loaded(load_apart(&app, &row).await).map_err(|error| {
+    let outcome = loaded(load_apart(&app, &row).await);
+    if outcome.is_err() {
+        // Deleted meanwhile, it has no check to pass.
+        app.store.version(&name, version).await?;
+    }
+    outcome.map_err(|error| {
         tracing::warn!(model = %name, version, %error, "an alias was not moved");
         match error {
-            crate::serving::ServingError::ShuttingDown => Problem::from(error),
+            // The server has no place or no time for it, which says nothing of the version.
+            ServingError::Overloaded { .. }
+            | ServingError::NotLoaded(_)
+            | ServingError::Deadline { .. }
+            | ServingError::ShuttingDown => Problem::from(error),
             error => {
                 let why = told(&error);
                 Problem::conflict(format!("version {version} does not pass its check, so {alias} stays: {why}"))

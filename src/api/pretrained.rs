@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
+use super::deletion::to_its_end;
 use super::extract::{Path, Query};
 use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
@@ -214,7 +215,10 @@ fn refused(error: NnError) -> Problem {
     (status = 409, description = "A job still needs them", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn delete(State(app): State<AppState>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    app.store.delete_pretrained(&name).await?;
-    tracing::info!(%name, "weights deleted");
-    Ok(StatusCode::NO_CONTENT)
+    to_its_end(async move {
+        app.store.delete_pretrained(&name).await?;
+        tracing::info!(%name, "weights deleted");
+        Ok(())
+    })
+    .await
 }

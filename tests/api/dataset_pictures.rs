@@ -178,3 +178,23 @@ async fn a_data_set_that_cannot_be_trained_on_can_be_looked_at() {
     }
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_data_set_that_is_deleted_while_its_sheets_wait_is_not_there() {
+    let app = app().await;
+    let sheets: Vec<_> = (0..8)
+        .map(|seed| app.get(&format!("/datasets/shapes/augmentations.png?size=128&k=16&seed={seed}")))
+        .map(|request| tokio::spawn(request.send()))
+        .collect();
+    // One sheet is drawn at a time, so that the others wait with a row that was there.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(app.delete("/datasets/shapes").send().await.unwrap().status(), 204);
+    let mut missing = 0;
+    for sheet in sheets {
+        let status = sheet.await.unwrap().unwrap().status();
+        assert!([200, 404].contains(&status.as_u16()), "{status}");
+        missing += usize::from(status == 404);
+    }
+    assert!(missing > 0, "all of them were drawn before: nothing was tested");
+    app.stop().await;
+}
