@@ -1,5 +1,6 @@
 // Speaks to the service: JSON in and out, errors as problem+json, the key where one is set.
 
+import { CHANGED, changed } from './files.js';
 import { authorization, askForKey, keyTaken } from './key.js';
 
 /// An error answer (RFC 9457), or a network that does not answer (status 0).
@@ -15,9 +16,9 @@ export class Problem extends Error {
 /// Signals of requests that nobody made just now.
 const ownAccord = new WeakSet();
 
-/// `signal` for what the page asks by itself, again and again: a 401 opens no dialogue once somebody has cancelled one.
-export function byItself(signal) {
-  const own = AbortSignal.any([signal]);
+/// A signal, of `signals`, for what the page asks by itself, again and again: a 401 opens no dialogue once somebody has cancelled one.
+export function byItself(...signals) {
+  const own = AbortSignal.any(signals);
   ownAccord.add(own);
   return own;
 }
@@ -50,9 +51,18 @@ async function attempt(method, path, { json, body, headers, signal }) {
     return response;
   } catch (error) {
     if (error.name === 'AbortError') throw error;
+    const other = await changedSince(body);
+    if (other) throw other;
     showOffline(true);
     throw new Problem(0, { title: 'No answer', detail: 'The server does not answer. Is it still running?' });
   }
+}
+
+/// The problem that no answer came for where a file of the form is another than the one that was chosen: browsers refuse to send
+/// such a form, and say no more of it than of a server that is gone. Each of its errors has the file's `place` in the form.
+async function changedSince(body) {
+  const files = body instanceof FormData ? await changed(body) : [];
+  return files.length > 0 && new Problem(0, { title: 'Not sent', detail: CHANGED, errors: files.map(({ name, place }) => ({ pointer: `/${name}`, detail: CHANGED, place })) });
 }
 
 function showOffline(is) {
@@ -122,13 +132,19 @@ export async function upload(path, form, onprogress, signal) {
       return body;
     }
     const cutOff = { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' };
-    const problem = new Problem(status, status === 0 ? cutOff : body);
+    const problem = (status === 0 && await changedSince(form)) || new Problem(status, status === 0 ? cutOff : body);
     if (status !== 401 || !(await askForKey(problem))) throw problem;
   }
 }
 
 function transfer(path, form, onprogress, signal) {
   return new Promise((resolve, reject) => {
+    const aborted = () => reject(new DOMException('canceled', 'AbortError'));
+    // Of a signal that has aborted no event comes any more.
+    if (signal?.aborted) {
+      aborted();
+      return;
+    }
     const request = new XMLHttpRequest();
     request.open('POST', path);
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
@@ -136,7 +152,7 @@ function transfer(path, form, onprogress, signal) {
     request.upload.onprogress = (event) => onprogress(event.loaded, event.total);
     request.upload.onload = () => onprogress(1, 1);
     request.onloadend = () => resolve({ status: request.status, body: request.response });
-    request.onabort = () => reject(new DOMException('canceled', 'AbortError'));
+    request.onabort = aborted;
     signal?.addEventListener('abort', () => request.abort());
     request.send(form);
   });

@@ -24,7 +24,7 @@ export class Crosshairs {
 
 /// `lines`: `{ label, points: [[x, y, deviation?], …] }`, drawn in the colours --line-1 to --line-6 by `colour` or by
 /// place. With `log` the x axis goes by orders of magnitude and names the points' own places.
-/// `update(lines, { xMax, best })` draws anew; `best` marks an x.
+/// `update(lines, { xMax, best, note })` draws anew; `best` marks an x, and `note` stands below.
 export function lineChart({ title, format, unit = 'epoch', group = new Crosshairs(), zero = false, log = false, bounds }) {
   const hidden = new Set();
   let state = { lines: [], xMax: 1, best: null };
@@ -34,9 +34,10 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
 
   const legend = h('div', { class: 'legend' });
   const readout = h('span', { class: 'readout' });
+  const below = h('p', { class: 'hint' });
   const picture = svg('svg', { class: 'plot', height: HEIGHT, tabindex: 0, role: 'img', 'aria-label': `${title} by ${unit}` });
   const node = h('figure', { class: 'chart' },
-    h('figcaption', null, h('span', { class: 'chart-title' }, title), readout), legend, picture);
+    h('figcaption', null, h('span', { class: 'chart-title' }, title), readout), legend, picture, below);
 
   const visible = () => state.lines.filter((line) => !hidden.has(line.label));
   const colour = (line) => `var(--line-${((line.colour ?? state.lines.indexOf(line)) % 6) + 1})`;
@@ -190,11 +191,13 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
   };
   new ResizeObserver(schedule).observe(picture);
 
-  function update(lines, { xMax, best = null }) {
+  function update(lines, { xMax, best = null, note = null }) {
     const names = (list) => list.map((line) => line.label).join('\n');
     const renamed = names(lines) !== names(state.lines);
     state = { lines, xMax, best };
     if (renamed) buildLegend();
+    put(below, note);
+    below.hidden = !note;
     schedule();
   }
 

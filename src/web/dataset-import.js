@@ -1,8 +1,9 @@
 // Sends what becomes a data set, from the form of the list and from the page that labels.
 
 import { get, upload } from './api.js';
-import { h, put, announce } from './dom.js';
+import { h, put, announce, rest } from './dom.js';
 import { go } from './router.js';
+import { whileAsking } from './sending.js';
 import { field, showProblem, textInput } from './form.js';
 import { bytes } from './format.js';
 
@@ -10,21 +11,32 @@ import { bytes } from './format.js';
 export const nameField = (props) => field('Name', textInput({ name: 'name', required: true, maxlength: 64, ...props }), 'Letters, digits, - _ and . such as faces-2026');
 export const taskField = (props) => field('Task', textInput({ name: 'task', required: true, maxlength: 64, ...props }), 'What the labels mean; also the name of the models that learn from it');
 
-/// Sends the form and leads to its data set. Problems stand beside the `fields` or in `problems`; `button` rests meanwhile.
+const GIVEN_UP = 'The upload was given up';
+// The server does not begin something that it would leave half done.
+const ARRIVED = 'All of the upload had arrived: the server makes a data set of it all the same';
+
+/// Sends the form and leads to its data set. Problems stand beside the `fields` or in `problems`; `button` rests meanwhile. It is
+/// given up when somebody cancels, or leaves the page and thereby ends `signal`.
 export async function importDataset(body, { fields, problems, progress, button, signal }) {
   put(problems);
   for (const one of Object.values(fields)) one.error(null);
-  button.disabled = true;
+  const awake = rest(button);
+  const canceled = new AbortController();
+  progress.begin(() => canceled.abort());
   try {
-    const set = await upload('/datasets', body, progress.update, signal);
+    const set = await whileAsking(() => upload('/datasets', body, progress.update, AbortSignal.any([signal, canceled.signal])));
     announce(`Data set ${set.name} is imported`);
     go(`#/datasets/${set.id}`);
   } catch (error) {
-    if (error.name === 'AbortError') return;
-    showProblem(error, fields, problems);
+    if (error.name !== 'AbortError') showProblem(error, fields, problems);
+    else {
+      const end = progress.arrived() ? ARRIVED : GIVEN_UP;
+      announce(end);
+      put(problems, h('p', { class: 'muted' }, end));
+    }
   } finally {
-    button.disabled = false;
-    progress.hide();
+    progress.end();
+    awake();
   }
 }
 
@@ -36,14 +48,25 @@ export async function uploadDoubt(size, signal) {
   return `The archive has ${bytes(size)}, and this server takes ${bytes(most)} in one upload: start it with a larger --max-upload, or stop it and use mixmatch import.`;
 }
 
-/// Two phases: the bytes go out, which can be counted; then the server checks every image, which cannot.
+/// Two phases: the bytes go out, which can be counted; then the server checks every image, which cannot. `begin(cancel)` shows it
+/// with a button that cancels.
 export function uploadProgress() {
+  let cancel = null;
+  let arrived = false;
   const bar = h('progress', { max: 1, 'aria-label': 'Upload' });
   const text = h('p', { class: 'progress-text' });
-  const node = h('div', { class: 'progress', hidden: true }, bar, text);
-  function update(loaded, whole) {
+  const node = h('div', { class: 'progress upload', hidden: true }, h('div', null, bar, text),
+    h('button', { type: 'button', onclick: () => cancel() }, 'Cancel the upload'));
+  function begin(oncancel) {
+    cancel = oncancel;
+    arrived = false;
     node.hidden = false;
-    if (loaded >= whole) {
+    bar.value = 0;
+    put(text);
+  }
+  function update(loaded, whole) {
+    arrived = loaded >= whole;
+    if (arrived) {
       bar.removeAttribute('value');
       put(text, 'Uploaded. The server checks every image and looks for duplicates…');
       announce('Uploaded, the server is checking');
@@ -52,5 +75,5 @@ export function uploadProgress() {
       put(text, `${bytes(loaded)} of ${bytes(whole)} uploaded`);
     }
   }
-  return { node, update, hide: () => { node.hidden = true; } };
+  return { node, begin, update, arrived: () => arrived, end: () => { node.hidden = true; } };
 }

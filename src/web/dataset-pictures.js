@@ -1,7 +1,7 @@
 // What a data set looks like, and what training would make of it: sheets that the server draws.
 
 import { send } from './api.js';
-import { h, put } from './dom.js';
+import { h, put, rest } from './dom.js';
 import { field, select, showProblem } from './form.js';
 import { problemBox } from './problem.js';
 import { FITS, PRESETS } from './view-job-new.js';
@@ -54,7 +54,7 @@ function panel(title, path, fields, signal, open) {
   signal.addEventListener('abort', free, { once: true });
 
   async function draw() {
-    button.disabled = true;
+    const awake = rest(button);
     for (const one of Object.values(fields)) one.error(null);
     put(problems);
     try {
@@ -68,7 +68,7 @@ function panel(title, path, fields, signal, open) {
       if (error.errors?.length) showProblem(error, fields, problems);
       else put(problems, problemBox(error));
     } finally {
-      button.disabled = false;
+      awake();
     }
   }
 

@@ -44,7 +44,21 @@ export function announce(text) {
 
 const REACHABLE = 'a, button, input, select, textarea, summary, [tabindex]';
 
-/// Rebuilds what is in `element`; what has the focus there has it again, where it comes again.
+/// Disables `button` until the function that it gives is called. Browsers take the focus from what is disabled, and a keyboard
+/// would begin at the top of the page: the button has it again then, or the page where the button is gone.
+export function rest(button) {
+  const focused = document.activeElement === button;
+  button.disabled = true;
+  return () => {
+    button.disabled = false;
+    const now = document.activeElement;
+    // Meanwhile it may have gone elsewhere.
+    if (!focused || (now !== document.body && now.checkVisibility())) return;
+    (button.checkVisibility() ? button : document.getElementById('main')).focus({ preventScroll: true });
+  };
+}
+
+/// Rebuilds what is in `element`; what has the focus there has it again, where it comes again, or else the page.
 export function keepingFocus(element, rebuild) {
   const focused = document.activeElement;
   if (!element.contains(focused) || focused === element) {
@@ -56,7 +70,7 @@ export function keepingFocus(element, rebuild) {
   const alike = () => [...element.querySelectorAll(REACHABLE)].filter((node) => face(node) === wanted);
   const place = alike().indexOf(focused);
   rebuild();
-  alike()[place]?.focus({ preventScroll: true });
+  (alike()[place] ?? document.getElementById('main')).focus({ preventScroll: true });
 }
 
 /// Rebuilds a place only if what it shows has changed: focus, selection and hover survive polling.

@@ -2,10 +2,13 @@
 
 import { h, put } from './dom.js';
 import { lineChart, Crosshairs } from './chart.js';
-import { number, percent, score } from './format.js';
+import { count, number, percent, score } from './format.js';
 
 const share = (value, axis) => percent(value, axis ? 0 : 1);
 const BOUNDS = [0, 1];
+
+/// Classes whose lines one can still tell apart, more or less.
+const MOST = 12;
 
 const CHARTS = [
   { title: 'Accuracy', format: share, bounds: BOUNDS, lines: [['validation', 'validation_accuracy'], ['training', 'train_accuracy', { dash: true }], ['validation, raw weights', 'validation_accuracy_raw', { dash: true }]] },
@@ -31,7 +34,8 @@ export function jobCharts() {
     for (const { kind, chart } of charts) {
       const lines = linesOf(kind, rows, classes);
       chart.node.hidden = lines.length === 0;
-      if (lines.length) chart.update(lines, { xMax: epochs, best });
+      const left = kind.shares && lines.length > 0 ? classes.length - MOST : 0;
+      if (lines.length) chart.update(lines, { xMax: epochs, best, note: left > 0 && `The ${MOST} classes whose shares are farthest from an equal one; ${count(left)} more are left out.` });
     }
   }
   return { node: h('div', null, empty, grid), update };
@@ -41,7 +45,13 @@ function linesOf(kind, rows, classes) {
   const lines = kind.lines.map(([label, field, style]) => ({ label, ...style, points: rows.map((row) => [row.epoch, row[field]]).filter(([, y]) => y != null) }));
   const known = kind.shares ? rows.filter((row) => row[kind.shares]?.length) : [];
   if (known.length) {
-    classes.forEach((name, i) => lines.push({ label: `share ${name}`, colour: i, dash: true, points: known.map((row) => [row.epoch, row[kind.shares][i]]) }));
+    for (const i of striking(known.at(-1)[kind.shares], classes)) lines.push({ label: `share ${classes[i]}`, colour: i, dash: true, points: known.map((row) => [row.epoch, row[kind.shares][i]]) });
   }
   return lines.filter((line) => line.points.length > 0);
+}
+
+/// The places of the classes that are drawn: of many, those that stand out.
+function striking(shares, classes) {
+  const gap = (i) => Math.abs((shares[i] ?? 0) - 1 / classes.length);
+  return [...classes.keys()].sort((a, b) => gap(b) - gap(a)).slice(0, MOST).sort((a, b) => a - b);
 }

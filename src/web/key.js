@@ -4,8 +4,30 @@ import { h, put, freshId } from './dom.js';
 
 const NAME = 'mixmatch.key';
 
+/// As this page knows it: where a browser blocks the data of sites, to touch the storage throws.
+let held = null;
+
 export function key() {
-  return sessionStorage.getItem(NAME) ?? '';
+  held ??= stored();
+  return held;
+}
+
+function stored() {
+  try {
+    return sessionStorage.getItem(NAME) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+function keep(value) {
+  held = value;
+  try {
+    if (value) sessionStorage.setItem(NAME, value);
+    else sessionStorage.removeItem(NAME);
+  } catch {
+    // It holds until the page is loaded anew.
+  }
 }
 
 export function authorization() {
@@ -52,8 +74,7 @@ function ask(why) {
     const save = (event) => {
       event.preventDefault();
       const value = field.value.trim();
-      if (value) sessionStorage.setItem(NAME, value);
-      else sessionStorage.removeItem(NAME);
+      keep(value);
       showKeyState();
       given = value !== '';
       dialog.close();

@@ -5,10 +5,11 @@ import { h, put } from './dom.js';
 import { importDataset, nameField, taskField, uploadProgress } from './dataset-import.js';
 import { doubts, importable, sheets, tally } from './labelling.js';
 
-export function labelFinish({ session, file, images, signal }) {
+/// `settle(session)` first, and again for other settings. An import that has begun goes on until `end()` or the end of `signal`.
+export function labelFinish({ file, images, signal }) {
   const fields = {
     name: nameField({ value: nameFrom(file.name) }),
-    task: taskField({ value: session.task }),
+    task: taskField(),
   };
   const problems = h('div');
   const progress = uploadProgress();
@@ -16,6 +17,8 @@ export function labelFinish({ session, file, images, signal }) {
   const button = h('button', { type: 'submit', class: 'primary' }, 'Import as a data set');
   const downloads = { train: downloadButton('train'), test: downloadButton('test') };
   const names = images.map((image) => image.name);
+  const ended = new AbortController();
+  let session = null;
   let sending = false;
   const node = h('section', null,
     h('h2', null, 'Use the labels'),
@@ -40,7 +43,7 @@ export function labelFinish({ session, file, images, signal }) {
     if (test !== null) body.append('test', sheetFile('test', test));
     body.append('unlisted', 'unlabelled');
     sending = true;
-    await importDataset(body, { fields, problems, progress, button, signal });
+    await importDataset(body, { fields, problems, progress, button, signal: AbortSignal.any([signal, ended.signal]) });
     sending = false;
     update();
   }
@@ -56,8 +59,13 @@ export function labelFinish({ session, file, images, signal }) {
     put(warnings, list.length > 0 && h('div', { class: 'notice warn' }, h('ul', { class: 'plain' }, list.map((one) => h('li', null, one)))));
   }
 
-  update();
-  return { node, update };
+  function settle(next) {
+    if (next.task !== session?.task) fields.task.input.value = next.task;
+    session = next;
+    update();
+  }
+
+  return { node, update, settle, sending: () => sending, end: () => ended.abort() };
 }
 
 const sheetFile = (sheet, text) => new File([text], `${sheet}.csv`, { type: 'text/csv' });

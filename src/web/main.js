@@ -2,7 +2,7 @@
 
 import { put } from './dom.js';
 import { askForKey, showKeyState } from './key.js';
-import { route, show } from './router.js';
+import { route, show, showIfFailed } from './router.js';
 import { overview } from './view-overview.js';
 import { datasets } from './view-datasets.js';
 import { dataset } from './view-dataset.js';
@@ -34,7 +34,8 @@ document.getElementById('skip').addEventListener('click', (event) => {
 });
 
 document.getElementById('key').addEventListener('click', async () => {
-  if (await askForKey()) show();
+  // What is filled in on a page that is shown stays there.
+  if (await askForKey()) showIfFailed();
 });
 
 addEventListener('hashchange', async () => {

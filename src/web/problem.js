@@ -1,6 +1,6 @@
 // Shows the server's problem+json, every line of it.
 
-import { h, put } from './dom.js';
+import { announce, h, put, rest } from './dom.js';
 
 const SHOWN = 200;
 
@@ -32,31 +32,39 @@ function place(pointer) {
   return row[1] === 'archive' ? `archive, file ${row[2]}` : `${row[1]} sheet, row ${row[2]}`;
 }
 
-/// Runs an action behind a button: disabled meanwhile, its problem shown in `place`.
-export function action(label, work, { place: where, kind, confirm } = {}) {
+/// Runs an action behind a button: disabled meanwhile, its problem shown in `place`. Where many buttons look alike, `of` says in
+/// their names what each is for; `said` is announced of an action that shows in another place than its button.
+export function action(label, work, { place: where, kind, confirm, of, said } = {}) {
   let armed = false;
-  const button = h('button', { type: 'button', class: kind }, label);
+  const button = h('button', { type: 'button', class: kind });
+  const face = (text) => {
+    put(button, text);
+    if (of) button.setAttribute('aria-label', `${text} ${of}`);
+  };
   const disarm = () => {
     armed = false;
-    put(button, label);
+    face(label);
   };
+  disarm();
   button.addEventListener('click', async () => {
     // The second click is the confirmation: no dialogue that people learn to dismiss unread.
     if (confirm && !armed) {
       armed = true;
-      put(button, confirm);
+      face(confirm);
+      announce([confirm, of].filter(Boolean).join(' '));
       return;
     }
-    button.disabled = true;
+    const awake = rest(button);
     put(where);
     try {
       await work();
+      if (said) announce(said);
     } catch (error) {
       if (error.status === undefined) console.error(error);
       put(where, problemBox(error));
     } finally {
-      button.disabled = false;
       disarm();
+      awake();
     }
   });
   if (confirm) button.addEventListener('blur', disarm);

@@ -7,6 +7,8 @@ import { pause } from './pause.js';
 
 const routes = [];
 let current = null;
+/// What is shown says that the page could not be.
+let failed = false;
 
 export function route(pattern, title, view) {
   const names = [];
@@ -30,9 +32,12 @@ export async function show() {
   current = leaving;
   const main = document.getElementById('main');
   const slow = setTimeout(() => put(main, h('p', { class: 'muted' }, 'Loading…')), 300);
+  // A page that is drawn anew takes the focus along with what had it.
+  const focused = main.contains(document.activeElement);
   markNavigation(path);
   let title = 'Nothing here';
   let shown;
+  let failing = false;
   try {
     const found = find(path);
     // A view without a title of its own names itself.
@@ -42,6 +47,7 @@ export async function show() {
     if (leaving.signal.aborted) return;
     if (!error.status && error.status !== 0) console.error(error);
     title = 'Problem';
+    failing = true;
     shown = h('div', null, h('h1', null, 'This could not be shown'), problemBox(error),
       h('p', null, h('button', { type: 'button', onclick: show }, 'Try again')));
   } finally {
@@ -49,7 +55,14 @@ export async function show() {
   }
   if (leaving.signal.aborted) return;
   if (title) setTitle(title);
+  failed = failing;
   put(main, shown);
+  if (focused && document.activeElement === document.body) main.focus({ preventScroll: true });
+}
+
+/// Tries once more, where the page could not be shown.
+export function showIfFailed() {
+  if (failed) show();
 }
 
 function find(path) {
@@ -95,11 +108,12 @@ function markNavigation(path) {
   }
 }
 
-/// Calls `work` now and then while the view is shown and the tab is looked at, with the signal for what it asks.
+/// Calls `work` now and then while the view is shown and the tab is looked at, and when it is looked at again, with the signal for
+/// what it asks.
 export async function every(ms, signal, work) {
   const own = byItself(signal);
   while (!signal.aborted) {
-    await pause(ms, signal);
+    await pause(ms, signal, { unlessSeen: true });
     if (signal.aborted) return;
     if (document.hidden) continue;
     try {

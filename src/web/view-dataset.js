@@ -24,7 +24,7 @@ export async function dataset({ params, signal, title }) {
     h('div', { class: 'title' }, h('h1', null, set.name),
       h('div', { class: 'actions' },
         h('a', { class: 'button primary', href: `#/jobs/new?dataset=${seg(set.name)}` }, 'Train on it'),
-        action('Delete', async () => { await remove(path); go('#/datasets'); }, { place, confirm: 'Delete for good?', kind: 'danger' }))),
+        action('Delete', async () => { await remove(path); go('#/datasets'); }, { place, confirm: 'Delete for good?', kind: 'danger', said: 'Deleted' }))),
     h('p', { class: 'muted' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
     place,
     h('section', null, h('h2', null, 'Images'), countsTable(set)),

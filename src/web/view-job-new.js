@@ -1,7 +1,7 @@
 // The form that queues a job. Its rules live on the server: a 422 says beside each field what is allowed.
 
 import { all, get, post, seg } from './api.js';
-import { h, put } from './dom.js';
+import { h, put, rest } from './dom.js';
 import { go } from './router.js';
 import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
@@ -97,7 +97,7 @@ export async function newJob({ query, signal }) {
       fields.more.input.focus();
       return;
     }
-    button.disabled = true;
+    const awake = rest(button);
     try {
       const job = await post('/jobs', body);
       go(`#/jobs/${job.id}`);
@@ -106,7 +106,7 @@ export async function newJob({ query, signal }) {
       const inMore = Object.fromEntries(Object.keys(moreOf(fields)).map((name) => [name, fields.more]));
       showProblem(error.status === 404 ? { ...error, message: error.message, errors: [{ pointer: '/dataset', detail: error.message }] } : error, { ...fields, ...inMore }, problems);
     } finally {
-      button.disabled = false;
+      awake();
     }
   }
 }

@@ -2,7 +2,7 @@
 
 import { get, download, byItself, seg } from './api.js';
 import { h, put, changing } from './dom.js';
-import { every } from './router.js';
+import { every, show } from './router.js';
 import { follow } from './sse.js';
 import { action, problemBox } from './problem.js';
 import { facts } from './table.js';
@@ -87,9 +87,18 @@ export async function job({ params, signal, title }) {
     behind = true;
     asked ??= setTimeout(async () => {
       behind = false;
-      const next = await get(path, own).catch(() => null);
+      let next = null;
+      let gone = false;
+      try {
+        next = await get(path, own);
+      } catch (error) {
+        gone = error.status === 404;
+      }
       asked = null;
-      if (!next) behind = true;
+      if (own.aborted) return;
+      // Deleted or retried from elsewhere: the page was built for a job that is there, or that is over.
+      if (gone || (next && finished(now) && (next.state !== now.state || next.attempt !== now.attempt))) show();
+      else if (!next) behind = true;
       else {
         now = next;
         if (behind) reload();
@@ -168,6 +177,7 @@ export async function job({ params, signal, title }) {
 
   draw();
   every(5000, signal, () => overdue() && reload());
+  every(30_000, signal, () => finished(now) && reload());
   log.refresh();
   if (done) readEpochs();
   else {

@@ -11,13 +11,16 @@ import { percent, score, when, duration, elapsed, shortId, algorithm, plural, ex
 const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
 const PAGE = 50;
 
+/// Stay while other pages are looked at: of Compare one comes back for another choice.
+const marked = new Set();
+
 export async function jobs({ query, signal }) {
   const state = STATES.includes(query.get('state')) ? query.get('state') : '';
   const filter = state ? `&state=${state}` : '';
-  const marked = new Set();
   const list = h('div');
   const trouble = h('div');
-  const compareButton = h('button', { type: 'button', disabled: true, onclick: () => go(`#/compare?ids=${[...marked].join(',')}`) }, 'Compare');
+  const compareButton = h('button', { type: 'button', onclick: () => go(`#/compare?ids=${[...marked].join(',')}`) });
+  const unmarkButton = h('button', { type: 'button', onclick: unmark }, 'Unmark all');
   const newest = (by) => get(`/jobs?limit=${PAGE}${filter}`, by);
   let pages = [await newest(signal)];
   let reading = false;
@@ -34,9 +37,20 @@ export async function jobs({ query, signal }) {
   const mark = (id, on) => {
     if (on) marked.add(id);
     else marked.delete(id);
-    compareButton.disabled = marked.size < 2;
-    put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
+    tellMarked();
   };
+  function tellMarked() {
+    compareButton.disabled = marked.size < 2;
+    unmarkButton.hidden = marked.size === 0;
+    put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
+  }
+  // Those of a list of other states, or of jobs that are gone, have no box here.
+  function unmark() {
+    marked.clear();
+    tellMarked();
+    draw();
+    list.querySelector('input')?.focus({ preventScroll: true });
+  }
   async function older(cursor) {
     const open = pages;
     const shown = list.querySelectorAll('tbody tr').length;
@@ -57,6 +71,7 @@ export async function jobs({ query, signal }) {
     draw();
   }
 
+  tellMarked();
   draw();
   every(4000, signal, async (own) => {
     // Later pages hang on the first one's cursor; while they are open the list stands still.
@@ -69,7 +84,7 @@ export async function jobs({ query, signal }) {
 
   return h('div', null,
     h('div', { class: 'title' }, h('h1', null, 'Jobs'),
-      h('div', { class: 'actions' }, compareButton, h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job'))),
+      h('div', { class: 'actions' }, unmarkButton, compareButton, h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job'))),
     h('nav', { class: 'tabs', 'aria-label': 'State' }, STATES.map((name) => h('a', {
       href: name ? `#/jobs?state=${name}` : '#/jobs', 'aria-current': name === state ? 'true' : null,
     }, name || 'all'))),

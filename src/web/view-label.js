@@ -38,6 +38,8 @@ export function label({ signal }) {
   const place = h('div');
   const limit = h('div');
   let shown = new AbortController();
+  /// Of the archive, whatever is shown of it: the settings may be looked at while it is sent.
+  let finish = null;
 
   /// Replaces what is below the heading; what was there ends.
   function turn(build) {
@@ -61,6 +63,8 @@ export function label({ signal }) {
         try {
           const opened = await openArchive(file);
           if (ended.aborted) return;
+          finish?.end();
+          finish = null;
           work = opened;
           tellLimit();
           if (work.session) toStage(true);
@@ -72,6 +76,7 @@ export function label({ signal }) {
       return [
         dropZone({ accept: '.zip' }, choose, h('strong', null, 'Choose a ZIP of images'), ' or drop it here', h('span', { class: 'hint' }, 'JPEG, PNG or WebP: faces, or photos with a face in them. It stays on this computer until you import it.')),
         onlyHere() && h('p', { class: 'notice warn' }, 'This browser does not keep the labels so far: with another archive they are gone. Go back and download the sheets first.'),
+        finish?.sending() && h('p', { class: 'notice warn' }, 'An import is under way: with another archive it is given up.'),
         trouble,
         work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),
       ];
@@ -102,7 +107,8 @@ export function label({ signal }) {
     const trouble = h('div');
     let stage;
     turn((ended) => {
-      const finish = labelFinish({ session, file, images, signal: ended });
+      finish ??= labelFinish({ file, images, signal });
+      finish.settle(session);
       const tellStorage = () => put(storage, !work.kept && h('p', { class: 'notice warn' }, 'This browser does not keep the labels: its storage is full or switched off. Download the sheets before you close or reload this page.'));
       stage = labelStage({ session, file, images, signal: ended, onchange: () => {
         keep();

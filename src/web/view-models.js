@@ -24,7 +24,7 @@ function modelSection(model, signal) {
   const classes = model.versions[0]?.classes ?? [];
   return h('section', null,
     h('div', { class: 'section-head' }, h('h2', null, model.name), h('a', { href: `#/predict?model=${seg(model.name)}` }, 'Predict')),
-    h('p', { class: 'muted' }, `Classes: ${classes.join(', ')}`),
+    h('p', { class: 'muted break' }, `Classes: ${classes.join(', ')}`),
     isGender(model.name, classes) && genderNote(),
     place,
     versions(model, place),
@@ -44,12 +44,16 @@ function versions(model, place) {
     { head: 'Test F1 macro', number: true, cell: ({ metrics }) => score(metrics.test?.f1_macro) },
     { head: 'Published', number: true, cell: (version) => when(version.created_at) },
     { head: 'Job', cell: (version) => (version.job_id ? h('a', { href: `#/jobs/${version.job_id}` }, 'job') : h('span', { class: 'muted' }, 'deleted')) },
-    { head: h('span', { class: 'visually-hidden' }, 'What can be done'), cell: (version) => h('div', { class: 'actions tight' },
-      model.aliases[CHAMPION] !== version.version && action('Make champion', () => crown(model, version), { place, kind: 'small' }),
-      action('Model card', () => card(model, version), { place, kind: 'small' }),
-      action('Weights', () => weights(model, version), { place, kind: 'small' }),
-      // What an alias names answers somebody's predictions; the server refuses it too.
-      !named(version).length && action('Delete', () => forget(model, version), { place, kind: 'small danger', confirm: 'Delete for good?' })) },
+    { head: h('span', { class: 'visually-hidden' }, 'What can be done'), cell: (version) => {
+      const of = `version ${version.version} of ${model.name}`;
+      const act = (label, work, more) => action(label, () => work(model, version), { place, kind: 'small', of, ...more });
+      return h('div', { class: 'actions tight' },
+        model.aliases[CHAMPION] !== version.version && act('Make champion', crown, { said: `The champion is ${of}` }),
+        act('Model card', card),
+        act('Weights', weights),
+        // What an alias names answers somebody's predictions; the server refuses it too.
+        !named(version).length && act('Delete', forget, { kind: 'small danger', confirm: 'Delete for good?', said: `Deleted: ${of}` }));
+    } },
   ], model.versions, { caption: `Versions of ${model.name}` });
 }
 

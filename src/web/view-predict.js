@@ -1,18 +1,14 @@
 // Drop images, see what a model says of them.
 
-import { send, seg } from './api.js';
 import { h, put, announce } from './dom.js';
 import { dropZone } from './drop-zone.js';
 import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { allModels, isGender, genderNote } from './model-parts.js';
+import { classify } from './predict-batches.js';
 import { resultCard } from './predict-card.js';
 import { percent, milliseconds, plural, count } from './format.js';
 import { curlPredict, command } from './shell.js';
-
-// Well inside the server's default limits of 64 images and 64 MiB a request.
-const BATCH_IMAGES = 16;
-const BATCH_BYTES = 32 * 1024 * 1024;
 
 export async function predict({ query, signal }) {
   const items = await allModels(signal);
@@ -73,23 +69,34 @@ export async function predict({ query, signal }) {
     const still = AbortSignal.any([signal, chosen.signal]);
     put(trouble);
     asked.forEach((card) => card.wait());
+    put(status, `Asking about ${plural(asked.length, 'image')}…`);
     const sum = { total_ms: 0, decode_ms: 0, queue_ms: 0, inference_ms: 0 };
+    const tell = (error) => {
+      // Of many requests one is enough.
+      if (!trouble.textContent.includes(error.message)) trouble.append(problemBox(error));
+    };
+    let [answered, by] = [0, null];
+    const onanswer = (batch, answer) => {
+      batch.forEach((card, i) => card.show(answer.results[i], threshold()));
+      for (const name of Object.keys(sum)) sum[name] += answer.timings[name] ?? 0;
+      answered += answer.results.filter((result) => !result.problem).length;
+      by = answer.model;
+    };
+    const onrefusal = (batch, error) => {
+      if (batch.length === 1) batch[0].show({ problem: { detail: error.message } });
+      else tell(error);
+    };
     try {
-      let answered;
-      for (const batch of batches(asked)) {
-        put(status, `Asking about ${plural(asked.length, 'image')}…`);
-        answered = await classify(model.input.value, batch, threshold(), still);
-        batch.forEach((card, i) => card.show(answered.results[i], threshold()));
-        for (const name of Object.keys(sum)) sum[name] += answered.timings[name] ?? 0;
-      }
-      if (mine === asking) put(status, timings(asked.length, answered, sum));
-      announce(`${plural(asked.length, 'image')} classified`);
+      await classify(asked, { model: model.input.value, threshold: threshold(), signal: still, onanswer, onrefusal });
     } catch (error) {
       if (still.aborted) return;
-      put(status);
-      put(trouble, problemBox(error));
-      asked.forEach((card) => card.stop());
+      if (error.status === undefined) console.error(error);
+      tell(error);
     }
+    asked.forEach((card) => card.stop());
+    const without = asked.length - answered;
+    announce(`${plural(answered, 'image')} classified${without ? `, ${count(without)} without an answer` : ''}`);
+    if (mine === asking) put(status, answered > 0 && timings(answered, by, sum));
   }
 
   const clear = h('button', { type: 'button', hidden: true, onclick: () => {
@@ -131,28 +138,7 @@ function choices(models) {
 // A model that has lost its champion is still the one that was asked for.
 const wanted = (options, text) => (options.find(({ value }) => value === text) ?? options.find(({ name }) => name === text) ?? options[0]).value;
 
-function batches(cards) {
-  const list = [];
-  let size = Infinity;
-  for (const card of cards) {
-    if (size + card.file.size > BATCH_BYTES || list.at(-1).length >= BATCH_IMAGES) {
-      list.push([]);
-      size = 0;
-    }
-    list.at(-1).push(card);
-    size += card.file.size;
-  }
-  return list;
-}
-
-async function classify(model, cards, threshold, signal) {
-  const body = new FormData();
-  for (const { file } of cards) body.append('image', file, file.name || 'pasted');
-  const response = await send('POST', `/predict?model=${seg(model)}&threshold=${threshold}`, { body, signal });
-  return response.json();
-}
-
-function timings(images, { model }, sum) {
+function timings(images, model, sum) {
   return `${plural(images, 'image')} by ${model.name}:${model.version} in ${milliseconds(sum.total_ms)}`
     + ` (decoding ${milliseconds(sum.decode_ms)}, waiting ${milliseconds(sum.queue_ms)}, network ${milliseconds(sum.inference_ms)}), ${count(Math.round((images * 1000) / Math.max(sum.total_ms, 0.001)))} images/s`;
 }

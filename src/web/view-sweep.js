@@ -63,6 +63,8 @@ export async function sweep(first, { path, signal, title }) {
 
   draw();
   every(3000, signal, (own) => !finished(now) && reload(own));
+  // One of its jobs may be retried from elsewhere.
+  every(30_000, signal, (own) => finished(now) && reload(own));
   const save = (label, ending, accept) => action(label, () => download(`${path}/report`, `sweep-${shortId(now.id)}.${ending}`, { accept }), { place: trouble, kind: 'small' });
   return h('div', null,
     h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs')),
@@ -83,11 +85,11 @@ function head(now, { path, trouble, canceling, ask }) {
   return [
     h('div', { class: 'title' }, h('h1', null, `Sweep on ${now.dataset.name} `, badge({ ...now, cancel_requested: canceling, pause_requested: pausing })),
       h('div', { class: 'actions' },
-        counts.queued + counts.running > 0 && !pausing && act('Pause all', () => ask('pause')),
-        (counts.paused > 0 || pausing) && act('Resume all', () => ask('resume'), { kind: 'primary' }),
-        !finished(now) && act('Cancel all', () => ask('cancel'), { kind: 'danger' }),
-        again && act('Retry what failed', () => ask('retry'), { kind: 'primary' }),
-        finished(now) && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?' }))),
+        counts.queued + counts.running > 0 && !pausing && act('Pause all', () => ask('pause'), { said: 'Pausing all jobs' }),
+        (counts.paused > 0 || pausing) && act('Resume all', () => ask('resume'), { kind: 'primary', said: 'Resumed' }),
+        !finished(now) && act('Cancel all', () => ask('cancel'), { kind: 'danger', said: 'Canceling all jobs' }),
+        again && act('Retry what failed', () => ask('retry'), { kind: 'primary', said: 'Queued again' }),
+        finished(now) && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?', said: 'Deleted' }))),
     h('p', { class: 'muted' }, [plural(now.jobs.length, 'job'), ...parts, `queued ${when(now.created_at)}`].join(' · ')),
   ];
 }

@@ -19,12 +19,16 @@ export const PATIENCE_MS = 120_000;
 
 export const openBrowser = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
 
-const REFUSED = /^Failed to load resource: the server responded with a status of (\d+)/;
+const REFUSED = /^Failed to load resource: (?:the server responded with a status of (\d+)|net::(\w+))/;
+
+/// Of what a page has made itself no more than that.
+const pathOf = (url) => (url.startsWith('blob:') ? 'blob:' : URL.canParse(url) && new URL(url).pathname);
 
 /// A new page of nobody's; `options` are Playwright's for a context (`colorScheme`, `viewport` …).
 ///
 /// `faults()` are those seen so far: errors of the console, among them each violation of the content security policy, uncaught
-/// exceptions, requests to elsewhere, and answers of 400 and above but for those that `expects(status, path)` announced.
+/// exceptions, requests to elsewhere, and answers of 400 and above but for those that `expects(status, path)` announced; in place of
+/// a status it takes Chromium's name for why there was no answer.
 export async function visit(browser, base, options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(PATIENCE_MS);
@@ -46,8 +50,8 @@ export async function visit(browser, base, options) {
   page.on('console', (message) => {
     if (message.type() !== 'error') return;
     const { url } = message.location();
-    const [, status] = REFUSED.exec(message.text()) ?? [];
-    if (status && expected.has(`${status} ${new URL(url).pathname}`)) return;
+    const [, status, fault] = REFUSED.exec(message.text()) ?? [];
+    if (expected.has(`${status ?? fault} ${pathOf(url)}`)) return;
     seen.push(`console: ${message.text()} (${url})`);
   });
 

@@ -281,13 +281,21 @@ walk('the dashboard', {}, (step) => {
     await page.getByRole('img', { name: 'Loss by epoch' }).waitFor();
     await page.getByRole('button', { name: /^Leave out Supervised/ }).click();
     await until('one is left', async () => (await rows(page, 'Results').count()) === 1);
+
+    // Whoever comes back for another choice has this one still.
+    await goTo(page, 'Jobs');
+    await boxes.first().waitFor();
+    assert.equal(await page.getByRole('checkbox', { checked: true }).count(), 2);
+    await button(page, 'Unmark all').click();
+    assert.equal(await page.getByRole('checkbox', { checked: true }).count(), 0);
+    assert.equal(await button(page, 'Compare').isDisabled(), true);
   });
 
   step('the champion’s alias moves to another version', async ({ page, open }) => {
     await open('#/models', 'Models');
     const versions = rows(page, 'Versions of blob');
     const champion = versions.filter({ has: page.getByText('champion', { exact: true }) });
-    const others = versions.filter({ has: button(page, 'Make champion') });
+    const others = versions.filter({ has: page.getByRole('button', { name: /^Make champion / }) });
     const [before] = await champion.allInnerTexts();
     assert.equal(await champion.count(), 1, 'the first job’s version became it');
     const next = (await others.first().innerText()).split('\t')[0];
@@ -319,7 +327,8 @@ walk('the dashboard', {}, (step) => {
     await result('one.png').getByText(/^red [\d.]+\s%$/).waitFor();
     await result('two.png').getByText(/^blue [\d.]+\s%$/).waitFor();
     await result('broken.png').getByText(/this is no image format/).waitFor();
-    await page.getByText(/^3 images by blob:\d+ in /).waitFor();
+    await page.getByText(/^2 images by blob:\d+ in /).waitFor();
+    await page.getByRole('status').filter({ hasText: /^2 images classified, 1 without an answer$/ }).waitFor({ state: 'attached' });
     await page.getByRole('slider', { name: /^Abstain below/ }).fill('1');
     await result('one.png').getByText(/^undecided /).waitFor();
 

@@ -47,4 +47,30 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await page.getByRole('status').getByText('The server wants a key').waitFor({ state: 'hidden' });
     await goTo(page, 'Models');
   });
+
+  step('where the browser keeps nothing for sites, the key holds as long as the page', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    await page.addInitScript(() => {
+      Object.defineProperty(window, 'sessionStorage', { get: () => { throw new DOMException('blocked', 'SecurityError'); } });
+    });
+    await page.goto(base);
+    await give(page, KEY);
+    await title(page, 'Welcome to mixmatch').waitFor();
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).waitFor();
+    await goTo(page, 'Models');
+  });
+
+  step('whoever sets the key while a form is filled in has it filled in still', async ({ base, page, expects }) => {
+    expects(401, '/datasets');
+    await page.goto(`${base}/#/datasets`);
+    await give(page, KEY);
+    await title(page, 'Data sets').waitFor();
+    await field(page, 'Name').fill('half-written');
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
+    await give(page, KEY);
+    await dialogue(page).waitFor({ state: 'detached' });
+    // What a page is drawn anew from comes from the server.
+    await page.waitForTimeout(500);
+    assert.equal(await field(page, 'Name').inputValue(), 'half-written');
+  });
 });

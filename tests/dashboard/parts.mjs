@@ -1,5 +1,7 @@
 // What stands on the pages, found as people find it: by role, name and label.
 
+import { utimes, writeFile } from 'node:fs/promises';
+
 import { until } from './walk.mjs';
 
 /// Hyper-parameters of a run of two epochs, a second of work. Small, as trainings come last on a busy machine; float32, as
@@ -56,6 +58,25 @@ export async function fillJob(page, values) {
     else await field(page, label).fill(value);
   }
 }
+
+/// Changes a file, some time later as browsers see it: they tell its states apart by their times.
+export async function change(path, content) {
+  await writeFile(path, content);
+  const later = Date.now() / 1000 + 60;
+  await utimes(path, later, later);
+}
+
+/// Looks at the page, or away from it: in a headless browser every page is looked at.
+export const look = (page, at) => page.evaluate((hidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event('visibilitychange'));
+}, !at);
+
+/// What has the focus, as people know it: its name, or else its text.
+export const focused = (page) => page.evaluate(() => {
+  const { activeElement: node } = document;
+  return node.id === 'main' ? 'the page' : node.ariaLabel ?? node.textContent.slice(0, 100);
+});
 
 /// For `page.evaluate`: what sticks out of the window to the right; nothing where the page cannot be scrolled there.
 export function tooWide() {

@@ -1,0 +1,111 @@
+// The page that asks a model, where an image or a request is refused. A stand-in answers: what is refused depends on it alone.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { blob } from './drawn.mjs';
+import { change } from './parts.mjs';
+import { walk } from './walk.mjs';
+
+const MODEL = { name: 'blob', aliases: { champion: 1 }, versions: [{ version: 1, classes: ['red', 'blue'], metrics: {} }] };
+const ANSWER = { label: 'red', probability: 0.97, probabilities: { red: 0.97, blue: 0.03 }, abstained: false };
+const timings = { decode_ms: 1, queue_ms: 0, inference_ms: 1, total_ms: 2, batch_size: 1 };
+const refusal = (status, detail) => ({ status, contentType: 'application/problem+json', json: { title: 'Refused', status, detail, errors: [] } });
+
+const image = (name) => ({ name: `${name}.png`, mimeType: 'image/png', buffer: blob(0, 9001) });
+const choose = (page, files) => page.getByLabel(/^Choose images/).setInputFiles(files);
+const result = (page, name) => page.getByRole('listitem').filter({ has: page.getByText(`${name}.png`, { exact: true }) });
+const heard = (page, text) => page.locator('#announce').getByText(text).waitFor({ state: 'attached' });
+
+/// Answers as `refused(names)` says: with that, or of each image that it is red. Gives the names of each request.
+async function answering(page, refused) {
+  const asked = [];
+  await page.route('**/models?*', (route) => route.fulfill({ json: { items: [MODEL], next_cursor: null } }));
+  await page.route('**/predict?*', (route) => {
+    const names = [...route.request().postData().matchAll(/filename="(.*?)\.png"/g)].map(([, name]) => name);
+    asked.push(names);
+    return route.fulfill(refused(names) || { json: { model: { name: 'blob', version: 1 }, results: names.map(() => ANSWER), timings } });
+  });
+  return asked;
+}
+
+walk('refused predictions', {}, (step) => {
+  step('of images that are too much together each has its answer, and one that is too much alone its problem', async ({ page, open, expects }) => {
+    expects(413, '/predict');
+    const asked = await answering(page, (names) => names.includes('large') && refusal(413, names.length > 1 ? 'too many pixels together' : 'too many pixels'));
+    await open('#/predict', 'Predict');
+    await choose(page, ['a', 'b', 'large', 'c', 'd'].map(image));
+    for (const name of ['a', 'b', 'c', 'd']) await result(page, name).getByText(/^red 97/).waitFor();
+    await result(page, 'large').getByText('too many pixels', { exact: true }).waitFor();
+    await page.getByText(/^4 images by blob:1 in /).waitFor();
+    await heard(page, '4 images classified, 1 without an answer');
+    assert.deepEqual(asked, [['a', 'b', 'large', 'c', 'd'], ['a', 'b', 'large'], ['a', 'b'], ['large'], ['c', 'd']]);
+    assert.equal(await page.getByRole('alert').filter({ hasText: /./ }).count(), 0);
+  });
+
+  step('a request that is refused takes none of the others with it, unless they would be refused too', async ({ page, open, expects }) => {
+    expects(500, '/predict');
+    expects(404, '/predict');
+    const names = Array.from({ length: 40 }, (_, at) => `n${at}`);
+    let status = 500;
+    const asked = await answering(page, (these) => these.includes('n0') && refusal(status, 'it did not work'));
+    await open('#/predict', 'Predict');
+    await choose(page, names.map(image));
+    await page.getByText(/^24 images by blob:1 in /).waitFor();
+    await page.getByRole('alert').getByText(/it did not work/).waitFor();
+    await result(page, 'n15').getByText('no answer').waitFor();
+    await result(page, 'n39').getByText(/^red 97/).waitFor();
+    assert.equal(asked.length, 3);
+
+    // Without the model no other request is worth its while.
+    status = 404;
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await choose(page, names.map(image));
+    await heard(page, '0 images classified, 40 without an answer');
+    assert.equal(asked.length, 4);
+  });
+
+  step('an image that was changed since it was chosen says so, and a folder that it cannot be read', async ({ page, open, expects }) => {
+    expects('ERR_UPLOAD_FILE_CHANGED', '/predict');
+    // The picture beside it.
+    expects('ERR_UPLOAD_FILE_CHANGED', 'blob:');
+    const place = await mkdtemp(join(tmpdir(), 'mixmatch-predict-'));
+    const files = ['first', 'second'].map((name) => join(place, `${name}.png`));
+    for (const file of files) await writeFile(file, blob(0, 9001));
+    await answering(page, () => null);
+    await open('#/predict', 'Predict');
+    await page.evaluate(() => {
+      // Between the choice and the request: there is no other moment at which a test could change it.
+      const { fetch } = window;
+      window.fetch = async (address, ...rest) => {
+        if (String(address).startsWith('/predict')) await window.changeFile();
+        return fetch(address, ...rest);
+      };
+    });
+    let changes = 0;
+    await page.exposeFunction('changeFile', async () => {
+      changes += 1;
+      if (changes === 1) await change(files[0], 'another file');
+    });
+    await page.unroute('**/predict?*');
+    await page.route('**/predict?*', async (route) => (changes > 1 ? route.fulfill({ json: { model: { name: 'blob', version: 1 }, results: [ANSWER], timings } }) : route.continue()));
+    await choose(page, files);
+    await result(page, 'first').getByText('This file was changed since it was chosen: choose it again').waitFor();
+    await result(page, 'second').getByText(/^red 97/).waitFor();
+    assert.equal(await page.getByText('The server does not answer').isVisible(), false);
+
+    const zone = await page.getByText('Choose images').boundingBox();
+    const devtools = await page.context().newCDPSession(page);
+    const drop = async (paths) => {
+      const at = { x: zone.x + 5, y: zone.y + 5, data: { items: [], files: paths, dragOperationsMask: 1 } };
+      for (const type of ['dragEnter', 'dragOver', 'drop']) await devtools.send('Input.dispatchDragEvent', { type, ...at });
+    };
+    await drop([place, files[1]]);
+    await page.getByRole('alert').getByText('A folder cannot be read here: choose its images').waitFor();
+    await heard(page, '1 image classified');
+    assert.equal(await page.getByRole('listitem').filter({ has: page.locator('.answer') }).count(), 3, 'the image beside it is taken');
+    await rm(place, { recursive: true });
+  });
+});
