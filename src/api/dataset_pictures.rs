@@ -3,7 +3,6 @@
 //! Drawn anew for each request on a blocking thread, one sheet at a time in the whole server, so that
 //! looking never takes more than one core from training and predictions. Nothing is stored.
 
-use std::collections::BTreeMap;
 use std::path;
 
 use axum::extract::State;
@@ -78,7 +77,7 @@ pub struct PictureQuery {
     augment_erase: Option<f64>,
 }
 
-type RawQuery = BTreeMap<String, String>;
+type RawQuery = Vec<(String, String)>;
 
 /// Labelled training images, a row for each class, and a row of unlabelled ones.
 #[utoipa::path(get, path = "/datasets/{dataset}/samples.png", tag = "datasets", security(("api_key" = ["train"])),
@@ -166,11 +165,16 @@ fn value(text: &str) -> Value {
 fn settings(query: &RawQuery, row: &DatasetRow) -> Result<TrainConfig, Problem> {
     let known: Vec<String> =
         PictureQuery::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name).collect();
-    let unknown = query.keys().filter(|name| !known.contains(name)).map(|name| {
+    let unknown = query.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).map(|name| {
         let detail = format!("no parameter {name:?}; there are {}", known.join(", "));
         ProblemItem::new(format!("?{name}"), "unknown_parameter", detail)
     });
-    let mut problems: Vec<ProblemItem> = unknown.collect();
+    let again = |at: &usize| query[..*at].iter().any(|(name, _)| *name == query[*at].0);
+    let repeated = (0..query.len()).filter(again).map(|at| {
+        let name = &query[at].0;
+        ProblemItem::new(format!("?{name}"), "repeated_parameter", format!("{name} is there more than once"))
+    });
+    let mut problems: Vec<ProblemItem> = unknown.chain(repeated).collect();
     let request: Map<String, Value> =
         query.iter().filter(|(name, _)| known.contains(name)).map(|(name, text)| (name.clone(), value(text))).collect();
     // Whether a job could run is not asked: pictures are what shows that labels are missing.

@@ -28,6 +28,7 @@ impl From<StoreError> for Problem {
                 Problem::unavailable("another process holds the database; nothing was changed").retry_after(5)
             }
             error if error.is_full() => no_room(&error),
+            error if error.is_closed() => Problem::unavailable("the server is stopping").retry_after(10),
             error => Problem::bug("the store failed", &error),
         }
     }
@@ -69,12 +70,21 @@ impl From<PictureError> for Problem {
     }
 }
 
+/// Of a field of the form; the form's own where none is to blame.
+fn pointer(field: Option<String>) -> String {
+    field.map_or_else(String::new, |field| format!("/{field}"))
+}
+
 impl From<ImportError> for Problem {
     fn from(error: ImportError) -> Self {
         let code = error.code();
         match error {
-            ImportError::Invalid { detail, .. } => Problem::invalid(detail.clone()).with_error("", code, detail),
-            ImportError::TooLarge { detail, .. } => Problem::too_large(detail.clone()).with_error("", code, detail),
+            ImportError::Invalid { field, detail, .. } => {
+                Problem::invalid(detail.clone()).with_error(&pointer(field), code, detail)
+            }
+            ImportError::TooLarge { field, detail, .. } => {
+                Problem::too_large(detail.clone()).with_error(&pointer(field), code, detail)
+            }
             ImportError::Rows { detail, rejected, .. } => {
                 let (all, most) = (rejected.len(), MOST as usize);
                 let detail =

@@ -18,15 +18,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::unsupported_media_type(
-                "the body must be JSON, sent with content-type: application/json",
-            ));
-        }
-        let limit = BodyLimit::of(&request);
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))?;
-        parse_json(&bytes).map(Self)
+        parse_json(&json_bytes(request, state).await?).map(Self)
     }
+}
+
+/// A whole body that says that it is JSON. 415 for another.
+pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::unsupported_media_type("the body must be JSON, sent with content-type: application/json"));
+    }
+    let limit = BodyLimit::of(&request);
+    Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))
 }
 
 /// Reads JSON and says where it is wrong, as a pointer where serde knows the path.
@@ -62,7 +64,7 @@ fn shortened(message: String) -> String {
 
 /// serde names the field only inside its message (``missing field `version` ``).
 fn pointer_in(message: &str) -> String {
-    let named = message.starts_with("missing field") || message.starts_with("unknown field");
+    let named = ["missing field", "unknown field", "duplicate field"].iter().any(|begin| message.starts_with(begin));
     match message.split('`').nth(1) {
         Some(field) if named => format!("/{field}"),
         _ => String::new(),
@@ -188,6 +190,8 @@ mod tests {
         assert_eq!(missing.body().errors[0].pointer, "/version");
         let unknown = parse_json::<Body>(b"{\"version\": 1, \"x\": 2}").unwrap_err();
         assert_eq!(unknown.body().errors[0].pointer, "/x");
+        let twice = parse_json::<Body>(b"{\"version\": 1, \"version\": 2}").unwrap_err();
+        assert_eq!(twice.body().errors[0].pointer, "/version");
         let long = parse_json::<Body>(format!("{{\"version\": \"{}\"}}", "x".repeat(1 << 20)).as_bytes()).unwrap_err();
         let detail = &long.body().errors[0].detail;
         assert!(detail.len() < 1000 && detail.contains("invalid type") && detail.contains("line 1"), "{detail}");

@@ -42,7 +42,7 @@ impl JobReport {
                 ("sweep", sweep.dataset_name, sweep.jobs, axes)
             }
             JobEntry::Job(job) => {
-                let (beside, axes) = match job.sweep {
+                let (mut beside, axes) = match job.sweep {
                     Some(sweep) => {
                         let sweep = store.sweep(sweep).await?;
                         let axes = sweep.axes();
@@ -50,9 +50,9 @@ impl JobReport {
                     }
                     None => (store.baseline_of(job.id).await?.into_iter().collect(), Vec::new()),
                 };
-                let baseline = job.config.baseline();
-                let is_it = |other: &JobRow| other.id != job.id && other.config.trains_as(&baseline);
-                let mut rows: Vec<JobRow> = beside.into_iter().find(is_it).into_iter().collect();
+                beside.retain(|other| other.id != job.id);
+                let mut rows: Vec<JobRow> =
+                    job.config.measured_against(&beside, |other| &other.config).cloned().into_iter().collect();
                 let dataset = job.dataset_name.clone();
                 rows.push(*job);
                 ("job", dataset, rows, axes)

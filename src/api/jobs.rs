@@ -11,7 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::deletion::to_its_end;
-use super::extract::{Json, Path, Query};
+use super::distinct::Distinct;
+use super::extract::{Path, Query};
 use super::job::Job;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody, ProblemItem};
@@ -74,7 +75,7 @@ pub struct JobRequest {
 pub async fn create(
     State(app): State<AppState>,
     headers: HeaderMap,
-    Json(mut request): Json<Map<String, Value>>,
+    Distinct(mut request): Distinct,
 ) -> Result<impl IntoResponse, Problem> {
     let idempotency = idempotency(&headers, &request)?;
     if let Some(idempotency) = &idempotency

@@ -35,13 +35,16 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop`, then finishes what is in flight.
+/// Serves until `stop`, then finishes what is in flight. Dropped before that is done, it closes the connections.
 pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionsConfig, stop: CancellationToken) {
     // HTTP/1 alone: to tell the versions apart, the library would wait for a first byte without a clock.
     let mut builder = http1::Builder::new();
     builder.timer(ForgivingTimer).header_read_timeout(limits.head);
     let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(limits.most)));
     let service = TowerToHyperService::new(router);
+    // Whoever waits for this no longer closes the connections that are left by that.
+    let closing = CancellationToken::new();
+    let _closes = closing.clone().drop_guard();
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -62,10 +65,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionsCon
         };
         let _small_answers_go_at_once = stream.set_nodelay(true);
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        let closing = closing.clone();
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            match closing.run_until_cancelled_owned(connection).await {
+                None | Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
             }
         });
     }

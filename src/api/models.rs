@@ -22,7 +22,7 @@ use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::report::Card;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, VersionRow, is_alias, version_key};
+use crate::store::{ModelRow, VersionRow, is_alias, version_key, version_number};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,7 +129,7 @@ pub async fn list(
 /// The last version of a page, as its cursor names it.
 fn version_in(cursor: &str) -> Option<(&str, u32)> {
     let (name, version) = cursor.rsplit_once(':')?;
-    let version = version.parse().ok()?;
+    let version = version_number(version)?;
     check_name("name", name).is_ok().then_some((name, version))
 }
 
@@ -385,7 +385,8 @@ fn check_alias(alias: &str) -> Result<(), Problem> {
 }
 
 pub(super) fn number(text: &str) -> Result<u32, Problem> {
-    text.parse().map_err(|_| Problem::not_found(format!("there is no version {text:?}; versions count from 1")))
+    version_number(text)
+        .ok_or_else(|| Problem::not_found(format!("there is no version {text:?}; versions count from 1")))
 }
 
 #[cfg(test)]
@@ -395,7 +396,18 @@ mod tests {
     #[test]
     fn a_cursor_is_a_name_and_a_version() {
         assert_eq!(version_in("gender:3"), Some(("gender", 3)));
-        for wrong in ["", "gender", "gender:", ":3", "gender:x", "gender:-1", "gender:99999999999", "a b:1", "a:b:1"] {
+        for wrong in [
+            "",
+            "gender",
+            "gender:",
+            ":3",
+            "gender:x",
+            "gender:-1",
+            "gender:+1",
+            "gender:99999999999",
+            "a b:1",
+            "a:b:1",
+        ] {
             assert_eq!(version_in(wrong), None, "{wrong:?}");
         }
     }

@@ -3,7 +3,7 @@
 //! Routes of the API are added through `routes!` only: that registers the handler and its description in
 //! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
 //! get their `instance` → the rest of a refused body is read → a panic becomes a problem → the key, its
-//! scope and its rate → changes are written down → bodies must keep arriving → the route.
+//! scope and its rate → changes are written down → no body is compressed, and it must keep arriving → the route.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use super::openapi::{Description, add_common_answers};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, health, job_events, job_metrics, job_report,
-    job_tensorboard, jobs, models, pace, predict, pretrained, telemetry, upload,
+    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, encoding, health, job_events, job_metrics,
+    job_report, job_tensorboard, jobs, models, pace, predict, pretrained, telemetry, upload,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -110,6 +110,7 @@ pub fn router(app: AppState) -> Router {
     let guarded = guarded(&app.config);
     let guard = Guard::new(Arc::clone(&app), Needs::of(guarded.get_openapi()));
     let paced = guarded.layer(from_fn_with_state(app.config.connections, pace::keep_pace));
+    let paced = paced.layer(from_fn(encoding::refuse_encoded));
     let (api, _) = described(paced.layer(from_fn_with_state(guard, auth::guard)));
     api.merge(docs::routes(openapi_json()))
         .merge(dashboard::routes())

@@ -67,7 +67,7 @@ impl Index {
     pub fn new(archive: &mut Images, limits: &ImportLimits) -> Result<Self, ImportError> {
         if archive.len() > limits.max_entries {
             let detail = format!("the archive has {} entries, allowed are {}", archive.len(), limits.max_entries);
-            return Err(ImportError::TooLarge { code: "too_many_entries", detail });
+            return Err(ImportError::too_large("too_many_entries", detail));
         }
         let mut index = Self::default();
         let (mut inflated, mut stored) = (0u64, 0u64);
@@ -192,12 +192,12 @@ fn refuse_escape(name: &str, symlink: bool) -> Result<(), ImportError> {
 fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), ImportError> {
     if inflated > limits.max_inflated {
         let detail = format!("the archive inflates to {inflated} bytes, allowed are {}", limits.max_inflated);
-        return Err(ImportError::TooLarge { code: "archive_too_large", detail });
+        return Err(ImportError::too_large("archive_too_large", detail));
     }
     // Images hardly shrink; a small archive may do as it likes.
     if inflated > 64 << 20 && inflated / stored.max(1) > limits.max_ratio {
         let detail = format!("the archive inflates {}-fold, allowed is {}", inflated / stored.max(1), limits.max_ratio);
-        return Err(ImportError::TooLarge { code: "archive_ratio", detail });
+        return Err(ImportError::too_large("archive_ratio", detail));
     }
     Ok(())
 }

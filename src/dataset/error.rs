@@ -56,6 +56,8 @@ pub enum ImportError {
     /// The archive or a sheet cannot be understood.
     #[error("{detail}")]
     Invalid {
+        /// What it is about: `images`, a sheet (`train`), or what names a column (`label_column`).
+        field: Option<String>,
         /// A stable snake_case word.
         code: &'static str,
         /// What is wrong, where, and how to mend it.
@@ -64,6 +66,8 @@ pub enum ImportError {
     /// A limit is exceeded.
     #[error("{detail}")]
     TooLarge {
+        /// What is too large: `images`, or a sheet (`train`).
+        field: Option<String>,
         /// A stable snake_case word.
         code: &'static str,
         /// What is too large and what is allowed.
@@ -114,7 +118,19 @@ impl ImportError {
     }
 
     pub(super) fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::Invalid { code, detail: detail.into() }
+        Self::Invalid { field: None, code, detail: detail.into() }
+    }
+
+    pub(super) fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::TooLarge { field: None, code, detail: detail.into() }
+    }
+
+    /// The same, about `about` unless it is about something within that already.
+    pub(super) fn of_field(mut self, about: &str) -> Self {
+        if let Self::Invalid { field, .. } | Self::TooLarge { field, .. } = &mut self {
+            field.get_or_insert_with(|| about.to_owned());
+        }
+        self
     }
 
     pub(super) fn storage(path: &Path, reason: impl Into<Reason>) -> Self {

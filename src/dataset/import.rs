@@ -122,26 +122,29 @@ fn import_into(
     limits: &ImportLimits,
     progress: &(dyn Fn(ImportProgress) + Sync),
 ) -> Result<Imported, ImportError> {
-    let train = Sheet::read(&request.train, "train")?;
-    let test = request.test.as_ref().map(|path| Sheet::read(path, "test")).transpose()?;
+    let read = |path, role: Role| Sheet::read(path, role.as_str()).map_err(|error| error.of_field(role.as_str()));
+    let train = read(&request.train, Role::Train)?;
+    let test = request.test.as_ref().map(|path| read(path, Role::Test)).transpose()?;
     let sheets = [Some((Role::Train, &train)), test.as_ref().map(|sheet| (Role::Test, sheet))];
     let sheets: Vec<(Role, &Sheet)> = sheets.into_iter().flatten().collect();
 
     if request.images.is_dir() {
         let detail =
             format!("{} is a folder: put the images into a ZIP archive and name that", request.images.display());
-        return Err(ImportError::invalid("unreadable_zip", detail));
+        return Err(ImportError::invalid("unreadable_zip", detail).of_field("images"));
     }
     let archive_path = staging.join(IMAGES_FILE);
     std::fs::copy(&request.images, &archive_path).map_err(|e| ImportError::reading(&request.images, e))?;
     File::open(&archive_path).and_then(|f| f.sync_all()).map_err(|e| ImportError::storage(&archive_path, e))?;
-    let mut images = archive::open(&archive_path)?;
-    let index = Index::new(&mut images, limits)?;
+    let of_archive = |error: ImportError| error.of_field("images");
+    let mut images = archive::open(&archive_path).map_err(of_archive)?;
+    let index = Index::new(&mut images, limits).map_err(of_archive)?;
 
     let (mut candidates, mut rejected): (Vec<Candidate>, Vec<RejectedRow>) = (Vec::new(), Vec::new());
     let mut named: HashSet<u32> = HashSet::new();
     for &(role, sheet) in &sheets {
-        candidates.extend(rows::candidates(sheet, role, request, &index, &mut rejected)?);
+        let rows = rows::candidates(sheet, role, request, &index, &mut rejected);
+        candidates.extend(rows.map_err(|error| error.of_field(role.as_str()))?);
         named.extend(rows::entries_meant(sheet, role, request, &index)?);
     }
     let mut read: Vec<(&str, usize)> = sheets.iter().map(|(role, sheet)| (role.as_str(), sheet.rows.len())).collect();
@@ -283,11 +286,11 @@ fn assemble(
     let (train, test) = (stay(Role::Train), stay(Role::Test));
     let classes = labels::classes(train.iter().map(|&index| &candidates[index])).map_err(|error| match error {
         // The rows that were left out may be the reason.
-        ImportError::Invalid { code, detail } if !rejected.is_empty() => {
+        ImportError::Invalid { code, detail, .. } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
             refused(code, detail, rejected)
         }
-        error => error,
+        error => error.of_field(Role::Train.as_str()),
     })?;
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for index in train.into_iter().chain(test) {

@@ -206,10 +206,8 @@ fn find(
 /// The column of that name.
 fn named(sheet: &Sheet, role: Role, what: &str, name: &str) -> Result<usize, ImportError> {
     let found = sheet.columns_named(name);
-    if found.is_empty() {
-        return Err(no_column(sheet, role, what, name));
-    }
-    only(sheet, role, what, found)
+    let one = if found.is_empty() { Err(no_column(sheet, role, what, name)) } else { only(sheet, role, what, found) };
+    one.map_err(|error| error.of_field(&format!("{what}_column")))
 }
 
 /// The one column of those that would do.

@@ -52,7 +52,7 @@ impl Sheet {
         let size = std::fs::metadata(path).map_err(|e| ImportError::reading(path, e))?.len();
         if size > MAX_BYTES {
             let detail = format!("the {name} sheet has {size} bytes, allowed are {MAX_BYTES}");
-            return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
+            return Err(ImportError::too_large("sheet_too_large", detail));
         }
         let bytes = std::fs::read(path).map_err(|e| ImportError::reading(path, e))?;
         Self::parse(bytes, name)

@@ -21,7 +21,12 @@ impl Comparison {
             text.push_str(if self.axes.is_empty() { "\n" } else { " \\* chosen by validation accuracy.\n" });
         }
         if !self.differences.is_empty() {
-            text.push_str("\nAgainst the supervised baseline on the same labels and seeds, in points of accuracy:\n\n");
+            let against = if self.pretrained_alike() {
+                "supervised training after the same pretraining"
+            } else {
+                "the supervised baseline"
+            };
+            let _ = writeln!(text, "\nAgainst {against}, on the same labels and seeds, in points of accuracy:\n");
             let head = ["labels", "algorithm"].map(str::to_owned).into_iter().chain(self.axes.clone());
             let figures = ["seeds", "validation", "test", "95 % interval", "ahead in", "finding"];
             let lines = self.differences.iter().map(|difference| self.gap(difference));
@@ -38,6 +43,11 @@ impl Comparison {
             }
         }
         text
+    }
+
+    /// Whether all differences are to runs that were pretrained too.
+    fn pretrained_alike(&self) -> bool {
+        self.differences.iter().all(|difference| difference.pretrained_alike)
     }
 
     /// One line for each line of the table, the difference to the baseline beside; then one for each group of the test images

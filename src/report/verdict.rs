@@ -27,7 +27,8 @@ pub enum Finding {
     Undecided,
 }
 
-/// An algorithm against the supervised runs on the same labels, over the seeds that both have.
+/// An algorithm against the supervised runs on the same labels, over the seeds that both have. All seeds share their test images: the
+/// interval tells of other seeds, not of other images.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Difference {
     /// Labels that both train with; null takes all.
@@ -36,6 +37,11 @@ pub struct Difference {
     pub algorithm: AlgorithmName,
     /// Its values of the sweep's `grid`.
     pub values: BTreeMap<String, Value>,
+    /// Whether the supervised runs began with the same contrastive pretraining, which sees the unlabelled images too: there are none
+    /// without it.
+    pub pretrained_alike: bool,
+    /// Test images that all seeds share; null for a data set without them.
+    pub test_images: Option<u64>,
     /// Seeds with both runs.
     pub pairs: usize,
     /// Those seeds.
@@ -106,8 +112,7 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
         |run: &ComparedRun| (run.labelled, run.algorithm, &run.values) == (row.labelled, row.algorithm, &row.values);
     let mut pairs: Vec<(&ComparedRun, &ComparedRun)> = Vec::new();
     for &run in done.iter().filter(|run| mine(run)) {
-        let baseline = run.config.baseline();
-        pairs.extend(done.iter().find(|other| other.config.trains_as(&baseline)).map(|&other| (run, other)));
+        pairs.extend(run.config.measured_against(&done, |other| &other.config).map(|&other| (run, other)));
     }
     pairs.sort_by_key(|(run, _)| run.seed);
     let gaps = |figure: fn(&RunFigures) -> Option<f64>| -> Vec<f64> {
@@ -123,6 +128,8 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
         labelled: row.labelled,
         algorithm: row.algorithm,
         values: row.values.clone(),
+        pretrained_alike: pairs.iter().any(|(_, other)| other.config.pretrain_epochs > 0),
+        test_images: images,
         pairs: counted.len(),
         seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
         validation_accuracy,
@@ -191,23 +198,27 @@ fn sentence(difference: &Difference) -> String {
         _ => format!("is {size} behind"),
     };
     let place = place(difference);
+    let (other, helped) = if difference.pretrained_alike {
+        ("supervised training after the same pretraining", "its guesses helped")
+    } else {
+        ("its supervised baseline", "the unlabelled images helped")
+    };
+    let on = difference.test_images.map_or(String::new(), |images| format!(" on the same {images} test images"));
     match (difference.finding, pairs) {
-        (Finding::Ahead, _) => format!(
-            "With {place} {name} beats its supervised baseline by {size} over {pairs} seeds (ahead in {wins}): the \
-             unlabelled images helped."
-        ),
+        (Finding::Ahead, _) => {
+            format!("With {place} {name} beats {other} by {size} over {pairs} seeds{on} (ahead in {wins}): {helped}.")
+        }
         (Finding::Behind, _) => format!(
-            "With {place} {name} does not pay here: it {order} its supervised baseline over {pairs} seeds (ahead in \
-             {wins}); a longer run or a smaller lambda_u is the first thing to try."
+            "With {place} {name} does not pay here: it {order} {other} over {pairs} seeds{on} (ahead in {wins}); a longer run \
+             or a smaller lambda_u is the first thing to try."
         ),
         (Finding::Undecided, 1) => {
-            format!("With {place} {name} {order} its supervised baseline with one seed, which decides nothing.")
+            format!("With {place} {name} {order} {other} with one seed, which decides nothing.")
         }
         (Finding::Undecided, pairs) => {
             let why = if *pairs < FEWEST { "three seeds are the least to tell" } else { "chance alone may do that" };
             format!(
-                "With {place} nothing is decided: {name} {order} its supervised baseline over {pairs} seeds (ahead in \
-                 {wins}); {why}."
+                "With {place} nothing is decided: {name} {order} {other} over {pairs} seeds{on} (ahead in {wins}); {why}."
             )
         }
     }
@@ -290,6 +301,7 @@ mod tests {
             behind.contains("does not pay here: it is 5.0 ± 1.0 points") && behind.contains("(ahead in 0)"),
             "{behind}"
         );
+        assert!(ahead.ends_with("the unlabelled images helped."), "{ahead}");
         let open = told(&[0.05, -0.02, 0.03]);
         assert!(
             open.contains("nothing is decided: MixMatch is 2.0 ± 3.6 points") && open.contains("(ahead in 2)"),
@@ -298,6 +310,36 @@ mod tests {
         assert!(told(&[0.2]).contains("20.0 points of test accuracy ahead of its supervised baseline with one seed"));
         assert!(told(&[0.1, 0.1]).contains("nothing is decided"), "two equal gaps are no proof");
         assert!(told(&[0.0]).contains("level"));
+    }
+
+    #[test]
+    fn pretrained_runs_are_measured_against_the_baseline_or_else_against_pretrained_ones() {
+        let of = |seed: u64, algorithm, pretrain_epochs, accuracy| {
+            let config = TrainConfig { labelled: Some(40), seed, algorithm, pretrain_epochs, ..TrainConfig::default() };
+            let wobbled = accuracy + 0.001 * seed as f64;
+            ComparedRun { test_images: Some(900), ..of_config(config, &["pretrain_epochs".to_owned()], 0.8, wobbled) }
+        };
+        let pretrained = |seed| [of(seed, Mixmatch, 100, 0.9), of(seed, Supervised, 100, 0.85 + 0.001 * seed as f64)];
+        let mut runs: Vec<ComparedRun> = (0..3).flat_map(pretrained).collect();
+        let told = Comparison::new(runs.clone(), Vec::new());
+        assert!(told.differences[0].pretrained_alike);
+        assert!(
+            told.verdict.contains(
+                "MixMatch beats supervised training after the same pretraining by 4.9 ± 0.1 points of test accuracy over 3 seeds \
+                 on the same 900 test images (ahead in 3): its guesses helped."
+            ),
+            "{}",
+            told.verdict
+        );
+        assert!(told.markdown("m").contains("Against supervised training after the same pretraining, on"));
+        runs.extend((0..3).map(|seed| of(seed, Supervised, 0, 0.7)));
+        let told = Comparison::new(runs, vec!["pretrain_epochs".to_owned()]);
+        assert_eq!((told.rows.len(), told.differences[0].pretrained_alike), (3, false));
+        assert!(
+            told.verdict.contains("and pretrain_epochs 100 MixMatch beats its supervised baseline by 20.0"),
+            "{}",
+            told.verdict
+        );
     }
 
     #[test]

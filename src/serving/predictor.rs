@@ -87,6 +87,8 @@ struct Running {
     decoders: Arc<rayon::ThreadPool>,
     /// Least recently used first.
     models: Vec<Held>,
+    /// The key of the model that is being loaded; [`Predictor::unload`] takes it away.
+    loading: Option<String>,
 }
 
 impl Running {
@@ -131,9 +133,11 @@ impl Predictor {
     /// Puts a model into memory under `key`, checked and warm, unless it is there.
     ///
     /// # Errors
-    /// When its files cannot be read, do not fit, or the golden check fails.
+    /// When its files cannot be read, do not fit, or the golden check fails; [`ServingError::NotLoaded`] if it was
+    /// [unloaded](Self::unload) meanwhile.
     pub async fn load(&self, key: &str, files: ModelFiles) -> Result<Held, ServingError> {
         let mut refused = self.loading.lock().await;
+        self.with_running(|running| running.loading = Some(key.to_owned()))?;
         if let Some(held) = self.loaded(key)? {
             return Ok(held);
         }
@@ -181,18 +185,24 @@ impl Predictor {
 
     fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<Held, ServingError> {
         let held = Held::new(key, manifest);
-        self.with_running(|running| {
-            running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
-            running.models.push(held.clone());
-            running.make_room(self.options.models);
+        let wanted = self.with_running(|running| {
+            let wanted = running.loading.take().is_some_and(|loading| loading == key);
+            if wanted {
+                running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
+                running.models.push(held.clone());
+                running.make_room(self.options.models);
+            }
+            wanted
         })?;
-        Ok(held)
+        if wanted { Ok(held) } else { Err(ServingError::NotLoaded(key.to_owned())) }
     }
 
-    /// Takes a model out of memory once what was sent before is answered; nothing where it is not there.
+    /// Takes a model out of memory once what was sent before is answered, and keeps one out that is still being loaded; nothing where
+    /// it is not there.
     pub fn unload(&self, key: &str) {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(running) = running.as_mut() else { return };
+        running.loading.take_if(|loading| loading == key);
         if let Some(at) = running.models.iter().position(|held| held.key == key) {
             running.models.remove(at);
             running.engine.send(Command::Remove { key: key.to_owned() });
@@ -320,7 +330,7 @@ impl Predictor {
             .panic_handler(|_| tracing::error!("an image's preparation panicked"))
             .build()
             .map_err(|e| format!("no decoding threads: {e}"))?;
-        Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new() })
+        Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new(), loading: None })
     }
 
     /// Its device; the CPU where that cannot be had, which a load says.

@@ -146,6 +146,11 @@ impl StoreError {
             || matches!(self.sqlite_code(), Some(SQLITE_BUSY | SQLITE_LOCKED))
     }
 
+    /// Whether the store was closed meanwhile: the server stops.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::PoolClosed))
+    }
+
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
         match self {

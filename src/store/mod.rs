@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod audit;
+mod champion;
 #[cfg(test)]
 mod dataset_tests;
 mod datasets;
@@ -42,7 +43,7 @@ pub use jobs::{
 };
 pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
-pub use names::{is_alias, version_key};
+pub use names::{is_alias, version_key, version_number};
 pub use pretrained::{NewPretrained, PretrainedRow};
 pub use snapshot::{NamedFile, NamedFiles, Need, needs_of, read_snapshot};
 

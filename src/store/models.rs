@@ -114,31 +114,12 @@ pub(super) async fn publish(
     row.parse()
 }
 
-/// Gives a model without a champion one, now that `job` has ended.
-///
-/// A job's version becomes the champion. A sweep waits for its last job, and then it is the version with the best
-/// validation figures (never test: a figure that chose is no test any more). A baseline is there to measure
-/// others by and is never taken; whoever wants it served says so with an alias.
-pub(super) async fn crown(tx: &mut Transaction<'_, Sqlite>, job: Uuid) -> Result<()> {
-    sqlx::query(
-        "INSERT OR IGNORE INTO model_aliases (name, alias, version, updated_at)
-         SELECT v.name, ?2, v.version, ?3
-         FROM jobs ended
-         JOIN jobs j ON j.id = ended.id OR j.sweep_id = ended.sweep_id
-         JOIN model_versions v ON v.name = j.model_name AND v.version = j.model_version
-         WHERE ended.id = ?1 AND j.state = 'succeeded' AND j.baseline_of IS NULL
-           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.sweep_id = ended.sweep_id AND o.state IN ('queued', 'running', 'paused'))
-         ORDER BY v.metrics ->> '$.validation.validation_accuracy' DESC,
-           v.metrics ->> '$.validation.validation_loss', j.id
-         LIMIT 1",
-    )
-    .bind(job.to_string())
-    .bind(names::CHAMPION)
-    .bind(now())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
+/// Behind the version ?2 of ?1: both halves come in the index's order, and the merged ones too.
+pub(super) const PAGE: &str = "
+    SELECT * FROM model_versions WHERE name = ?1 AND version < ?2
+    UNION ALL
+    SELECT * FROM model_versions WHERE name > ?1
+    ORDER BY name, version DESC LIMIT ?3";
 
 #[derive(FromRow)]
 struct Raw {
@@ -193,15 +174,7 @@ impl Store {
     /// The database's.
     pub async fn versions(&self, after: Option<(&str, u32)>, limit: u32) -> Result<Vec<VersionRow>> {
         let (name, version) = after.unwrap_or(BEFORE_EVERY_VERSION);
-        let rows: Vec<Raw> = sqlx::query_as(
-            "SELECT * FROM model_versions WHERE name >= ?1 AND (name > ?1 OR version < ?2)
-             ORDER BY name, version DESC LIMIT ?3",
-        )
-        .bind(name)
-        .bind(version)
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
+        let rows: Vec<Raw> = sqlx::query_as(PAGE).bind(name).bind(version).bind(limit).fetch_all(&self.reader).await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 

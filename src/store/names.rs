@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Option<ModelRef<'_>> {
     let found = if let Some((name, alias)) = text.split_once('@') {
         ModelRef::Alias { name, alias }
     } else if let Some((name, version)) = text.split_once(':') {
-        ModelRef::Version { name, version: version.parse().ok()? }
+        ModelRef::Version { name, version: version_number(version)? }
     } else {
         ModelRef::Alias { name: text, alias: CHAMPION }
     };
@@ -31,6 +31,12 @@ pub(super) fn parse(text: &str) -> Option<ModelRef<'_>> {
 /// The pointer that always means this version, `gender:3`: also what it is called in memory.
 pub fn version_key(name: &str, version: u32) -> String {
     format!("{name}:{version}")
+}
+
+/// A version as it is written: digits alone, none of them a leading zero, so that each has one name.
+pub fn version_number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| digits)
 }
 
 /// 1 to 64 of a-z, 0-9, - and _.
@@ -59,7 +65,19 @@ mod tests {
         assert_eq!(parse("gender"), Some(ModelRef::Alias { name: "gender", alias: "champion" }));
         assert_eq!(parse("gender@shadow"), Some(ModelRef::Alias { name: "gender", alias: "shadow" }));
         assert_eq!(parse("gender:3"), Some(ModelRef::Version { name: "gender", version: 3 }));
-        for wrong in ["", "Gender", "a b", "gender:x", "gender@", "@champion", "a@b@c", "gender:-1"] {
+        for wrong in [
+            "",
+            "Gender",
+            "a b",
+            "gender:x",
+            "gender@",
+            "@champion",
+            "a@b@c",
+            "gender:-1",
+            "gender:+1",
+            "gender:01",
+            "gender:0",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
         assert_eq!(parse(&version_key("gender", 3)), parse("gender:3"));

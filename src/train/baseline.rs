@@ -5,7 +5,7 @@ use super::config::{AlgorithmName, TrainConfig};
 /// One list of fields as names and as values.
 macro_rules! unlabelled_only {
     ($($field:ident),+) => {
-        /// Hyper-parameters that only a run with unlabelled images reads.
+        /// Hyper-parameters that only a run that guesses labels reads.
         const UNLABELLED_ONLY: &[&str] = &[$(stringify!($field)),+];
 
         /// `config` with [`UNLABELLED_ONLY`] at fixed values.
@@ -15,12 +15,23 @@ macro_rules! unlabelled_only {
         }
     };
 }
-unlabelled_only!(pretrain_epochs, pretrain_batch, k, temperature, lambda_u, ramp, guess_from, align, anchor);
+unlabelled_only!(k, temperature, lambda_u, ramp, guess_from, align, anchor);
 
 impl TrainConfig {
-    /// The supervised run on the same labels, with the same network, steps, augmentation and mixup.
+    /// The supervised run on the same labels, with the same network, steps, augmentation and mixup. It sees no unlabelled image,
+    /// in pretraining neither.
     pub fn baseline(&self) -> Self {
-        Self { algorithm: AlgorithmName::Supervised, ..self.clone() }
+        let Self { pretrain_epochs, pretrain_batch, .. } = Self::default();
+        Self { algorithm: AlgorithmName::Supervised, pretrain_epochs, pretrain_batch, ..self.clone() }
+    }
+
+    /// Of `others` the supervised run on the same labels that this one is measured against: its baseline, or where there is none the
+    /// one that began with the same pretraining.
+    pub fn measured_against<'a, T>(&self, others: &'a [T], config: impl Fn(&T) -> &Self) -> Option<&'a T> {
+        let pretrained = Self { algorithm: AlgorithmName::Supervised, ..self.clone() };
+        [self.baseline(), pretrained]
+            .iter()
+            .find_map(|wanted| others.iter().find(|other| config(other).trains_as(wanted)))
     }
 
     /// Whether both configurations describe the same run: what their algorithm does not read does not count.
@@ -30,12 +41,18 @@ impl TrainConfig {
 
     /// Whether the run would be another one with another value of the field `name`.
     pub fn reads(&self, name: &str) -> bool {
-        self.algorithm != AlgorithmName::Supervised || !UNLABELLED_ONLY.contains(&name)
+        match name {
+            "pretrain_batch" => self.pretrain_epochs > 0,
+            _ => self.algorithm != AlgorithmName::Supervised || !UNLABELLED_ONLY.contains(&name),
+        }
     }
 
-    /// The configuration with [`UNLABELLED_ONLY`] at fixed values where they are not read.
+    /// The configuration with what is not read at fixed values.
     fn canonical(&self) -> Self {
-        if self.algorithm == AlgorithmName::Supervised { without_unlabelled(self) } else { self.clone() }
+        let read = if self.algorithm == AlgorithmName::Supervised { without_unlabelled(self) } else { self.clone() };
+        let pretrain_batch =
+            if self.pretrain_epochs > 0 { self.pretrain_batch } else { Self::default().pretrain_batch };
+        Self { pretrain_batch, ..read }
     }
 }
 
@@ -57,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_supervised_run_reads_nothing_about_unlabelled_images() {
+    fn a_supervised_run_reads_nothing_about_guesses() {
         let mixmatch = crate::train::preset::quick();
         let supervised = mixmatch.baseline();
         for name in UNLABELLED_ONLY {
@@ -71,6 +88,25 @@ mod tests {
             let config = TrainConfig { labelled: Some(40), ..supervised.clone() };
             assert!(!changed(&config, name).trains_as(&config) && config.reads(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_baseline_sees_no_unlabelled_image_but_a_supervised_run_may_be_pretrained() {
+        let mixmatch = TrainConfig { pretrain_epochs: 100, pretrain_batch: 64, ..crate::train::preset::quick() };
+        let baseline = mixmatch.baseline();
+        assert!(baseline.trains_as(&crate::train::preset::quick().baseline()) && baseline.pretrain_epochs == 0);
+        let pretrained = TrainConfig { algorithm: AlgorithmName::Supervised, ..mixmatch.clone() };
+        assert!(!pretrained.trains_as(&baseline) && pretrained.reads("pretrain_epochs"));
+        // How many images a step has that there is none of.
+        for (config, read) in [(&pretrained, true), (&baseline, false), (&crate::train::preset::quick(), false)] {
+            assert_eq!(config.reads("pretrain_batch"), read);
+            assert_ne!(changed(config, "pretrain_batch").trains_as(config), read);
+        }
+        let against =
+            |others: &[&TrainConfig]| mixmatch.measured_against(others, |other| *other).map(|other| (*other).clone());
+        assert_eq!(against(&[&mixmatch, &pretrained, &baseline]), Some(baseline.clone()));
+        assert_eq!(against(&[&mixmatch, &pretrained]), Some(pretrained.clone()));
+        assert_eq!(against(&[&mixmatch, &TrainConfig { pretrain_epochs: 50, ..pretrained.clone() }]), None);
     }
 
     #[test]

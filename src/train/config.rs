@@ -82,7 +82,8 @@ pub struct TrainConfig {
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,
     /// Passes over the training images, validation left out, in which the backbone learns before anything else, and without any
-    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. `supervised` has none.
+    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. The baseline that `"baseline": true` queues has
+    /// none: it sees no unlabelled image.
     pub pretrain_epochs: u32,
     /// Images in a step of that, each in two views: every view has all other images' to be told from, so that large is better.
     pub pretrain_batch: u32,

@@ -123,7 +123,7 @@ impl Keeper {
         if let Some(path) = input.pretrained {
             info(emit, start::load(&mut course.learner, config, path)?);
         }
-        let pretrains = pretrain::is_wanted(config);
+        let pretrains = config.pretrain_epochs > 0;
         if pretrains {
             let keep = self.checkpoints.is_some();
             let earlier = pretrain::pretrain(&mut course.learner, setting, keep, stop, emit)?;

@@ -2,7 +2,7 @@
 
 use super::augmentation;
 use super::config::{DataFacts, FieldProblem, TrainConfig};
-use super::{pretrain, start};
+use super::start;
 use crate::nn::Architecture;
 
 /// Checks every field of `config`; fields that `earlier` already complains of are passed over.
@@ -23,7 +23,7 @@ pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) 
         }
     }
     problems.extend(start::check(config, facts));
-    if pretrain::is_wanted(config) && config.backbone_learning_rate_factor == 0.0 {
+    if config.pretrain_epochs > 0 && config.backbone_learning_rate_factor == 0.0 {
         let detail = "a backbone_learning_rate_factor of 0 leaves the backbone as it was loaded, and pretraining would change \
                       it; set pretrain_epochs to 0, or raise the factor";
         problems.push(FieldProblem::new("pretrain_epochs", "invalid_value", detail));

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
-use super::config::{AlgorithmName, TrainConfig};
+use super::config::TrainConfig;
 use super::data::Sampler;
 use super::epochs::is_no_directory;
 use super::error::TrainError;
@@ -42,11 +42,6 @@ const BN_MOMENTUM: f64 = 0.05;
 
 /// How often the log says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(30);
-
-/// Whether a run begins with it: `supervised` learns from labelled images alone.
-pub(super) fn is_wanted(config: &TrainConfig) -> bool {
-    config.pretrain_epochs > 0 && config.algorithm != AlgorithmName::Supervised
-}
 
 /// What makes two views of an image: pieces of it in other colours (the paper's §3; its blur is too coarse for 32 pixels).
 fn views(config: &TrainConfig) -> Augment {

@@ -263,8 +263,6 @@ pub(super) mod tests {
         };
         let frozen = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5});
         assert!(pointers(frozen).contains(&"/pretrain_epochs".to_owned()));
-        let supervised = json!({"backbone_learning_rate_factor": 0, "pretrain_epochs": 5, "algorithm": "supervised"});
-        assert!(!pointers(supervised).contains(&"/pretrain_epochs".to_owned()), "it has none");
     }
 
     #[test]

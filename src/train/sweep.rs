@@ -136,11 +136,11 @@ impl PlannedRun {
 fn with_baselines(configs: Vec<TrainConfig>) -> Vec<PlannedRun> {
     let mut runs: Vec<PlannedRun> = Vec::new();
     for config in &configs {
-        let baseline = config.baseline();
-        let there = configs.iter().chain(runs.iter().map(|run| &run.config)).any(|other| other.trains_as(&baseline));
+        let there = config.measured_against(&configs, |other| other).is_some()
+            || config.measured_against(&runs, |run| &run.config).is_some();
         if !there {
             let baseline_of = Some(runs.len() + 1);
-            runs.push(PlannedRun { config: baseline, baseline_of });
+            runs.push(PlannedRun { config: config.baseline(), baseline_of });
         }
         runs.push(PlannedRun::alone(config.clone()));
     }

@@ -39,7 +39,7 @@ export function head(now, { path, trouble, siblings, reload }) {
 function byHand(path) {
   return h('p', { class: 'hint' }, 'The supervised baseline on the same labels cannot be queued from here: the seed is 2^53 or more, a browser rounds it, and another seed draws other labels. With curl: send ',
     h('code', null, 'POST /jobs'), ' the ', h('code', null, 'config'), ' that ', h('code', null, `GET ${path}`), ' answers with, the data set’s id as ', h('code', null, '"dataset"'), ' and ', h('code', null, '"baseline": true'),
-    ' (trains both), or ', h('code', null, '"algorithm": "supervised"'), ' in place of its own (the baseline alone).');
+    ' (trains both), or ', h('code', null, '"algorithm": "supervised"'), now.config.pretrain_epochs > 0 && [' and ', h('code', null, '"pretrain_epochs": 0')], ' in place of its own (the baseline alone).');
 }
 
 /// Jobs that trained on the same draw of labels, as far as their seeds can be told apart.
@@ -50,7 +50,7 @@ function twins(now, siblings) {
 }
 
 async function baseline(now) {
-  const made = await post('/jobs', { dataset: now.dataset.id, ...now.config, algorithm: 'supervised' });
+  const made = await post('/jobs', { dataset: now.dataset.id, ...now.config, algorithm: 'supervised', pretrain_epochs: 0 });
   go(`#/compare?ids=${now.id},${made.id}`);
 }
 

@@ -68,7 +68,7 @@ function describe(job, share) {
 
 /// Where a run stands among its phases.
 export function phases(job) {
-  const pretrains = job.config.pretrain_epochs > 0 && job.algorithm !== 'supervised';
+  const pretrains = job.config.pretrain_epochs > 0;
   const own = PHASES.filter((phase) => phase !== 'pretraining' || pretrains);
   const done = job.state === 'succeeded' ? own.length : own.indexOf(job.phase);
   return h('ol', { class: 'phases' }, own.map((phase, i) => {

@@ -126,8 +126,9 @@ function rows(report) {
 }
 
 function differences(report) {
-  return h('section', null, h('h2', null, 'Against the supervised baseline'),
-    h('p', { class: 'muted' }, 'The same labels and seeds, in points of accuracy.'),
+  const alike = report.differences.every((row) => row.pretrained_alike);
+  return h('section', null, h('h2', null, alike ? 'Against supervised training after the same pretraining' : 'Against the supervised baseline'),
+    h('p', { class: 'muted' }, 'The same labels and seeds, in points of accuracy. All seeds share their test images.'),
     table([
       { head: 'Labels', number: true, cell: labels },
       { head: 'Algorithm', cell: name },

@@ -1,6 +1,7 @@
 //! The service as its users meet it: the real server on a free port, a real SQLite file, real child
 //! processes (or stand-ins that crash, hang and lie on purpose), spoken to over HTTP.
 
+mod ambiguous;
 mod app;
 mod audit;
 mod backup;

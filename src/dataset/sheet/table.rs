@@ -33,7 +33,7 @@ impl<'a> Table<'a> {
         if text.is_empty() {
             return Ok(());
         }
-        let too_large = |detail: String| ImportError::TooLarge { code: "sheet_too_large", detail };
+        let too_large = |detail: String| ImportError::too_large("sheet_too_large", detail);
         let name = self.name;
         if column >= MAX_COLUMNS {
             return Err(too_large(format!("the {name} sheet has more than {MAX_COLUMNS} columns")));

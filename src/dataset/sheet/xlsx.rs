@@ -88,7 +88,7 @@ fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportEr
     }
     if inflated > MAX_BYTES {
         let detail = format!("the {name} sheet inflates to {inflated} bytes, allowed are {MAX_BYTES}");
-        return Err(ImportError::TooLarge { code: "sheet_too_large", detail });
+        return Err(ImportError::too_large("sheet_too_large", detail));
     }
     Ok(())
 }

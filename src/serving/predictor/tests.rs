@@ -36,7 +36,7 @@ async fn a_load_that_fails_has_the_device_asked_whether_it_computes() {
     let predictor = Predictor::new(PredictorOptions::default());
     let engine = Engine::start(1, 4, tch::Device::Cuda(99)).unwrap();
     let decoders = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
-    *predictor.running.lock().unwrap() = Some(Running { engine, decoders, models: Vec::new() });
+    *predictor.running.lock().unwrap() = Some(Running { engine, decoders, models: Vec::new(), loading: None });
     assert_eq!(predictor.status().trouble, None);
     let nowhere = ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
     assert!(predictor.load("gender:1", nowhere).await.is_err());
@@ -60,6 +60,27 @@ async fn models_that_answer_somebody_crowd_out_new_ones() {
     drop(held);
     let refused = predictor.load("c:1", nowhere()).await;
     assert!(matches!(refused, Err(ServingError::ModelFile { .. })), "there is room, but no such file: {refused:?}");
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_unloaded_while_it_loads_stays_out() {
+    let predictor = Predictor::new(PredictorOptions::default());
+    let network = crate::nn::build("wrn-10-1", crate::nn::Head::Linear, 2, tch::Kind::Float).unwrap();
+    let weights = crate::nn::Weights::zeros(network.layout(), tch::Device::Cpu).unwrap();
+    let install = |key: &str| {
+        let model = Loaded::new(network.as_ref(), &weights, tch::Device::Cpu, 8, 1.0).unwrap();
+        predictor.install(key, model, crate::model::example_manifest())
+    };
+    let begin = |key: &str| predictor.with_running(|running| running.loading = Some(key.to_owned())).unwrap();
+    begin("gender:1");
+    predictor.unload("gender:1");
+    assert!(matches!(install("gender:1"), Err(ServingError::NotLoaded(key)) if key == "gender:1"));
+    assert!(predictor.loaded("gender:1").unwrap().is_none());
+    begin("gender:1");
+    predictor.unload("gender:2");
+    install("gender:1").unwrap();
+    assert!(predictor.loaded("gender:1").unwrap().is_some());
     predictor.shutdown().await;
 }
 

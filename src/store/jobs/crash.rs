@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::history::state_event;
 use super::run::{finish, worked};
 use super::{JobState, parse_id};
-use crate::store::{Result, Store, commit, models, now};
+use crate::store::{Result, Store, champion, commit, now};
 
 /// Deaths of the server in a row, without a checkpoint moving in between, after which a job is given up.
 const MOST_CRASHES: i64 = 3;
@@ -107,7 +107,7 @@ impl Store {
             } else {
                 requeue(&mut tx, id, attempt, JobState::Queued, crashes).await?;
             }
-            models::crown(&mut tx, id).await?;
+            champion::crown(&mut tx, id).await?;
         }
         commit(tx).await?;
         Ok(left.len() as u64)

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JobState;
 use super::history::{event, state_event};
 use crate::store::models::{self, NewVersion};
-use crate::store::{Result, Store, StoreError, VersionRow, artifacts, commit, now, to_json};
+use crate::store::{Result, Store, StoreError, VersionRow, artifacts, champion, commit, now, to_json};
 use crate::train::event::Event;
 
 /// What somebody asked of a running job.
@@ -200,7 +200,7 @@ pub(super) async fn finish(
     .bind(id.to_string())
     .execute(&mut **tx)
     .await?;
-    models::crown(tx, id).await?;
+    champion::crown(tx, id).await?;
     state_event(tx, id, attempt, state).await
 }
 

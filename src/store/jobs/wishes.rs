@@ -10,7 +10,7 @@ use super::JobState;
 use super::history::state_event;
 use super::queue::has_weights;
 use super::sweeps::{Member, members};
-use crate::store::{Result, Store, StoreError, commit, models, now};
+use crate::store::{Result, Store, StoreError, champion, commit, now};
 
 impl Store {
     /// Asks to cancel: a queued or paused job is canceled at once, a running one by its worker. Gives the jobs that
@@ -36,7 +36,7 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                     state_event(&mut tx, *id, *attempt, JobState::Canceled).await?;
-                    models::crown(&mut tx, *id).await?;
+                    champion::crown(&mut tx, *id).await?;
                 }
                 JobState::Running => {
                     sqlx::query("UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE id = ?")
@@ -177,15 +177,38 @@ impl Store {
             return Err(refused(&members, "deleted; cancel it first"));
         }
         for member in &members {
-            sqlx::query("DELETE FROM jobs WHERE id = ?").bind(member.id.to_string()).execute(&mut *tx).await?;
+            forget(&mut tx, member.id).await?;
         }
-        // A sweep ends with its last job.
-        sqlx::query("DELETE FROM sweeps WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE sweep_id = sweeps.id)")
-            .execute(&mut *tx)
-            .await?;
         commit(tx).await?;
         Ok(members.iter().map(|member| member.id).collect())
     }
+}
+
+/// Deletes a job's row, and its sweep's with the last one.
+async fn forget(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<()> {
+    let (sweep, key, request): (Option<String>, Option<String>, Option<String>) =
+        sqlx::query_as("DELETE FROM jobs WHERE id = ? RETURNING sweep_id, idempotency_key, request_sha256")
+            .bind(id.to_string())
+            .fetch_one(&mut **tx)
+            .await?;
+    let Some(sweep) = sweep else { return Ok(()) };
+    // The sweep is there as long as one of its jobs is: its request, sent again, is to find it.
+    if let (Some(key), Some(request)) = (key, request) {
+        sqlx::query(
+            "UPDATE jobs SET idempotency_key = ?2, request_sha256 = ?3
+             WHERE id = (SELECT id FROM jobs WHERE sweep_id = ?1 ORDER BY id LIMIT 1)",
+        )
+        .bind(&sweep)
+        .bind(key)
+        .bind(request)
+        .execute(&mut **tx)
+        .await?;
+    }
+    sqlx::query("DELETE FROM sweeps WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE sweep_id = ?1)")
+        .bind(sweep)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Puts a job into the queue by `statement`.

@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use super::super::{history, position, queue, row, run};
 use super::*;
+use crate::store::{champion, models};
 
 /// The steps of SQLite's plan for a query.
 async fn plan(store: &Store, query: &str) -> Vec<String> {
@@ -26,6 +27,7 @@ async fn no_list_is_read_whole_or_sorted() {
         ("a page of epochs", history::METRICS),
         ("a batch of events", history::EVENTS),
         ("an epoch told before", run::EPOCH_TOLD),
+        ("a page of versions", models::PAGE),
     ];
     for (what, query) in queries {
         let plan = plan(&f.store, query).await;
@@ -40,6 +42,18 @@ async fn no_list_is_read_whole_or_sorted() {
             assert!(!(whole || sorted || half) || scans_little(step), "{what}: {step}\n{plan:#?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_jobs_end_reads_its_sweep_and_no_other_job() {
+    let f = Fixture::new().await;
+    let plan = plan(&f.store, champion::CROWN).await;
+    let found = plan.iter().filter(|step| step.starts_with("SEARCH j USING") && step.contains("id=?")).count();
+    assert_eq!(found, 1, "{plan:#?}");
+    // `member` is the job and its sweep's.
+    let scans =
+        |step: &&String| step.starts_with("SCAN") && !["SCAN member", "SCAN CONSTANT ROW"].contains(&step.as_str());
+    assert_eq!(plan.iter().find(scans), None, "{plan:#?}");
 }
 
 /// Common table expressions and subqueries of one row each.

@@ -4,13 +4,18 @@ use uuid::Uuid;
 
 use super::{Fixture, LEASE};
 use crate::data_dir::DataDir;
-use crate::store::{JobEntry, JobRow, JobState, NewJobs, Store, StoreError};
-use crate::train::config::{DataFacts, TrainConfig};
+use crate::store::{Idempotency, JobEntry, JobRow, JobState, NewJobs, Store, StoreError};
+use crate::train::config::{AlgorithmName, DataFacts, TrainConfig};
 use crate::train::sweep::plan;
 
 impl Fixture {
     /// What `POST /jobs` does with this body.
     async fn ask(&self, request: serde_json::Value) -> Uuid {
+        self.ask_with(request, None).await
+    }
+
+    /// The same under an idempotency key.
+    async fn ask_with(&self, request: serde_json::Value, idempotency: Option<Idempotency>) -> Uuid {
         let serde_json::Value::Object(request) = request else { panic!("an object is needed") };
         let facts = DataFacts {
             classes: vec!["a".into(), "b".into()],
@@ -19,6 +24,7 @@ impl Fixture {
             ..DataFacts::default()
         };
         let new = NewJobs::of_plan(self.dataset, plan(&request, &facts).unwrap(), request);
+        let new = NewJobs { idempotency, ..new };
         self.store.insert_jobs(new).await.unwrap()
     }
 
@@ -122,6 +128,23 @@ async fn a_sweep_that_ends_by_a_cancel_has_its_champion_too() {
 }
 
 #[tokio::test]
+async fn a_sweep_keeps_its_requests_key_until_its_last_job_is_deleted() {
+    let f = Fixture::new().await;
+    let key = Idempotency { key: "again".into(), request_sha256: "ab".into() };
+    let request = serde_json::json!({"labelled": 40, "seed": [0, 1], "baseline": true});
+    let id = f.ask_with(request, Some(key.clone())).await;
+    f.store.cancel_job(id).await.unwrap();
+    let jobs = f.sweep(id).await;
+    // The second, the first that is no baseline, carried the key.
+    for number in [1, 0, 3, 2] {
+        assert_eq!(f.store.job_of_request(&key).await.unwrap(), Some(id), "before job {number} goes");
+        f.store.delete_job(jobs[number].id).await.unwrap();
+    }
+    assert_eq!(f.store.job_of_request(&key).await.unwrap(), None);
+    assert!(matches!(f.store.job_or_sweep(id).await, Err(StoreError::NotFound { .. })), "the sweep went with its last");
+}
+
+#[tokio::test]
 async fn an_id_is_a_job_or_a_sweep() {
     let f = Fixture::new().await;
     let (job, sweep) = (f.queue().await, f.ask(serde_json::json!({"grid": {"k": [1, 2]}})).await);
@@ -160,15 +183,19 @@ async fn a_database_from_before_sweeps_opens_with_its_jobs() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.database()).create_if_missing(true);
     let old = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::migrate!().run_to(1, &old).await.unwrap();
-    let config = serde_json::to_string(&TrainConfig::default()).unwrap();
-    for (id, state) in [(f.dataset, "queued"), (Uuid::now_v7(), "canceled")] {
+    // Supervised runs did not pretrain then.
+    let seed = i64::MAX as u64;
+    let mixmatch = TrainConfig { pretrain_epochs: 100, seed, ..TrainConfig::default() };
+    let supervised = TrainConfig { algorithm: AlgorithmName::Supervised, ..mixmatch.clone() };
+    let ended = Uuid::now_v7();
+    for (id, state, config) in [(f.dataset, "queued", &mixmatch), (ended, "canceled", &supervised)] {
         sqlx::query(
             "INSERT INTO jobs (id, dataset_id, dataset_name, model_name, state, config, created_at, finished_at)
              VALUES (?1, ?1, 'old', 'gender', ?2, ?3, 1, CASE ?2 WHEN 'canceled' THEN 2 END)",
         )
         .bind(id.to_string())
         .bind(state)
-        .bind(&config)
+        .bind(serde_json::to_string(config).unwrap())
         .execute(&old)
         .await
         .unwrap();
@@ -179,5 +206,7 @@ async fn a_database_from_before_sweeps_opens_with_its_jobs() {
     let jobs = store.jobs(None, None, 10).await.unwrap();
     assert_eq!(jobs.len(), 2);
     assert!(jobs.iter().all(|job| job.sweep.is_none() && job.baseline.is_none() && job.baseline_of.is_none()));
-    assert_eq!(store.claim(Uuid::now_v7(), "cpu", LEASE).await.unwrap().unwrap().id, f.dataset);
+    let claimed = store.claim(Uuid::now_v7(), "cpu", LEASE).await.unwrap().unwrap();
+    assert_eq!((claimed.id, claimed.config), (f.dataset, mixmatch));
+    assert_eq!(store.job(ended).await.unwrap().config, TrainConfig { pretrain_epochs: 0, ..supervised });
 }

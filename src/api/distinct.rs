@@ -1,0 +1,158 @@
+//! A JSON object that names every key once. serde's own maps let the last of equal keys win, so that what somebody asked for first
+//! would be lost without a word.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use axum::extract::{FromRequest, Request};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::extract::{json_bytes, json_problem};
+use super::problem::{Problem, ProblemItem};
+
+/// Repeats that are told.
+const MOST: usize = 100;
+
+/// The body of a request. 415 without a JSON media type; 400 for broken syntax; 422 for what is no object, and with a pointer for
+/// every key, at whatever depth, that is there more than once.
+#[derive(Debug)]
+pub struct Distinct(pub Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for Distinct {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        parse(&json_bytes(request, state).await?).map(Self)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
+    let repeats = RefCell::new(Vec::new());
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = Within { path: String::new(), repeats: &repeats }.deserialize(&mut reader);
+    let value = read.and_then(|value| reader.end().map(|()| value)).map_err(|error| json_problem(&error))?;
+    let repeats = repeats.into_inner();
+    if !repeats.is_empty() {
+        let item = |pointer: String| {
+            let detail = format!("{pointer} is there more than once: leave all but one out");
+            ProblemItem::new(pointer, "repeated_field", detail)
+        };
+        return Err(
+            Problem::invalid("a field is there more than once").with_errors(repeats.into_iter().map(item).collect())
+        );
+    }
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(json_problem(&Error::custom("an object is needed"))),
+    }
+}
+
+/// A value at `path`, an RFC 6901 pointer.
+struct Within<'a> {
+    path: String,
+    repeats: &'a RefCell<Vec<String>>,
+}
+
+impl Within<'_> {
+    fn at(&self, token: &str) -> Self {
+        Self { path: format!("{}/{}", self.path, token.replace('~', "~0").replace('/', "~1")), repeats: self.repeats }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Within<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Within<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element_seed(self.at(&all.len().to_string()))? {
+            all.push(item);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let inner = self.at(&key);
+            let pointer = inner.path.clone();
+            let value = entries.next_value_seed(inner)?;
+            if all.insert(key, value).is_some() {
+                let mut repeats = self.repeats.borrow_mut();
+                if repeats.len() < MOST && !repeats.contains(&pointer) {
+                    repeats.push(pointer);
+                }
+            }
+        }
+        Ok(Value::Object(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_read_is_what_serde_json_reads() {
+        let value = json!({"a": [null, true, -3, 18_446_744_073_709_551_615_u64, 0.1, "é"], "b": {"a": {"a": {}}}});
+        assert_eq!(Value::Object(parse(value.to_string().as_bytes()).unwrap()), value);
+    }
+
+    #[test]
+    fn every_repeated_key_is_named_where_it_stands() {
+        let text = br#"{"seed": 1, "grid": {"k": [1], "a/b": 1, "k": [2], "a/b": 2}, "seed": 2, "x": [{"y": 1, "y": 1}], "seed": 3}"#;
+        let refused = parse(text).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let pointers: Vec<String> = refused.body().errors.into_iter().map(|error| error.pointer).collect();
+        assert_eq!(pointers, ["/grid/k", "/grid/a~1b", "/seed", "/x/0/y"]);
+        let many: Vec<String> = (0..20_000).map(|number| format!("\"{number}\": 1")).collect();
+        let many = many.join(", ");
+        assert_eq!(parse(format!("{{{many}, {many}}}").as_bytes()).unwrap_err().body().errors.len(), MOST);
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_json_is_refused() {
+        assert_eq!(parse(b"[1]").unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
+        for broken in ["", "{", "{\"a\": 1} x", &"[".repeat(100_000)] {
+            assert_eq!(parse(broken.as_bytes()).unwrap_err().status(), StatusCode::BAD_REQUEST, "{broken:.20}");
+        }
+    }
+}
