@@ -69,6 +69,11 @@ impl Index {
             let detail = format!("the archive has {} entries, allowed are {}", archive.len(), limits.max_entries);
             return Err(ImportError::too_large("too_many_entries", detail));
         }
+        if archive.has_duplicate_names() {
+            let detail = "the archive has several entries of one name, of which one alone can be read; give each image a name \
+                          of its own, or unzip it and zip the files anew";
+            return Err(ImportError::invalid("repeated_entry", detail));
+        }
         let mut index = Self::default();
         let (mut inflated, mut stored) = (0u64, 0u64);
         for number in 0..archive.len() {
@@ -308,6 +313,24 @@ mod tests {
         std::fs::write(file.path(), bytes).unwrap();
         let refused = Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).unwrap_err();
         assert!(refused.to_string().contains("\"a.jpg\" is encrypted"), "{refused}");
+    }
+
+    #[test]
+    fn entries_of_one_name_are_refused_for_all_but_one_would_be_lost() {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = zip::ZipWriter::new(&mut bytes);
+        for name in ["a.jpg", "b.jpg"] {
+            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut bytes = bytes.into_inner();
+        while let Some(at) = bytes.windows(5).position(|window| window == b"b.jpg") {
+            bytes[at] = b'a';
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let refused = Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).unwrap_err();
+        assert_eq!(refused.code(), "repeated_entry");
     }
 
     #[test]

@@ -97,7 +97,8 @@ pub(super) fn warnings(classes: &[String], named: &BTreeSet<String>) -> Vec<Warn
 fn look_alikes(classes: &[String]) -> Option<Warning> {
     let mut alike: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for class in classes {
-        let bare = class.chars().filter(|letter| !letter.is_whitespace() && !"_-".contains(*letter));
+        // Compatibility forms are one: a no-break space is a space, and a full-width letter that letter.
+        let bare = class.nfkc().filter(|letter| !letter.is_whitespace() && !is_joint(*letter));
         alike.entry(bare.flat_map(char::to_lowercase).collect()).or_default().push(class);
     }
     let alike: Vec<String> = alike
@@ -107,10 +108,16 @@ fn look_alikes(classes: &[String]) -> Option<Warning> {
         .collect();
     let more = if alike.len() > NAMED { ", …" } else { "" };
     let detail = format!(
-        "classes differ by case, spaces, _ or - alone: {}{more}; if they mean the same, write them alike",
+        "classes differ by case, spaces, dashes, _ or letters that nobody sees alone: {}{more}; if they mean the same, write them alike",
         alike[..alike.len().min(NAMED)].join(", ")
     );
     (!alike.is_empty()).then(|| Warning::new("similar_labels", detail))
+}
+
+/// What joins or parts words, and what is not seen at all (zero-width letters, marks of direction).
+fn is_joint(letter: char) -> bool {
+    matches!(letter, '_' | '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+        || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
@@ -175,7 +182,10 @@ mod tests {
         assert_eq!(told(&["Mask", "mask", "no mask", "none"], &[])[0].0, "similar_labels");
         let detail = &told(&["Mask", "No  Mask", "mask", "no_mask", "other"], &[])[0].1;
         assert!(detail.contains("\"Mask\" and \"mask\", \"No  Mask\" and \"no_mask\";"), "{detail}");
-        assert_eq!(told(&["mask", "masks", "no mask"], &[]), []);
+        for other in ["no\u{2013}mask", "no\u{a0}mask", "no mask\u{200b}", "\u{feff}no mask", "no\u{ff4d}ask"] {
+            assert_eq!(told(&["no mask", other], &[]).len(), 1, "{other:?}");
+        }
+        assert_eq!(told(&["mask", "masks", "no mask", "A+", "A"], &[]), []);
     }
 
     #[test]

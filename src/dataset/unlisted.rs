@@ -146,7 +146,8 @@ pub(super) fn unnamed(choice: Unlisted, index: &Index, named: &HashSet<u32>) -> 
             "they are no images by their names, which end in .jpg, .jpeg, .png or .webp, or they are hidden by a dot"
         }
     };
-    let detail = format!("{unnamed} files in the archive are named by no sheet and are not used; {why}");
+    let files = if unnamed == 1 { "file in the archive is" } else { "files in the archive are" };
+    let detail = format!("{unnamed} {files} named by no sheet and not used; {why}");
     (unnamed > 0).then(|| Warning::new("unnamed_files", detail))
 }
 
@@ -213,7 +214,10 @@ mod tests {
         let ignored = told(Unlisted::Ignore).unwrap();
         assert!(ignored.starts_with("3 files") && ignored.contains("unlisted is unlabelled"), "{ignored}");
         let others = told(Unlisted::Unlabelled).unwrap();
-        assert!(others.starts_with("1 files") && others.contains("no images by their names"), "{others}");
+        assert!(
+            others.starts_with("1 file in the archive is named") && others.contains("no images by their names"),
+            "{others}"
+        );
         assert_eq!(unnamed(Unlisted::Unlabelled, &index, &HashSet::from([2])), None);
     }
 }

@@ -77,12 +77,14 @@ fn smoothed_loss(logits: &[f32], class: usize, temperature: f64, images: usize) 
     all.iter().enumerate().map(|(index, p)| -weight(index) * p.max(f64::MIN_POSITIVE).ln()).sum()
 }
 
-/// The largest probability of each image, and whether that class is the true one.
+/// The largest probability of each image, and whether that class is the true one. Of several that are exactly as likely, the first is
+/// the answer: one image has one.
 fn confidences(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec<(f64, bool)> {
     let each = logits.iter().zip(truth).map(|(row, &class)| {
-        let all = probabilities(row, temperature);
-        let most = all.iter().copied().fold(0.0, f64::max);
-        (most, all.get(class).is_some_and(|&own| own == most))
+        let likeliest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let answer = row.iter().position(|&logit| logit == likeliest);
+        let most = probabilities(row, temperature).into_iter().fold(0.0, f64::max);
+        (most, answer == Some(class))
     });
     each.collect()
 }
@@ -165,6 +167,14 @@ mod tests {
             expected_calibration_error(&logits, &truth, temperature),
         );
         assert!((before - 0.19).abs() < 1e-3 && after < 3e-3, "{before} {after}");
+    }
+
+    #[test]
+    fn of_classes_that_are_exactly_as_likely_one_is_the_answer() {
+        let (logits, truth) = (vec![vec![0.5f32, 0.5]; 10], [[0usize; 4].as_slice(), &[1; 6]].concat());
+        // Right in four of ten, and ½ sure.
+        assert!((expected_calibration_error(&logits, &truth, 1.0) - 0.1).abs() < 1e-12);
+        assert!((abstention(&logits, &truth, 1.0)[0].accuracy.unwrap() - 0.4).abs() < 1e-12);
     }
 
     #[test]

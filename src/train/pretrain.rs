@@ -98,13 +98,19 @@ pub(super) fn pretrain(
             info(emit, format!("pretraining goes on after step {} of {}", stage.done, stage.steps));
         }
     }
+    let mut kept = stage.done;
     let mut told = Told { at: Instant::now(), done: stage.done, loss: None };
     while stage.done < stage.steps {
         let stopped = stop();
-        if let Some(checkpoints) = checkpoints.as_mut().filter(|checkpoints| stopped || checkpoints.due(false)) {
+        // One that is no further than the last says that there is progress where there is none.
+        let wanted = |checkpoints: &&mut Checkpoints| stage.done > kept && (stopped || checkpoints.due(false));
+        if let Some(checkpoints) = checkpoints.as_mut().filter(wanted) {
             match checkpoints.save(stage.done, || stage.save(setting)) {
                 // Of the run itself it is after no step; but there is something to go on from.
-                Ok(()) => emit(Event::Checkpoint { step: 0 }),
+                Ok(()) => {
+                    kept = stage.done;
+                    emit(Event::Checkpoint { step: 0 });
+                }
                 Err(error) => {
                     warn(emit, format!("{error}; pretraining goes on, and would start again from the one before"));
                 }

@@ -93,10 +93,16 @@ fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportEr
     Ok(())
 }
 
+/// A number of the 15 significant digits that spreadsheets show, and write into a CSV: 0.1 + 0.2 is 0.3 there.
+fn fraction(value: f64) -> String {
+    format!("{value:.14e}").parse().map_or_else(|_| value.to_string(), |shown: f64| shown.to_string())
+}
+
 /// A cell as a person reads it: whole numbers without a fraction.
 fn cell_text(cell: &DataRef<'_>) -> String {
     match cell {
         DataRef::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        DataRef::Float(value) if value.fract() != 0.0 => fraction(*value),
         DataRef::Empty => String::new(),
         // As it is seen: an empty label would be an unlabelled image, without a word.
         DataRef::Error(error) => error.to_string(),
@@ -118,5 +124,21 @@ fn date(moment: ExcelDateTime) -> String {
         (true, ..) => time,
         (false, 0, 0, 0) => date,
         (false, ..) => format!("{date} {time}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_that_a_spreadsheet_shows() {
+        for (value, shown) in
+            [(0.1 + 0.2, "0.3"), (-2.5, "-2.5"), (1.1 * 3.0, "3.3"), (7.0, "7"), (1e-9, "0.000000001")]
+        {
+            assert_eq!(cell_text(&DataRef::Float(value)), shown);
+        }
+        // Long numbers of persons keep all digits that the file has.
+        assert_eq!(cell_text(&DataRef::Float(1_234_567_890_123_456.0)), "1234567890123456");
     }
 }

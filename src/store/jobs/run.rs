@@ -219,11 +219,14 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
         }
         Event::Start { step, epoch } => restart(tx, id, attempt, *step, *epoch).await?,
         Event::Checkpoint { step } => {
-            sqlx::query("UPDATE jobs SET checkpoint_step = ? WHERE id = ?")
-                .bind(*step as i64)
-                .bind(id.to_string())
-                .execute(&mut **tx)
-                .await?;
+            // One of pretraining is after no step, and yet further than the one before.
+            sqlx::query(
+                "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 THEN crash_step END WHERE id = ?2",
+            )
+            .bind(*step as i64)
+            .bind(id.to_string())
+            .execute(&mut **tx)
+            .await?;
         }
         Event::Step(progress) => {
             let progress = to_json(progress)?;

@@ -47,6 +47,13 @@ async fn a_checkpoint_of_pretraining_is_further_than_none() {
     // It is after no step of training.
     checkpoint(&f, &job, 0).await;
     assert_eq!(crash(&f, &job).await, JobState::Queued);
+    // Each is further than the one before, to deaths of the server too.
+    for _ in 0..4 {
+        let job = f.claim(Uuid::now_v7()).await.unwrap();
+        checkpoint(&f, &job, 0).await;
+        f.store.reclaim(Uuid::now_v7()).await.unwrap();
+        assert_eq!(f.state(job.id).await, JobState::Queued);
+    }
     let job = f.claim(Uuid::now_v7()).await.unwrap();
     assert_eq!(crash(&f, &job).await, JobState::Failed, "it came no further");
 }
