@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, Request};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::extract::{json_bytes, json_problem};
+use super::extract::{json_bytes, json_problem, read_json, token};
 use super::problem::{Problem, ProblemItem};
 
 /// Repeats that are told.
@@ -29,9 +29,7 @@ impl<S: Send + Sync> FromRequest<S> for Distinct {
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
     let repeats = RefCell::new(Vec::new());
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = Within { path: String::new(), repeats: &repeats }.deserialize(&mut reader);
-    let value = read.and_then(|value| reader.end().map(|()| value)).map_err(|error| json_problem(&error))?;
+    let value = read_json(bytes, Within { path: String::new(), repeats: &repeats })?;
     let repeats = repeats.into_inner();
     if !repeats.is_empty() {
         let item = |pointer: String| {
@@ -44,7 +42,7 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
     }
     match value {
         Value::Object(map) => Ok(map),
-        _ => Err(json_problem(&Error::custom("an object is needed"))),
+        _ => Err(json_problem(&Error::custom("an object is needed"), "")),
     }
 }
 
@@ -55,8 +53,8 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
-    fn at(&self, token: &str) -> Self {
-        Self { path: format!("{}/{}", self.path, token.replace('~', "~0").replace('/', "~1")), repeats: self.repeats }
+    fn at(&self, key: &str) -> Self {
+        Self { path: format!("{}{}", self.path, token(key)), repeats: self.repeats }
     }
 }
 

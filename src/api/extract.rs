@@ -1,12 +1,15 @@
 //! Extractors whose rejections are problems: `Json`, `Query` and `Path` as axum has them, but a caller
 //! who gets one wrong always reads where and why, in the one error shape of the service.
 
+use std::marker::PhantomData;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_path_to_error::{Path as JsonPath, Segment, Track};
 
 use super::problem::Problem;
 
@@ -31,13 +34,39 @@ pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<B
     Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))
 }
 
-/// Reads JSON and says where it is wrong, as a pointer where serde knows the path.
+/// Reads JSON and says where it is wrong.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| json_problem(&error))
+    read_json(bytes, PhantomData)
 }
 
-/// What is wrong with a JSON body.
-pub fn json_problem(error: &serde_json::Error) -> Problem {
+/// Reads JSON as `seed` does and says where it is wrong.
+pub fn read_json<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value, Problem> {
+    let (mut reader, mut track) = (serde_json::Deserializer::from_slice(bytes), Track::new());
+    let read = seed.deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
+    let read = read.and_then(|value| reader.end().map(|()| value));
+    read.map_err(|error| json_problem(&error, &pointer_to(&track.path())))
+}
+
+/// A place in JSON as a pointer (RFC 6901).
+fn pointer_to(path: &JsonPath) -> String {
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => pointer += &format!("/{index}"),
+            Segment::Map { key } | Segment::Enum { variant: key } => pointer += &token(key),
+            Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// A key as a pointer's token.
+pub fn token(key: &str) -> String {
+    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// What is wrong with a JSON body at `pointer`.
+pub fn json_problem(error: &serde_json::Error, pointer: &str) -> Problem {
     use serde_json::error::Category;
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => {
@@ -45,7 +74,8 @@ pub fn json_problem(error: &serde_json::Error) -> Problem {
         }
         Category::Data => {
             let reason = shortened(error.to_string());
-            let pointer = pointer_in(&reason);
+            let field = pointer_in(&reason);
+            let pointer = if pointer.ends_with(&field) { pointer.to_owned() } else { format!("{pointer}{field}") };
             Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
         }
     }
@@ -179,6 +209,9 @@ mod tests {
     struct Body {
         #[allow(dead_code, reason = "only parsed")]
         version: u32,
+        #[serde(default)]
+        #[allow(dead_code, reason = "only parsed")]
+        inner: Vec<std::collections::BTreeMap<String, Body>>,
     }
 
     #[test]
@@ -192,6 +225,16 @@ mod tests {
         assert_eq!(unknown.body().errors[0].pointer, "/x");
         let twice = parse_json::<Body>(b"{\"version\": 1, \"version\": 2}").unwrap_err();
         assert_eq!(twice.body().errors[0].pointer, "/version");
+        for (inner, pointer) in [
+            ("{\"version\": -1}", "/inner/0/a~1b/version"),
+            ("{}", "/inner/0/a~1b/version"),
+            ("{\"version\": 1, \"x\": 2}", "/inner/0/a~1b/x"),
+            ("3", "/inner/0/a~1b"),
+        ] {
+            let text = format!("{{\"version\": 1, \"inner\": [{{\"a/b\": {inner}}}]}}");
+            let wrong = parse_json::<Body>(text.as_bytes()).unwrap_err();
+            assert_eq!(wrong.body().errors[0].pointer, pointer, "{inner}");
+        }
         let long = parse_json::<Body>(format!("{{\"version\": \"{}\"}}", "x".repeat(1 << 20)).as_bytes()).unwrap_err();
         let detail = &long.body().errors[0].detail;
         assert!(detail.len() < 1000 && detail.contains("invalid type") && detail.contains("line 1"), "{detail}");

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
-use super::super::extract::json_problem;
+use super::super::extract::read_json as read;
 use super::super::problem::{Problem, ProblemItem};
 use super::{Incoming, pointer, too_many};
 
@@ -47,13 +47,8 @@ pub(crate) fn read_json(body: &[u8]) {
 /// 413 for more than `most`, 400 and 422 for what cannot be read.
 pub fn images(body: &[u8], most: usize) -> Result<Vec<Incoming>, Problem> {
     let over = Cell::new(false);
-    let mut from = serde_json::Deserializer::from_slice(body);
-    let images = Reader { most, over: &over }.deserialize(&mut from);
-    match images.and_then(|images| from.end().map(|()| images)) {
-        Ok(images) => Ok(images),
-        Err(_) if over.get() => Err(too_many(most)),
-        Err(error) => Err(json_problem(&error)),
-    }
+    let images = read(body, Reader { most, over: &over });
+    if over.get() { Err(too_many(most)) } else { images }
 }
 
 /// Reads a [`PredictRequest`], and nothing of it behind one image too many.
@@ -198,9 +193,10 @@ mod tests {
         let at = |pointer: &str| (422_u16, Some(pointer.to_owned()));
         assert_eq!(told("{}"), at("/images"));
         assert_eq!(told(r#"{"images": [], "pictures": []}"#), at("/pictures"));
-        assert_eq!(told(r#"{"images": [{"base64": "", "url": ""}]}"#), at("/url"));
-        assert_eq!(told(r#"{"images": [], "images": []}"#), at(""));
-        assert_eq!(told(r#"{"images": {}}"#), at(""));
+        assert_eq!(told(r#"{"images": [{"base64": "", "url": ""}]}"#), at("/images/0/url"));
+        assert_eq!(told(r#"{"images": [{"base64": ""}, {"data": ""}]}"#), at("/images/1/data"));
+        assert_eq!(told(r#"{"images": [], "images": []}"#), at("/images"));
+        assert_eq!(told(r#"{"images": {}}"#), at("/images"));
         assert_eq!(told("[]"), at(""));
         assert_eq!(told(r#"{"images": []} {}"#), (400, None));
         assert_eq!(told(r#"{"images": ["#), (400, None));
