@@ -29,7 +29,7 @@ impl<S: Send + Sync> FromRequest<S> for Distinct {
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
     let repeats = RefCell::new(Vec::new());
-    let value = read_json(bytes, Within { path: String::new(), repeats: &repeats })?;
+    let value = read_json(bytes, Within { place: &Place::Root, repeats: &repeats })?;
     let repeats = repeats.into_inner();
     if !repeats.is_empty() {
         let item = |pointer: String| {
@@ -46,16 +46,27 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
     }
 }
 
-/// A value at `path`, an RFC 6901 pointer.
-struct Within<'a> {
-    path: String,
-    repeats: &'a RefCell<Vec<String>>,
+/// Where a value stands: it becomes text only where there is something to tell.
+enum Place<'a> {
+    Root,
+    Item(&'a Place<'a>, usize),
+    Key(&'a Place<'a>, &'a str),
 }
 
-impl Within<'_> {
-    fn at(&self, key: &str) -> Self {
-        Self { path: format!("{}{}", self.path, token(key)), repeats: self.repeats }
+impl Place<'_> {
+    fn pointer(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Item(list, at) => format!("{}/{at}", list.pointer()),
+            Self::Key(object, key) => object.pointer() + &token(key),
+        }
     }
+}
+
+/// A value at `place`.
+struct Within<'a> {
+    place: &'a Place<'a>,
+    repeats: &'a RefCell<Vec<String>>,
 }
 
 impl<'de> DeserializeSeed<'de> for Within<'_> {
@@ -99,7 +110,9 @@ impl<'de> Visitor<'de> for Within<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(item) = items.next_element_seed(self.at(&all.len().to_string()))? {
+        loop {
+            let place = Place::Item(self.place, all.len());
+            let Some(item) = items.next_element_seed(Within { place: &place, repeats: self.repeats })? else { break };
             all.push(item);
         }
         Ok(Value::Array(all))
@@ -108,15 +121,15 @@ impl<'de> Visitor<'de> for Within<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let inner = self.at(&key);
-            let pointer = inner.path.clone();
-            let value = entries.next_value_seed(inner)?;
-            if all.insert(key, value).is_some() {
-                let mut repeats = self.repeats.borrow_mut();
-                if repeats.len() < MOST && !repeats.contains(&pointer) {
+            let place = Place::Key(self.place, &key);
+            let value = entries.next_value_seed(Within { place: &place, repeats: self.repeats })?;
+            if all.contains_key(&key) && self.repeats.borrow().len() < MOST {
+                let (pointer, mut repeats) = (place.pointer(), self.repeats.borrow_mut());
+                if !repeats.contains(&pointer) {
                     repeats.push(pointer);
                 }
             }
+            all.insert(key, value);
         }
         Ok(Value::Object(all))
     }
@@ -144,6 +157,10 @@ mod tests {
         let many: Vec<String> = (0..20_000).map(|number| format!("\"{number}\": 1")).collect();
         let many = many.join(", ");
         assert_eq!(parse(format!("{{{many}, {many}}}").as_bytes()).unwrap_err().body().errors.len(), MOST);
+        // What is told is not as long as what was sent, nor a hundred times that.
+        let text = format!("{{\"{}\": {{{many}, {many}}}}}", "x".repeat(900_000));
+        let told = serde_json::to_string(&parse(text.as_bytes()).unwrap_err().body()).unwrap();
+        assert!(told.len() < 100_000, "{} bytes", told.len());
     }
 
     #[test]

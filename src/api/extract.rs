@@ -60,8 +60,12 @@ fn pointer_to(path: &JsonPath) -> String {
     pointer
 }
 
-/// A key as a pointer's token.
+/// A key as a pointer's token; of one that is as long as a body, the beginning.
 pub fn token(key: &str) -> String {
+    let key = match key.char_indices().nth(LONGEST) {
+        None => key.to_owned(),
+        Some((end, _)) => format!("{}…", &key[..end]),
+    };
     format!("/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
@@ -80,6 +84,9 @@ pub fn json_problem(error: &serde_json::Error, pointer: &str) -> Problem {
         }
     }
 }
+
+/// Letters of a key that are repeated.
+const LONGEST: usize = 80;
 
 /// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.
 fn shortened(message: String) -> String {

@@ -14,6 +14,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use crate::report::{ComparedRun, Comparison, Outcome, PublishedModel, RunFigures};
 use crate::store::{JobEntry, JobRow, JobState, Store, StoreError};
+use crate::train::config::TrainConfig;
 
 /// What the runs of one request reached, side by side.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,7 +43,7 @@ impl JobReport {
                 ("sweep", sweep.dataset_name, sweep.jobs, axes)
             }
             JobEntry::Job(job) => {
-                let (mut beside, axes) = match job.sweep {
+                let (beside, axes) = match job.sweep {
                     Some(sweep) => {
                         let sweep = store.sweep(sweep).await?;
                         let axes = sweep.axes();
@@ -50,9 +51,12 @@ impl JobReport {
                     }
                     None => (store.baseline_of(job.id).await?.into_iter().collect(), Vec::new()),
                 };
-                beside.retain(|other| other.id != job.id);
-                let mut rows: Vec<JobRow> =
-                    job.config.measured_against(&beside, |other| &other.config).cloned().into_iter().collect();
+                let is_it = |config: &TrainConfig| {
+                    let it = |other: &&JobRow| other.id != job.id && other.config.trains_as(config);
+                    beside.iter().find(it).cloned()
+                };
+                let other = is_it(&job.config.baseline()).or_else(|| is_it(&job.config.pretrained_baseline()));
+                let mut rows: Vec<JobRow> = other.into_iter().collect();
                 let dataset = job.dataset_name.clone();
                 rows.push(*job);
                 ("job", dataset, rows, axes)

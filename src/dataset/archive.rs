@@ -69,9 +69,13 @@ impl Index {
             let detail = format!("the archive has {} entries, allowed are {}", archive.len(), limits.max_entries);
             return Err(ImportError::too_large("too_many_entries", detail));
         }
-        if archive.has_duplicate_names() {
-            let detail = "the archive has several entries of one name, of which one alone can be read; give each image a name \
-                          of its own, or unzip it and zip the files anew";
+        if archive.has_duplicate_names()
+            && let Some(name) = repeated_file(archive)
+        {
+            let detail = format!(
+                "the archive has several entries {name:?}, of which one alone can be read; give each image a name of its own, or \
+                 unzip it and zip the files anew"
+            );
             return Err(ImportError::invalid("repeated_entry", detail));
         }
         let mut index = Self::default();
@@ -167,6 +171,26 @@ impl Index {
             None => Found::Missing,
         }
     }
+}
+
+/// The first name that several files of the archive have. The reader keeps one entry of each name, so that the others can only be
+/// found in the central directory itself (APPNOTE.TXT §4.3.12).
+fn repeated_file(archive: &Images) -> Option<String> {
+    const HEADER: usize = 46;
+    let mapped = archive.clone().into_inner().into_inner();
+    let mut rest = mapped.as_ref().get(usize::try_from(archive.central_directory_start()).ok()?..)?;
+    let mut seen: HashSet<&[u8]> = HashSet::new();
+    while let Some(header) = rest.get(..HEADER).filter(|header| header.starts_with(b"PK\x01\x02")) {
+        let length = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let (name, extra, comment) = (length(28), length(30), length(32));
+        let bytes = rest.get(HEADER..HEADER + name)?;
+        let path = normalised(&String::from_utf8_lossy(bytes));
+        if !seen.insert(bytes) && !path.ends_with('/') && !is_litter(&path) {
+            return Some(path);
+        }
+        rest = rest.get(HEADER + name + extra + comment..)?;
+    }
+    None
 }
 
 /// Inflates one entry, at most `max_bytes` of it. The reader stops by itself where an entry inflates to more than it
@@ -317,20 +341,27 @@ mod tests {
 
     #[test]
     fn entries_of_one_name_are_refused_for_all_but_one_would_be_lost() {
-        let mut bytes = Cursor::new(Vec::new());
-        let mut writer = zip::ZipWriter::new(&mut bytes);
-        for name in ["a.jpg", "b.jpg"] {
-            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+        // An archive whose second and third entry have one name.
+        let twice = |second: &str, third: &str| {
+            let mut bytes = Cursor::new(Vec::new());
+            let mut writer = zip::ZipWriter::new(&mut bytes);
+            for name in ["0.jpg", second, third] {
+                writer.start_file(name, SimpleFileOptions::default()).unwrap();
+            }
+            writer.finish().unwrap();
+            let mut bytes = bytes.into_inner();
+            while let Some(at) = bytes.windows(third.len()).position(|window| window == third.as_bytes()) {
+                bytes[at..at + second.len()].copy_from_slice(second.as_bytes());
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default())
+        };
+        let refused = twice("x/a.jpg", "x/b.jpg").unwrap_err();
+        assert!(refused.code() == "repeated_entry" && refused.to_string().contains("\"x/a.jpg\""), "{refused}");
+        for (one, other) in [("images/", "imagex/"), ("x/.DS_Store", "x/.DS_Stora")] {
+            assert_eq!(twice(one, other).unwrap().names.len(), 1, "{one} holds no image");
         }
-        writer.finish().unwrap();
-        let mut bytes = bytes.into_inner();
-        while let Some(at) = bytes.windows(5).position(|window| window == b"b.jpg") {
-            bytes[at] = b'a';
-        }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        let refused = Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).unwrap_err();
-        assert_eq!(refused.code(), "repeated_entry");
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub struct LastEpochs {
 pub struct TrainingFacts {
     /// Wall-clock seconds from reading the data to the last epoch's end.
     pub seconds: f64,
+    /// Images from which the backbone learned before, without their labels; absent in older models.
+    #[serde(default)]
+    pub pretraining_images: Option<u64>,
     /// `cpu` or `cuda:<index>`.
     pub device: String,
     /// Number format of activations and convolutions, `bf16` or `float32`; weights are float32.

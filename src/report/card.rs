@@ -139,6 +139,7 @@ mod tests {
             last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.862 }),
             training: Some(TrainingFacts {
                 seconds: 754.0,
+                pretraining_images: Some(0),
                 device: "cpu".into(),
                 precision: "bf16".into(),
                 software: "mixmatch 0.1.0".into(),

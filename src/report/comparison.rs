@@ -4,7 +4,7 @@
 //! several values of a hyper-parameter the validation figures choose, never test.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -188,12 +188,28 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares runs; `axes` are the fields of the sweep's grid.
-    pub fn new(runs: Vec<ComparedRun>, axes: Vec<String>) -> Self {
+    pub fn new(mut runs: Vec<ComparedRun>, mut axes: Vec<String>) -> Self {
+        tell_pretraining(&mut runs, &mut axes);
         let rows = rows(&runs);
         let differences = differences(&rows, &runs);
         let verdict = verdict(&differences, &runs);
         let finished = runs.iter().all(|run| matches!(run.state, "succeeded" | "failed" | "canceled"));
         Self { finished, axes, rows, differences, verdict, runs }
+    }
+}
+
+/// Runs of an algorithm with and without pretraining are told apart by that, as if it were one of the grid's fields: a sweep's baselines
+/// are not pretrained, and supervised runs beside them may be.
+fn tell_pretraining(runs: &mut [ComparedRun], axes: &mut Vec<String>) {
+    const FIELD: &str = "pretrain_epochs";
+    let kinds: BTreeSet<_> = runs.iter().map(|run| (run.algorithm.as_str(), run.config.pretrain_epochs)).collect();
+    let algorithms = runs.iter().map(|run| run.algorithm.as_str()).collect::<BTreeSet<_>>().len();
+    if axes.iter().any(|axis| axis == FIELD) || kinds.len() == algorithms {
+        return;
+    }
+    axes.push(FIELD.to_owned());
+    for run in runs {
+        run.values.insert(FIELD.to_owned(), run.config.pretrain_epochs.into());
     }
 }
 

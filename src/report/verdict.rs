@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::by_group::{GroupDifference, group_differences, losers};
 use super::comparison::{ComparedRun, Row, RunFigures, Spread};
 use crate::statistics::half_width;
-use crate::train::config::AlgorithmName;
+use crate::train::config::{AlgorithmName, TrainConfig};
 use crate::train::event::SMALLEST_GROUP;
 
 /// Pairs below which nothing is called decided: with two, equal rounding alone makes a deviation of nothing.
@@ -110,9 +110,15 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
     let done: Vec<&ComparedRun> = runs.iter().filter(|run| run.succeeded()).collect();
     let mine =
         |run: &ComparedRun| (run.labelled, run.algorithm, &run.values) == (row.labelled, row.algorithm, &row.values);
+    // Of one kind for all seeds, whether or not it succeeded: two kinds have no mean.
+    let has = |wanted: TrainConfig| runs.iter().any(|other| other.config.trains_as(&wanted));
+    let has_baseline = runs.iter().any(|run| mine(run) && has(run.config.baseline()));
+    let opponent =
+        |run: &ComparedRun| if has_baseline { run.config.baseline() } else { run.config.pretrained_baseline() };
     let mut pairs: Vec<(&ComparedRun, &ComparedRun)> = Vec::new();
     for &run in done.iter().filter(|run| mine(run)) {
-        pairs.extend(run.config.measured_against(&done, |other| &other.config).map(|&other| (run, other)));
+        let wanted = opponent(run);
+        pairs.extend(done.iter().find(|other| other.config.trains_as(&wanted)).map(|&other| (run, other)));
     }
     pairs.sort_by_key(|(run, _)| run.seed);
     let gaps = |figure: fn(&RunFigures) -> Option<f64>| -> Vec<f64> {
@@ -128,7 +134,7 @@ fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
         labelled: row.labelled,
         algorithm: row.algorithm,
         values: row.values.clone(),
-        pretrained_alike: pairs.iter().any(|(_, other)| other.config.pretrain_epochs > 0),
+        pretrained_alike: !has_baseline,
         test_images: images,
         pairs: counted.len(),
         seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
@@ -252,7 +258,6 @@ mod tests {
     use super::super::comparison::Comparison;
     use super::super::comparison::tests::{example, of_config, run, unfinished};
     use super::*;
-    use crate::train::config::TrainConfig;
     use AlgorithmName::{Mixmatch, Supervised};
 
     /// MixMatch less supervised on test, a seed each.
@@ -333,13 +338,25 @@ mod tests {
         );
         assert!(told.markdown("m").contains("Against supervised training after the same pretraining, on"));
         runs.extend((0..3).map(|seed| of(seed, Supervised, 0, 0.7)));
-        let told = Comparison::new(runs, vec!["pretrain_epochs".to_owned()]);
+        let told = Comparison::new(runs.clone(), vec!["pretrain_epochs".to_owned()]);
         assert_eq!((told.rows.len(), told.differences[0].pretrained_alike), (3, false));
         assert!(
             told.verdict.contains("and pretrain_epochs 100 MixMatch beats its supervised baseline by 20.0"),
             "{}",
             told.verdict
         );
+        // The seed whose baseline failed is left out, not held against the pretrained run.
+        let mut failed = runs.clone();
+        failed.last_mut().unwrap().state = "failed";
+        let told = Comparison::new(failed, vec!["pretrain_epochs".to_owned()]);
+        assert_eq!(
+            (told.differences[0].seeds.as_slice(), told.differences[0].pretrained_alike),
+            ([0, 1].as_slice(), false)
+        );
+        // Without a grid, runs that were pretrained and runs that were not share no line.
+        runs.iter_mut().for_each(|run| run.values.clear());
+        let told = Comparison::new(runs, Vec::new());
+        assert_eq!((told.rows.len(), told.axes), (3, vec!["pretrain_epochs".to_owned()]));
     }
 
     #[test]

@@ -50,6 +50,11 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let Trained { best, seconds } = train(&setting, stop, emit)?;
     let training = TrainingFacts {
         seconds: prepared.as_secs_f64() + seconds,
+        pretraining_images: Some(if setting.config().pretrain_epochs > 0 {
+            setting.split.unlabelled.len() as u64
+        } else {
+            0
+        }),
         device: device::name(input.device),
         precision: device::precision(input.config.precision, input.device).name().to_owned(),
         software: concat!("mixmatch ", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{CheckpointError, Snapshot};
-use super::config::TrainConfig;
+use super::config::{AlgorithmName, TrainConfig};
 use super::data::Images;
 use super::error::TrainError;
 use super::evaluate::{Evaluation, evaluate};
@@ -110,7 +110,12 @@ impl<'a> Setting<'a> {
 
     /// Refuses a checkpoint of another run.
     pub(super) fn check_own(&self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
-        if snapshot.get::<TrainConfig>("config")? != *self.config() {
+        let mut theirs: TrainConfig = snapshot.get("config")?;
+        if self.config().algorithm == AlgorithmName::Supervised && self.config().pretrain_epochs == 0 {
+            // Supervised runs did not pretrain once, whatever their configuration said (migration 0011).
+            theirs.pretrain_epochs = 0;
+        }
+        if theirs != *self.config() {
             return Err(CheckpointError::Unfit("it was made with another configuration".to_owned()));
         }
         if snapshot.get::<String>("dataset_hash")? != self.manifest.content_hash {

@@ -136,11 +136,12 @@ impl PlannedRun {
 fn with_baselines(configs: Vec<TrainConfig>) -> Vec<PlannedRun> {
     let mut runs: Vec<PlannedRun> = Vec::new();
     for config in &configs {
-        let there = config.measured_against(&configs, |other| other).is_some()
-            || config.measured_against(&runs, |run| &run.config).is_some();
-        if !there {
+        let baseline = config.baseline();
+        let there = configs.iter().chain(runs.iter().map(|run| &run.config)).any(|other| other.trains_as(&baseline));
+        // A pretrained supervised run has none, and is none.
+        if config.algorithm != AlgorithmName::Supervised && !there {
             let baseline_of = Some(runs.len() + 1);
-            runs.push(PlannedRun { config: config.baseline(), baseline_of });
+            runs.push(PlannedRun { config: baseline, baseline_of });
         }
         runs.push(PlannedRun::alone(config.clone()));
     }
@@ -245,6 +246,12 @@ mod tests {
         assert_eq!((told(&plan), plan.sweep), (vec!["1 40 supervised → 1".into(), "1 40 mixmatch".into()], false));
         assert_eq!(plan.runs[0].config, plan.runs[1].config.baseline());
         assert_eq!(planned(json!({"baseline": false})).unwrap().runs.len(), 1);
+        // A supervised run that was pretrained is none.
+        let request =
+            json!({"labelled": 40, "algorithm": ["mixmatch", "supervised"], "pretrain_epochs": 9, "baseline": true});
+        let plan = planned(request).unwrap();
+        let pretrained: Vec<u32> = plan.runs.iter().map(|run| run.config.pretrain_epochs).collect();
+        assert_eq!((told(&plan)[0].as_str(), pretrained), ("0 40 supervised → 1", vec![0, 9, 9]));
     }
 
     #[test]

@@ -123,7 +123,8 @@ function brokenOff(error) {
   throw new Problem(0, { title: 'Broken off', detail: 'The answer broke off: the server or the network ended it.' });
 }
 
-/// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can.
+/// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can. `onprogress(0, 0)` where all of
+/// it has to go again.
 export async function upload(path, form, onprogress, signal) {
   for (;;) {
     const { status, body } = await transfer(path, form, onprogress, signal);
@@ -133,7 +134,10 @@ export async function upload(path, form, onprogress, signal) {
     }
     const cutOff = { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' };
     const problem = (status === 0 && await changedSince(form)) || new Problem(status, status === 0 ? cutOff : body);
-    if (status !== 401 || !(await askForKey(problem))) throw problem;
+    if (status !== 401) throw problem;
+    // What has arrived was thrown away.
+    onprogress(0, 0);
+    if (!(await askForKey(problem))) throw problem;
   }
 }
 

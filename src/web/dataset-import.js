@@ -13,7 +13,7 @@ export const taskField = (props) => field('Task', textInput({ name: 'task', requ
 
 const GIVEN_UP = 'The upload was given up';
 // The server does not begin something that it would leave half done.
-const ARRIVED = 'All of the upload had arrived: the server makes a data set of it all the same';
+const ARRIVED = 'All of the upload had arrived: the server makes a data set of it all the same, unless it finds something wrong';
 
 /// Sends the form and leads to its data set. Problems stand beside the `fields` or in `problems`; `button` rests meanwhile. It is
 /// given up when somebody cancels, or leaves the page and thereby ends `signal`.
@@ -65,7 +65,7 @@ export function uploadProgress() {
     put(text);
   }
   function update(loaded, whole) {
-    arrived = loaded >= whole;
+    arrived = whole > 0 && loaded >= whole;
     if (arrived) {
       bar.removeAttribute('value');
       put(text, 'Uploaded. The server checks every image and looks for duplicates…');

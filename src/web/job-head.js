@@ -14,7 +14,7 @@ export function head(now, { path, trouble, siblings, reload }) {
   const about = [labels(now), `seed ${exactly(now.config.seed)}${inexact(now.config.seed) ? ` (in full: GET ${path})` : ''}`, now.config.network, now.device, now.attempt > 1 && `attempt ${now.attempt}`, `queued ${when(now.created_at)}`, now.finished_at && `took ${duration(elapsed(now))}`];
   const same = twins(now, siblings);
   const ids = [now.id, ...same.map((other) => other.id)];
-  const hasBaseline = now.baseline || same.some((other) => other.algorithm === 'supervised' && !['failed', 'canceled'].includes(other.state));
+  const hasBaseline = now.baseline || same.some((other) => other.algorithm === 'supervised' && other.config.pretrain_epochs === 0 && !['failed', 'canceled'].includes(other.state));
   const lacksBaseline = now.algorithm === 'mixmatch' && !hasBaseline;
   return [
     h('div', { class: 'title' }, h('h1', null, jobTitle(now), ' ', badge(now)),
@@ -23,7 +23,7 @@ export function head(now, { path, trouble, siblings, reload }) {
         (now.state === 'paused' || (running && now.pause_requested)) && act('Resume', async () => { await post(`${path}/resume`); await show(); }, { kind: 'primary', said: 'Resumed' }),
         running && act('Cancel', async () => { await post(`${path}/cancel`); if (now.state !== 'running') await show(); else reload(); }, { kind: 'danger', said: 'Canceling' }),
         ['failed', 'canceled'].includes(now.state) && act('Retry', async () => { await post(`${path}/retry`); await show(); }, { kind: 'primary', said: 'Queued again' }),
-        !running && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete for good?', said: 'Deleted' }))),
+        !running && act('Delete', async () => { await remove(path); unmark(now.id); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete for good?', said: 'Deleted' }))),
     h('p', { class: 'muted' }, about.filter(Boolean).join(' · ')),
     h('div', { class: 'actions links' },
       lacksBaseline && !inexact(now.config.seed) && act('Train the supervised baseline on the same labels', () => baseline(now)),
@@ -31,12 +31,12 @@ export function head(now, { path, trouble, siblings, reload }) {
       now.baseline && h('a', { class: 'button', href: `#/jobs/${now.baseline.id}` }, `Its baseline (${now.baseline.state})`),
       now.baseline_of && h('a', { class: 'button', href: `#/jobs/${now.baseline_of}` }, 'The job that it is the baseline of'),
       h('a', { class: 'button', href: `#/jobs/new?from=${now.id}` }, 'Change and run again')),
-    lacksBaseline && inexact(now.config.seed) && byHand(path),
+    lacksBaseline && inexact(now.config.seed) && byHand(now, path),
   ];
 }
 
 /// What stands in place of the baseline's button where that would send another seed than the job's.
-function byHand(path) {
+function byHand(now, path) {
   return h('p', { class: 'hint' }, 'The supervised baseline on the same labels cannot be queued from here: the seed is 2^53 or more, a browser rounds it, and another seed draws other labels. With curl: send ',
     h('code', null, 'POST /jobs'), ' the ', h('code', null, 'config'), ' that ', h('code', null, `GET ${path}`), ' answers with, the data set’s id as ', h('code', null, '"dataset"'), ' and ', h('code', null, '"baseline": true'),
     ' (trains both), or ', h('code', null, '"algorithm": "supervised"'), now.config.pretrain_epochs > 0 && [' and ', h('code', null, '"pretrain_epochs": 0')], ' in place of its own (the baseline alone).');

@@ -9,6 +9,7 @@ import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { table } from './table.js';
 import { finished, badge, hyperParameter } from './job-parts.js';
+import { unmark } from './view-jobs.js';
 import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
 
 const METRICS = {
@@ -48,6 +49,7 @@ export async function compare({ query, signal }) {
         return await read(`/jobs/${seg(id)}`, before, by);
       } catch (error) {
         if (error.status !== 404) throw error;
+        unmark(id);
         return { id, gone: error };
       }
     }));

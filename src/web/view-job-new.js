@@ -38,7 +38,7 @@ export async function newJob({ query, signal }) {
 
   const fields = {
     dataset: field('Data set', select(sets.map((set) => [set.id, `${set.name} (${set.task})`]), chosen.id)),
-    algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – labelled images alone']], template.algorithm ?? 'mixmatch')),
+    algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – guesses no labels']], template.algorithm ?? 'mixmatch')),
     preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
     fit: field('Pictures', select([['', 'as in the preset'], ...FITS], template.fit ?? ''), 'The same is done with the images that are predicted'),
     labelled: field('Labels', textInput({ inputmode: 'numeric', value: template.labelled ?? '' }), ' '),

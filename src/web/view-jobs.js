@@ -14,6 +14,9 @@ const PAGE = 50;
 /// Stay while other pages are looked at: of Compare one comes back for another choice.
 const marked = new Set();
 
+/// A job that is gone has nothing to be compared.
+export const unmark = (id) => marked.delete(id);
+
 export async function jobs({ query, signal }) {
   const state = STATES.includes(query.get('state')) ? query.get('state') : '';
   const filter = state ? `&state=${state}` : '';

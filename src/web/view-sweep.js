@@ -89,7 +89,7 @@ function head(now, { path, trouble, canceling, ask }) {
         (counts.paused > 0 || pausing) && act('Resume all', () => ask('resume'), { kind: 'primary', said: 'Resumed' }),
         !finished(now) && act('Cancel all', () => ask('cancel'), { kind: 'danger', said: 'Canceling all jobs' }),
         again && act('Retry what failed', () => ask('retry'), { kind: 'primary', said: 'Queued again' }),
-        finished(now) && act('Delete', async () => { await remove(path); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?', said: 'Deleted' }))),
+        finished(now) && act('Delete', async () => { await remove(path); now.jobs.forEach((job) => unmark(job.id)); go('#/jobs'); }, { kind: 'danger', confirm: 'Delete all its jobs?', said: 'Deleted' }))),
     h('p', { class: 'muted' }, [plural(now.jobs.length, 'job'), ...parts, `queued ${when(now.created_at)}`].join(' · ')),
   ];
 }

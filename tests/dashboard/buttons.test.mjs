@@ -80,4 +80,24 @@ walk('buttons', {}, (step) => {
     await page.getByRole('button', { name: `share ${classes[0]}` }).waitFor();
     assert.deepEqual(await page.evaluate(tooWide), []);
   }, { viewport: { width: 360, height: 740 } });
+
+  step('a pretrained supervised run takes no baseline’s place, and a seed that a browser rounds is queued by hand', async ({ page, open }) => {
+    await open('#/datasets/blobs', 'blobs');
+    const jobs = new URL('/jobs', page.url()).href;
+    // As text: JSON.stringify would round the seed.
+    const send = async (more) => {
+      const data = `{"dataset": "blobs", "labelled": 4, "epochs": 1, "steps_per_epoch": 1, "pretrain_epochs": 2, ${more}}`;
+      const sent = await page.request.post(jobs, { headers: { 'content-type': 'application/json' }, data });
+      assert.equal(sent.status(), 202);
+      const { id } = await sent.json();
+      await page.request.post(`${jobs}/${id}/pause`);
+      return id;
+    };
+    await send('"algorithm": "supervised"');
+    await open(`#/jobs/${await send('"seed": 0')}`, /^MixMatch on blobs/);
+    await button(page, 'Train the supervised baseline on the same labels').waitFor();
+    await open(`#/jobs/${await send('"seed": 9007199254740993')}`, /^MixMatch on blobs/);
+    await page.getByText('"pretrain_epochs": 0', { exact: true }).waitFor();
+    assert.equal(await button(page, 'Train the supervised baseline on the same labels').count(), 0);
+  });
 });

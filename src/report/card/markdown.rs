@@ -34,8 +34,16 @@ pub fn write(card: &Card) -> String {
 fn data(text: &mut String, card: &Card) {
     heading(text, "Data");
     let SplitSizes { labelled, unlabelled, validation, test, left_out } = card.split;
+    let pretrained =
+        card.training.as_ref().and_then(|training| training.pretraining_images).filter(|images| *images > 0);
+    let pretraining = pretrained.map_or_else(String::new, |images| {
+        format!(
+            " Before that, its backbone learned from {images} images without their labels (contrastive pretraining)."
+        )
+    });
     let learned = if card.config["algorithm"] == "supervised" {
-        format!("Learned from {labelled} labelled images alone")
+        let alone = if pretrained.is_some() { "" } else { " alone" };
+        format!("Learned from {labelled} labelled images{alone}")
     } else {
         format!(
             "Learned from {labelled} labelled and {unlabelled} unlabelled images; the labelled ones are used without their label \
@@ -57,7 +65,7 @@ fn data(text: &mut String, card: &Card) {
     line(
         text,
         &format!(
-            "{learned}.{left_out} {validation} validation images chose the epoch{temperature}.{met}\n\nData set SHA-256: `{}`.",
+            "{learned}.{pretraining}{left_out} {validation} validation images chose the epoch{temperature}.{met}\n\nData set SHA-256: `{}`.",
             card.dataset_hash
         ),
     );
