@@ -108,7 +108,7 @@ impl DataArgs {
 #[derive(Debug, Clone, Args)]
 struct ImageArgs {
     /// Most pixels of one image.
-    #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = DecodeLimits::default().max_pixels)]
+    #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = DecodeLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: u64,
 }
 

@@ -72,7 +72,8 @@ pub async fn livez() -> axum::Json<Live> {
 /// Can the service work? Says which device and number format are used, and why.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, body = Ready),
-    (status = 503, description = "Stopping, or the store cannot be read, or the device of predictions does not compute or never ends", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "Stopping, or the store cannot be read, or the device of predictions does not compute or never ends", body = ProblemBody,
+        content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
 ))]
 pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Problem> {
     if app.lifecycle.is_stopping() {

@@ -27,7 +27,8 @@ pub struct Job {
     /// `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
     #[schema(example = "running")]
     state: &'static str,
-    /// The part of the run it is in, or was in last: `importing`, `training`, `evaluating` or `exporting`.
+    /// The part of the run it is in, or was in last: `importing`, `pretraining`, `training`, `evaluating` or
+    /// `exporting`.
     phase: Option<String>,
     /// The current epoch, from 1; 0 before the first.
     epoch: u32,

@@ -96,7 +96,8 @@ pub struct PredictResult {
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The model's queue is full", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The model's queue is full, the models' memory is taken, or the server is stopping", body = ProblemBody,
+            content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
         (status = 504, description = "No answer in time", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub async fn predict(

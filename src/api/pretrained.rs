@@ -44,7 +44,7 @@ pub struct Pretrained {
     parameters: u64,
     /// SHA-256 of the stored safetensors file; jobs keep it in `pretrained_sha256`.
     sha256: String,
-    /// The imported file's name.
+    /// The name of the file that `mixmatch import-weights` imported; `upload` for weights that came by PUT.
     #[schema(example = "wide_resnet50_2-95faca4d.pth")]
     source: String,
     /// Its SHA-256.

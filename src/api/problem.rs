@@ -15,8 +15,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemItem {
-    /// Where: a JSON pointer into the body (`/labelled`), `?name` for a query parameter, or
-    /// `/train/17` for row 17 of an uploaded training sheet (`/archive/17` for the 17th file of the ZIP).
+    /// Where: a JSON pointer into the body (`/labelled`), a form's field likewise (`/images`), empty for the body as a whole;
+    /// `?name` for a query parameter, a bare name for a header or a part of the path; `/train/17` for row 17 of an uploaded training
+    /// sheet (`/archive/17` for the 17th file of the ZIP).
     pub pointer: String,
     /// A stable word for programs.
     pub code: String,

@@ -80,7 +80,7 @@ impl Server {
             cuda: cuda.to_string(),
             lifecycle: Lifecycle::default(),
         });
-        announce(&app, address);
+        announce(&app, address, app.store.has_keys().await?);
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
         tokio::spawn(retention::prune_daily(Arc::clone(&app)));
@@ -142,7 +142,8 @@ fn predictor_options(config: &ServeConfig, device: Device) -> PredictorOptions {
     }
 }
 
-fn announce(app: &App, address: SocketAddr) {
+/// `has_keys`: `mixmatch keys` has made some, whether or not they are revoked by now.
+fn announce(app: &App, address: SocketAddr, has_keys: bool) {
     let status = app.predictor.status();
     tracing::info!(cuda = %app.cuda, "devices");
     for slot in app.supervisor.slots() {
@@ -151,7 +152,7 @@ fn announce(app: &App, address: SocketAddr) {
     tracing::info!(device = %status.device, precision = %status.precision, reason = %status.reason, "predictions");
     tracing::info!(
         data_dir = %app.config.data_dir.root().display(),
-        key = app.config.api_key.is_some(),
+        needs_key = has_keys || app.config.api_key.is_some() || !address.ip().is_loopback(),
         "listening on http://{address}, documentation on http://{address}/docs"
     );
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
 use serde::Serialize;
 use serde_json::Value;
@@ -66,6 +67,7 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
         .timeout(Duration::from_secs(60))
         .build()
         .context("no HTTP client")?;
+    first(&client, load).await?;
     let next = Arc::new(AtomicUsize::new(0));
     let begin = Instant::now() + Duration::from_secs_f64(load.warm_seconds);
     let end = begin + Duration::from_secs_f64(load.seconds);
@@ -108,14 +110,32 @@ pub async fn run(load: &Load) -> anyhow::Result<LoadResult> {
     })
 }
 
-/// The status, and the batch's size where the answer tells it.
-async fn send(client: &reqwest::Client, load: &Load, image: Vec<u8>) -> Result<Option<f64>, u16> {
+/// Asks once, so that what would refuse every request is told in words and at once.
+async fn first(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
+    let image = load.images.first().context("no image to send")?.clone();
+    let answer = request(client, load, image).send().await;
+    let answer = answer.with_context(|| format!("{} does not answer", load.url))?;
+    let status = answer.status();
+    // One that is busy may answer others.
+    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        let body: Value = answer.json().await.unwrap_or_default();
+        let detail = body["detail"].as_str().unwrap_or("it does not say why");
+        anyhow::bail!("{} answers with {status}: {detail}; a server without keys is needed", load.url);
+    }
+    Ok(())
+}
+
+fn request(client: &reqwest::Client, load: &Load, image: Vec<u8>) -> reqwest::RequestBuilder {
     let request = client.post(&load.url);
-    let request = match load.field.clone() {
+    match load.field.clone() {
         Some(field) => request.multipart(Form::new().part(field, Part::bytes(image).file_name("image.jpg"))),
         None => request.header("content-type", "image/jpeg").body(image),
-    };
-    let answer = request.send().await.map_err(|_| 0u16)?;
+    }
+}
+
+/// The status, and the batch's size where the answer tells it.
+async fn send(client: &reqwest::Client, load: &Load, image: Vec<u8>) -> Result<Option<f64>, u16> {
+    let answer = request(client, load, image).send().await.map_err(|_| 0u16)?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await.map_err(|_| 0u16)?;
     if status != 200 {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::DataArgs;
 use crate::data_dir::DataDir;
@@ -19,20 +19,21 @@ use crate::store::NewPretrained;
 
 /// Arguments of `import-weights`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("into").required(true)))]
 pub struct ImportWeightsArgs {
     #[command(flatten)]
     data: DataArgs,
     /// A .safetensors file, or a .pth with a state dict of tensors.
     file: PathBuf,
-    /// What jobs will call them in `pretrained`.
-    #[arg(long, required_unless_present = "output")]
+    /// What jobs will call them in `pretrained`. This or --output.
+    #[arg(long, group = "into")]
     name: Option<String>,
     /// The network that they are for.
     #[arg(long, default_value = "wide_resnet50_2")]
     network: String,
     /// Only write the checked weights to this safetensors file; a running server takes it with
-    /// PUT /pretrained/NAME.
-    #[arg(long, conflicts_with = "name")]
+    /// PUT /pretrained/NAME. This or --name.
+    #[arg(long, group = "into")]
     output: Option<PathBuf>,
 }
 

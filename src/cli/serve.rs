@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use super::signals::Signals;
 use super::{DataArgs, DeviceArgs, ImageArgs};
@@ -42,17 +43,17 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 struct LimitArgs {
     /// Most bytes of a data set's upload; 64 KiB more are allowed for what a form puts around its fields.
-    #[arg(long, env = "MIXMATCH_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_size)]
+    #[arg(long, env = "MIXMATCH_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_some)]
     max_upload: u64,
     /// Fewest bytes a second that a body must bring, on average over each half minute that the server waits for it; slower
     /// ones are answered with 408. 0 is no limit.
     #[arg(long, env = "MIXMATCH_MIN_UPLOAD_RATE", default_value = "1KiB", value_parser = parse_size)]
     min_upload_rate: u64,
     /// Most bytes of a prediction's body.
-    #[arg(long, env = "MIXMATCH_MAX_PREDICT", default_value = "64MiB", value_parser = parse_size)]
+    #[arg(long, env = "MIXMATCH_MAX_PREDICT", default_value = "64MiB", value_parser = parse_some)]
     max_predict: u64,
     /// Most images of one prediction.
-    #[arg(long, env = "MIXMATCH_MAX_IMAGES", default_value_t = 64)]
+    #[arg(long, env = "MIXMATCH_MAX_IMAGES", default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_images: usize,
     /// Requests a second of one key, and as many at once; more are answered with 429. 0 is no limit.
     #[arg(long, env = "MIXMATCH_RATE_LIMIT", default_value_t = 100)]
@@ -60,19 +61,19 @@ struct LimitArgs {
     #[command(flatten)]
     image: ImageArgs,
     /// Most pixels of all images of one prediction.
-    #[arg(long, env = "MIXMATCH_MAX_REQUEST_PIXELS", default_value_t = 200_000_000)]
+    #[arg(long, env = "MIXMATCH_MAX_REQUEST_PIXELS", default_value_t = 200_000_000, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     max_request_pixels: u64,
-    /// Images that may wait for the model; more are answered with 503.
-    #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256)]
+    /// Images that may wait for the model; more are answered with 503, but where nothing waits one request always may.
+    #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     predict_queue: usize,
     /// Models kept in memory; with more in use, the one not used for longest makes room and is loaded again when it is wanted.
-    #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8)]
+    #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     models_in_memory: usize,
     /// Seconds until a prediction is answered with 504; the loading of a model has as long again.
-    #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10)]
+    #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     predict_deadline: u64,
     /// Minutes of silence after which a run is taken for hung.
-    #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15)]
+    #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     run_silence: u64,
     /// Seconds that runs have for the step under way and a checkpoint when the server stops; then they are killed, and go on
     /// from the checkpoint before.
@@ -80,8 +81,8 @@ struct LimitArgs {
     run_grace: u64,
     /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer. 0 writes one after
     /// every step, whatever that costs.
-    #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value_t = 120.0)]
-    checkpoint_seconds: f64,
+    #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value = "120", value_parser = parse_seconds)]
+    checkpoint_seconds: Duration,
 }
 
 /// What `--audit-days` counts in.
@@ -89,6 +90,19 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an IP address with a port is needed: 127.0.0.1:8080, 0.0.0.0:8080, [::1]:8080".to_owned())
+}
+
+/// Bytes, at least one.
+fn parse_some(text: &str) -> Result<u64, String> {
+    match parse_size(text).map_err(|error| error.to_string())? {
+        0 => Err("nothing could be sent: at least 1 is needed".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>().map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("seconds are 0 or more: {error}"))
 }
 
 fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
@@ -101,21 +115,20 @@ impl ServeArgs {
         config.api_key = self.api_key;
         config.audit_kept = NonZeroU32::new(self.audit_days).map(|days| DAY * days.get());
         config.worker.devices = self.devices.devices;
-        config.worker.silence = Duration::from_secs(self.limits.run_silence.max(1) * 60);
+        config.worker.silence = Duration::from_secs(self.limits.run_silence * 60);
         config.worker.grace = Duration::from_secs(self.limits.run_grace);
-        let checkpoint = Duration::try_from_secs_f64(self.limits.checkpoint_seconds);
-        config.worker.checkpoint = checkpoint.unwrap_or(config.worker.checkpoint);
+        config.worker.checkpoint = self.limits.checkpoint_seconds;
         config.limits.upload_bytes = self.limits.max_upload;
         config.connections.slowest = self.limits.min_upload_rate;
         config.limits.predict_bytes = usize::try_from(self.limits.max_predict).unwrap_or(usize::MAX);
-        config.limits.predict_images = self.limits.max_images.max(1);
+        config.limits.predict_images = self.limits.max_images;
         config.limits.requests_per_second = NonZeroU32::new(self.limits.rate_limit);
         config.limits.image = self.limits.image.limits();
         config.limits.predict_pixels = self.limits.max_request_pixels;
         config.predict.device = self.predict_device;
-        config.predict.queue_images = self.limits.predict_queue.max(1);
-        config.predict.models = self.limits.models_in_memory.max(1);
-        config.predict.deadline = Duration::from_secs(self.limits.predict_deadline.max(1));
+        config.predict.queue_images = self.limits.predict_queue;
+        config.predict.models = self.limits.models_in_memory;
+        config.predict.deadline = Duration::from_secs(self.limits.predict_deadline);
         config
     }
 }
@@ -207,5 +220,32 @@ mod tests {
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
         let config = args.resolve();
         assert_eq!((config.connections.slowest, config.audit_kept), (0, None));
+    }
+
+    #[test]
+    fn a_setting_that_nothing_could_run_with_is_refused() {
+        for (setting, value) in [
+            ("--checkpoint-seconds", "-5"),
+            ("--checkpoint-seconds", "nan"),
+            ("--run-silence", "0"),
+            ("--predict-deadline", "0"),
+            ("--max-images", "0"),
+            ("--predict-queue", "0"),
+            ("--models-in-memory", "0"),
+            ("--max-upload", "0"),
+            ("--max-predict", "0"),
+            ("--max-pixels", "0"),
+            ("--max-request-pixels", "0"),
+        ] {
+            let given = format!("{setting}={value}");
+            let refused = Cli::try_parse_from(["mixmatch", "serve", &given]).unwrap_err().to_string();
+            assert!(refused.contains(setting) && refused.contains(value), "{given}: {refused}");
+        }
+        let Command::Serve(args) =
+            Cli::try_parse_from(["mixmatch", "serve", "--checkpoint-seconds=0"]).unwrap().command
+        else {
+            panic!("serve")
+        };
+        assert!(args.resolve().worker.checkpoint.is_zero());
     }
 }

@@ -174,8 +174,10 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     // A job that nobody waits for any more would be trained by the next `mixmatch train` first.
     let mut signals = Signals::of_command()?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
+    let axes: Vec<String> = args.grid.iter().map(|(name, _)| name.clone()).collect();
+    let mut followed = std::pin::pin!(follow_all(&store, &supervisor, &jobs, &axes));
     tokio::select! {
-        followed = follow_all(&store, &supervisor, &jobs) => followed?,
+        ended = &mut followed => ended?,
         () = signals.wait() => {
             eprintln!("stopping the run …");
             match store.cancel_job(id).await {
@@ -184,7 +186,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
                 Err(StoreError::State { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            follow_all(&store, &supervisor, &jobs).await?;
+            followed.await?;
         }
     };
     supervisor.shutdown().await;
@@ -197,14 +199,17 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     Ok(code)
 }
 
-/// Follows jobs in the order of the queue; one that ended meanwhile, on another slot, is passed at once.
-async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid]) -> anyhow::Result<()> {
+/// Follows jobs in the order of the queue, each named by what it has of the grid's `axes`; one that ended meanwhile, on another
+/// slot, is passed at once.
+async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid], axes: &[String]) -> anyhow::Result<()> {
     for (at, &id) in jobs.iter().enumerate() {
         if jobs.len() > 1 {
             let config = store.job(id).await?.config;
             let labels = config.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
             let (name, seed) = (config.algorithm.as_str(), config.seed);
-            eprintln!("[{}/{}] {name}, {labels}, seed {seed}", at + 1, jobs.len());
+            let fields = serde_json::to_value(&config)?;
+            let values = axes.iter().filter(|axis| config.reads(axis)).map(|axis| format!(", {axis} {}", fields[axis]));
+            eprintln!("[{}/{}] {name}, {labels}, seed {seed}{}", at + 1, jobs.len(), values.collect::<String>());
         }
         follow(store, supervisor, id).await?;
     }

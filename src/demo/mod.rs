@@ -178,8 +178,16 @@ fn other_seed(seed: u64, purpose: u64) -> u64 {
 /// Queues both runs and follows them to their ends, side by side where the service has the slots.
 async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, Job)> {
     let begun = Instant::now();
-    eprintln!("Training twice with the same {} labels …", options.labelled);
-    let mixmatch = queue(client, options).await?;
+    let mixmatch = match left_over(client, options).await? {
+        Some(job) => {
+            eprintln!("Training goes on where an earlier demo was interrupted …");
+            job
+        }
+        None => {
+            eprintln!("Training twice with the same {} labels …", options.labelled);
+            queue(client, options).await?
+        }
+    };
     let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
     let board = board::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
@@ -189,6 +197,25 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     )?;
     eprintln!("  both trained in {}", seconds(begun.elapsed()));
     Ok(jobs)
+}
+
+/// The run that a demo like this one has queued and did not see the end of: its trainings are still in the queue.
+async fn left_over(client: &Client, options: &DemoOptions) -> anyhow::Result<Option<Job>> {
+    let DemoOptions { preset, labelled, seed, .. } = options;
+    let wanted = json!({"preset": preset, "labelled": labelled, "seed": seed, "algorithm": "mixmatch"});
+    for state in ["running", "queued"] {
+        let page: Value = client.get(&format!("/jobs?state={state}&limit=100")).await?;
+        let like = |job: &&Value| {
+            let same = |(name, value): (&String, &Value)| job["config"][name] == *value;
+            job["dataset"]["name"] == DATASET
+                && !job["baseline"].is_null()
+                && wanted.as_object().is_some_and(|wanted| wanted.iter().all(same))
+        };
+        if let Some(job) = page["items"].as_array().and_then(|items| items.iter().find(like)) {
+            return Ok(Some(serde_json::from_value(job.clone())?));
+        }
+    }
+    Ok(None)
 }
 
 async fn queue(client: &Client, options: &DemoOptions) -> anyhow::Result<Job> {
@@ -252,4 +279,37 @@ fn guess(form: &'static str, drawn: &Drawn, result: PredictionResult) -> Guess {
         _ => Err("no answer".to_owned()),
     };
     Guess { form, drawn: drawn.label, predicted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn trainings_of_an_interrupted_demo_are_found_again() {
+        use axum::{Router, extract::Query, routing::get};
+        let options = DemoOptions::default();
+        let job = |id: &str, seed: u64, dataset: &str| {
+            json!({
+                "id": id, "algorithm": "mixmatch", "state": "queued", "epoch": 0, "epochs": 1, "step": 0, "steps": 1,
+                "dataset": {"name": dataset}, "baseline": {"id": "b"},
+                "config": {"preset": options.preset, "labelled": options.labelled, "seed": seed, "algorithm": "mixmatch"},
+            })
+        };
+        let other = options.seed + 1;
+        let queued = json!([
+            job("of another seed", other, DATASET),
+            job("somebody's", options.seed, "faces"),
+            job("it", options.seed, DATASET)
+        ]);
+        let answer = move |Query(query): Query<std::collections::BTreeMap<String, String>>| async move {
+            axum::Json(json!({"items": if query["state"] == "queued" { queued.clone() } else { json!([]) }}))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/jobs", get(answer))).await });
+        assert_eq!(left_over(&client, &options).await.unwrap().unwrap().id, "it");
+        let none = left_over(&client, &DemoOptions { labelled: options.labelled + 1, ..options.clone() }).await;
+        assert!(none.unwrap().is_none());
+    }
 }

@@ -95,7 +95,7 @@ pub struct TrainingFacts {
 pub struct SplitSizes {
     /// Labels trained with.
     pub labelled: usize,
-    /// Images used without their label.
+    /// Images used without their label; the labelled ones are among them.
     pub unlabelled: usize,
     /// Labelled images that chose the epoch.
     pub validation: usize,

@@ -18,7 +18,10 @@ impl Comparison {
         table(&mut text, head.chain(figures.map(str::to_owned)).collect(), self.rows.iter().map(|row| self.line(row)));
         if self.rows.iter().any(|row| row.n > 1) {
             text.push_str("\nMean ± sample standard deviation over seeds.");
-            text.push_str(if self.axes.is_empty() { "\n" } else { " \\* chosen by validation accuracy.\n" });
+            text.push('\n');
+        }
+        if self.rows.iter().any(|row| self.is_marked(row)) {
+            text.push_str("\n\\* chosen by validation accuracy.\n");
         }
         if !self.differences.is_empty() {
             let against = if self.pretrained_alike() {
@@ -122,8 +125,13 @@ impl Comparison {
         cells
     }
 
+    /// Whether a row is the one that validation chose of several.
+    fn is_marked(&self, row: &Row) -> bool {
+        row.chosen && !self.axes.is_empty() && !row.values.is_empty()
+    }
+
     fn line(&self, row: &Row) -> Vec<String> {
-        let mark = if row.chosen && !self.axes.is_empty() && !row.values.is_empty() { " \\*" } else { "" };
+        let mark = if self.is_marked(row) { " \\*" } else { "" };
         let mut cells = vec![labels(row.labelled), format!("{}{mark}", title(row.algorithm))];
         cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map_or(NONE.to_owned(), plain)));
         cells.push(if row.n == row.jobs { row.n.to_string() } else { format!("{} of {}", row.n, row.jobs) });
@@ -251,8 +259,8 @@ fn table(text: &mut String, head: Vec<String>, lines: impl Iterator<Item = Vec<S
 #[cfg(test)]
 mod tests {
     use super::super::comparison::Comparison;
-    use super::super::comparison::tests::example;
-    use crate::train::config::AlgorithmName;
+    use super::super::comparison::tests::{example, of_config};
+    use crate::train::config::{AlgorithmName, TrainConfig};
     use crate::train::event::GroupAccuracy;
 
     #[test]
@@ -270,6 +278,17 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_mark_is_explained_with_one_seed_too() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |lambda_u: f64, accuracy| {
+            of_config(TrainConfig { lambda_u, ..TrainConfig::default() }, &axes, accuracy, accuracy)
+        };
+        let text = Comparison::new(vec![of(3.0, 0.9), of(10.0, 0.8)], axes.to_vec()).markdown("m");
+        assert!(text.contains("MixMatch \\* |") && text.contains("\n\\* chosen by validation accuracy."), "{text}");
+        assert!(!example().markdown("m").contains("chosen by validation"), "nothing was chosen from");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoints;
 use super::course::{Best, Course};
 use super::error::TrainError;
-use super::event::Event;
+use super::event::{Event, Phase};
 use super::pretrain;
 use super::progress::finite;
 use super::setting::{Setting, info, warn};
@@ -28,6 +28,7 @@ pub(super) fn train(
     let config = setting.config();
     let mut keeper = Keeper::open(setting, emit)?;
     let (mut course, pretrained) = keeper.begin(setting, stop, emit)?;
+    emit(Event::Phase { phase: Phase::Training });
     emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
     for row in &course.rows {
         emit(Event::Epoch(row.clone()));

@@ -127,7 +127,6 @@ pub(super) fn pretrain(
     }
     copy_backbone((&stage.weights, stage.network.layout()), (&learner.weights, learner.network.layout()))?;
     learner.average.copy_from(&learner.weights)?;
-    emit(Event::Phase { phase: Phase::Training });
     Ok(stage.earlier)
 }
 

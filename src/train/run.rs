@@ -46,7 +46,6 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let started = Instant::now();
     let setting = Setting::prepare(input, stop, emit)?;
     let prepared = started.elapsed();
-    emit(Event::Phase { phase: Phase::Training });
     let Trained { best, seconds } = train(&setting, stop, emit)?;
     let training = TrainingFacts {
         seconds: prepared.as_secs_f64() + seconds,

@@ -65,7 +65,7 @@ impl<'a> Setting<'a> {
         info(
             emit,
             format!(
-                "{} labelled, {} unlabelled, {} validation and {} test images of {} classes",
+                "{} labelled images, {} without their label (the labelled ones among them), {} validation and {} test images of {} classes",
                 sizes.labelled,
                 sizes.unlabelled,
                 sizes.validation,

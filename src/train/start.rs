@@ -32,8 +32,9 @@ pub(super) fn check(config: &TrainConfig, facts: &DataFacts) -> Vec<FieldProblem
     let Some(weights) = chosen(config, facts) else {
         let names: Vec<&str> = facts.pretrained.iter().map(|weights| weights.name.as_str()).collect();
         let there = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        let detail =
-            format!("no pretrained weights {name:?}; there are {there}; `mixmatch import-weights` brings them in");
+        let detail = format!(
+            "no pretrained weights {name:?}; there are {there}; PUT /pretrained/{name} brings safetensors in, which `mixmatch import-weights FILE --output FILE.safetensors` makes of a .pth; without a server `mixmatch import-weights FILE --name {name}` does both"
+        );
         wrong("pretrained", "unknown_pretrained", detail);
         return problems;
     };

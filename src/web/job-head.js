@@ -7,6 +7,7 @@ import { action } from './problem.js';
 import { tiles } from './table.js';
 import { badge, finished } from './job-parts.js';
 import { jobTitle, labels, percent, score, rate, duration, elapsed, when, exactly, inexact } from './format.js';
+import { unmark } from './view-jobs.js';
 
 export function head(now, { path, trouble, siblings, reload }) {
   const act = (label, work, more) => action(label, work, { place: trouble, ...more });

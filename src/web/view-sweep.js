@@ -8,6 +8,7 @@ import { lineChart } from './chart.js';
 import { facts, table } from './table.js';
 import { badge, finished } from './job-parts.js';
 import { ALGORITHMS, count, duration, exactly, inexact, percent, plural, score, shortId, when } from './format.js';
+import { unmark } from './view-jobs.js';
 
 const share = (value, axis) => percent(value, axis ? 0 : 1);
 const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };

@@ -104,3 +104,13 @@ fn a_refused_import_names_the_option_that_mends_it() {
     let text = lines(&refused.stderr);
     assert!(!refused.status.success() && text.contains("mend the rows, or leave out --unlisted"), "{text}");
 }
+
+#[test]
+fn weights_are_imported_under_a_name_or_into_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for more in [&[][..], &["--name", "a", "--output", "b.safetensors"]] {
+        let refused = mixmatch(directory.path(), &[&["import-weights", "x.pth"][..], more].concat());
+        let text = lines(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && text.contains("--name") && text.contains("--output"), "{text}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::nn::device::PrecisionWish;
 /// Arguments of `bench engine`.
 #[derive(Debug, Args)]
 pub struct BenchEngineArgs {
-    /// wrn-<depth>-<width> or wide_resnet50_2, with random weights.
+    /// wrn-<depth>-<width>, wrn4-<depth>-<width> or wide_resnet50_2, with random weights.
     #[arg(long, default_value = "wrn-28-2")]
     network: String,
     /// Side of the input, pixels.

@@ -28,7 +28,7 @@ pub struct BenchTrainArgs {
     /// mixmatch or supervised.
     #[arg(long)]
     algorithm: Option<String>,
-    /// wrn-<depth>-<width> or wide_resnet50_2.
+    /// wrn-<depth>-<width>, wrn4-<depth>-<width> or wide_resnet50_2.
     #[arg(long)]
     network: Option<String>,
     /// Side of the input, pixels.

@@ -46,8 +46,7 @@ fn data(text: &mut String, card: &Card) {
         format!("Learned from {labelled} labelled images{alone}")
     } else {
         format!(
-            "Learned from {labelled} labelled and {unlabelled} unlabelled images; the labelled ones are used without their label \
-             too"
+            "Learned from {labelled} labelled images, and from {unlabelled} without their label, the labelled ones among them"
         )
     };
     let left_out = match left_out {
