@@ -217,7 +217,13 @@ mod tests {
         has(&text, &["perceived, binary, and as annotated", "gender identity", "Identifying people"]);
         has(
             &text,
-            &["250 labelled and 6883 unlabelled", "12 training images were left out", "a1b2", "d4c3", "No test split"],
+            &[
+                "250 labelled images, and from 6883 without their label",
+                "12 training images were left out",
+                "a1b2",
+                "d4c3",
+                "No test split",
+            ],
         );
         assert!(!card("mask", None).markdown().contains("gender"));
         // The task's name is anybody's word; the classes tell it too.
@@ -269,6 +275,10 @@ mod tests {
         let mut card = card("mask", None);
         card.config["algorithm"] = "supervised".into();
         has(&card.markdown(), &["Learned from 250 labelled images alone."]);
+        card.training.as_mut().unwrap().pretraining_images = Some(6883);
+        let told =
+            "Learned from 250 labelled images. Before that, its backbone learned from 6883 images without their labels";
+        has(&card.markdown(), &[told]);
     }
 
     #[test]
