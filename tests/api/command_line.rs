@@ -38,7 +38,12 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     let (told, answer) = (lines(&trained.stderr), lines(&trained.stdout));
     assert!(trained.status.success(), "{told}{answer}");
     // Without a terminal there is no bar, and the lines are there all the same.
-    for line in ["40 labelled images, 96 without their label", "pretraining, epoch 2 of 2", "epoch   1/2  loss", "epoch   2/2  loss"] {
+    for line in [
+        "40 labelled images, 96 without their label",
+        "pretraining, epoch 2 of 2",
+        "epoch   1/2  loss",
+        "epoch   2/2  loss",
+    ] {
         assert_eq!(told.matches(line).count(), 1, "{line:?} in\n{told}");
     }
     assert!(answer.contains("model shape:1") && answer.contains("test accuracy"), "{answer}");
