@@ -77,9 +77,11 @@ pub fn json_problem(error: &serde_json::Error, pointer: &str) -> Problem {
             Problem::bad_request(format!("the body is not valid JSON: {error}"))
         }
         Category::Data => {
-            let reason = shortened(error.to_string());
-            let field = pointer_in(&reason);
-            let pointer = if pointer.ends_with(&field) { pointer.to_owned() } else { format!("{pointer}{field}") };
+            let reason = error.to_string();
+            // A field that is there is in the path already.
+            let missing = pointer.is_empty() || reason.starts_with("missing field");
+            let pointer = if missing { format!("{pointer}{}", pointer_in(&reason)) } else { pointer.to_owned() };
+            let reason = shortened(reason);
             Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
         }
     }
@@ -103,7 +105,7 @@ fn shortened(message: String) -> String {
 fn pointer_in(message: &str) -> String {
     let named = ["missing field", "unknown field", "duplicate field"].iter().any(|begin| message.starts_with(begin));
     match message.split('`').nth(1) {
-        Some(field) if named => format!("/{field}"),
+        Some(field) if named => token(field),
         _ => String::new(),
     }
 }
@@ -237,11 +239,17 @@ mod tests {
             ("{}", "/inner/0/a~1b/version"),
             ("{\"version\": 1, \"x\": 2}", "/inner/0/a~1b/x"),
             ("3", "/inner/0/a~1b"),
+            ("{\"version\": 1, \"c/d~e\": 2}", "/inner/0/a~1b/c~1d~0e"),
         ] {
             let text = format!("{{\"version\": 1, \"inner\": [{{\"a/b\": {inner}}}]}}");
             let wrong = parse_json::<Body>(text.as_bytes()).unwrap_err();
             assert_eq!(wrong.body().errors[0].pointer, pointer, "{inner}");
         }
+        let escaped = parse_json::<Body>(b"{\"version\": 1, \"a/b\": 2}").unwrap_err();
+        assert_eq!(escaped.body().errors[0].pointer, "/a~1b");
+        let key = "k".repeat(300);
+        let long_key = parse_json::<Body>(format!("{{\"version\": 1, \"{key}\": 2}}").as_bytes()).unwrap_err();
+        assert_eq!(long_key.body().errors[0].pointer, token(&key));
         let long = parse_json::<Body>(format!("{{\"version\": \"{}\"}}", "x".repeat(1 << 20)).as_bytes()).unwrap_err();
         let detail = &long.body().errors[0].detail;
         assert!(detail.len() < 1000 && detail.contains("invalid type") && detail.contains("line 1"), "{detail}");

@@ -120,7 +120,9 @@ async fn first(client: &reqwest::Client, load: &Load) -> anyhow::Result<()> {
     if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
         let body: Value = answer.json().await.unwrap_or_default();
         let detail = body["detail"].as_str().unwrap_or("it does not say why");
-        anyhow::bail!("{} answers with {status}: {detail}; a server without keys is needed", load.url);
+        let key = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+        let needed = if key { "; a server without keys is needed" } else { "" };
+        anyhow::bail!("{} answers with {status}: {detail}{needed}", load.url);
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ struct LimitArgs {
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     predict_deadline: u64,
     /// Minutes of silence after which a run is taken for hung.
-    #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, env = "MIXMATCH_RUN_SILENCE", default_value_t = 15, value_parser = RangedU64ValueParser::<u64>::new().range(1..=MINUTES_OF_A_YEAR))]
     run_silence: u64,
     /// Seconds that runs have for the step under way and a checkpoint when the server stops; then they are killed, and go on
     /// from the checkpoint before.
@@ -84,6 +84,9 @@ struct LimitArgs {
     #[arg(long, env = "MIXMATCH_CHECKPOINT_SECONDS", default_value = "120", value_parser = parse_seconds)]
     checkpoint_seconds: Duration,
 }
+
+/// As long as `--run-silence` may be.
+const MINUTES_OF_A_YEAR: u64 = 365 * 24 * 60;
 
 /// What `--audit-days` counts in.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -228,6 +231,7 @@ mod tests {
             ("--checkpoint-seconds", "-5"),
             ("--checkpoint-seconds", "nan"),
             ("--run-silence", "0"),
+            ("--run-silence", "18446744073709551615"),
             ("--predict-deadline", "0"),
             ("--max-images", "0"),
             ("--predict-queue", "0"),

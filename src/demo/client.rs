@@ -268,6 +268,15 @@ impl Client {
         self.send(Method::POST, path, |request| request.timeout(PATIENCE).json(body)).await
     }
 
+    /// The same under an idempotency key: sent again, it gives what the first made.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_once<T: DeserializeOwned>(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<T> {
+        let with_key = |request: RequestBuilder| request.header("idempotency-key", key).timeout(PATIENCE).json(body);
+        self.send(Method::POST, path, with_key).await
+    }
+
     /// `POST` of a multipart form.
     ///
     /// # Errors

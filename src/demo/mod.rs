@@ -178,16 +178,12 @@ fn other_seed(seed: u64, purpose: u64) -> u64 {
 /// Queues both runs and follows them to their ends, side by side where the service has the slots.
 async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, Job)> {
     let begun = Instant::now();
-    let mixmatch = match left_over(client, options).await? {
-        Some(job) => {
-            eprintln!("Training goes on where an earlier demo was interrupted …");
-            job
-        }
-        None => {
-            eprintln!("Training twice with the same {} labels …", options.labelled);
-            queue(client, options).await?
-        }
-    };
+    let mixmatch = queue(client, options).await?;
+    if mixmatch.state == "queued" && mixmatch.step == 0 {
+        eprintln!("Training twice with the same {} labels …", options.labelled);
+    } else {
+        eprintln!("Training goes on where an earlier demo was interrupted …");
+    }
     let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
     let board = board::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
@@ -199,25 +195,8 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     Ok(jobs)
 }
 
-/// The run that a demo like this one has queued and did not see the end of: its trainings are still in the queue.
-async fn left_over(client: &Client, options: &DemoOptions) -> anyhow::Result<Option<Job>> {
-    let DemoOptions { preset, labelled, seed, .. } = options;
-    let wanted = json!({"preset": preset, "labelled": labelled, "seed": seed, "algorithm": "mixmatch"});
-    for state in ["running", "queued"] {
-        let page: Value = client.get(&format!("/jobs?state={state}&limit=100")).await?;
-        let like = |job: &&Value| {
-            let same = |(name, value): (&String, &Value)| job["config"][name] == *value;
-            job["dataset"]["name"] == DATASET
-                && !job["baseline"].is_null()
-                && wanted.as_object().is_some_and(|wanted| wanted.iter().all(same))
-        };
-        if let Some(job) = page["items"].as_array().and_then(|items| items.iter().find(like)) {
-            return Ok(Some(serde_json::from_value(job.clone())?));
-        }
-    }
-    Ok(None)
-}
-
+/// Queues the runs, or finds those that an interrupted demo has queued: each demo of a day has a key of its own, and the first whose
+/// runs have not ended is this one's.
 async fn queue(client: &Client, options: &DemoOptions) -> anyhow::Result<Job> {
     let body = json!({
         "dataset": DATASET,
@@ -227,7 +206,14 @@ async fn queue(client: &Client, options: &DemoOptions) -> anyhow::Result<Job> {
         "seed": options.seed,
         "baseline": true,
     });
-    client.post_json("/jobs", &body).await
+    let name = format!("mixmatch-demo-{}-{}-{}", options.preset, options.labelled, options.seed);
+    for number in 0..u32::MAX {
+        let job: Job = client.post_once("/jobs", &format!("{name}-{number}"), &body).await?;
+        if !job.is_final() {
+            return Ok(job);
+        }
+    }
+    anyhow::bail!("there were too many demos today")
 }
 
 /// Draws images that were never imported and asks the model about them, in each of the three ways.
@@ -286,30 +272,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn trainings_of_an_interrupted_demo_are_found_again() {
-        use axum::{Router, extract::Query, routing::get};
-        let options = DemoOptions::default();
-        let job = |id: &str, seed: u64, dataset: &str| {
-            json!({
-                "id": id, "algorithm": "mixmatch", "state": "queued", "epoch": 0, "epochs": 1, "step": 0, "steps": 1,
-                "dataset": {"name": dataset}, "baseline": {"id": "b"},
-                "config": {"preset": options.preset, "labelled": options.labelled, "seed": seed, "algorithm": "mixmatch"},
-            })
-        };
-        let other = options.seed + 1;
-        let queued = json!([
-            job("of another seed", other, DATASET),
-            job("somebody's", options.seed, "faces"),
-            job("it", options.seed, DATASET)
-        ]);
-        let answer = move |Query(query): Query<std::collections::BTreeMap<String, String>>| async move {
-            axum::Json(json!({"items": if query["state"] == "queued" { queued.clone() } else { json!([]) }}))
+    async fn runs_of_an_interrupted_demo_are_found_again_and_those_that_ended_are_not() {
+        use axum::{Json, Router, http::HeaderMap, routing::post};
+        let jobs = |headers: HeaderMap| async move {
+            let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+            let state = match key.as_str() {
+                "mixmatch-demo-demo-40-1-0" => "succeeded",
+                "mixmatch-demo-demo-40-1-1" => "failed",
+                "mixmatch-demo-demo-40-1-2" => "running",
+                other => panic!("{other}"),
+            };
+            Json(json!({
+                "id": key, "algorithm": "mixmatch", "state": state, "epoch": 1, "epochs": 1, "step": 1, "steps": 1,
+                "baseline": {"id": "b"},
+            }))
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        tokio::spawn(async move { axum::serve(listener, Router::new().route("/jobs", get(answer))).await });
-        assert_eq!(left_over(&client, &options).await.unwrap().unwrap().id, "it");
-        let none = left_over(&client, &DemoOptions { labelled: options.labelled + 1, ..options.clone() }).await;
-        assert!(none.unwrap().is_none());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/jobs", post(jobs))).await });
+        assert_eq!(queue(&client, &DemoOptions::default()).await.unwrap().id, "mixmatch-demo-demo-40-1-2");
     }
 }

@@ -184,33 +184,38 @@ pub struct Comparison {
     pub verdict: String,
     /// Every run, those without figures too.
     pub runs: Vec<ComparedRun>,
+    /// The last axis is none of the grid's: nobody asked to choose by it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) told_apart: bool,
 }
 
 impl Comparison {
     /// Compares runs; `axes` are the fields of the sweep's grid.
     pub fn new(mut runs: Vec<ComparedRun>, mut axes: Vec<String>) -> Self {
-        tell_pretraining(&mut runs, &mut axes);
+        let told_apart = tell_pretraining(&mut runs, &mut axes);
         let rows = rows(&runs);
         let differences = differences(&rows, &runs);
         let verdict = verdict(&differences, &runs);
         let finished = runs.iter().all(|run| matches!(run.state, "succeeded" | "failed" | "canceled"));
-        Self { finished, axes, rows, differences, verdict, runs }
+        Self { finished, axes, rows, differences, verdict, runs, told_apart }
     }
 }
 
 /// Runs of an algorithm with and without pretraining are told apart by that, as if it were one of the grid's fields: a sweep's baselines
-/// are not pretrained, and supervised runs beside them may be.
-fn tell_pretraining(runs: &mut [ComparedRun], axes: &mut Vec<String>) {
+/// are not pretrained, and supervised runs beside them may be. Whether that was done.
+fn tell_pretraining(runs: &mut [ComparedRun], axes: &mut Vec<String>) -> bool {
     const FIELD: &str = "pretrain_epochs";
     let kinds: BTreeSet<_> = runs.iter().map(|run| (run.algorithm.as_str(), run.config.pretrain_epochs)).collect();
     let algorithms = runs.iter().map(|run| run.algorithm.as_str()).collect::<BTreeSet<_>>().len();
     if axes.iter().any(|axis| axis == FIELD) || kinds.len() == algorithms {
-        return;
+        return false;
     }
     axes.push(FIELD.to_owned());
     for run in runs {
         run.values.insert(FIELD.to_owned(), run.config.pretrain_epochs.into());
     }
+    true
 }
 
 /// The order of the table's lines: by labels (all of them last), then the supervised runs first, then by the grid's

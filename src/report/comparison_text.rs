@@ -127,7 +127,9 @@ impl Comparison {
 
     /// Whether a row is the one that validation chose of several.
     fn is_marked(&self, row: &Row) -> bool {
-        row.chosen && !self.axes.is_empty() && !row.values.is_empty()
+        let rivals =
+            self.rows.iter().filter(|other| (other.labelled, other.algorithm) == (row.labelled, row.algorithm));
+        row.chosen && !self.told_apart && rivals.count() > 1
     }
 
     fn line(&self, row: &Row) -> Vec<String> {
@@ -289,6 +291,9 @@ mod tests {
         let text = Comparison::new(vec![of(3.0, 0.9), of(10.0, 0.8)], axes.to_vec()).markdown("m");
         assert!(text.contains("MixMatch \\* |") && text.contains("\n\\* chosen by validation accuracy."), "{text}");
         assert!(!example().markdown("m").contains("chosen by validation"), "nothing was chosen from");
+        // The report of one job of the grid.
+        let one = Comparison::new(vec![of(10.0, 0.8)], axes.to_vec()).markdown("m");
+        assert!(one.contains("10.0") && !one.contains("chosen by validation"), "{one}");
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> Strin
         && runs.iter().any(|run| run.algorithm != AlgorithmName::Supervised)
     {
         "No run and its supervised baseline have both succeeded yet.".to_owned()
+    } else if runs.iter().all(|run| run.algorithm == AlgorithmName::Supervised) {
+        "All runs are supervised: none of them guesses labels, which is what a baseline is held against.".to_owned()
     } else {
         "Without a supervised run on the same labels there is nothing to compare with; \"baseline\": true trains it."
             .to_owned()
@@ -356,6 +358,7 @@ mod tests {
         // Without a grid, runs that were pretrained and runs that were not share no line.
         runs.iter_mut().for_each(|run| run.values.clear());
         let told = Comparison::new(runs, Vec::new());
+        assert!(!told.markdown("m").contains("chosen by validation"), "nobody asked to choose by that");
         assert_eq!((told.rows.len(), told.axes), (3, vec!["pretrain_epochs".to_owned()]));
     }
 
@@ -371,6 +374,8 @@ mod tests {
     fn without_a_pair_the_sentence_says_what_is_missing() {
         let alone = Comparison::new(vec![run(40, 0, Mixmatch, 0.9, 0.9)], Vec::new());
         assert!(alone.verdict.contains("\"baseline\": true") && alone.differences.is_empty(), "{}", alone.verdict);
+        let supervised = Comparison::new(vec![run(40, 0, Supervised, 0.9, 0.9)], Vec::new());
+        assert!(supervised.verdict.starts_with("All runs are supervised"), "{}", supervised.verdict);
         let waiting = vec![run(40, 0, Mixmatch, 0.9, 0.9), unfinished(40, 0, Supervised, "running")];
         assert!(Comparison::new(waiting, Vec::new()).verdict.contains("yet"));
     }

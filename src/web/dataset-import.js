@@ -66,7 +66,10 @@ export function uploadProgress() {
   }
   function update(loaded, whole) {
     arrived = whole > 0 && loaded >= whole;
-    if (arrived) {
+    if (whole === 0) {
+      bar.value = 0;
+      put(text);
+    } else if (arrived) {
       bar.removeAttribute('value');
       put(text, 'Uploaded. The server checks every image and looks for duplicates…');
       announce('Uploaded, the server is checking');

@@ -113,9 +113,10 @@ const points = (value) => spread(value, inPoints, signed);
 const axisColumns = (axes) => axes.map((axis) => ({ head: axis, number: true, cell: (row) => (axis in row.values ? plain(row.values[axis]) : '–') }));
 
 function rows(report) {
+  const rivals = (row) => report.rows.filter((other) => other.labelled === row.labelled && other.algorithm === row.algorithm).length;
   return table([
     { head: 'Labels', number: true, cell: labels },
-    { head: 'Algorithm', cell: (row) => h('span', { class: 'nowrap' }, name(row), report.axes.length > 0 && row.chosen && h('span', { class: 'muted' }, ' chosen on validation')) },
+    { head: 'Algorithm', cell: (row) => h('span', { class: 'nowrap' }, name(row), row.chosen && rivals(row) > 1 && h('span', { class: 'muted' }, ' chosen on validation')) },
     ...axisColumns(report.axes),
     { head: 'Seeds', number: true, cell: (row) => (row.n === row.jobs ? String(row.n) : `${row.n} of ${row.jobs}`) },
     { head: 'Validation accuracy', number: true, cell: (row) => spread(row.validation_accuracy, share) },

@@ -46,6 +46,26 @@ walk('an upload under way', {}, (step) => {
     assert.equal(await field(page, 'Name').inputValue(), SET.name);
   });
 
+  step('asks for the key where the server wants one, and goes again', async ({ page, open, expects }) => {
+    expects(401, '/datasets');
+    const body = JSON.stringify({ title: 'Unauthorized', status: 401, detail: 'a key is needed', errors: [] });
+    let sent = 0;
+    await page.route('**/datasets', (route) => {
+      if (route.request().method() !== 'POST') return route.continue();
+      sent += 1;
+      // The second is held back.
+      return sent === 1 ? route.fulfill({ status: 401, contentType: 'application/problem+json', body }) : undefined;
+    });
+    await open('#/datasets', 'Data sets');
+    await importSet(page, SET);
+    await field(page, 'Key').fill('mm_a-key-of-the-dashboard-tests');
+    const again = sending(page);
+    await button(page, 'Use this key').click();
+    await again;
+    await button(page, 'Cancel the upload').click();
+    await page.getByRole('main').getByText(GIVEN_UP).waitFor();
+  });
+
   step('is not ended by a link unless somebody says so, and by going back not without a word', async ({ page, open }) => {
     const letGo = await held(page);
     await open('#/jobs', 'Jobs');
