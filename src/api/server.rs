@@ -64,6 +64,7 @@ impl Server {
         let predict_device = predict_device.map_err(|error| anyhow::anyhow!("--predict-device: {error}: {cuda}"))?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
         config.check(store.has_live_keys().await?)?;
+        let has_keys = store.has_keys().await?;
         let listener = listen::bind(config.listen)
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr()?;
@@ -80,7 +81,7 @@ impl Server {
             cuda: cuda.to_string(),
             lifecycle: Lifecycle::default(),
         });
-        announce(&app, address, app.store.has_keys().await?);
+        announce(&app, address, has_keys);
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
         tokio::spawn(retention::prune_daily(Arc::clone(&app)));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::app::{TestApp, expect, problem, tiny_job};
 
 /// Runs `mixmatch keys` on a data directory, whoever works in it.
+/// Blocks: the server needs a thread of its own beside it, or what it was just writing would lock the database.
 fn keys(data: &Path, arguments: &[&str]) -> Output {
     let binary = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
         .arg("keys")
@@ -55,7 +56,7 @@ fn every_route_but_health_declares_its_scope_and_its_refusals() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_opens_what_its_scope_covers_and_nothing_else() {
     let app = TestApp::start().await;
     app.json("/jobs").await; // Without any key, this machine may do everything.
@@ -82,7 +83,7 @@ async fn a_key_opens_what_its_scope_covers_and_nothing_else() {
     assert!(refused > 20, "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_is_dead_at_once_and_its_end_does_not_open_the_server() {
     let app = TestApp::start().await;
     let token = create(&data(&app), "laptop", "train");
@@ -109,7 +110,7 @@ async fn a_revoked_key_is_dead_at_once_and_its_end_does_not_open_the_server() {
     assert!(!gone.status.success() && String::from_utf8_lossy(&gone.stderr).contains("nobody"), "{gone:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
     let app = TestApp::with(|config| config.limits.requests_per_second = std::num::NonZeroU32::new(5)).await;
     let (busy, calm) = (create(&data(&app), "busy", "predict"), create(&data(&app), "calm", "predict"));
@@ -131,7 +132,7 @@ async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
     assert_eq!(ask(&busy).await.unwrap().status(), 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
     let directory = tempfile::tempdir().unwrap();
     let config = || {
@@ -148,7 +149,7 @@ async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
     assert!(start().await.is_err(), "a revoked key is none");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_from_elsewhere_cannot_use_an_open_server() {
     let app = TestApp::start().await;
     let rebound = app.get("/jobs").header("host", "evil.example:8080").send().await.unwrap();
@@ -158,7 +159,7 @@ async fn a_page_from_elsewhere_cannot_use_an_open_server() {
     assert_eq!(app.get("/jobs").header("origin", &app.base).send().await.unwrap().status(), 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_stand_in_the_audit_with_who_and_what() {
     let app = TestApp::with_child("sleep 600", |_| {}).await;
     app.small_data_set().await;
