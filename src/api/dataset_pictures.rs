@@ -3,6 +3,7 @@
 //! Drawn anew for each request on a blocking thread, one sheet at a time in the whole server, so that
 //! looking never takes more than one core from training and predictions. Nothing is stored.
 
+use std::collections::HashSet;
 use std::path;
 
 use axum::extract::State;
@@ -169,9 +170,8 @@ fn settings(query: &RawQuery, row: &DatasetRow) -> Result<TrainConfig, Problem> 
         let detail = format!("no parameter {name:?}; there are {}", known.join(", "));
         ProblemItem::new(format!("?{name}"), "unknown_parameter", detail)
     });
-    let again = |at: &usize| query[..*at].iter().any(|(name, _)| *name == query[*at].0);
-    let repeated = (0..query.len()).filter(again).map(|at| {
-        let name = &query[at].0;
+    let mut seen = HashSet::new();
+    let repeated = query.iter().map(|(name, _)| name).filter(move |name| !seen.insert(*name)).map(|name| {
         ProblemItem::new(format!("?{name}"), "repeated_parameter", format!("{name} is there more than once"))
     });
     let mut problems: Vec<ProblemItem> = unknown.chain(repeated).collect();
