@@ -12,6 +12,8 @@
 #
 # Not covered: pulling the base images, the builder stage's RUN steps, the GPU image, a container's limits.
 set -euo pipefail
+# EPOCHREALTIME has the locale's decimal mark.
+export LC_ALL=C
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"

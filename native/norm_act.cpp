@@ -289,6 +289,7 @@ at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tens
     return slope == 1.0 ? y : at::leaky_relu_(y, slope);
   }
   check_vectors(x, {&gamma, &beta, running_mean, running_variance});
+  TORCH_CHECK(batch || (running_mean && running_variance), "norm_act by running statistics needs them");
   const auto rows = x.contiguous(at::MemoryFormat::ChannelsLast);
   const Running running{running_mean, running_variance, momentum, eps};
   if (differentiated) {

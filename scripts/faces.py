@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which faces `fit: face` finds, on real data: docs/benchmarks.md, "Cut to the face".
 
-    make target/peers/bin/python                                   # for Pillow
+    make target/peers/.stamp                                       # for Pillow
     target/peers/bin/python scripts/faces.py photos mask /tmp/mask-photos.zip
         # mask's images at 30 to 90 % of the height of 320×240 photos, on images of cifar10; the sheets stay as they are
     target/peers/bin/python scripts/faces.py count mask /tmp/mask-photos.zip --server http://127.0.0.1:8080 --model mask --by source

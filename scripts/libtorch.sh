@@ -11,6 +11,13 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 dest=${LIBTORCH_DIR:-$root/.libtorch}
 sets=("$root/scripts/libtorch-cpu.txt")
+# Before anything is fetched: jemalloc's configure and the linker's -rpath take no such path.
+case $root in
+  *[[:space:],:]*)
+    echo "libtorch.sh: mixmatch cannot be built in $root: move the checkout to a path without spaces, commas and colons" >&2
+    exit 1
+    ;;
+esac
 kind=cpu
 if [ "${GPU:-0}" = 1 ]; then
   sets+=("$root/scripts/libtorch-gpu.txt")
@@ -35,8 +42,11 @@ python3 -m pip --version >/dev/null 2>&1 || {
 
 echo "libtorch.sh: installing libtorch 2.11.0 ($kind) into $dest …" >&2
 tmp="$dest.new.$$"
-trap 'rm -rf "$tmp"' EXIT
+# pip unpacks into TMPDIR first: several GB, for which a /tmp in memory has no room.
+export TMPDIR="$tmp.tmp"
+trap 'rm -rf "$tmp" "$TMPDIR"' EXIT
 rm -rf "$tmp"
+mkdir -p "$TMPDIR"
 args=()
 for file in "${sets[@]}"; do args+=(-r "$file"); done
 # The wheels are named for one Python; only their shared libraries and headers are used, so ask for
@@ -62,5 +72,4 @@ fi
 echo "$stamp" >"$tmp/.stamp"
 rm -rf "$dest"
 mv "$tmp" "$dest"
-trap - EXIT
 echo "libtorch.sh: done ($(du -sh "$dest" | cut -f1))" >&2

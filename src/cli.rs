@@ -10,6 +10,7 @@ mod import;
 mod import_weights;
 mod keys;
 mod predict;
+mod predictions;
 mod serve;
 mod signals;
 mod train;
@@ -68,6 +69,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Classify image files with a trained model; prints one JSON object a line.
     Predict(predict::PredictArgs),
+    /// Print what a model predicts for its data set: which images to label next, which labels to doubt.
+    Predictions(predictions::PredictionsArgs),
     /// Write a model's weights, description and card as plain files.
     Export(export::ExportArgs),
     /// Make, list and revoke API keys; works beside a running server, which sees it at once.
@@ -150,7 +153,12 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     }
     let prints = matches!(
         cli.command,
-        Command::Predict(_) | Command::Export(_) | Command::Keys(_) | Command::Openapi | Command::Import(_)
+        Command::Predict(_)
+            | Command::Predictions(_)
+            | Command::Export(_)
+            | Command::Keys(_)
+            | Command::Openapi
+            | Command::Import(_)
     );
     if prints {
         signals::end_with_the_reader();
@@ -172,6 +180,7 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::ImportWeights(args) => block_on(import_weights::run(args)),
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
+        Command::Predictions(args) => block_on(predictions::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Bench(args) => bench::run(args, &cuda),
         Command::Keys(command) => block_on(keys::run(command)),
@@ -228,6 +237,7 @@ mod tests {
             "mixmatch train --dataset faces --algorithm mixmatch --preset quick --labelled 40 --set k=3",
             "mixmatch train --dataset faces --labelled 20,40,100 --seed 0,1,2 --baseline",
             "mixmatch predict --model gender@champion a.jpg b.png",
+            "mixmatch predictions --model gender --rows unlabelled --limit 50",
             "mixmatch keys create --scope train --name laptop --expires 90d --data-dir d",
             "mixmatch keys revoke laptop",
             "mixmatch backup --data-dir d --to copy",

@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use crate::failpoint;
 
+/// How the names of uploads begin: `tempfile`'s own prefix.
+const UPLOAD: &str = ".tmp";
+
 /// Where things are kept.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -44,7 +47,7 @@ impl DataDir {
         self.datasets().join(id.to_string())
     }
 
-    /// Uploads on their way in; emptied at start.
+    /// Uploads on their way in; what an earlier process left of them is removed at start.
     pub fn uploads(&self) -> PathBuf {
         self.0.join("uploads")
     }
@@ -87,10 +90,12 @@ impl DataDir {
         Ok(DataLock { _file: file })
     }
 
-    /// Removes what an earlier process left half done. Only the holder of the lock may call it.
+    /// Removes what an earlier process left half done, and nothing else: a directory that is somebody's own may have a folder of that
+    /// name. Only the holder of the lock may call it.
     pub fn sweep_uploads(&self, _lock: &DataLock) {
         let Ok(entries) = std::fs::read_dir(self.uploads()) else { return };
-        for entry in entries.flatten() {
+        let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(UPLOAD.as_bytes());
+        for entry in entries.flatten().filter(|entry| ours(&entry.file_name())) {
             let path = entry.path();
             let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             if let Err(error) = removed {
@@ -143,5 +148,21 @@ mod tests {
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(lock);
         data.lock().unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_uploads_that_is_somebodys_own_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        std::fs::create_dir_all(data.uploads().join("my photos")).unwrap();
+        std::fs::write(data.uploads().join("thesis.docx"), b"x").unwrap();
+        let lock = data.lock().unwrap();
+        let [left, whole] = [tempfile::TempDir::new_in(data.uploads()), tempfile::TempDir::new_in(data.uploads())];
+        let left = left.unwrap().keep();
+        std::fs::write(left.join("images"), b"half of it").unwrap();
+        let file = tempfile::NamedTempFile::new_in(data.uploads()).unwrap().keep().unwrap().1;
+        data.sweep_uploads(&lock);
+        assert!(!left.exists() && !file.exists() && !whole.unwrap().path().exists(), "what a process left goes");
+        assert!(data.uploads().join("my photos").exists() && data.uploads().join("thesis.docx").exists());
     }
 }

@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A child may be asked to stop while the CUDA libraries are still being loaded.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "work") {
+        mixmatch::worker::child::heed_sigterm();
+    }
     // Before anything else may touch libtorch: asked about CUDA too early, it answers "none" for good.
     let cuda = mixmatch::nn::device::preload_cuda();
     mixmatch::cli::main(cuda)

@@ -542,6 +542,11 @@ fn the_content_hash_tells_data_sets_apart() {
     let hash = |train: &str| Upload::new(&six(), train, None).import().unwrap().manifest.content_hash;
     assert_eq!(hash(SIX), hash(SIX));
     assert_ne!(hash(SIX), hash(&SIX.replace("a.png,cat", "a.png,dog")));
+    // What was picked is split otherwise.
+    let (none, one) = (SIX.replace(",age", ",picked").replace(",1\n", ",0\n"), SIX.replace(",age", ",picked"));
+    let [none, one] = [none, one].map(|sheet| sheet.replace(",2\n", ",\n").replace(",3\n", ",\n"));
+    assert_ne!(hash(&none), hash(&one));
+    assert_eq!(hash(&none), hash(SIX), "where nothing was picked the hash is what it was");
 }
 
 /// The real sheets, where they are there.

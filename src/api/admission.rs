@@ -1,9 +1,12 @@
 //! How many predictions are taken on at once: bytes before a body is read, images before they are decoded. What does not
 //! fit is refused at once (503), so that what was taken is answered in time and memory stays what it is.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use axum::body::Body;
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use crate::config::{LimitsConfig, PredictConfig};
@@ -16,8 +19,17 @@ const UNIT: usize = 1024;
 pub struct Admission {
     units: Arc<Semaphore>,
     most_units: u32,
-    images: Semaphore,
+    images: Arc<Semaphore>,
     most_images: u32,
+}
+
+/// What a body takes of the memory for bodies: as much as has arrived, until the last owner drops it.
+#[derive(Debug)]
+pub struct Room {
+    units: Arc<Semaphore>,
+    most_units: u32,
+    taken: Mutex<(usize, Option<OwnedSemaphorePermit>)>,
+    refused: AtomicBool,
 }
 
 impl Admission {
@@ -29,30 +41,82 @@ impl Admission {
         Self {
             units: Arc::new(Semaphore::new(most_units as usize)),
             most_units,
-            images: Semaphore::new(most_images as usize),
+            images: Arc::new(Semaphore::new(most_images as usize)),
             most_images,
         }
     }
 
-    /// Room for a body of so many bytes, until the permit is dropped, wherever that is.
+    /// Room for a body of so many bytes, as far as they are known before it comes. It is taken while they arrive: who only says
+    /// that he will send much keeps nobody out.
     ///
     /// # Errors
     /// 503 when bodies under way leave no room for it.
-    pub fn body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_units);
-        Arc::clone(&self.units)
-            .try_acquire_many_owned(units)
-            .map_err(|_full| full("too many images are on their way in"))
+    pub fn body(&self, announced: usize) -> Result<Arc<Room>, Problem> {
+        if self.units.available_permits() < units_of(announced, self.most_units) as usize {
+            return Err(no_room());
+        }
+        Ok(Arc::new(Room {
+            units: Arc::clone(&self.units),
+            most_units: self.most_units,
+            taken: Mutex::default(),
+            refused: AtomicBool::new(false),
+        }))
     }
 
     /// Room for so many images, until the permit is dropped. More than there is room for at all pass when nobody waits.
     ///
     /// # Errors
     /// 503 when the images that wait or are worked on leave no room for them.
-    pub fn images(&self, number: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    pub fn images(&self, number: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let number = u32::try_from(number).unwrap_or(u32::MAX).clamp(1, self.most_images);
-        self.images.try_acquire_many(number).map_err(|_full| full("the model's queue is full"))
+        let taken = Arc::clone(&self.images).try_acquire_many_owned(number);
+        taken.map_err(|_full| full("the model's queue is full"))
     }
+}
+
+impl Room {
+    /// The body, which ends with an error where there is no room for more of it: [`Room::refused`] then.
+    pub fn counted(self: &Arc<Self>, body: Body) -> Body {
+        let room = Arc::clone(self);
+        Body::from_stream(body.into_data_stream().map(move |frame| match frame {
+            Ok(bytes) if !room.take(bytes.len()) => Err(axum::Error::new("no room in memory")),
+            frame => frame,
+        }))
+    }
+
+    /// Why the body came to an end, where that was for lack of room.
+    pub fn refused(&self) -> Option<Problem> {
+        self.refused.load(Ordering::Relaxed).then(no_room)
+    }
+
+    /// Takes so many bytes more; false where they are not to be had.
+    fn take(&self, bytes: usize) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (arrived, held) = &mut *taken;
+        *arrived = arrived.saturating_add(bytes);
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let lacks = units_of(*arrived, self.most_units).saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
+        if lacks == 0 {
+            return true;
+        }
+        let Ok(more) = Arc::clone(&self.units).try_acquire_many_owned(lacks) else {
+            self.refused.store(true, Ordering::Relaxed);
+            return false;
+        };
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        true
+    }
+}
+
+fn units_of(bytes: usize, most: u32) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, most)
+}
+
+fn no_room() -> Problem {
+    full("too many images are on their way in")
 }
 
 fn full(detail: &str) -> Problem {
@@ -76,9 +140,14 @@ mod tests {
         let all = admission.images(100).unwrap();
         assert!(admission.images(1).is_err());
         drop(all);
-        let body = admission.body(3000).unwrap();
+        // What is announced takes nothing, what arrives does.
+        let (body, other) = (admission.body(3000).unwrap(), admission.body(3000).unwrap());
+        assert!(body.take(1) && body.take(2999), "three units of four");
         assert_eq!(admission.body(2000).unwrap_err().status(), 503);
-        drop(body);
-        assert!(admission.body(1 << 30).is_ok());
+        assert!(other.take(1000) && other.refused().is_none());
+        assert!(!other.take(1000), "a unit more than there is");
+        assert_eq!(other.refused().unwrap().status(), 503);
+        drop((body, other));
+        assert!(admission.body(1 << 30).unwrap().take(1 << 30), "one largest body has room");
     }
 }

@@ -96,6 +96,10 @@ pub struct DatasetForm {
     /// The column that says what belongs together, such as a person.
     #[schema(nullable = false)]
     group_column: Option<String>,
+    /// The column that says which images were picked to be labelled (`yes`, `1`, `x`) and not drawn at random, where it is not called
+    /// `picked`: those train, but neither validate nor tell the classes' shares.
+    #[schema(nullable = false)]
+    picked_column: Option<String>,
     /// What becomes of the images in the ZIP that no row of either sheet names: `ignore` leaves them out, as if the
     /// field were absent; `unlabelled` learns from them without a label.
     #[schema(example = "unlabelled", pattern = "^(ignore|unlabelled)$", nullable = false)]

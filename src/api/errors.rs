@@ -37,7 +37,9 @@ impl From<StoreError> for Problem {
 impl From<ServingError> for Problem {
     fn from(error: ServingError) -> Self {
         match error {
-            ServingError::Overloaded { .. } => Problem::unavailable(error.to_string()).retry_after(1),
+            ServingError::Overloaded { .. } | ServingError::Crowded { .. } => {
+                Problem::unavailable(error.to_string()).retry_after(1)
+            }
             // Others' models needed its place between loading and asking.
             ServingError::NotLoaded(_) => Problem::unavailable(error.to_string()).retry_after(1),
             ServingError::ShuttingDown => Problem::unavailable(error.to_string()).retry_after(10),

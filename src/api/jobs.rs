@@ -119,7 +119,7 @@ async fn planned(
 ) -> Result<(Plan, Map<String, Value>), Problem> {
     let directory = app.config.data_dir.dataset(dataset);
     tokio::task::spawn_blocking(move || {
-        let plan = plan(&request, &facts).map_err(wrong_fields)?;
+        let mut plan = plan(&request, &facts).map_err(wrong_fields)?;
         // That the files are gone is for the run to say, as it does for a job that waits.
         if let Ok(manifest) = Manifest::read(&directory) {
             plan.check_splits(&manifest).map_err(wrong_fields)?;

@@ -28,6 +28,7 @@ mod job_report;
 mod job_tensorboard;
 mod jobs;
 mod listen;
+mod model_files;
 mod models;
 mod openapi;
 mod pace;

@@ -2,25 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinError, JoinHandle};
-use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::accept::negotiate;
 use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
+use super::model_files::manifest;
 use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
-use crate::report::Card;
 use crate::serving::{Held, ModelFiles, ServingError};
 use crate::store::{ModelRow, VersionRow, is_alias, version_key, version_number};
 
@@ -71,6 +67,8 @@ pub struct VersionDetail {
     manifest: serde_json::Value,
     /// SHA-256 of the weights.
     weights_sha256: String,
+    /// Hash of what it predicts for its data set's images (`/predictions`); `null` for a version that an older build published.
+    predictions_sha256: Option<String>,
 }
 
 impl From<VersionRow> for Version {
@@ -146,8 +144,8 @@ pub async fn version(
 ) -> Result<axum::Json<VersionDetail>, Problem> {
     let row = app.store.version(&name, number(&version)?).await?;
     let manifest = manifest(&app, &row).await?;
-    let weights_sha256 = row.weights_sha256.clone();
-    Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256 }))
+    let (weights_sha256, predictions_sha256) = (row.weights_sha256.clone(), row.predictions_sha256.clone());
+    Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256, predictions_sha256 }))
 }
 
 /// Forget a version that no alias means: its figures, its weights, and what it holds in memory.
@@ -173,93 +171,6 @@ pub async fn delete(
         Ok(())
     })
     .await
-}
-
-/// A file of a version's that cannot be opened: because the version was deleted since it was looked up, or else a mistake of ours.
-async fn missing(app: &App, row: &VersionRow, what: &'static str, error: std::io::Error) -> Problem {
-    match app.store.version(&row.name, row.version).await {
-        Ok(_there) => Problem::bug(what, &error),
-        Err(deleted) => deleted.into(),
-    }
-}
-
-/// `model.json` of a version, as whatever can be read from it.
-async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -> Result<T, Problem> {
-    let path = app.store.artifact(&row.manifest_sha256);
-    let text = match tokio::fs::read(&path).await {
-        Ok(text) => text,
-        Err(error) => return Err(missing(app, row, "the model's description is gone", error).await),
-    };
-    serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
-}
-
-#[derive(Debug, Clone, Copy)]
-enum CardFormat {
-    Markdown,
-    Json,
-}
-
-const CARD_FORMATS: [(&str, CardFormat); 2] =
-    [("text/markdown", CardFormat::Markdown), ("application/json", CardFormat::Json)];
-
-/// The model card: intended and out-of-scope use, data, figures with intervals, per group.
-///
-/// Markdown, or JSON where `Accept` prefers `application/json`.
-#[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models", security(("api_key" = ["predict"])),
-    params(("name" = String, Path), ("version" = u32, Path)),
-    responses(
-        (status = 200, description = "By `Accept`: Markdown (default) or JSON", content((String = "text/markdown"), (Card = "application/json"))),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 406, body = ProblemBody, content_type = "application/problem+json"),
-    ))]
-pub async fn card(
-    State(app): State<AppState>,
-    Path((name, version)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let format = negotiate(&headers, &CARD_FORMATS)?;
-    let row = app.store.version(&name, number(&version)?).await?;
-    let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
-    Ok(match format {
-        CardFormat::Json => axum::Json(card).into_response(),
-        CardFormat::Markdown => {
-            ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
-        }
-    })
-}
-
-/// The weights of a version, as safetensors.
-#[utoipa::path(get, path = "/models/{name}/versions/{version}/weights", tag = "models", security(("api_key" = ["train"])),
-    params(("name" = String, Path), ("version" = u32, Path)),
-    responses(
-        (status = 200, description = "A safetensors file", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-    ))]
-pub async fn weights(
-    State(app): State<AppState>,
-    Path((name, version)): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let row = app.store.version(&name, number(&version)?).await?;
-    let opened = async {
-        let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await?;
-        let length = file.metadata().await?.len();
-        Ok((file, length))
-    };
-    let (file, length) = match opened.await {
-        Ok(opened) => opened,
-        Err(error) => return Err(missing(&app, &row, "the model's weights are gone", error).await),
-    };
-    let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let disposition = format!("attachment; filename=\"{safe}-{}.safetensors\"", row.version);
-    let etag = format!("\"{}\"", row.weights_sha256);
-    let text = |text: String| HeaderValue::from_str(&text).expect("plain ASCII");
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (header::CONTENT_LENGTH, HeaderValue::from(length)),
-        (header::CONTENT_DISPOSITION, text(disposition)),
-        (header::ETAG, text(etag)),
-    ];
-    Ok((headers, Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024))).into_response())
 }
 
 /// Which version an alias shall mean.
@@ -311,6 +222,7 @@ pub async fn set_alias(
         match error {
             // The server has no place or no time for it, which says nothing of the version.
             ServingError::Overloaded { .. }
+            | ServingError::Crowded { .. }
             | ServingError::NotLoaded(_)
             | ServingError::Deadline { .. }
             | ServingError::ShuttingDown => Problem::from(error),

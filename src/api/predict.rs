@@ -111,10 +111,9 @@ pub async fn predict(
     };
     let row = app.store.resolve_model(&wanted).await?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let most = app.config.limits.predict_bytes;
-    let room = Arc::new(app.admission.body(announced.unwrap_or(most).min(most))?);
+    let room = app.admission.body(announced.unwrap_or(1).min(app.config.limits.predict_bytes))?;
     let incoming = predict_body::read(&app, request, &room).await?;
-    let _places = app.admission.images(incoming.len())?;
+    let counted = Arc::new(app.admission.images(incoming.len())?);
     let model = match models::load_in_time(&app, &row).await {
         Ok(held) => held,
         Err(error) => return Err(unless_deleted(&app, &row, error).await),
@@ -135,7 +134,7 @@ pub async fn predict(
     }
     let mut timings = Timings::default();
     if !images.is_empty() {
-        let answer = match app.predictor.predict(&model, images, options).await {
+        let answer = match app.predictor.predict(&model, images, options, (room, Arc::clone(&counted))).await {
             Ok(answer) => answer,
             Err(error) => return Err(unless_deleted(&app, &row, error).await),
         };

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
+use super::admission::Room;
 use super::extract::{BodyLimit, body_problem, is_json, media_type};
 use super::form::Form;
 use super::problem::{Problem, ProblemItem};
@@ -23,9 +23,6 @@ pub(crate) use json::read_json;
 /// Bytes that are read where they are: a fraction of a millisecond's work, for which a lone small request shall not wait for
 /// another thread.
 const AT_ONCE: usize = 256 << 10;
-
-/// The room that a body was given in memory.
-pub type Room = Arc<OwnedSemaphorePermit>;
 
 /// The form of a multipart request, for the documentation.
 #[derive(ToSchema)]
@@ -55,12 +52,13 @@ enum Arrived {
 ///
 /// # Errors
 /// 408 when they take too long to arrive, 413 for too many bytes, images or pixels, 415 for another form, 400 and 422 for
-/// what cannot be read.
-pub async fn read(app: &App, request: Request, room: &Room) -> Result<Vec<Incoming>, Problem> {
+/// what cannot be read, 503 where the memory for bodies is taken before it is whole.
+pub async fn read(app: &App, request: Request, room: &Arc<Room>) -> Result<Vec<Incoming>, Problem> {
     let (most_images, most_pixels) = (app.config.limits.predict_images, app.config.limits.predict_pixels);
+    let request = request.map(|body| room.counted(body));
     let arriving = tokio::time::timeout(app.config.connections.predict_body, arrive(request, most_images));
-    let arrived =
-        arriving.await.map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))??;
+    let arrived = arriving.await.map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))?;
+    let arrived = arrived.map_err(|problem| room.refused().unwrap_or(problem))?;
     beside(arrived.unread(), room, move || arrived.read(most_images, most_pixels)).await?
 }
 
@@ -108,7 +106,7 @@ async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Probl
 /// where the caller has gone away.
 async fn beside<T: Send + 'static>(
     bytes: usize,
-    room: &Room,
+    room: &Arc<Room>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     if bytes <= AT_ONCE {
@@ -181,20 +179,26 @@ pub fn pointer(place: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::Semaphore;
+    use crate::api::admission::Admission;
+    use crate::config::{LimitsConfig, PredictConfig};
 
     #[tokio::test]
     async fn much_is_read_on_another_thread_and_keeps_its_room_without_its_caller() {
-        let memory = Arc::new(Semaphore::new(1));
-        let room = Arc::new(Arc::clone(&memory).try_acquire_owned().unwrap());
+        let limits = LimitsConfig { predict_memory: 1, predict_bytes: 1, ..LimitsConfig::default() };
+        let admission = Admission::new(&limits, &PredictConfig::default());
+        let room = admission.body(1).unwrap();
+        let body = Bytes::from_request(Request::new(room.counted(Body::from("a"))), &()).await.unwrap();
+        assert_eq!(&body[..], b"a");
         assert_eq!(beside(AT_ONCE, &room, || 1).await.unwrap(), 1);
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let mut working = Box::pin(beside(AT_ONCE + 1, &room, move || wait.recv().is_ok()));
         assert!(futures::poll!(working.as_mut()).is_pending());
         drop(working);
         drop(room);
-        assert_eq!(memory.available_permits(), 0);
+        assert!(admission.body(1).is_err(), "its bytes are still there");
         go.send(()).unwrap();
-        let _free_again = memory.acquire().await.unwrap();
+        while admission.body(1).is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -25,7 +25,7 @@ use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
     audit, auth, dashboard, dataset_pictures, datasets, docs, drain, encoding, health, job_events, job_metrics,
-    job_report, job_tensorboard, jobs, models, pace, predict, pretrained, telemetry, upload,
+    job_report, job_tensorboard, jobs, model_files, models, pace, predict, pretrained, telemetry, upload,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -51,7 +51,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
         .routes(routes!(models::version, models::delete))
-        .routes(routes!(models::card))
+        .routes(routes!(model_files::card))
         .routes(routes!(pretrained::list))
         .routes(routes!(pretrained::get, pretrained::delete))
         .routes(routes!(health::metrics))
@@ -73,7 +73,8 @@ fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
         .layer(Extension(BodyLimit { bytes: limits.predict_bytes, setting: Some("--max-predict") }));
     OpenApiRouter::new()
         .routes(routes!(job_events::events))
-        .routes(routes!(models::weights))
+        .routes(routes!(model_files::weights))
+        .routes(routes!(model_files::predictions))
         .routes(routes!(models::set_alias, models::delete_alias))
         .merge(upload)
         .merge(predict)

@@ -23,7 +23,8 @@ const MOST_FIELDS: usize = 64;
 const FRAMING: u64 = 64 << 10;
 
 /// The text fields of `POST /datasets`.
-const TEXT_FIELDS: [&str; 7] = ["name", "task", "image_column", "label_column", "group_column", "unlisted", "strict"];
+const TEXT_FIELDS: [&str; 8] =
+    ["name", "task", "image_column", "label_column", "group_column", "picked_column", "unlisted", "strict"];
 
 /// The file fields of `POST /datasets`.
 const FILE_FIELDS: [&str; 3] = ["images", "train", "test"];
@@ -121,8 +122,8 @@ impl Arrived {
         let train = self.file("train", "a CSV or XLSX sheet");
         let test = self.files.remove("test");
         let mut column = |known| self.text.remove(known).filter(|value| !value.is_empty());
-        let (image_column, label_column, group_column) =
-            (column("image_column"), column("label_column"), column("group_column"));
+        let (image_column, label_column) = (column("image_column"), column("label_column"));
+        let (group_column, picked_column) = (column("group_column"), column("picked_column"));
         match (name, task, images, train) {
             (Some(name), Some(task), Some(images), Some(train)) if self.errors.is_empty() => {
                 let request = ImportRequest {
@@ -133,6 +134,7 @@ impl Arrived {
                     image_column,
                     label_column,
                     group_column,
+                    picked_column,
                     unlisted,
                     strict,
                 };

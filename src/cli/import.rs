@@ -45,6 +45,10 @@ pub struct ImportArgs {
     /// The column that says what belongs together, such as a person.
     #[arg(long)]
     group_column: Option<String>,
+    /// The column that says which images were picked to be labelled (yes, 1, x) and not drawn at random, where it is not called
+    /// picked: those train, but neither validate nor tell the classes' shares.
+    #[arg(long)]
+    picked_column: Option<String>,
     /// What becomes of images that no sheet names: ignore leaves them out, unlabelled learns from them without label.
     #[arg(long, value_name = "CHOICE", default_value = "ignore")]
     unlisted: Unlisted,
@@ -81,6 +85,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         image_column: args.image_column,
         label_column: args.label_column,
         group_column: args.group_column,
+        picked_column: args.picked_column,
         unlisted: args.unlisted,
         strict: args.strict,
     };
@@ -133,7 +138,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
 /// The importer names what mends it by the fields of `POST /datasets`; here they are options.
 fn with_options(mut error: ImportError) -> ImportError {
     let (ImportError::Invalid { detail, .. } | ImportError::Rows { detail, .. }) = &mut error else { return error };
-    for column in ["image", "label", "group"] {
+    for column in ["image", "label", "group", "picked"] {
         // With the words before it: a sheet's own column may be called so.
         for words in ["name it", "name another one"] {
             let (field, option) = (format!("{words} in {column}_column"), format!("{words} with --{column}-column"));
@@ -164,6 +169,9 @@ fn print_report(id: Uuid, name: &str, imported: &Imported) {
         println!("  {class}: {} train, {} test", of(&counts.train), of(&counts.test));
     }
     println!("  unlabelled: {}", counts.unlabelled);
+    if counts.picked > 0 {
+        println!("  picked, and so not for validation: {}", counts.picked);
+    }
     print_rejected(&imported.report.rejected);
     for warning in &imported.report.warnings {
         eprintln!("warning ({}): {}", warning.code, warning.detail);

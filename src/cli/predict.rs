@@ -111,7 +111,7 @@ async fn predict(
         }));
         images.extend(read.ok());
     }
-    let answer = predictor.predict(model, images, options).await?;
+    let answer = predictor.predict(model, images, options, ()).await?;
     let mut results = answer.results.into_iter();
     let mut failed = false;
     for (path, unread) in paths.iter().zip(unread) {

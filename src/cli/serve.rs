@@ -139,7 +139,7 @@ impl ServeArgs {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     // Before anything is started: a signal that comes during the start must not be lost.
-    let mut signals = Signals::of_service()?;
+    let mut signals = Signals::new()?;
     let config = args.resolve();
     let server = match Server::start(config, cuda).await {
         Err(error) if error.is::<ConfigError>() => {
@@ -184,7 +184,7 @@ pub struct DemoArgs {
 
 /// A server, and the demo as its first client.
 pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::of_service()?;
+    let mut signals = Signals::new()?;
     let mut config = ServeConfig::new(args.data_dir, args.listen);
     config.worker.devices = args.devices.devices;
     let server = Server::start(config, cuda).await?;

@@ -10,15 +10,11 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// SIGTERM and SIGINT: of a service, which outlives the terminal that it was started from.
-    pub(super) fn of_service() -> std::io::Result<Self> {
+    /// SIGTERM, SIGINT, and SIGHUP, with which a terminal goes, unless whoever started this (`nohup`) has it ignored.
+    pub(super) fn new() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, hang_up: None })
-    }
-
-    /// And SIGHUP: of a command that belongs to its terminal.
-    pub(super) fn of_command() -> std::io::Result<Self> {
-        Ok(Self { hang_up: Some(signal(SignalKind::hangup())?), ..Self::of_service()? })
+        let hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { terminate, interrupt, hang_up })
     }
 
     /// Waits for one of them.
@@ -34,6 +30,14 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = hang_up => {}
         }
+    }
+}
+
+fn hang_up_is_ignored() -> bool {
+    // SAFETY: an all-zero sigaction is a valid one, and a null new action leaves the disposition as it is.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
 use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
+use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobEntry, JobRow, JobState, LogRow, NewJobs, Store, StoreError};
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
@@ -144,8 +145,8 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         }
     };
     let manifest = Manifest::read(&data.dataset(dataset.id))?;
-    let checked =
-        plan(&request, &store.job_facts(&dataset).await?).and_then(|plan| plan.check_splits(&manifest).map(|()| plan));
+    let checked = plan(&request, &store.job_facts(&dataset).await?)
+        .and_then(|mut plan| plan.check_splits(&manifest).map(|()| plan));
     let plan = match checked {
         Ok(plan) => plan,
         Err(problems) => {
@@ -172,7 +173,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     }
     let id = store.insert_jobs(new).await?;
     // A job that nobody waits for any more would be trained by the next `mixmatch train` first.
-    let mut signals = Signals::of_command()?;
+    let mut signals = Signals::new()?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
     let axes: Vec<String> = args.grid.iter().map(|(name, _)| name.clone()).collect();
     let mut followed = std::pin::pin!(follow_all(&store, &supervisor, &jobs, &axes));
@@ -204,12 +205,9 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
 async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid], axes: &[String]) -> anyhow::Result<()> {
     for (at, &id) in jobs.iter().enumerate() {
         if jobs.len() > 1 {
-            let config = store.job(id).await?.config;
-            let labels = config.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
-            let (name, seed) = (config.algorithm.as_str(), config.seed);
-            let fields = serde_json::to_value(&config)?;
-            let values = axes.iter().filter(|axis| config.reads(axis)).map(|axis| format!(", {axis} {}", fields[axis]));
-            eprintln!("[{}/{}] {name}, {labels}, seed {seed}{}", at + 1, jobs.len(), values.collect::<String>());
+            let job = store.job(id).await?;
+            let run = ComparedRun::new(id, job.config, job.baseline_of.is_some(), axes, Outcome::default());
+            eprintln!("[{}/{}] {}", at + 1, jobs.len(), run.name());
         }
         follow(store, supervisor, id).await?;
     }
@@ -275,7 +273,7 @@ fn compare(report: JobReport, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", report.markdown());
     }
-    let succeeded = report.comparison.runs.iter().all(crate::report::ComparedRun::succeeded);
+    let succeeded = report.comparison.runs.iter().all(ComparedRun::succeeded);
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -221,6 +221,7 @@ mod tests {
             entry: index as u32,
             label: Some(label),
             split,
+            picked: false,
             group: None,
             attributes: BTreeMap::from_iter((!source.is_empty()).then(|| ("source".to_owned(), source.to_owned()))),
         };

@@ -110,6 +110,7 @@ mod tests {
             entry: 0,
             label: Some(label),
             split: Role::Train,
+            picked: false,
             group: None,
             attributes: BTreeMap::from([("source".to_owned(), source.to_owned())]),
         };

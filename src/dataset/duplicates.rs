@@ -79,6 +79,7 @@ mod tests {
             image: format!("{}{row}.jpg", role.as_str()),
             entry: row as u32,
             label: label.map(str::to_owned),
+            picked: false,
             attributes: BTreeMap::new(),
         }
     }

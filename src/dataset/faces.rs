@@ -104,6 +104,7 @@ mod tests {
             entry: 0,
             label,
             split,
+            picked: false,
             group: None,
             attributes: std::collections::BTreeMap::new(),
         }

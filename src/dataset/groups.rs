@@ -81,6 +81,7 @@ mod tests {
             entry: 0,
             label: None,
             split: Role::Train,
+            picked: false,
             group: None,
             attributes: BTreeMap::from_iter((!person.is_empty()).then(|| ("Person".to_owned(), (*person).to_owned()))),
         };

@@ -16,7 +16,7 @@ use super::report::{ARCHIVE, ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::unlisted::{self, Unlisted};
-use super::{IMAGES_FILE, confounding, duplicates, groups, labels, near_duplicates, task};
+use super::{IMAGES_FILE, columns, confounding, duplicates, groups, labels, near_duplicates, task};
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
 use pixels::Pixels;
@@ -41,6 +41,8 @@ pub struct ImportRequest {
     pub label_column: Option<String>,
     /// A column that names people or other units which must not be in both sheets.
     pub group_column: Option<String>,
+    /// A column that says which images were picked to be labelled, where it is not called `picked`.
+    pub picked_column: Option<String>,
     /// What becomes of the archive's images that no row of either sheet names.
     pub unlisted: Unlisted,
     /// Refuse the whole import for a single bad row, or bad unlisted image where those are learned from.
@@ -180,7 +182,7 @@ fn import_into(
     warnings.extend(task::renamed(&manifest.task));
     warnings.extend(crop_style::warnings(&manifest, &sizes));
     warnings.extend(near_duplicates::warnings(&manifest, &near, |sample| candidates[kept[sample]].place()));
-    warnings.extend(labels::warnings(&manifest.classes, &rows::labels(&train, Role::Train, request)?));
+    warnings.extend(labels::warnings(&manifest.classes, &columns::labels(&train, Role::Train, request)?));
     if request.unlisted == Unlisted::Unlabelled {
         let kept = kept.iter().map(|&index| &candidates[index]);
         warnings.extend(unlisted::warnings(&index, &named, kept, column));
@@ -192,8 +194,8 @@ fn import_into(
     }
     for &(role, sheet) in &sheets {
         warnings.extend(unread(sheet));
-        warnings.extend(rows::guessed_label(sheet, role, request)?);
-        warnings.extend(rows::long_cells(sheet, role, request)?);
+        warnings.extend(columns::guessed_label(sheet, role, request)?);
+        warnings.extend(columns::long_cells(sheet, role, request)?);
     }
     manifest.warnings = warnings.clone();
 
@@ -309,6 +311,7 @@ fn assemble(
             entry: candidate.entry,
             label: label.map(|label| label as u32),
             split: candidate.role,
+            picked: candidate.picked,
             group: None,
             attributes: std::mem::take(&mut candidate.attributes),
         });
@@ -318,14 +321,15 @@ fn assemble(
     Ok((manifest, kept))
 }
 
-/// SHA-256 over each sample's name, label, sheet and group, and the digest of its pixels.
+/// SHA-256 over each sample's name, label, sheet, group and whether it was picked, and the digest of its pixels.
 fn content_hash(manifest: &Manifest, digests: impl Iterator<Item = [u8; 32]>) -> String {
     let mut hash = Sha256::new();
     for (sample, digest) in manifest.samples.iter().zip(digests) {
         let label = sample.label.and_then(|label| manifest.classes.get(label as usize));
-        // Groups decide the split; those alone add nothing, so that sets without groups keep the hash they had.
+        // Both decide the split. Where there are none nothing is added, so that such sets keep the hash they had.
         let group = sample.group.map(|group| format!("\0{group}")).unwrap_or_default();
-        hash.update(format!("{}\0{label:?}\0{}{group}\n", sample.image, sample.split.as_str()));
+        let picked = if sample.picked { "\0picked" } else { "" };
+        hash.update(format!("{}\0{label:?}\0{}{group}{picked}\n", sample.image, sample.split.as_str()));
         hash.update(digest);
     }
     sha256::hex(hash)

@@ -43,6 +43,10 @@ pub struct Sample {
     pub label: Option<u32>,
     /// Which sheet it came from.
     pub split: Role,
+    /// Its image was picked to be labelled, by what a model was unsure of for instance, and not drawn at random: its label is
+    /// trained on, but neither validates nor tells the classes' shares.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub picked: bool,
     /// The group that it belongs to: one person's rows (the group column) and near duplicates share a number, and
     /// must not be on both sides of a split. Absent for an image on its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +73,7 @@ pub struct Manifest {
     /// What the import found doubtful: a model that learns from it should say so too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-    /// SHA-256 over names, labels, splits, groups and pixels.
+    /// SHA-256 over names, labels, splits, groups, what was picked, and pixels.
     pub content_hash: String,
 }
 
@@ -111,11 +115,13 @@ impl Manifest {
             }
             counts
         };
+        let picked = |sample: &&Sample| sample.picked && sample.label.is_some();
         let unlabelled = |sample: &&Sample| sample.split == Role::Train && sample.label.is_none();
         Counts {
             train: per_class(Role::Train),
             test: per_class(Role::Test),
             unlabelled: self.samples.iter().filter(unlabelled).count() as u64,
+            picked: self.samples.iter().filter(picked).count() as u64,
         }
     }
 }

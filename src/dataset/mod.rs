@@ -6,6 +6,7 @@
 //! threads; nothing here knows HTTP or SQL.
 
 mod archive;
+mod columns;
 mod confounding;
 mod crop_style;
 mod duplicates;
@@ -32,7 +33,7 @@ pub use labels::{EMPTY_CELL, same_column};
 pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
-pub use split::{Split, SplitSpec, split};
+pub use split::{Split, SplitSpec, odd_validation, split};
 pub use task::model_name;
 pub use unlisted::Unlisted;
 

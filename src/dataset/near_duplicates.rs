@@ -227,6 +227,7 @@ mod tests {
             entry: 0,
             label: Some(label),
             split,
+            picked: false,
             group: None,
             attributes: BTreeMap::new(),
         };

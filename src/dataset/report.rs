@@ -77,4 +77,7 @@ pub struct Counts {
     pub test: BTreeMap<String, u64>,
     /// Training images without a label.
     pub unlabelled: u64,
+    /// Labelled training images that were picked, not drawn (the sheet's column `picked`).
+    #[serde(default)]
+    pub picked: u64,
 }

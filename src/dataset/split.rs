@@ -1,5 +1,6 @@
 //! Which samples train with their label, without it, choose the epoch, and are tested on.
 
+mod odd;
 mod validation;
 
 use std::collections::BTreeSet;
@@ -10,12 +11,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::error::DatasetError;
 use super::manifest::{Manifest, Role};
+pub use odd::odd_validation;
 use validation::take_validation;
 
 /// How to split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitSpec {
-    /// Labels to train with; none takes every labelled training row outside validation.
+    /// Labels to train with: those of drawn images first, then of picked ones. None takes every labelled training row outside
+    /// validation.
     pub labelled: Option<usize>,
     /// Share of the labelled training rows that is held out for validation.
     pub validation: f64,
@@ -35,7 +38,7 @@ impl SplitSpec {
 /// Indices into the manifest's samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
-    /// Trained on with their label; stratified, shuffled.
+    /// Trained on with their label, shuffled; those that were drawn are stratified.
     pub labelled: Vec<u32>,
     /// Trained on without a label: every training row outside validation and its groups, the labelled ones too, as
     /// the authors' code does.
@@ -48,22 +51,28 @@ pub struct Split {
 
 /// Splits a data set; deterministic in the seed.
 ///
+/// What was picked ([`Sample::picked`](super::Sample::picked)) does not validate: a model was unsure of it, or somebody found it
+/// interesting, and figures over such images are not of the images that the model will meet.
+///
 /// A group ([`Sample::group`](super::Sample::group)) is never both trained on and validated with. Validation then
-/// has the number of images asked for or, where whole groups do not add up to it, the nearest number below.
+/// has the number of images asked for or, where whole groups do not add up to it, the nearest number below; of a class whose groups
+/// are larger than its share, the smallest validate all the same.
 ///
 /// # Errors
 /// When there are not enough labels for the split asked for.
 pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetError> {
     let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
     let mut by_class: Vec<Vec<u32>> = vec![Vec::new(); manifest.classes.len()];
-    let (mut train, mut test) = (Vec::new(), Vec::new());
+    let (mut train, mut test, mut picked) = (Vec::new(), Vec::new(), Vec::new());
     for (index, sample) in manifest.samples.iter().enumerate() {
         let index = index as u32;
         match (sample.split, sample.label) {
             (Role::Test, _) => test.push(index),
             (Role::Train, label) => {
                 train.push(index);
-                if let Some(rows) = label.and_then(|label| by_class.get_mut(label as usize)) {
+                if sample.picked && label.is_some() {
+                    picked.push(index);
+                } else if let Some(rows) = label.and_then(|label| by_class.get_mut(label as usize)) {
                     rows.push(index);
                 }
             }
@@ -75,9 +84,6 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     let available: usize = by_class.iter().map(Vec::len).sum();
     let held_out = spec.held_out(available, by_class.len());
     let validation = take_validation(manifest, &mut by_class, held_out)?;
-    let left: usize = by_class.iter().map(Vec::len).sum();
-    let mut labelled = take_stratified(&mut by_class, spec.labelled.unwrap_or(left), "training")?;
-    labelled.shuffle(&mut rng);
     let mut is_validation = vec![false; manifest.samples.len()];
     let mut groups = BTreeSet::new();
     for &row in &validation {
@@ -88,6 +94,17 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     let of_validation = |row: u32| {
         is_validation[row as usize] || manifest.samples[row as usize].group.is_some_and(|group| groups.contains(&group))
     };
+    picked.retain(|&row| !of_validation(row));
+    let left: usize = by_class.iter().map(Vec::len).sum();
+    let wanted = spec.labelled.unwrap_or(left + picked.len());
+    // Where too few were picked, too, the error counts what was drawn.
+    let drawn = if wanted > left + picked.len() { wanted } else { wanted.min(left) };
+    let mut labelled = take_stratified(&mut by_class, drawn, "training")?;
+    if drawn < wanted {
+        picked.shuffle(&mut rng);
+        labelled.extend(picked.drain(..wanted - drawn));
+    }
+    labelled.shuffle(&mut rng);
     let unlabelled = train.into_iter().filter(|&row| !of_validation(row)).collect();
     Ok(Split { labelled, unlabelled, validation, test })
 }
@@ -151,6 +168,7 @@ mod tests {
             entry: index as u32,
             label,
             split,
+            picked: false,
             group: None,
             attributes: BTreeMap::new(),
         });
@@ -163,7 +181,7 @@ mod tests {
         }
     }
 
-    fn spec(labelled: Option<usize>, seed: u64) -> SplitSpec {
+    pub(super) fn spec(labelled: Option<usize>, seed: u64) -> SplitSpec {
         SplitSpec { labelled, validation: 0.2, validation_max: 1000, seed }
     }
 
@@ -273,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn a_few_rows_without_a_group_do_not_stand_for_a_class_of_large_groups() {
+        // Two persons of 100 images in each class, and three images of nobody's.
+        let mut manifest = manifest(&[203, 203], 0, 0);
+        manifest.samples.iter_mut().enumerate().filter(|(row, _)| row % 203 < 200).for_each(|(row, sample)| {
+            sample.group = Some(row as u32 / 203 * 2 + u32::from(row % 203 >= 100));
+        });
+        for seed in 0..5 {
+            // A fifth are 82, 41 of each class: three are a fourteenth of that, with a person they are two and a half times.
+            assert_eq!(split(&manifest, &spec(None, seed)).unwrap().validation.len(), 206);
+            // Of 14, seven of each class, three are nearer.
+            let few = SplitSpec { validation: 0.033, ..spec(None, seed) };
+            assert_eq!(split(&manifest, &few).unwrap().validation.len(), 6);
+        }
+    }
+
+    #[test]
     fn an_unlabelled_image_of_a_validation_group_is_not_used() {
         let mut manifest = manifest(&[20, 20], 10, 0);
         // Each unlabelled image belongs to the labelled one of the same place.
@@ -284,6 +318,64 @@ mod tests {
         let held_out = cut.validation.iter().filter(|&&row| row < 10).count();
         assert!(held_out > 0, "seed 3 validates with none of them: choose another");
         assert_eq!(cut.unlabelled.len() + cut.validation.len(), 50 - held_out);
+    }
+
+    /// 60 drawn rows of two classes, and 40 that were picked, nearly all of the second.
+    fn with_picked() -> Manifest {
+        let mut manifest = manifest(&[33, 67], 10, 5);
+        manifest.samples.iter_mut().take(100).skip(60).for_each(|sample| sample.picked = true);
+        manifest.samples.iter_mut().take(3).for_each(|sample| sample.picked = true);
+        manifest
+    }
+
+    #[test]
+    fn picked_images_never_validate_and_train_after_the_drawn_ones() {
+        let manifest = with_picked();
+        let picked = |rows: &[u32]| rows.iter().filter(|&&row| manifest.samples[row as usize].picked).count();
+        for seed in 0..20 {
+            let cut = |labelled| split(&manifest, &spec(labelled, seed)).unwrap();
+            let all = cut(None);
+            // A fifth of the 57 that were drawn.
+            assert_eq!((all.validation.len(), picked(&all.validation)), (12, 0));
+            assert_eq!((all.labelled.len(), picked(&all.labelled)), (45 + 43, 43));
+            assert_eq!(all.unlabelled.len() + 12, 110);
+            for (labelled, expected) in [(20, 0), (45, 0), (46, 1), (80, 35)] {
+                let cut = cut(Some(labelled));
+                assert_eq!((cut.labelled.len(), picked(&cut.labelled)), (labelled, expected), "{labelled} labels");
+                assert_eq!(cut.validation, all.validation);
+            }
+        }
+        let error = split(&manifest, &spec(Some(89), 0)).unwrap_err().to_string();
+        assert!(error.contains("89 labels"), "{error}");
+    }
+
+    #[test]
+    fn what_was_drawn_is_split_as_if_nothing_were_picked() {
+        let manifest = with_picked();
+        let mut before = manifest.clone();
+        before.samples.iter_mut().filter(|sample| sample.picked).for_each(|sample| {
+            sample.picked = false;
+            sample.label = None;
+        });
+        let spec = spec(Some(30), 4);
+        assert_eq!(split(&manifest, &spec).unwrap(), split(&before, &spec).unwrap());
+    }
+
+    #[test]
+    fn a_picked_image_of_a_validation_group_is_not_used() {
+        let mut manifest = with_picked();
+        // Every picked image of the second class is a near duplicate of a drawn one.
+        (60..100).for_each(|at: usize| {
+            manifest.samples[at].group = Some(at as u32);
+            manifest.samples[at - 40].group = Some(at as u32);
+        });
+        let cut = split(&manifest, &spec(None, 1)).unwrap();
+        let groups =
+            |rows: &[u32]| rows.iter().filter_map(|&row| manifest.samples[row as usize].group).collect::<BTreeSet<_>>();
+        let held_out = groups(&cut.validation);
+        assert!(!held_out.is_empty(), "seed 1 validates with none of them: choose another");
+        assert!(held_out.is_disjoint(&groups(&cut.labelled)) && held_out.is_disjoint(&groups(&cut.unlabelled)));
+        assert_eq!(cut.labelled.len(), 45 + 43 - held_out.len());
     }
 
     #[test]

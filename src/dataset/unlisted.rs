@@ -83,6 +83,7 @@ pub(super) fn candidates(index: &Index, named: &HashSet<u32>, out: &mut Vec<Reje
             image,
             entry,
             label: None,
+            picked: false,
             attributes: BTreeMap::new(),
         };
         if repeatable {

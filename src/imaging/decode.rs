@@ -72,6 +72,7 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<(
         check_size(width, height, limits)?;
         let orientation = jpeg.orientation();
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
+        let size = size.filter(|_| jpeg.is_usual());
         let small = size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room));
         let mut image = DynamicImage::from(small.map_or_else(|| jpeg.pixels(), Ok)?);
         image.apply_orientation(orientation);
@@ -93,6 +94,10 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<(
         let decoder = WebPDecoder::new(input()).map_err(ImagingError::corrupt)?;
         if decoder.has_animation() {
             return Err(ImagingError::Animated);
+        }
+        // The decoder looks at the frame's own size only when it has decoded it.
+        if size::webp_frames(bytes).any(|frame| frame != decoder.dimensions()) {
+            return Err(ImagingError::Corrupt("its header and its picture are of different sizes".to_owned()));
         }
         pixels(decoder, limits)
     } else {
@@ -134,8 +139,11 @@ fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<(RgbI
 
 fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), ImagingError> {
     let DecodeLimits { max_pixels, max_side, .. } = *limits;
+    if width == 0 || height == 0 {
+        return Err(ImagingError::Corrupt(format!("it declares {width}×{height} pixels")));
+    }
     let too_many = u64::from(width) * u64::from(height) > max_pixels;
-    if width == 0 || height == 0 || too_many || width > max_side || height > max_side {
+    if too_many || width > max_side || height > max_side {
         return Err(ImagingError::TooLarge { width, height, max_pixels, max_side });
     }
     Ok(())

@@ -41,6 +41,12 @@ impl<'a> Jpeg<'a> {
         (self.width, self.height)
     }
 
+    /// Whether its colours are grey or YCbCr, as nearly all are: of others (RGB, CMYK) decoders have different opinions, and this one's
+    /// counts.
+    pub fn is_usual(&self) -> bool {
+        matches!(self.decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::YCbCr))
+    }
+
     /// How its EXIF block says that it is to be turned; not at all where there is none or it makes no sense.
     pub fn orientation(&self) -> Orientation {
         let exif = self.decoder.exif();

@@ -2,11 +2,15 @@
 //! become 36 MB of pixels first.
 
 use image::RgbImage;
-use jpeg_decoder::{Decoder, PixelFormat};
+use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
 /// Pixels that are left to the resizer for each that it makes, across and down: its antialiasing then still has the last
 /// word, and the answer is that of the whole picture to within a few levels.
 const SPARE: u32 = 2;
+
+/// Scans of a picture; a camera's has one, a progressive one about ten. Each costs a pass over the whole picture for a few bytes of the
+/// file, and this decoder would make any number of them.
+const MOST_SCANS: usize = 100;
 
 /// By how much a picture is made smaller on each side: the largest of 8, 4 and 2 that leaves both sides `SPARE` pixels for each
 /// of a square of `size`.
@@ -15,12 +19,40 @@ fn divisor(width: u32, height: u32, size: u32) -> Option<u32> {
     [8, 4, 2].into_iter().find(|divisor| width.min(height) / divisor >= least)
 }
 
-/// The picture at a fraction of its size. None where it is not large enough for that, or of a kind that the whole decoder
-/// knows better (CMYK, lossless, damaged): that one then decides.
+/// Whether a JPEG has more scans than [`MOST_SCANS`]. Their markers are looked for from segment to segment: a thumbnail has its own.
+fn has_many_scans(bytes: &[u8]) -> bool {
+    let (mut at, mut scans) = (2, 0);
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(0xff, rest)) {
+        at += found + 1;
+        match bytes.get(at) {
+            None | Some(0xd9) => return false,
+            // Fill bytes stand before a marker; a 0 escapes it, and what restarts a scan has no length.
+            Some(0xff) => {}
+            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
+            Some(marker) => {
+                scans += usize::from(*marker == 0xda);
+                if scans > MOST_SCANS {
+                    return true;
+                }
+                let length = bytes.get(at + 1..at + 3).map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));
+                at += 1 + usize::from(length.max(2));
+            }
+        }
+    }
+    false
+}
+
+/// A grey or YCbCr picture at a fraction of its size. None where it is not large enough for that, or of a kind that the whole
+/// decoder knows better (lossless, damaged, of very many scans): that one then decides.
 pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<RgbImage> {
     let divisor = divisor(width, height, size)?;
+    if has_many_scans(bytes) {
+        return None;
+    }
     let side = |whole: u32| u16::try_from(whole / divisor).ok();
     let mut decoder = Decoder::new(bytes);
+    // It would guess by the components' names, and differently from the whole decoder. Of a grey one nothing is transformed.
+    decoder.set_color_transform(ColorTransform::YCbCr);
     decoder.set_max_decoding_buffer_size(max_bytes);
     // It takes the smallest of its scales at which one side is as large as asked for.
     let (width, height) = decoder.scale(side(width)?, side(height)?).ok()?;
@@ -87,6 +119,54 @@ mod tests {
         assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "half of 90 is less than 64");
         assert!(decode(b"no picture", (4000, 3000), 32, 1 << 30).is_none());
         assert!(decode(&jpeg(&picture(800, 800)), (800, 800), 32, 100).is_none(), "no memory for it");
+    }
+
+    /// A grey progressive JPEG of 640×640 whose coefficients are all 0: one scan for the means, and `more` that say nothing.
+    fn progressive(more: usize) -> Vec<u8> {
+        let segment = |marker: u8, content: &[u8]| {
+            [&[0xff, marker][..], &(content.len() as u16 + 2).to_be_bytes(), content].concat()
+        };
+        // One code of one bit in each Huffman table: means that do not change, and the end of 2¹⁴ blocks.
+        let code = |table: u8, symbol: u8| [&[table, 1][..], &[0; 15], &[symbol]].concat();
+        let mut bytes = [&[0xff, 0xd8][..], &segment(0xdb, &[&[0][..], &[1; 64]].concat())].concat();
+        bytes.extend(segment(0xc2, &[8, 2, 128, 2, 128, 1, 1, 0x11, 0]));
+        bytes.extend(segment(0xc4, &code(0x00, 0)));
+        bytes.extend(segment(0xc4, &code(0x10, 0xe0)));
+        bytes.extend(segment(0xda, &[1, 1, 0, 0, 0, 0]));
+        bytes.extend([0; 80 * 80 / 8]);
+        for _ in 0..more {
+            bytes.extend(segment(0xda, &[1, 1, 0, 1, 63, 0]));
+            bytes.extend([0, 1]);
+        }
+        bytes.extend([0xff, 0xd9]);
+        bytes
+    }
+
+    #[test]
+    fn a_picture_of_very_many_scans_is_none_of_its_pictures() {
+        assert_eq!(decode(&progressive(9), (640, 640), 32, 1 << 30).unwrap().dimensions(), (80, 80));
+        assert!(decode(&progressive(MOST_SCANS - 1), (640, 640), 32, 1 << 30).is_some());
+        assert!(decode(&progressive(MOST_SCANS), (640, 640), 32, 1 << 30).is_none());
+        // Nor does the whole decoder make that many passes.
+        let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
+        assert!(imaging::prepare(&progressive(9), &DecodeLimits::default(), &preprocess).is_ok());
+        let refused = imaging::prepare(&progressive(5000), &DecodeLimits::default(), &preprocess);
+        assert!(matches!(refused, Err(imaging::ImagingError::Corrupt(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn colours_are_those_of_the_whole_decoder_whatever_the_file_calls_them() {
+        // What it encodes is YCbCr; said to be RGB by Adobe's marker, its channels are taken for red, green and blue.
+        let bytes = jpeg(&RgbImage::from_pixel(640, 640, Rgb([210, 40, 40])));
+        let adobe = [&[0xff, 0xee, 0, 14][..], b"Adobe", &[0, 100, 0, 0, 0, 0, 0]].concat();
+        let rgb = [&bytes[..2], &adobe, &bytes[2..]].concat();
+        let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
+        for bytes in [bytes, rgb] {
+            let whole = imaging::decode(&bytes, &DecodeLimits::default()).unwrap();
+            let small = imaging::prepare(&bytes, &DecodeLimits::default(), &preprocess).unwrap().pixels;
+            let Rgb(expected) = *whole.get_pixel(320, 320);
+            assert!(small[..3].iter().zip(expected).all(|(a, b)| a.abs_diff(b) < 4), "{:?} {expected:?}", &small[..3]);
+        }
     }
 
     #[test]

@@ -104,6 +104,9 @@ pub struct SplitSizes {
     /// Training images of a validation image's group (the group column's, or near duplicates of it): not trained on.
     #[serde(default)]
     pub left_out: usize,
+    /// Those among the labelled that were picked and not drawn.
+    #[serde(default)]
+    pub picked: usize,
 }
 
 /// Why a manifest could not be read.

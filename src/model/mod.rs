@@ -1,8 +1,9 @@
-//! What a published model consists of: `weights.safetensors` and `model.json`. Training writes them,
+//! What a published model consists of: `weights.safetensors`, `model.json` and `predictions.csv`. Training writes them,
 //! serving reads them; this room owns the format and the check that both ends see the same function.
 
 mod golden;
 mod manifest;
+pub mod predictions;
 
 pub use golden::{Golden, Rounding};
 pub use manifest::{FORMAT_VERSION, LastEpochs, ModelError, ModelManifest, SplitSizes, TrainingFacts};
@@ -15,3 +16,6 @@ pub const WEIGHTS_FILE: &str = "weights.safetensors";
 
 /// Name of the manifest's file in a run's model directory.
 pub const MANIFEST_FILE: &str = "model.json";
+
+/// Name of the predictions' file in a run's model directory.
+pub const PREDICTIONS_FILE: &str = "predictions.csv";

@@ -29,7 +29,8 @@ pub struct GroupDifference {
     pub test_accuracy: Spread,
     /// 95 % interval of that mean difference (Student's t); absent for one pair.
     pub interval: Option<[f64; 2]>,
-    /// What follows from the interval. Of many groups one in forty is called behind by chance alone.
+    /// What follows from the interval. Of many groups one in forty is called behind by the seeds' chance alone; all seeds share the
+    /// group's images, so that the chance which images these are comes on top, the more the more seeds there are.
     pub finding: Finding,
 }
 

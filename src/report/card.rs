@@ -133,7 +133,14 @@ mod tests {
             dataset_hash: "d4c3".into(),
             group_column: Some("person".into()),
             data_warnings: vec!["column \"source\" goes with the label".into()],
-            split: SplitSizes { labelled: 250, unlabelled: 6883, validation: 1000, test: 2035, left_out: 12 },
+            split: SplitSizes {
+                labelled: 250,
+                unlabelled: 6883,
+                validation: 1000,
+                test: 2035,
+                left_out: 12,
+                picked: 50,
+            },
             labelled_classes: vec![140, 110],
             validation: serde_json::to_value(chosen).unwrap(),
             last_epochs: Some(LastEpochs { epochs: 20, accuracy_median: 0.862 }),
@@ -219,6 +226,7 @@ mod tests {
             &text,
             &[
                 "250 labelled images, and from 6883 without their label",
+                "50 of the labelled images were picked to be labelled, not drawn: none of those validates",
                 "12 training images were left out",
                 "a1b2",
                 "d4c3",
@@ -271,10 +279,32 @@ mod tests {
     }
 
     #[test]
+    fn a_card_of_weights_from_before_the_first_guess_says_so() {
+        let mut card = card("mask", None);
+        card.config["warmup"] = 0.2.into();
+        card.validation.as_mut().unwrap().lambda_u = None;
+        has(
+            &card.markdown(),
+            &["Learned from 250 labelled images alone: the chosen epoch lies before the first guess."],
+        );
+        card.validation.as_mut().unwrap().lambda_u = Some(3.0);
+        has(&card.markdown(), &["and from 6883 without their label"]);
+    }
+
+    #[test]
+    fn a_card_says_that_images_without_a_face_are_withheld() {
+        let mut test = test_metrics();
+        assert!(!card("mask", Some(&test)).markdown().contains("no face"));
+        test.faceless = Some(22);
+        has(&card("mask", Some(&test)).markdown(), &["are withheld, and the 22 to images in which no face was found:"]);
+    }
+
+    #[test]
     fn a_supervised_card_claims_no_unlabelled_images() {
         let mut card = card("mask", None);
         card.config["algorithm"] = "supervised".into();
         has(&card.markdown(), &["Learned from 250 labelled images alone."]);
+        card.split.picked = 0;
         card.training.as_mut().unwrap().pretraining_images = Some(6883);
         let told =
             "Learned from 250 labelled images. Before that, its backbone learned from 6883 images without their labels";
@@ -284,10 +314,12 @@ mod tests {
     #[test]
     fn an_older_models_card_leaves_out_what_was_not_kept() {
         let mut card = card("mask", None);
+        card.split.picked = 0;
         (card.last_epochs, card.training, card.group_column) = (None, None, None);
         card.labelled_classes.clear();
         card.validation = Some(EpochMetrics::default());
         let text = card.markdown();
+        assert!(!text.contains("picked"), "{text}");
         assert!(!text.contains("not averaged") && !text.contains("of the answers"), "{text}");
         assert!(
             !text.contains("median accuracy") && !text.contains("Trained in") && !text.contains("`person`"),

@@ -11,6 +11,15 @@ pub enum ServingError {
         /// Images waiting.
         queued: usize,
     },
+    /// Models that answer somebody take all memory that models may have; the caller should come again.
+    #[error(
+        "{models} models are in use at once, which is all that the memory for models takes: come again, or have the server started with a \
+         larger --models-in-memory"
+    )]
+    Crowded {
+        /// Models in memory.
+        models: usize,
+    },
     /// The request's deadline passed before its answer was there.
     #[error("no answer within {seconds} s")]
     Deadline {

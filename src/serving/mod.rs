@@ -13,6 +13,7 @@ mod memory;
 mod predictor;
 mod result;
 mod sizes;
+mod together;
 
 pub use error::ServingError;
 pub use health::Trouble;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use super::ServingError;
@@ -14,6 +13,7 @@ use super::health::Trouble;
 use super::loaded::{Loaded, ModelFiles};
 use super::memory::{Held, Refused, put_out};
 use super::result::{PredictOptions, Prediction, Timings, classified};
+use super::together::Together;
 use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
@@ -209,7 +209,8 @@ impl Predictor {
         }
     }
 
-    /// Classifies encoded images.
+    /// Classifies encoded images. `held` is dropped no sooner than the last of their bytes, also where the caller has gone: what they
+    /// take of a budget, for instance.
     ///
     /// # Errors
     /// Of the request as a whole, [`ServingError::NotLoaded`] if the model was [unloaded](Self::unload) meanwhile; a bad image is
@@ -219,11 +220,12 @@ impl Predictor {
         model: &Held,
         images: Vec<Vec<u8>>,
         options: PredictOptions,
+        held: impl Send + Sync + 'static,
     ) -> Result<Prediction, ServingError> {
         let began = Instant::now();
         let deadline = self.options.deadline;
         let late = || ServingError::Deadline { seconds: deadline.as_secs_f64() };
-        let answer = tokio::time::timeout(deadline, self.answer(model, images, options, began)).await;
+        let answer = tokio::time::timeout(deadline, self.answer(model, images, options, (began, held))).await;
         answer.map_err(|_elapsed| late())?
     }
 
@@ -232,11 +234,11 @@ impl Predictor {
         model: &Held,
         images: Vec<Vec<u8>>,
         options: PredictOptions,
-        began: Instant,
+        (began, held): (Instant, impl Send + Sync + 'static),
     ) -> Result<Prediction, ServingError> {
         let manifest = &model.manifest;
         self.refuse_overload(images.len())?;
-        let prepared = self.prepare(images, manifest).await?;
+        let prepared = self.prepare(images, manifest, held).await?;
         let decode_ms = began.elapsed().as_secs_f64() * 1e3;
 
         let count = prepared.iter().filter(|image| image.is_ok()).count();
@@ -272,19 +274,25 @@ impl Predictor {
         &self,
         images: Vec<Vec<u8>>,
         manifest: &ModelManifest,
+        held: impl Send + Sync + 'static,
     ) -> Result<Vec<Result<Prepared, ImagingError>>, ServingError> {
         let (limits, preprocess) = (self.options.limits, manifest.preprocess);
         let pool = self.with_running(|running| running.decoders.clone())?;
-        let (reply, answer) = oneshot::channel();
-        pool.spawn(move || {
-            // Where nobody waits any more, as the deadline passed meanwhile, the rest is not looked at; nobody reads what is sent then.
-            let one = |bytes: &Vec<u8>| match reply.is_closed() {
-                false => imaging::prepare(bytes, &limits, &preprocess),
-                true => Err(ImagingError::Empty),
-            };
-            let prepared = images.par_iter().map(one).collect::<Vec<_>>();
-            let _gone = reply.send(prepared);
-        });
+        let (together, answer) = Together::new(images.len(), held);
+        let together = Arc::new(together);
+        // One task an image, first come, first served: a task that waited for others would take up whole requests meanwhile.
+        for (place, bytes) in images.into_iter().enumerate() {
+            let together = Arc::clone(&together);
+            pool.spawn_fifo(move || {
+                // Where nobody waits any more, as the deadline passed meanwhile, the rest is not looked at.
+                if !together.is_given_up() {
+                    let prepared = imaging::prepare(&bytes, &limits, &preprocess);
+                    drop(bytes);
+                    together.put(place, prepared);
+                }
+            });
+        }
+        drop(together);
         answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))
     }
 
@@ -300,11 +308,11 @@ impl Predictor {
     /// Models that answer somebody stay beyond what is allowed, but not more than as many again.
     fn refuse_crowd(&self) -> Result<(), ServingError> {
         let most = self.options.models.max(1);
-        let (held, queued) = self.with_running(|running| {
+        let models = self.with_running(|running| {
             running.make_room(most);
-            (running.models.len(), running.engine.queued.load(Ordering::Relaxed))
+            running.models.len()
         })?;
-        if held >= 2 * most { Err(ServingError::Overloaded { queued }) } else { Ok(()) }
+        if models >= 2 * most { Err(ServingError::Crowded { models }) } else { Ok(()) }
     }
 
     /// Runs `act` on the threads, which start now if they did not yet.

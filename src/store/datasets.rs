@@ -60,7 +60,7 @@ impl DatasetRow {
         let labelled: Vec<u64> =
             self.classes.iter().map(|class| self.counts.train.get(class).copied().unwrap_or(0)).collect();
         let train = labelled.iter().sum::<u64>() + self.counts.unlabelled;
-        DataFacts { classes: self.classes.clone(), labelled, train, pretrained: Vec::new() }
+        DataFacts { classes: self.classes.clone(), labelled, train, picked: self.counts.picked, pretrained: Vec::new() }
     }
 }
 

@@ -97,6 +97,17 @@ pub enum StoreError {
         /// The file that was looked for.
         path: PathBuf,
     },
+    /// The rows are gone, and what they named is there.
+    #[error(
+        "the database {} is missing or empty, while data sets, models or checkpoints lie beside it, which it must name: put it back \
+         (with its -wal file, if there is one), or `mixmatch restore` a backup into a new directory; to begin anew, move datasets, \
+         artifacts and runs away",
+        path.display()
+    )]
+    RowsMissing {
+        /// The file that was looked for.
+        path: PathBuf,
+    },
     /// Another version of the program keeps this store.
     #[error(
         "database {} has the tables of {} version of mixmatch (step {found}, this one knows {known}): use the program that \

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::names::{self, ModelRef};
 use super::{Result, Store, StoreError, commit, from_json, now, orphans, time, to_json};
-use crate::model::{MANIFEST_FILE, ModelManifest, WEIGHTS_FILE};
+use crate::model::{MANIFEST_FILE, ModelManifest, PREDICTIONS_FILE, WEIGHTS_FILE};
 
 /// No version has an empty name: where the first page begins.
 const BEFORE_EVERY_VERSION: (&str, u32) = ("", 0);
@@ -36,6 +36,8 @@ pub struct VersionRow {
     pub weights_sha256: String,
     /// Hash of `model.json`.
     pub manifest_sha256: String,
+    /// Hash of `predictions.csv`; none of a version that an older build published.
+    pub predictions_sha256: Option<String>,
 }
 
 impl VersionRow {
@@ -65,6 +67,7 @@ pub(super) struct NewVersion {
     labelled: Option<u32>,
     weights_sha256: String,
     manifest_sha256: String,
+    predictions_sha256: Option<String>,
 }
 
 impl NewVersion {
@@ -74,6 +77,8 @@ impl NewVersion {
         let manifest = ModelManifest::read(&path)
             .map_err(|error| StoreError::Artifact { path: error.path, reason: error.reason })?;
         let metrics = serde_json::json!({ "validation": manifest.validation, "test": manifest.test });
+        // A run that an older build finished, and whose publication this one makes up for, has none.
+        let predictions = Some(directory.join(PREDICTIONS_FILE)).filter(|path| path.exists());
         Ok(Self {
             classes: to_json(&manifest.classes)?,
             metrics: to_json(&metrics)?,
@@ -81,6 +86,7 @@ impl NewVersion {
             labelled: u32::try_from(manifest.split.labelled).ok(),
             weights_sha256: keep(&directory.join(WEIGHTS_FILE))?,
             manifest_sha256: keep(&path)?,
+            predictions_sha256: predictions.map(|path| keep(&path)).transpose()?,
         })
     }
 }
@@ -94,10 +100,10 @@ pub(super) async fn publish(
 ) -> Result<VersionRow> {
     let row: Raw = sqlx::query_as(
         "INSERT INTO model_versions (name, version, job_id, classes, metrics, weights_sha256, manifest_sha256, created_at,
-           algorithm, labelled)
+           algorithm, labelled, predictions_sha256)
          VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM
            (SELECT version FROM model_versions WHERE name = ?1 UNION ALL SELECT last FROM model_numbers WHERE name = ?1)),
-           ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+           ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          RETURNING *",
     )
     .bind(name)
@@ -109,6 +115,7 @@ pub(super) async fn publish(
     .bind(now())
     .bind(new.algorithm)
     .bind(new.labelled)
+    .bind(new.predictions_sha256)
     .fetch_one(&mut **tx)
     .await?;
     row.parse()
@@ -133,6 +140,7 @@ struct Raw {
     created_at: i64,
     algorithm: Option<String>,
     labelled: Option<u32>,
+    predictions_sha256: Option<String>,
 }
 
 impl Raw {
@@ -148,6 +156,7 @@ impl Raw {
             labelled: self.labelled,
             weights_sha256: self.weights_sha256,
             manifest_sha256: self.manifest_sha256,
+            predictions_sha256: self.predictions_sha256,
         })
     }
 }
@@ -324,16 +333,18 @@ impl Store {
         .bind(name)
         .execute(&mut *tx)
         .await?;
-        let files: Option<(String, String)> = sqlx::query_as(
-            "DELETE FROM model_versions WHERE name = ? AND version = ? RETURNING weights_sha256, manifest_sha256",
+        let files: Option<(String, String, Option<String>)> = sqlx::query_as(
+            "DELETE FROM model_versions WHERE name = ? AND version = ?
+             RETURNING weights_sha256, manifest_sha256, predictions_sha256",
         )
         .bind(name)
         .bind(version)
         .fetch_optional(&mut *tx)
         .await?;
-        let (weights, manifest) =
+        let (weights, manifest, predictions) =
             files.ok_or_else(|| StoreError::not_found("model version", names::version_key(name, version)))?;
-        let unnamed = orphans::unnamed_of(&mut tx, vec![weights, manifest]).await?;
+        let unnamed =
+            orphans::unnamed_of(&mut tx, [weights, manifest].into_iter().chain(predictions).collect()).await?;
         commit(tx).await?;
         self.remove_artifacts(&unnamed).await;
         Ok(())

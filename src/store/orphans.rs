@@ -19,6 +19,7 @@ macro_rules! artifact_needs {
     () => {
         "SELECT weights_sha256 AS sha256, 'version' AS kind, name, version FROM model_versions
          UNION SELECT manifest_sha256, 'version', name, version FROM model_versions
+         UNION SELECT predictions_sha256, 'version', name, version FROM model_versions WHERE predictions_sha256 IS NOT NULL
          UNION SELECT sha256, 'pretrained', name, 0 FROM pretrained_weights
          UNION SELECT config ->> '$.pretrained_sha256', 'job', id, 0 FROM jobs
            WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL"
@@ -102,6 +103,14 @@ impl Named {
         }
         found
     }
+}
+
+/// Whether there are files of data sets, models or jobs: without rows they are taken for litter.
+pub(super) fn only_rows_explain(data: &DataDir) -> bool {
+    let is_id = |path: &PathBuf| Uuid::parse_str(name(path)).is_ok();
+    let shards = entries(&data.artifacts().join("sha256"));
+    entries(&data.datasets()).iter().chain(&entries(&data.runs())).any(is_id)
+        || shards.iter().any(|shard| entries(shard).iter().any(|path| is_hash(name(path))))
 }
 
 impl Store {
@@ -194,5 +203,29 @@ mod tests {
             assert!(path.exists(), "{}", path.display());
         }
         assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn files_without_a_database_are_not_taken_for_litter() {
+        let hash = "ab".repeat(32);
+        for place in [format!("datasets/{}/manifest.json", Uuid::now_v7()), format!("artifacts/sha256/ab/{hash}")] {
+            let directory = tempfile::tempdir().unwrap();
+            let data = DataDir::new(directory.path());
+            let _lock = data.lock().unwrap();
+            let file = directory.path().join(place);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, b"x").unwrap();
+            for database in [None, Some(b"")] {
+                if let Some(bytes) = database {
+                    std::fs::write(data.database(), bytes).unwrap();
+                }
+                let refused = Store::open(&data).await.map(|_| ()).unwrap_err();
+                assert!(matches!(refused, StoreError::RowsMissing { .. }), "{refused}");
+                assert_eq!(data.database().exists(), database.is_some(), "nothing is made in its place");
+            }
+            std::fs::remove_file(data.database()).unwrap();
+            std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+            Store::open(&data).await.unwrap().close().await;
+        }
     }
 }

@@ -101,12 +101,14 @@ pub fn expected_calibration_error(logits: &[Vec<f32>], truth: &[usize], temperat
     gaps.sum::<f64>() / truth.len().max(1) as f64
 }
 
-/// Share of images still answered, and accuracy among them, if answers below a threshold are withheld.
-pub fn abstention(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec<Abstention> {
+/// Share of images still answered, and accuracy among them, if answers below a threshold are withheld, and those of the images
+/// `faceless` (one flag each; none of an empty list) at every threshold, as predict does.
+pub fn abstention(logits: &[Vec<f32>], truth: &[usize], temperature: f64, faceless: &[bool]) -> Vec<Abstention> {
     let all = confidences(logits, truth, temperature);
+    let withheld = |image: usize| faceless.get(image).copied().unwrap_or(false);
     let at = |threshold: f64| {
-        let answered: Vec<bool> =
-            all.iter().filter(|(confidence, _)| *confidence >= threshold).map(|(_, right)| *right).collect();
+        let kept = all.iter().enumerate().filter(|(image, (sure, _))| *sure >= threshold && !withheld(*image));
+        let answered: Vec<bool> = kept.map(|(_, (_, right))| *right).collect();
         let right = answered.iter().filter(|right| **right).count();
         Abstention {
             threshold,
@@ -174,7 +176,7 @@ mod tests {
         let (logits, truth) = (vec![vec![0.5f32, 0.5]; 10], [[0usize; 4].as_slice(), &[1; 6]].concat());
         // Right in four of ten, and ½ sure.
         assert!((expected_calibration_error(&logits, &truth, 1.0) - 0.1).abs() < 1e-12);
-        assert!((abstention(&logits, &truth, 1.0)[0].accuracy.unwrap() - 0.4).abs() < 1e-12);
+        assert!((abstention(&logits, &truth, 1.0, &[])[0].accuracy.unwrap() - 0.4).abs() < 1e-12);
     }
 
     #[test]
@@ -221,9 +223,14 @@ mod tests {
         let (timid, wrong) = images(100, 0.55, 5);
         logits.extend(timid);
         truth.extend(wrong);
-        let table = abstention(&logits, &truth, 1.0);
+        let table = abstention(&logits, &truth, 1.0, &[]);
         assert_eq!((table[0].coverage, table[0].accuracy), (1.0, Some(0.75)));
         assert_eq!((table[4].coverage, table[4].accuracy), (0.5, Some(1.0)));
         assert_eq!((table[6].coverage, table[6].accuracy), (0.0, None));
+        // Of the sure ones the first 50 have no face, and of the timid ones none.
+        let faceless: Vec<bool> = (0..200).map(|image| image < 50).collect();
+        let table = abstention(&logits, &truth, 1.0, &faceless);
+        assert_eq!((table[0].coverage, table[0].accuracy), (0.75, Some(100.0 / 150.0)));
+        assert_eq!((table[4].coverage, table[4].accuracy), (0.25, Some(1.0)));
     }
 }

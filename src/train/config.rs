@@ -81,7 +81,7 @@ pub struct TrainConfig {
     pub pretrained: Option<String>,
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,
-    /// Passes over the training images, validation left out, in which the backbone learns before anything else, and without any
+    /// Passes over the training images (in whole batches: what does not fill the last one of a pass is left out of it), validation left out, in which the backbone learns before anything else, and without any
     /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. The baseline that `"baseline": true` queues has
     /// none: it sees no unlabelled image.
     pub pretrain_epochs: u32,
@@ -98,7 +98,8 @@ pub struct TrainConfig {
     pub precision: PrecisionWish,
     /// Labelled images in a step (B); as many unlabelled ones go with them.
     pub batch: u32,
-    /// Fill each labelled batch with equally many images of every class, however few or lopsided the labels are.
+    /// Fill each labelled batch with equally many images of every class, however few or lopsided the labels are. Where they are lopsided it
+    /// pulls against `align`, which keeps the guesses to the labels' shares.
     pub class_balanced: bool,
     /// Epochs: after each, the EMA weights are evaluated on the validation split.
     pub epochs: u32,

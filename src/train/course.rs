@@ -77,7 +77,8 @@ impl Course {
         let looked = Looked {
             validation: setting.split.validation.len() as u64,
             guessed: images(config) as u64,
-            aligned: config.align,
+            // In balanced batches the network learns shares that are neither the labels' nor the images'.
+            aligned: config.align && !config.class_balanced,
         };
         Ok(Self {
             learner: Learner::new(config, &setting.split, &setting.labels, &prior, input.device, precision.kind)?,

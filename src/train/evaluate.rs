@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::data::Images;
 use super::error::TrainError;
@@ -39,16 +39,58 @@ pub fn evaluate(
     classes: usize,
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Evaluation, TrainError> {
+    let (mut all_logits, mut answers) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
+    let mut loss = 0.0;
+    batches(network, weights, images, indices, progress, &mut |logits| {
+        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?;
+        let most = Vec::<i64>::try_from(log_probabilities.f_argmax(1, false)?)?;
+        let truth: Vec<i64> = labels[answers.len()..][..most.len()].iter().map(|&class| class as i64).collect();
+        let truth = Tensor::from_slice(&truth).f_to_device(logits.device())?.f_view([-1, 1])?;
+        loss -= log_probabilities.f_gather(1, &truth, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+        all_logits.extend(Vec::<Vec<f32>>::try_from(logits.f_to_device(Device::Cpu)?)?);
+        answers.extend(most.into_iter().map(|class| class as usize));
+        Ok(())
+    })?;
+    let confusion = Confusion::new(classes, labels, &answers);
+    Ok(Evaluation { logits: all_logits, answers, confusion, loss: loss / indices.len().max(1) as f64 })
+}
+
+/// The logits of the rows `indices`, whatever their classes are; `progress` as in [`evaluate`].
+///
+/// # Errors
+/// [`TrainError::Stopped`] where `progress` ended it; libtorch's.
+pub fn logits(
+    network: &dyn Network,
+    weights: &Weights,
+    images: &Images,
+    indices: &[u32],
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let mut all = Vec::with_capacity(indices.len());
+    batches(network, weights, images, indices, progress, &mut |logits| {
+        all.extend(Vec::<Vec<f32>>::try_from(logits.f_to_device(Device::Cpu)?)?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Gives `each` the logits `[B, C]` of one batch after the other.
+fn batches(
+    network: &dyn Network,
+    weights: &Weights,
+    images: &Images,
+    indices: &[u32],
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    each: &mut dyn FnMut(&Tensor) -> Result<(), TchError>,
+) -> Result<(), TrainError> {
     let _no_grad = tch::no_grad_guard();
     // On a CPU by the engine that will serve it, which is also the faster one.
     let folded = match weights.flat().device() {
         Device::Cpu if !indices.is_empty() => Some(network.fold(weights, images.side())?),
         _ => None,
     };
-    let (mut all_logits, mut answers) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
-    let mut loss = 0.0;
-    for (rows, truth) in indices.chunks(BATCH).zip(labels.chunks(BATCH)) {
-        if progress(answers.len()).is_break() {
+    for (at, rows) in indices.chunks(BATCH).enumerate() {
+        if progress(at * BATCH).is_break() {
             return Err(TrainError::Stopped);
         }
         let input = network_input(&images.gather(rows)?)?;
@@ -56,14 +98,7 @@ pub fn evaluate(
             Some(folded) => folded.forward(&input)?,
             None => network.forward(weights, &input, Mode::Eval)?,
         };
-        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?;
-        let truth: Vec<i64> = truth.iter().map(|&class| class as i64).collect();
-        let truth = Tensor::from_slice(&truth).f_to_device(logits.device())?.f_view([-1, 1])?;
-        loss -= log_probabilities.f_gather(1, &truth, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
-        let most = Vec::<i64>::try_from(log_probabilities.f_argmax(1, false)?)?;
-        all_logits.extend(Vec::<Vec<f32>>::try_from(logits.f_to_device(Device::Cpu)?)?);
-        answers.extend(most.into_iter().map(|class| class as usize));
+        each(&logits)?;
     }
-    let confusion = Confusion::new(classes, labels, &answers);
-    Ok(Evaluation { logits: all_logits, answers, confusion, loss: loss / indices.len().max(1) as f64 })
+    Ok(())
 }

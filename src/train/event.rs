@@ -40,7 +40,7 @@ pub enum Event {
     Epoch(EpochMetrics),
     /// The chosen weights were evaluated on the test split, once.
     Test(TestMetrics),
-    /// A finished model lies in this directory (`weights.safetensors` and `model.json`), ready to be published.
+    /// A finished model lies in this directory (`weights.safetensors`, `model.json` and `predictions.csv`), ready to be published.
     Model {
         /// The directory; the files in it are complete and synced.
         directory: PathBuf,
@@ -71,7 +71,7 @@ pub enum Phase {
     Pretraining,
     /// Optimiser steps.
     Training,
-    /// The chosen weights meet the test split.
+    /// The chosen weights meet the test split, and then every other image.
     Evaluating,
     /// The model's files are written and checked.
     Exporting,
@@ -242,6 +242,10 @@ pub struct TestMetrics {
     /// What a `threshold` at predict would cost and gain on these images.
     #[serde(default)]
     pub abstention: Vec<Abstention>,
+    /// Images in which no face was found: with any `threshold` their answers are withheld. Absent where none is looked for, and in
+    /// figures of an older build, whose `abstention` takes them for images like the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faceless: Option<u64>,
     /// Area under the risk-coverage curve: mean share of wrong answers among the k most confident ones, over all k
     /// (arXiv 1805.08206). Low where the model is unsure of its mistakes.
     #[serde(default)]

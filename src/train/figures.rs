@@ -5,13 +5,15 @@ use super::event::{ClassMetrics, TestMetrics};
 use super::metrics::Confusion;
 use crate::statistics::{auc, mean_and_sd, wilson};
 
-/// Figures of images whose logits are `logits` and whose classes are `truth`; `answers` are the answered classes.
+/// Figures of images whose logits are `logits` and whose classes are `truth`; `answers` are the answered classes, and `faceless` says
+/// in which no face was found, where one was looked for.
 /// What is not told by these is left at its default: chosen epoch, loss, groups.
 pub fn figures(
     classes: &[String],
     positive: usize,
     (truth, logits, answers): (&[usize], &[Vec<f32>], &[usize]),
     temperature: f64,
+    faceless: Option<&[bool]>,
 ) -> TestMetrics {
     let confusion = Confusion::new(classes.len(), truth, answers);
     let areas: Vec<Option<f64>> = areas(classes.len(), truth, logits, temperature);
@@ -38,7 +40,8 @@ pub fn figures(
         temperature,
         calibration_error: calibration::expected_calibration_error(logits, truth, temperature),
         calibration_error_raw: calibration::expected_calibration_error(logits, truth, 1.0),
-        abstention: calibration::abstention(logits, truth, temperature),
+        abstention: calibration::abstention(logits, truth, temperature, faceless.unwrap_or_default()),
+        faceless: faceless.map(|faceless| faceless.iter().filter(|without| **without).count() as u64),
         aurc: Some(calibration::aurc(logits, truth, temperature)),
         positive_class: classes[positive].clone(),
         confusion: confusion.counts().to_vec(),
@@ -83,7 +86,7 @@ mod tests {
         .map(|row| row.to_vec())
         .to_vec();
         let classes = ["a", "b", "c"].map(str::to_owned);
-        let test = figures(&classes, 1, (&truth, &logits, &answers), 1.5);
+        let test = figures(&classes, 1, (&truth, &logits, &answers), 1.5, None);
         let near =
             |value: f64, expected: f64| assert!((value - expected).abs() < 1e-6, "{value}, expected is {expected}");
         near(test.roc_auc_macro.unwrap(), 0.819_945_987_654_321);
@@ -110,7 +113,7 @@ mod tests {
         let classes = ["a", "b"].map(str::to_owned);
         // Sure of a, each surer than the last; the least sure of them is wrong.
         let logits: Vec<Vec<f32>> = [60.0, 70.0, 80.0, 90.0].map(|logit| vec![logit, 0.0]).to_vec();
-        let test = figures(&classes, 0, (&[1, 0, 0, 0], &logits, &[0; 4]), 1.0);
+        let test = figures(&classes, 0, (&[1, 0, 0, 0], &logits, &[0; 4]), 1.0, None);
         assert_eq!(test.roc_auc, Some(1.0));
     }
 
@@ -118,8 +121,8 @@ mod tests {
     fn a_class_without_images_is_in_no_mean_area() {
         let classes = ["a", "b", "c"].map(str::to_owned);
         let logits = vec![vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0]];
-        let test = figures(&classes, 0, (&[0, 1], &logits, &[0, 1]), 1.0);
-        let alone = figures(&classes, 0, (&[0], &logits[..1], &[0]), 1.0);
+        let test = figures(&classes, 0, (&[0, 1], &logits, &[0, 1]), 1.0, None);
+        let alone = figures(&classes, 0, (&[0], &logits[..1], &[0]), 1.0, None);
         assert_eq!((alone.roc_auc, alone.roc_auc_macro), (None, None), "no other class to be told from");
         assert_eq!((test.roc_auc, test.roc_auc_macro, test.aurc), (Some(1.0), Some(1.0), Some(0.0)));
     }

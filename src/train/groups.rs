@@ -168,6 +168,7 @@ mod tests {
             entry: 0,
             label: Some(*class as u32),
             split: Role::Test,
+            picked: false,
             group: None,
             attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         };

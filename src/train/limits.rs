@@ -112,7 +112,8 @@ fn labels(config: &TrainConfig, facts: &DataFacts) -> Vec<FieldProblem> {
 /// Labels that are there to train with once validation has its share; none where nobody has counted them.
 pub fn labels_left(config: &TrainConfig, facts: &DataFacts) -> Option<u64> {
     let all: u64 = facts.labelled.iter().sum();
-    let held_out = config.split_spec().held_out(all as usize, facts.classes.len()) as u64;
+    let drawn = all.saturating_sub(facts.picked);
+    let held_out = config.split_spec().held_out(drawn as usize, facts.classes.len()) as u64;
     (!facts.labelled.is_empty()).then(|| all.saturating_sub(held_out))
 }
 

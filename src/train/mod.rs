@@ -24,6 +24,7 @@ mod learner;
 mod limits;
 mod metrics;
 pub mod optimizer;
+mod predictions;
 pub mod preset;
 mod pretrain;
 mod progress;

@@ -14,6 +14,8 @@ pub struct DataFacts {
     pub classes: Vec<String>,
     /// Labelled training rows per class, in class order.
     pub labelled: Vec<u64>,
+    /// Those among them that were picked: they do not validate.
+    pub picked: u64,
     /// All training rows.
     pub train: u64,
     /// Weights that a run may start from.
@@ -50,10 +52,15 @@ impl FieldProblem {
         let escaped = field.replace('~', "~0").replace('/', "~1");
         Self { pointer: format!("/{escaped}"), code: code.to_owned(), detail: detail.into() }
     }
+
+    /// A problem with the request as a whole, at which RFC 6901 points with nothing: `/` is a field of no name.
+    pub(super) fn whole(code: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: String::new(), code: code.to_owned(), detail: detail.into() }
+    }
 }
 
 /// What somebody sent, as far as a message repeats it.
-pub(super) fn shortened(text: &str) -> String {
+pub(in crate::train) fn shortened(text: &str) -> String {
     const LONGEST: usize = 200;
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
@@ -100,7 +107,7 @@ fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<Train
 fn overlay(base: TrainConfig, request: &Map<String, Value>) -> (TrainConfig, Vec<FieldProblem>) {
     let mut problems = Vec::new();
     let Ok(Value::Object(mut fields)) = serde_json::to_value(&base) else {
-        return (base, vec![FieldProblem::new("", "internal", "the preset could not be written as JSON")]);
+        return (base, vec![FieldProblem::whole("internal", "the preset could not be written as JSON")]);
     };
     let mut config = base;
     // `"preset": null` is what it says elsewhere: none is named.
@@ -238,6 +245,19 @@ pub(super) mod tests {
         let many = DataFacts { labelled: vec![1000, 1000], train: 2000, ..facts() };
         assert_eq!(resolve(&request, &many).unwrap().labelled, Some(1000));
         assert_eq!(resolve(&request, &facts()).unwrap().labelled, None, "500 labels: all of them");
+    }
+
+    #[test]
+    fn picked_labels_train_and_none_of_them_is_held_out() {
+        let picked = DataFacts { picked: 100, ..facts() };
+        let with = |labelled: u32| {
+            let request = Map::from_iter([("labelled".to_owned(), json!(labelled))]);
+            resolve(&request, &picked)
+        };
+        // A fifth of the 400 that were drawn.
+        assert_eq!(with(420).unwrap().labelled, Some(420));
+        let refused = with(421).unwrap_err();
+        assert!(refused[0].detail.contains("80 of them are held out"), "{refused:?}");
     }
 
     #[test]

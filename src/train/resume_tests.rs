@@ -10,7 +10,7 @@ use tch::{Device, Kind};
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints};
 use super::config::{AlgorithmName, TrainConfig};
-use super::event::{EpochMetrics, Event, LogLevel};
+use super::event::{EpochMetrics, Event, LogLevel, Phase};
 use super::preset;
 use super::{RunInput, TrainError, run};
 use crate::dataset::{ImportLimits, ImportRequest, import};
@@ -83,14 +83,15 @@ impl<'a> Job<'a> {
         self.directory.path().join("checkpoints")
     }
 
-    /// One attempt, which is asked to stop when it asks for the `stop`th time: before a step or while it evaluates.
+    /// One attempt, which is asked to stop when it asks for the `stop`th time in training: before a step or while it evaluates.
     fn attempt(&mut self, stop: Option<u32>) -> Result<(), TrainError> {
         let run_dir = self.directory.path().join("run");
         std::fs::create_dir_all(&run_dir).unwrap();
         let checkpoints = self.checkpoints();
         // The first question is put before training.
         let asked = Cell::new(0);
-        let stop = || asked.replace(asked.get() + 1) == stop.map_or(u32::MAX, |stop| stop + 1);
+        let over = Cell::new(false);
+        let stop = || !over.get() && asked.replace(asked.get() + 1) == stop.map_or(u32::MAX, |stop| stop + 1);
         let input = RunInput {
             dataset_dir: self.dataset,
             run_dir: &run_dir,
@@ -101,6 +102,7 @@ impl<'a> Job<'a> {
         };
         let (rows, log) = (&mut self.rows, &mut self.log);
         run(input, &stop, &mut |event| match event {
+            Event::Phase { phase: Phase::Evaluating } => over.set(true),
             Event::Start { epoch, .. } => rows.retain(|row| row.epoch <= epoch),
             Event::Epoch(row) => {
                 // What a store does with a row that it has: it takes the newer one.

@@ -1,5 +1,7 @@
 //! A run from beginning to end: pack, split, train, choose, test, export.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,12 +13,15 @@ use super::config::TrainConfig;
 use super::course::Best;
 use super::epochs::{Trained, train};
 use super::error::TrainError;
+use super::evaluate::Evaluation;
 use super::event::{Event, GroupGap, Phase, TestMetrics};
 use super::export::export;
 use super::figures::figures;
 use super::groups::{Answered, by_group};
+use super::predictions::predict_all;
 use super::setting::{Setting, info, sizes};
-use crate::model::{FORMAT_VERSION, ModelManifest, TrainingFacts};
+use crate::model::predictions::{self, Prediction};
+use crate::model::{FORMAT_VERSION, ModelManifest, PREDICTIONS_FILE, TrainingFacts};
 use crate::nn::device;
 
 /// What a run needs to know.
@@ -62,18 +67,25 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let truth = setting.truth(&setting.split.validation);
     let temperature = calibration::fit_temperature(&best.validation.logits, &truth);
 
-    let test = if setting.split.test.is_empty() {
+    emit(Event::Phase { phase: Phase::Evaluating });
+    let config = input.config;
+    let precision = device::precision(config.precision, input.device);
+    let network = super::learner::build_network(config, setting.manifest.classes.len(), precision.kind)?;
+    let tested = if setting.split.test.is_empty() {
         info(emit, "the data set has no test sheet: no test figures".to_owned());
         None
     } else {
-        emit(Event::Phase { phase: Phase::Evaluating });
-        let test = test_metrics(&setting, &best, temperature, stop, emit)?;
-        emit(Event::Test(test.clone()));
-        Some(test)
+        let rows = &setting.split.test;
+        Some(setting.evaluate(network.as_ref(), &best.weights, rows, stop, emit)?)
     };
+    let test = tested.as_ref().map(|evaluation| test_metrics(&setting, &best, evaluation, temperature));
+    if let Some(test) = &test {
+        emit(Event::Test(test.clone()));
+    }
+    let answers = (network.as_ref(), &best, tested.as_ref());
+    let predictions = predict_all(&setting, answers, temperature, stop, emit)?;
 
     emit(Event::Phase { phase: Phase::Exporting });
-    let config = input.config;
     let manifest = &setting.manifest;
     let describe = |golden| ModelManifest {
         format_version: FORMAT_VERSION,
@@ -96,8 +108,18 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         golden,
     };
     let directory = export(input.run_dir, config, &best.weights, describe, manifest.classes.len())?;
+    write_predictions(&directory.join(PREDICTIONS_FILE), &predictions)?;
     emit(Event::Model { directory });
     Ok(())
+}
+
+fn write_predictions(path: &Path, rows: &[Prediction]) -> Result<(), TrainError> {
+    let written = File::create(path).and_then(|file| {
+        let mut writer = BufWriter::new(file);
+        predictions::write(rows, &mut writer)?;
+        writer.into_inner()?.sync_all()
+    });
+    written.map_err(|source| TrainError::RunDirectory { path: path.display().to_string(), source })
 }
 
 fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError> {
@@ -118,26 +140,19 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
     }
 }
 
-/// The test split, once, with the chosen weights.
-fn test_metrics(
-    setting: &Setting<'_>,
-    best: &Best,
-    temperature: f64,
-    stop: &dyn Fn() -> bool,
-    emit: &mut dyn FnMut(Event),
-) -> Result<TestMetrics, TrainError> {
-    let (config, manifest) = (setting.input.config, &setting.manifest);
+/// What the chosen weights answered to the test split.
+fn test_metrics(setting: &Setting<'_>, best: &Best, evaluation: &Evaluation, temperature: f64) -> TestMetrics {
+    let (manifest, rows) = (&setting.manifest, &setting.split.test);
     let classes = &manifest.classes;
-    let precision = device::precision(config.precision, setting.input.device);
-    let network = super::learner::build_network(config, classes.len(), precision.kind)?;
-    let rows = &setting.split.test;
     let truth = setting.truth(rows);
-    let evaluation = setting.evaluate(network.as_ref(), &best.weights, rows, stop, emit)?;
-    let positive = config.positive_index(classes);
+    let positive = setting.config().positive_index(classes);
     let answered = Answered { manifest, rows, truth: &truth, answers: &evaluation.answers, positive };
-    let figures = figures(classes, positive, (&truth, &evaluation.logits, &evaluation.answers), temperature);
+    let faceless = setting.faceless.as_ref();
+    let faceless: Option<Vec<bool>> = faceless.map(|all| rows.iter().map(|&row| all[row as usize]).collect());
+    let told = (truth.as_slice(), evaluation.logits.as_slice(), evaluation.answers.as_slice());
+    let figures = figures(classes, positive, told, temperature, faceless.as_deref());
     let groups = by_group(&answered);
-    Ok(TestMetrics {
+    TestMetrics {
         best_epoch: best.metrics.epoch,
         loss: evaluation.loss,
         group_gaps: GroupGap::all(&groups.groups, figures.accuracy),
@@ -145,5 +160,5 @@ fn test_metrics(
         banded_columns: groups.banded,
         skipped_columns: groups.skipped,
         ..figures
-    })
+    }
 }

@@ -7,11 +7,11 @@ use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::{AlgorithmName, TrainConfig};
 use super::data::Images;
 use super::error::TrainError;
-use super::evaluate::{Evaluation, evaluate};
+use super::evaluate::{Evaluation, evaluate, logits};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
 use crate::dataset::faces::{self, Faces};
-use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, split};
+use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, odd_validation, split};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
 
@@ -26,6 +26,8 @@ pub(super) struct Setting<'a> {
     pub(super) images: Images,
     /// Class of each row, where it has one.
     pub(super) labels: Vec<Option<usize>>,
+    /// Whether no face was found in a row's image, where one was looked for.
+    pub(super) faceless: Option<Vec<bool>>,
 }
 
 impl<'a> Setting<'a> {
@@ -41,8 +43,9 @@ impl<'a> Setting<'a> {
         // First: it costs nothing, and packing may take an hour.
         let split = split(&manifest, &config.split_spec())?;
         let packed = pack(&input, &manifest, stop, emit)?;
-        if let Some(found) = packed.faces() {
-            let Faces { told, warnings } = faces::note(&mut manifest, &found.collect::<Vec<_>>());
+        let found: Option<Vec<bool>> = packed.faces().map(Iterator::collect);
+        if let Some(found) = &found {
+            let Faces { told, warnings } = faces::note(&mut manifest, found);
             info(emit, told);
             warnings.iter().for_each(|warning| warn(emit, warning.detail.clone()));
             manifest.warnings.extend(warnings);
@@ -58,9 +61,20 @@ impl<'a> Setting<'a> {
             );
         }
         let sizes = sizes(&split, &manifest);
+        if let Some(doubt) = odd_validation(&manifest, &split, &config.split_spec()) {
+            warn(emit, doubt.detail.clone());
+            manifest.warnings.push(doubt);
+        }
         if sizes.left_out > 0 {
             let left_out = sizes.left_out;
             info(emit, format!("{left_out} training images are left out: they share the group of a validation image"));
+        }
+        if sizes.picked > 0 {
+            let picked = sizes.picked;
+            info(
+                emit,
+                format!("{picked} of the labelled images were picked: the classes' shares are those of the others"),
+            );
         }
         info(
             emit,
@@ -74,7 +88,8 @@ impl<'a> Setting<'a> {
             ),
         );
         let labels = manifest.samples.iter().map(|sample| sample.label.map(|label| label as usize)).collect();
-        Ok(Self { input, manifest, split, images, labels })
+        let faceless = found.map(|found| found.into_iter().map(|found| !found).collect());
+        Ok(Self { input, manifest, split, images, labels, faceless })
     }
 
     pub(super) fn config(&self) -> &'a TrainConfig {
@@ -90,16 +105,21 @@ impl<'a> Setting<'a> {
         stop: &dyn Fn() -> bool,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Evaluation, TrainError> {
-        let mut told = Instant::now();
-        let mut progress = |done: usize| {
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
-                info(emit, format!("{done} of {} images are evaluated", rows.len()));
-            }
-            if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
         let truth = self.truth(rows);
+        let mut progress = evaluated(rows.len(), stop, emit);
         evaluate(network, weights, &self.images, (rows, &truth), self.manifest.classes.len(), &mut progress)
+    }
+
+    /// The same where not every row has a label: logits and nothing that is counted.
+    pub(super) fn logits(
+        &self,
+        network: &dyn Network,
+        weights: &Weights,
+        rows: &[u32],
+        stop: &dyn Fn() -> bool,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        logits(network, weights, &self.images, rows, &mut evaluated(rows.len(), stop, emit))
     }
 
     /// Puts into a checkpoint whose it is.
@@ -126,20 +146,39 @@ impl<'a> Setting<'a> {
 
     /// Labelled images of each class.
     pub(super) fn labelled_classes(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.manifest.classes.len()];
-        self.truth(&self.split.labelled).into_iter().for_each(|class| counts[class] += 1);
-        counts
+        self.count(&self.split.labelled)
     }
 
-    /// Each class's share of the labelled images.
+    /// Each class's share of the labelled images that were drawn: of picked ones it says nothing of the others.
     pub(super) fn prior(&self) -> Vec<f32> {
-        let all = self.split.labelled.len().max(1) as f32;
-        self.labelled_classes().into_iter().map(|count| count as f32 / all).collect()
+        let rows = self.split.labelled.iter().copied();
+        let drawn: Vec<u32> = rows.filter(|&row| !self.manifest.samples[row as usize].picked).collect();
+        let all = drawn.len().max(1) as f32;
+        self.count(&drawn).into_iter().map(|count| count as f32 / all).collect()
+    }
+
+    /// Images of each class among `rows`.
+    fn count(&self, rows: &[u32]) -> Vec<u64> {
+        let mut counts = vec![0; self.manifest.classes.len()];
+        self.truth(rows).into_iter().for_each(|class| counts[class] += 1);
+        counts
     }
 
     /// Classes of rows that have one, as validation and test rows all do.
     pub(super) fn truth(&self, rows: &[u32]) -> Vec<usize> {
         rows.iter().filter_map(|&row| self.labels[row as usize]).collect()
+    }
+}
+
+/// Says now and then how many of `all` images have been evaluated, until `stop`.
+fn evaluated(all: usize, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Event)) -> impl FnMut(usize) -> ControlFlow<()> {
+    let mut told = Instant::now();
+    move |done| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            info(emit, format!("{done} of {all} images are evaluated"));
+        }
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -175,6 +214,7 @@ pub(super) fn sizes(split: &Split, manifest: &Manifest) -> SplitSizes {
         test: split.test.len(),
         // The labelled ones are among the unlabelled.
         left_out: training.saturating_sub(split.unlabelled.len() + split.validation.len()),
+        picked: split.labelled.iter().filter(|&&row| manifest.samples[row as usize].picked).count(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use self::axes::{Axis, take_axes};
 use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve};
+use super::resolve::shortened;
 use crate::dataset::{Manifest, SplitSpec, split};
 
 /// The most runs that one request may ask for.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub runs: Vec<PlannedRun>,
     /// Whether the request spans a grid; else there is one run, and its baseline where that is asked for.
     pub sweep: bool,
+    /// Whether the request says how many labels; a preset's number is the most that it takes.
+    numbered: bool,
 }
 
 /// One run of a plan.
@@ -48,18 +51,15 @@ pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec
     if fields > MOST_FIELDS {
         // Each would be told what is wrong with it, for each run.
         let detail = format!("the request has {fields} fields, allowed are {MOST_FIELDS}");
-        return Err(vec![FieldProblem::new("", "too_many_fields", detail)]);
+        return Err(vec![FieldProblem::whole("too_many_fields", detail)]);
     }
     let (mut rest, mut problems) = (request.clone(), Vec::new());
     let baseline = match rest.remove("baseline") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(wanted)) => wanted,
         Some(other) => {
-            problems.push(FieldProblem::new(
-                "baseline",
-                "invalid_value",
-                format!("{other} is no baseline: true or false"),
-            ));
+            let detail = format!("{} is no baseline: true or false", shortened(&other.to_string()));
+            problems.push(FieldProblem::new("baseline", "invalid_value", detail));
             false
         }
     };
@@ -91,16 +91,18 @@ pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec
     if runs.len() > MOST_RUNS && wanted <= MOST_RUNS {
         problems.push(too_many(runs.len(), &axes));
     }
-    if problems.is_empty() { Ok(Plan { runs, sweep }) } else { Err(problems) }
+    let numbered = request.contains_key("labelled");
+    if problems.is_empty() { Ok(Plan { runs, sweep, numbered }) } else { Err(problems) }
 }
 
 impl Plan {
     /// Whether the data set's labels can be split as each run wants it, which counting them does not tell: groups stay on one
-    /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried. Blocks.
+    /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried. Where only
+    /// the preset asks for more than there are, all that there are are taken. Blocks.
     ///
     /// # Errors
     /// One problem for each seed that leaves too few.
-    pub fn check_splits(&self, manifest: &Manifest) -> Result<(), Vec<FieldProblem>> {
+    pub fn check_splits(&mut self, manifest: &Manifest) -> Result<(), Vec<FieldProblem>> {
         let mut specs: Vec<SplitSpec> = Vec::new();
         for spec in self.runs.iter().map(|run| run.config.split_spec()) {
             // No number of labels is what is there: that fits.
@@ -110,9 +112,19 @@ impl Plan {
                 None => specs.push(spec),
             }
         }
-        let problems: Vec<FieldProblem> = specs
-            .iter()
-            .filter_map(|spec| split(manifest, spec).err().map(|error| (spec.seed, error)))
+        let mut refused: Vec<_> =
+            specs.iter().filter_map(|spec| split(manifest, spec).err().map(|error| (*spec, error))).collect();
+        if !self.numbered {
+            refused.retain(|(spec, _)| split(manifest, &SplitSpec { labelled: None, ..*spec }).is_err());
+            for run in &mut self.runs {
+                if split(manifest, &run.config.split_spec()).is_err() {
+                    run.config.labelled = None;
+                }
+            }
+        }
+        let problems: Vec<FieldProblem> = refused
+            .into_iter()
+            .map(|(spec, error)| (spec.seed, error))
             .map(|(seed, error)| {
                 let detail = format!(
                     "{error} (seed {seed}; rows of one group, by the group column or as near duplicates, stay on one side of \
@@ -227,6 +239,7 @@ mod tests {
             entry: row,
             label: Some(row % 2),
             split: Role::Train,
+            picked: false,
             group: Some(row / 20),
             attributes: Default::default(),
         };
@@ -238,6 +251,11 @@ mod tests {
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].pointer == "/labelled" && problems[0].detail.contains("20 are left"), "{problems:?}");
         assert!(problems[1].detail.contains("seed 1") && problems[1].detail.contains("group"), "{problems:?}");
+        // A preset's own number, which counting the labels alone allows, is the most that it takes.
+        let mut plan = planned(json!({"preset": "reference", "baseline": true})).unwrap();
+        plan.runs.iter_mut().for_each(|run| run.config.labelled = Some(30));
+        assert_eq!(plan.check_splits(&manifest), Ok(()));
+        assert!(plan.runs.len() == 2 && plan.runs.iter().all(|run| run.config.labelled.is_none()), "{plan:?}");
     }
 
     #[test]
@@ -309,6 +327,8 @@ mod tests {
         assert_eq!(pointers(json!({"grid": [1]})), ["/grid"]);
         assert_eq!(pointers(json!({"grid": {"k": [1, 2], "seed": [1]}, "k": 1})), ["/grid/k", "/grid/seed"]);
         assert_eq!(pointers(json!({"baseline": "yes"})), ["/baseline"]);
+        let long = planned(json!({"baseline": "y".repeat(10_000)})).unwrap_err();
+        assert!(long[0].detail.len() < 300, "{long:?}");
         assert_eq!(pointers(json!({"grid": {"baseline": [true, false]}})), ["/grid/baseline"]);
         assert_eq!(pointers(json!({"baseline": true, "algorithm": "supervised"})), ["/baseline"]);
     }
@@ -318,6 +338,7 @@ mod tests {
         let fields = |count: u32| (0..count).map(|at| (format!("f{at}"), json!(1))).collect::<Map<String, Value>>();
         let problems = planned(Value::Object(fields(100_000))).unwrap_err();
         assert!(problems.len() == 1 && problems[0].code == "too_many_fields", "{problems:?}");
+        assert_eq!(problems[0].pointer, "", "the whole request, not a field of no name");
         let problems = planned(json!({"grid": fields(201)})).unwrap_err();
         assert!(problems.len() == 1 && problems[0].code == "too_many_fields", "{problems:?}");
         assert_eq!(planned(Value::Object(fields(150))).unwrap_err().len(), 150);

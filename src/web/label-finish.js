@@ -53,7 +53,7 @@ export function labelFinish({ file, images, signal }) {
     const sum = tally(session);
     // Meanwhile people label on.
     button.disabled = sending || !importable(sum);
-    downloads.train.disabled = sum.train === 0;
+    downloads.train.disabled = sum.train + sum.picked === 0;
     downloads.test.disabled = sum.test === 0;
     const list = doubts(session, sum);
     put(warnings, list.length > 0 && h('div', { class: 'notice warn' }, h('ul', { class: 'plain' }, list.map((one) => h('li', null, one)))));

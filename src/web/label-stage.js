@@ -2,7 +2,7 @@
 
 import { h, put, announce } from './dom.js';
 import { count, plural } from './format.js';
-import { SKIPPED, UNSHOWN, decide, order, tally, undo } from './labelling.js';
+import { SKIPPED, UNSHOWN, decide, decisionsOf, order, tally, undo } from './labelling.js';
 import { pictures } from './label-pictures.js';
 import { problemBox } from './problem.js';
 
@@ -10,11 +10,14 @@ const KEYS = 9;
 /// So many in a row that cannot be shown are no accident: nobody is led past a whole archive.
 const MOST_FAILURES = 20;
 
-/// `onchange` is called after each decision. `signal` ends it.
+/// Of the random order, or of what was picked if that is what the session is at. `onchange` is called after each decision. `signal`
+/// ends it.
 export function labelStage({ session, file, images, onchange, signal }) {
-  const sequence = order(images.length, session.seed);
+  const picking = session.picks.on;
+  const sequence = picking ? session.picks.images : order(images.length, session.seed);
+  const decisions = decisionsOf(session);
   const entryAt = (place) => images[sequence[place]];
-  const shown = pictures(file, entryAt, images.length);
+  const shown = pictures(file, entryAt, sequence.length);
   /// The place of the image that is on the page; none while the next one is on its way: nobody labels what he does not see.
   let current = null;
   let failures = 0;
@@ -24,7 +27,7 @@ export function labelStage({ session, file, images, onchange, signal }) {
   const name = h('p', { class: 'file' });
   const trouble = h('div');
   const done = h('div');
-  const bar = h('progress', { max: session.goal, 'aria-label': 'Labels for training' });
+  const bar = h('progress', { max: picking ? sequence.length : session.goal, 'aria-label': picking ? 'Images that the model is unsure of' : 'Labels for training' });
   const text = h('p', { class: 'progress-text' });
   const node = h('section', { class: 'label-stage' },
     h('h2', { class: 'visually-hidden' }, 'The image and its class'),
@@ -48,15 +51,20 @@ export function labelStage({ session, file, images, onchange, signal }) {
   }
 
   function choose(decision) {
-    if (current === null || current !== session.decisions.length) return;
+    if (current === null || current !== decisions.length) return;
     settle(decision);
-    const sum = tally(session);
-    announce(`${decision === SKIPPED ? 'Cannot tell' : session.classes[decision]}. ${count(sum.train)} of ${count(session.goal)}${sum.train === session.goal ? ', the goal is reached' : ''}`);
+    announce(`${decision === SKIPPED ? 'Cannot tell' : session.classes[decision]}. ${howFar()}`);
     show();
   }
 
+  function howFar() {
+    const sum = tally(session);
+    if (picking) return `${plural(sequence.length - decisions.length, 'image')} left`;
+    return `${count(sum.train)} of ${count(session.goal)}${sum.train === session.goal ? ', the goal is reached' : ''}`;
+  }
+
   function settle(decision) {
-    decide(session, decision);
+    decide(session, decision, sequence[decisions.length]);
     update();
     onchange();
   }
@@ -66,23 +74,23 @@ export function labelStage({ session, file, images, onchange, signal }) {
     failures = 0;
     update();
     onchange();
-    announce(`Taken back. ${count(tally(session).train)} of ${count(session.goal)}`);
+    announce(`Taken back. ${howFar()}`);
     show();
   }
 
   async function show() {
-    const place = session.decisions.length;
+    const place = decisions.length;
     current = null;
     put(trouble, passedBy());
-    if (place >= images.length) {
+    if (place >= sequence.length) {
       frame.removeAttribute('aria-busy');
-      put(frame, h('p', null, 'These were all images of the archive.'));
+      put(frame, h('p', null, picking ? 'These were all images of the list.' : 'These were all images of the archive.'));
       put(name);
       return;
     }
     frame.setAttribute('aria-busy', 'true');
     shown.around(place);
-    const mine = () => !signal.aborted && place === session.decisions.length;
+    const mine = () => !signal.aborted && place === decisions.length;
     try {
       const image = await shown.at(place);
       if (!mine()) return;
@@ -126,14 +134,16 @@ export function labelStage({ session, file, images, onchange, signal }) {
 
   function update() {
     const sum = tally(session);
-    bar.value = Math.min(sum.train, session.goal);
+    bar.value = picking ? decisions.length : Math.min(sum.train, session.goal);
     put(text, [
+      picking && `${count(sequence.length - decisions.length)} left of those that the model is unsure of`,
       sum.train > session.goal ? `${count(sum.train)} for training, ${count(session.goal)} were wanted` : `${count(sum.train)} of ${count(session.goal)} for training`,
       session.every > 0 && `${count(sum.test)} more for the test sheet`,
-      ...sum.classes.map((one) => `${one.name} ${count(one.train + one.test)}`),
+      sum.picked > 0 && `${count(sum.picked)} picked`,
+      ...sum.classes.map((one) => `${one.name} ${count(one.train + one.test + one.picked)}`),
       sum.skipped > 0 && `cannot tell ${count(sum.skipped)}`,
     ].filter(Boolean).join(' · '));
-    put(done, sum.train >= session.goal && h('p', { class: 'notice good' }, 'The goal is reached: import the labels below, or go on; more of them make a better model.'));
+    put(done, !picking && sum.train >= session.goal && h('p', { class: 'notice good' }, 'The goal is reached: import the labels below, or go on; more of them make a better model.'));
   }
 
   addEventListener('keydown', (event) => {

@@ -3,6 +3,9 @@
 // Images are shown in a random order, and each gets one decision at its place in it; a session is therefore a seed and a list of
 // decisions, and plain JSON. Whether a label is for the test sheet is decided by the place alone: were it decided by the label,
 // the figures of the test would be about other images than the model meets.
+//
+// Beside it there may be picks: images that a model is unsure of, in its order. Their labels are for training alone, and the sheet
+// says that they were picked.
 
 import { normalisedPath } from './zip.js';
 
@@ -25,15 +28,20 @@ const VALIDATION = 5;
 const CALIBRATED_FROM = 50;
 
 export function begin({ classes, task, goal, every }, seed = crypto.getRandomValues(new Uint32Array(1))[0]) {
-  return { version: VERSION, seed, classes, task, goal, every, decisions: [] };
+  return { version: VERSION, seed, classes, task, goal, every, decisions: [], picks: { on: false, images: [], decisions: [] } };
 }
+
+/// The list that is labelled now.
+export const decisionsOf = (session) => (session.picks.on ? session.picks.decisions : session.decisions);
 
 /// The session under other settings. Throws where a class goes that has labels.
 export function changed(session, { classes, task, goal, every }) {
   const numbers = session.classes.map((name) => classes.indexOf(name));
-  const lost = session.decisions.find((decision) => decision >= 0 && numbers[decision] < 0);
+  const { picks } = session;
+  const lost = [...session.decisions, ...picks.decisions].find((decision) => decision >= 0 && numbers[decision] < 0);
   if (lost !== undefined) throw new Error(`“${session.classes[lost]}” has labels already: keep it, or start over`);
-  return { ...session, classes, task, goal, every, decisions: session.decisions.map((decision) => (decision < 0 ? decision : numbers[decision])) };
+  const renumbered = (decisions) => decisions.map((decision) => (decision < 0 ? decision : numbers[decision]));
+  return { ...session, classes, task, goal, every, decisions: renumbered(session.decisions), picks: { ...picks, decisions: renumbered(picks.decisions) } };
 }
 
 /// Which image has which place: a permutation of the numbers below `count`, the same for the same seed.
@@ -58,11 +66,33 @@ function generator(seed) {
   };
 }
 
-export const decide = (session, decision) => session.decisions.push(decision);
+/// Decides of the next image of the list, whose number is `image`.
+export function decide(session, decision, image) {
+  decisionsOf(session).push(decision);
+  if (session.picks.on) return;
+  // Drawn after all: it is no pick any more.
+  const { images, decisions } = session.picks;
+  const at = images.indexOf(image);
+  if (at < 0) return;
+  images.splice(at, 1);
+  if (at < decisions.length) decisions.splice(at, 1);
+}
+
+/// Asks for these images, of `count`, from now on, in this order; says how many there are of which nothing was decided.
+export function pick(session, images, count) {
+  const { picks } = session;
+  const sequence = order(count, session.seed);
+  picks.images.length = picks.decisions.length;
+  const known = new Set([...session.decisions.map((_, place) => sequence[place]), ...picks.images]);
+  picks.images.push(...images.filter((image) => !known.has(image)));
+  const left = picks.images.length - picks.decisions.length;
+  picks.on = left > 0;
+  return left;
+}
 
 /// Takes the last decision back, and whatever nobody decided since; false where there is none.
 export function undo(session) {
-  const { decisions } = session;
+  const decisions = decisionsOf(session);
   const last = decisions.findLastIndex((decision) => decision !== UNSHOWN);
   if (last < 0) return false;
   decisions.length = last;
@@ -72,18 +102,20 @@ export function undo(session) {
 /// Every n-th place is for the test sheet; with 0 none is.
 export const isTest = ({ every }, place) => every > 0 && place % every === every - 1;
 
-/// How many labels there are, by sheet and by class and sheet, and how many images have none.
+/// How many labels there are, by sheet and by class and sheet, and how many images have none. Picked ones are counted apart from
+/// those that were drawn for the training sheet.
 export function tally(session) {
-  const sum = { train: 0, test: 0, skipped: 0, unshown: 0, classes: session.classes.map((name) => ({ name, train: 0, test: 0 })) };
-  session.decisions.forEach((decision, place) => {
+  const sum = { train: 0, test: 0, picked: 0, skipped: 0, unshown: 0, classes: session.classes.map((name) => ({ name, train: 0, test: 0, picked: 0 })) };
+  const add = (decision, kind) => {
     if (decision === SKIPPED) sum.skipped += 1;
     else if (decision === UNSHOWN) sum.unshown += 1;
     else {
-      const sheet = isTest(session, place) ? 'test' : 'train';
-      sum[sheet] += 1;
-      sum.classes[decision][sheet] += 1;
+      sum[kind] += 1;
+      sum.classes[decision][kind] += 1;
     }
-  });
+  };
+  session.decisions.forEach((decision, place) => add(decision, isTest(session, place) ? 'test' : 'train'));
+  session.picks.decisions.forEach((decision) => add(decision, 'picked'));
   return sum;
 }
 
@@ -106,17 +138,20 @@ export function doubts(session, sum = tally(session)) {
   return list;
 }
 
-/// The sheets as CSV, of the labelled images alone; null for one without rows. `names` are the images' paths.
+/// The sheets as CSV, of the labelled images alone; null for one without rows. `names` are the images' paths. Where there are picks
+/// the training sheet says which they are.
 export function sheets(session, names) {
   const images = order(names.length, session.seed);
   const rows = { train: [], test: [] };
   session.decisions.forEach((decision, place) => {
     if (decision >= 0) rows[isTest(session, place) ? 'test' : 'train'].push([names[images[place]], session.classes[decision]]);
   });
-  return { train: csv(rows.train), test: csv(rows.test) };
+  const picks = session.picks.decisions.flatMap((decision, at) => (decision >= 0 ? [[names[session.picks.images[at]], session.classes[decision], 'yes']] : []));
+  const train = picks.length ? csv([...rows.train.map((row) => [...row, '']), ...picks], ['picked']) : csv(rows.train);
+  return { train, test: csv(rows.test) };
 }
 
-const csv = (rows) => (rows.length ? [['image', 'label'], ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('') : null);
+const csv = (rows, more = []) => (rows.length ? [['image', 'label', ...more], ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('') : null);
 
 /// RFC 4180.
 const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
@@ -163,6 +198,17 @@ const bytes = (text) => new TextEncoder().encode(text).length;
 /// What to store; `restored` reads it.
 export const saved = (session) => ({ ...session, decisions: [...session.decisions] });
 
+/// Picks that were stored; a session of before there were any has none.
+function restoredPicks(value, count, classes) {
+  if (value === undefined) return { on: false, images: [], decisions: [] };
+  const { on, images, decisions } = value ?? {};
+  const whole = (number, least, most) => Number.isInteger(number) && number >= least && number <= most;
+  const sound = typeof on === 'boolean' && Array.isArray(images) && Array.isArray(decisions) && decisions.length <= images.length
+    && images.every((image) => whole(image, 0, count - 1)) && new Set(images).size === images.length
+    && decisions.every((decision) => whole(decision, UNSHOWN, classes - 1));
+  return sound ? { on, images: [...images], decisions: [...decisions] } : null;
+}
+
 /// The session that was stored, for an archive of `count` images; null where it is none, or of another version.
 export function restored(value, count) {
   if (value?.version !== VERSION) return null;
@@ -171,5 +217,6 @@ export function restored(value, count) {
   const sound = whole(seed, 0, 0xffffffff) && typeof task === 'string' && whole(goal, 1, Infinity) && whole(every, 0, Infinity)
     && Array.isArray(classes) && classes.length >= 2 && classes.every((name) => typeof name === 'string')
     && Array.isArray(decisions) && decisions.length <= count && decisions.every((decision) => whole(decision, UNSHOWN, classes.length - 1));
-  return sound ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions] } : null;
+  const picks = sound && restoredPicks(value.picks, count, classes.length);
+  return picks ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions], picks } : null;
 }

@@ -27,7 +27,7 @@ export async function dataset({ params, signal, title }) {
         action('Delete', async () => { await remove(path); go('#/datasets'); }, { place, confirm: 'Delete for good?', kind: 'danger', said: 'Deleted' }))),
     h('p', { class: 'muted' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
     place,
-    h('section', null, h('h2', null, 'Images'), countsTable(set)),
+    h('section', null, h('h2', null, 'Images'), countsTable(set), set.counts.picked > 0 && h('p', { class: 'muted' }, `${plural(set.counts.picked, 'training label')} picked, not drawn: for training, not for validation.`)),
     h('section', null, h('h2', null, 'Pictures'), pictures(path, signal)),
     h('section', null, h('h2', null, 'Import report'), report(set, path, signal)),
     h('section', null, h('h2', null, 'Train with curl'), command(curlTrain(set.name, Math.max(1, Math.floor(total(set.counts.train) / 2))))));

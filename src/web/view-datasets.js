@@ -28,6 +28,7 @@ function importForm(signal) {
     image_column: field('Image column (optional)', textInput({ name: 'image_column' }), 'Found by itself where it has a usual name'),
     label_column: field('Label column (optional)', textInput({ name: 'label_column' })),
     group_column: field('Group column (optional)', textInput({ name: 'group_column' }), 'What belongs together, such as a person'),
+    picked_column: field('Picked column (optional)', textInput({ name: 'picked_column' }), 'Says which images were picked to be labelled, not drawn'),
     unlisted: field('Images that no sheet names', h('select', { name: 'unlisted' }, h('option', { value: 'ignore' }, 'leave them out'), h('option', { value: 'unlabelled' }, 'learn from them, unlabelled')), 'To learn from them, sheets of the labelled images suffice'),
     strict: field('Bad rows', h('select', { name: 'strict' }, h('option', { value: 'false' }, 'leave them out, and list them'), h('option', { value: 'true' }, 'refuse the whole data set'))),
   };

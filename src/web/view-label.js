@@ -7,6 +7,7 @@ import { uploadDoubt } from './dataset-import.js';
 import { count, plural } from './format.js';
 import { begin, changed, nameable, tally } from './labelling.js';
 import { labelFinish } from './label-finish.js';
+import { labelOrder } from './label-order.js';
 import { labelSetup } from './label-setup.js';
 import { labelStage } from './label-stage.js';
 import { forget, keyOf, load, store } from './label-storage.js';
@@ -18,7 +19,8 @@ const WHY = 'The images come in a random order: MixMatch takes those without a l
 /// The archive and its labels, as long as the tab lives: other pages may be looked at meanwhile.
 let work = null;
 
-const onlyHere = () => Boolean(work?.session?.decisions.length && !work.kept);
+const labels = (session) => session.decisions.length + session.picks.decisions.length;
+const onlyHere = () => Boolean(work?.session && labels(work.session) && !work.kept);
 
 addEventListener('beforeunload', (event) => {
   if (onlyHere()) event.preventDefault();
@@ -129,8 +131,11 @@ export function label({ signal }) {
             h('button', { type: 'button', onclick: toSetup }, 'Settings'),
             h('button', { type: 'button', onclick: chooseArchive }, 'Another ZIP'),
             startOver)),
-        again && h('p', { class: 'hint' }, `Labelling goes on where it was: ${count(sum.train + sum.test)} labels were there.`),
-        storage, trouble, stage.node, finish.node,
+        again && h('p', { class: 'hint' }, `Labelling goes on where it was: ${count(sum.train + sum.test + sum.picked)} labels were there.`),
+        storage, trouble, stage.node, labelOrder({ session, images, signal: ended, onswitch: () => {
+          keep();
+          toStage(false);
+        } }), finish.node,
       ];
     });
     stage.focus();

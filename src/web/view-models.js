@@ -51,6 +51,7 @@ function versions(model, place) {
         model.aliases[CHAMPION] !== version.version && act('Make champion', crown, { said: `The champion is ${of}` }),
         act('Model card', card),
         act('Weights', weights),
+        act('Predictions', predictions),
         // What an alias names answers somebody's predictions; the server refuses it too.
         !named(version).length && act('Delete', forget, { kind: 'small danger', confirm: 'Delete for good?', said: `Deleted: ${of}` }));
     } },
@@ -76,6 +77,11 @@ function weights(model, { version }) {
   return download(`/models/${seg(model.name)}/versions/${version}/weights`, `${model.name}-${version}.safetensors`, { accept: '*/*' });
 }
 
+/// What it says of each image of its data set: a table for a spreadsheet.
+function predictions(model, { version }) {
+  return download(`/models/${seg(model.name)}/versions/${version}/predictions`, `${model.name}-${version}.csv`, { accept: 'text/csv' });
+}
+
 async function details(place, model, signal) {
   // A problem that stands there may be over.
   if (place.querySelector('dl')) return;
@@ -94,7 +100,7 @@ async function describe(model, signal) {
     ['Version', String(version)],
     ['Network', manifest.network],
     ['Input', `${preprocess.size} × ${preprocess.size}, ${preprocess.fit}`],
-    ['Labels trained with', count(split.labelled)],
+    ['Labels trained with', split.picked > 0 ? `${count(split.labelled)}, ${count(split.picked)} of them picked` : count(split.labelled)],
     ['Images used without label', count(split.unlabelled)],
     ['Validation images', count(split.validation)],
     ['Test images', count(split.test)],

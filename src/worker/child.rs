@@ -24,7 +24,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Reads the specification, trains, reports.
 pub fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    install_sigterm();
+    heed_sigterm();
+    name_itself();
     let spec = read_spec();
     let places = spec.as_ref().map(Places::of).unwrap_or_default();
     let outcome = match spec {
@@ -76,7 +77,16 @@ fn emit(places: &Places, event: Event) {
     }
 }
 
-fn install_sigterm() {
+/// What `top` shows: the name of the file that it was started from says nothing.
+fn name_itself() {
+    // SAFETY: the name is a C string of less than 16 bytes.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, c"mixmatch".as_ptr());
+    }
+}
+
+/// From here on SIGTERM asks the run to stop, and does not end the process. Harmless when called again.
+pub fn heed_sigterm() {
     extern "C" fn on_sigterm(_signal: libc::c_int) {
         STOP.store(true, Ordering::Relaxed);
     }

@@ -34,12 +34,15 @@ pub struct ChildCommand {
 }
 
 impl ChildCommand {
-    /// This binary's hidden `work` command.
+    /// This binary's hidden `work` command: the very file that runs, though another lies under its name by now, or none. A child of
+    /// another version would not be understood.
     ///
     /// # Errors
     /// When the binary's own path cannot be found.
     pub fn own() -> std::io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, args: vec!["work".into()], env: Vec::new() })
+        let itself = PathBuf::from("/proc/self/exe");
+        let program = if itself.exists() { itself } else { std::env::current_exe()? };
+        Ok(Self { program, args: vec!["work".into()], env: Vec::new() })
     }
 }
 
@@ -87,6 +90,8 @@ impl Launcher {
 fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
     let mut prepared = Command::new(&command.program);
     prepared
+        // Whatever the file is found by, `ps` shows the program's name.
+        .arg0("mixmatch")
         .args(&command.args)
         .current_dir(run_dir)
         .stdin(Stdio::piped())

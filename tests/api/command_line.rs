@@ -48,6 +48,20 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     }
     assert!(answer.contains("model shape:1") && answer.contains("test accuracy"), "{answer}");
 
+    // Several runs are told apart by what the grid gives each, as the report names them.
+    let grid = ["--grid", "guess_from=ema,raw", "--set", "pretrain_epochs=0", "--set", "epochs=1"];
+    let settings = small[..3].iter().chain(&small[4..5]).flat_map(|setting| ["--set", *setting]);
+    let order: Vec<&str> =
+        ["train", "--dataset", "shapes", "--labelled", "40"].into_iter().chain(settings).chain(grid).collect();
+    let trained = mixmatch(there, &order);
+    let told = lines(&trained.stderr);
+    assert!(trained.status.success(), "{told}");
+    for line in
+        ["[1/2] MixMatch, 40 labels, guess_from ema, seed 0\n", "[2/2] MixMatch, 40 labels, guess_from raw, seed 0\n"]
+    {
+        assert_eq!(told.matches(line).count(), 1, "{line:?} in\n{told}");
+    }
+
     let asked = mixmatch(there, &["predict", "--model", "shape", "disc.png", "missing.png", "data"]);
     let answers: Vec<Value> = lines(&asked.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(asked.status.code(), Some(1), "two of three are no files: {asked:?}");

@@ -31,6 +31,25 @@ async fn a_killed_child_is_a_failed_job_with_the_signal() {
 }
 
 #[tokio::test]
+async fn a_child_that_was_asked_to_stop_before_it_could_hear_it_is_queued_again() {
+    let app = TestApp::with_child(
+        r#"if mkdir "$FLAG"; then kill -TERM $$; fi
+           echo '{"type":"problem","code":"done","detail":"the second time"}'; exit 1"#,
+        |config| {
+            let flag = config.data_dir.root().with_file_name("stopped");
+            config.worker.child.as_mut().unwrap().env.push(("FLAG".into(), flag.into()));
+        },
+    )
+    .await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    let job = app.until(&id, &["failed", "succeeded", "canceled"]).await;
+    app.stop().await;
+    assert_failed(&job, &["the second time"]);
+    assert_eq!(job["attempt"], 2, "{job:#}");
+}
+
+#[tokio::test]
 async fn a_child_that_ends_badly_is_quoted() {
     let job = fate("echo 'the tape is torn' >&2; exit 7", LONG).await;
     assert_failed(&job, &["7", "the tape is torn"]);

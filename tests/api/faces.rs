@@ -115,9 +115,12 @@ async fn photos_are_cut_to_the_face_in_training_and_in_predictions() {
     let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(told.len(), 2, "{lines}");
     for (told, served) in told.iter().zip(&served) {
-        for field in ["label", "probability", "face", "abstained"] {
+        for field in ["label", "face", "abstained"] {
             assert!(told.as_object().unwrap().contains_key(field), "{told:#}");
             assert_eq!(told[field], served[field]);
         }
+        // Alone and beside another in a batch: float32 differs in the last digit, bf16 in the third.
+        let [alone, beside] = [served, told].map(|answer| answer["probability"].as_f64().unwrap());
+        assert!((alone - beside).abs() < 0.02, "{alone} {beside}");
     }
 }

@@ -227,15 +227,24 @@ async fn trained(app: TestApp) -> tempfile::TempDir {
     app.stop().await
 }
 
-/// Bodies under way are counted before they are read: while one takes all the room, others are refused at once.
+/// Bodies under way are counted as they come: while one takes all the room, others are refused at once. One that only says that it
+/// will be large takes none.
 async fn one_holds_the_memory(app: &TestApp) {
+    const ALL: usize = 64 << 20;
     let ask = || app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 5)).send();
-    let head = "POST /predict?model=shape HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n\
-                content-length: 67108864\r\n\r\nx";
+    let head = format!(
+        "POST /predict?model=shape HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\ncontent-length: {ALL}\r\n\r\n"
+    );
+    let mut idle = connect(app).await;
+    idle.write_all(format!("{head}x").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    expect(ask().await.unwrap(), 200).await;
+    drop(idle);
     let began = Instant::now();
     let (slow, refused) = loop {
         let mut slow = connect(app).await;
         slow.write_all(head.as_bytes()).await.unwrap();
+        slow.write_all(&vec![0; ALL - 1]).await.unwrap();
         // It must be in before anybody else asks: beside another one it would be the one that is refused.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let answer = ask().await.unwrap();

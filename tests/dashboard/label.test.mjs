@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 
+import { parse } from '../../src/web/csv.js';
 import { blob, csv, zip } from './drawn.mjs';
 import { SHORT_RUN, button, cells, complaint, field, fillJob, goTo, title, tooWide } from './parts.mjs';
 import { until, walk } from './walk.mjs';
@@ -202,7 +203,54 @@ walk('labelling in the browser', {}, (step) => {
     assert.deepEqual(figures.map(([label]) => label), ['blue', 'red']);
     await goTo(page, 'Models');
     await page.getByText('Classes: blue, red').waitFor();
+    const saved = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Predictions version 1 of colour', exact: true }).click();
+    const download = await saved;
+    assert.equal(download.suggestedFilename(), 'colour-1.csv');
+    const predicted = (await readFile(await download.path(), 'utf8')).trimEnd().split('\n');
+    assert.equal(predicted.length, 1 + PHOTOS.length);
   });
+
+  step('what the model is least sure of comes first where that is wanted, and is marked in the sheet', async ({ base, page, open }) => {
+    const list = parse(await (await fetch(`${base}/models/colour/versions/1/predictions?rows=unlabelled`)).text()).map(({ image }) => image);
+    const left = list.filter((name) => !decided.some((one) => one[0] === name));
+    assert.ok(left.length > 20 && left.length < list.length, 'some have got their labels since');
+    await open('#/label', 'Label images');
+    await choose(page, photos);
+    const drawn = await shown(page);
+    await page.getByText('Which images come next').click();
+    await field(page, 'Model').selectOption('colour:1');
+    await button(page, 'Show what it is least sure of').click();
+    const first = await until('the first of the list is shown', async () => {
+      const image = await shown(page);
+      return image.name === left[0] && image;
+    });
+    await page.keyboard.press(KEYS[first.label]);
+    const second = await until('the second is shown', async () => {
+      const image = await shown(page);
+      return image.name === left[1] && image;
+    });
+    await page.keyboard.press(KEYS[second.label]);
+    await page.getByText(new RegExp(`^${left.length - 2} left of those that the model is unsure of · .* · 2 picked · `)).waitFor();
+
+    // A reload goes on in the list, and the way back leads to where the random order was.
+    await page.reload();
+    await title(page, 'Label images').waitFor();
+    await choose(page, photos);
+    assert.equal((await shown(page)).name, left[2]);
+    await button(page, 'Go back to the random order').click();
+    await until('the random order is back', async () => (await shown(page)).name === drawn.name);
+
+    const saved = page.waitForEvent('download');
+    await button(page, 'Download train.csv').click();
+    const sheet = await readFile(await (await saved).path(), 'utf8');
+    const marked = parse(sheet).filter(({ picked }) => picked === 'yes').map(({ image, label }) => [image, label]);
+    assert.deepEqual(marked, [first, second].map(({ name, label }) => [name, label]));
+    await field(page, 'Name').fill('picked-photos');
+    await button(page, 'Import as a data set').click();
+    await title(page, 'picked-photos').waitFor();
+    await page.getByText('2 training labels picked, not drawn: for training, not for validation.').waitFor();
+  }, profile);
 
   step('the keyboard alone is enough', async ({ page, open }) => {
     /// Goes on by Tab until this has the focus.

@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { SKIPPED, UNSHOWN, begin, changed, classNames, decide, doubts, fingerprint, importable, isTest, nameable, order, restored, saved, sheets, tally, undo } from '../../src/web/labelling.js';
+import { SKIPPED, UNSHOWN, begin, changed, classNames, decide, doubts, fingerprint, importable, isTest, nameable, order, pick, restored, saved, sheets, tally, undo } from '../../src/web/labelling.js';
 
 const session = ({ decisions = [], ...settings } = {}) => {
   const one = begin({ classes: ['mask', 'no_mask'], task: 'mask', goal: 10, every: 4, ...settings }, 7);
@@ -46,7 +46,7 @@ test('the place alone says which images are for the test', () => {
 
 test('labels are counted by class and sheet; the rest apart', () => {
   const sum = tally(session({ decisions: [0, 1, SKIPPED, 0, UNSHOWN, 0] }));
-  assert.deepEqual(sum, { train: 3, test: 1, skipped: 1, unshown: 1, classes: [{ name: 'mask', train: 2, test: 1 }, { name: 'no_mask', train: 1, test: 0 }] });
+  assert.deepEqual(sum, { train: 3, test: 1, picked: 0, skipped: 1, unshown: 1, classes: [{ name: 'mask', train: 2, test: 1, picked: 0 }, { name: 'no_mask', train: 1, test: 0, picked: 0 }] });
 });
 
 test('undo takes back what a person decided, and what was passed by since', () => {
@@ -69,6 +69,55 @@ test('skipped and unshown images are in neither sheet, labelled ones in one', ()
   assert.deepEqual(rows(test), [`${at(3)},no_mask`]);
   assert.deepEqual(sheets(session({ decisions: [SKIPPED] }), names), { train: null, test: null });
   assert.equal(sheets(session({ every: 0, decisions: [0, 0, 0, 0] }), names).test, null);
+});
+
+test('picks come in the model’s order, without what was decided; their labels train and are marked', () => {
+  const names = Array.from({ length: 12 }, (_, number) => `${number}.jpg`);
+  const one = session({ decisions: [0, SKIPPED, 1, 1] });
+  const drawn = [...order(12, one.seed)].slice(0, 4);
+  const rest = [...order(12, one.seed)].slice(4);
+  // One that has a label, one that nobody could tell, and four others.
+  assert.equal(pick(one, [drawn[0], rest[3], drawn[1], rest[1], rest[6], rest[5]], 12), 4);
+  assert.deepEqual(one.picks, { on: true, images: [rest[3], rest[1], rest[6], rest[5]], decisions: [] });
+  for (const decision of [1, SKIPPED, 0]) decide(one, decision, one.picks.images[one.picks.decisions.length]);
+  assert.equal(undo(one), true);
+  decide(one, 1, rest[6]);
+  assert.equal(one.decisions.length, 4, 'the drawn ones are as they were');
+  const sum = tally(one);
+  assert.deepEqual([sum.train, sum.test, sum.picked, sum.skipped, sum.classes[1]], [2, 1, 2, 2, { name: 'no_mask', train: 1, test: 1, picked: 2 }]);
+  const { train, test: held } = sheets(one, names);
+  assert.ok(train.startsWith('image,label,picked\r\n'));
+  assert.deepEqual(rows(train), [`${names[drawn[0]]},mask,`, `${names[drawn[2]]},no_mask,`, `${names[rest[3]]},no_mask,yes`, `${names[rest[6]]},no_mask,yes`]);
+  assert.deepEqual(rows(held), [`${names[drawn[3]]},no_mask`]);
+
+  // Another model's list comes behind what was decided of the first one's, which has an end.
+  assert.equal(pick(one, [rest[1], rest[0]], 12), 1);
+  assert.deepEqual(one.picks.images, [rest[3], rest[1], rest[6], rest[0]]);
+  decide(one, 0, rest[0]);
+  assert.equal(pick(one, [rest[1], rest[0]], 12), 0);
+  assert.equal(one.picks.on, false);
+
+  // What chance draws later is a drawn one, and no pick any more.
+  const before = tally(one);
+  decide(one, 1, rest[0]);
+  assert.deepEqual([tally(one).train - before.train, tally(one).picked - before.picked], [1, -1]);
+  assert.deepEqual([one.picks.images, one.picks.decisions], [[rest[3], rest[1], rest[6]], [1, SKIPPED, 1]]);
+});
+
+test('picks are kept with the session, and one that cannot be is none', () => {
+  const one = session({ decisions: [0, 1] });
+  pick(one, [3, 4], 20);
+  decide(one, 1, one.picks.images[0]);
+  const stored = JSON.parse(JSON.stringify(saved(one)));
+  assert.deepEqual(restored(stored, 20), one);
+  const { picks, ...without } = stored;
+  assert.deepEqual(restored(without, 20).picks, { on: false, images: [], decisions: [] }, 'it was stored before there were any');
+  for (const wrong of [null, { ...picks, images: [20] }, { ...picks, images: [3, 3] }, { ...picks, decisions: [1, 1, 1] }, { ...picks, decisions: [2] }, { ...picks, on: 1 }]) {
+    assert.equal(restored({ ...stored, picks: wrong }, 20), null, JSON.stringify(wrong));
+  }
+  const other = changed(one, { ...one, classes: ['no_mask', 'mask'] });
+  assert.deepEqual([other.decisions, other.picks.decisions], [[1, 0], [0]]);
+  assert.throws(() => changed(session(), { ...one, classes: ['a', 'b'] }) && changed({ ...session(), picks: one.picks }, { ...one, classes: ['mask', 'other'] }), /“no_mask” has labels already/);
 });
 
 test('cells with commas, quotes and line breaks are quoted', () => {

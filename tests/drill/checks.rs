@@ -95,6 +95,7 @@ async fn named(db: &mut SqliteConnection) -> Vec<String> {
     texts(
         db,
         "SELECT weights_sha256 FROM model_versions UNION SELECT manifest_sha256 FROM model_versions
+         UNION SELECT predictions_sha256 FROM model_versions WHERE predictions_sha256 IS NOT NULL
          UNION SELECT sha256 FROM pretrained_weights
          UNION SELECT config ->> '$.pretrained_sha256' FROM jobs
            WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL",

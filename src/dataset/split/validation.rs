@@ -42,7 +42,8 @@ impl<'a> Units<'a> {
 }
 
 /// Takes whole groups, `count` rows or the nearest number below, shares by class as they stand, at least one of
-/// each. Without groups these are the first rows of each class.
+/// each; where groups are so large that less than a quarter of a class's share would be held out, more than the number. Without groups
+/// these are the first rows of each class.
 ///
 /// A unit's rows are counted once and not once for each of them: that would be the square of a large group.
 pub(super) fn take_validation(
@@ -71,27 +72,38 @@ pub(super) fn take_validation(
             }
         }
     }
-    // Where every group of a class is larger than its share, the smallest goes, if the class is left without.
+    // Where the groups of a class are larger than its share, the smallest go: one at least, and others while less than a quarter of the
+    // share is taken and they bring it nearer, by the ratio: a handful of images chooses no epoch.
     let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
     for class in 0..targets.len() {
-        if taken[class] > 0 {
-            continue;
+        while taken[class] * 4 < targets[class].max(1) {
+            let all_have_more = taken.iter().zip(&sizes).all(|(taken, size)| taken < size);
+            let leaves_all = |unit: &&[u32]| {
+                all_have_more && units.counts(unit).iter().all(|(&class, count)| taken[class] + count < sizes[class])
+            };
+            // Of its other classes, too.
+            let nearer = |unit: &&[u32]| {
+                taken[class] == 0
+                    || units.counts(unit).into_iter().all(|(class, count)| {
+                        let with = taken[class] + count;
+                        with <= targets[class] || with * taken[class] < targets[class].pow(2)
+                    })
+            };
+            let mut met: BTreeSet<u32> = validation.iter().copied().collect();
+            let distinct = by_class[class].iter().map(|row| units.of(row)).filter(|unit| met.insert(unit[0]));
+            let Some(smallest) = distinct.filter(leaves_all).filter(nearer).min_by_key(|unit| unit.len()) else {
+                break;
+            };
+            units.counts(smallest).into_iter().for_each(|(class, count)| taken[class] += count);
+            validation.extend(smallest);
         }
-        let all_have_more = taken.iter().zip(&sizes).all(|(taken, size)| taken < size);
-        let leaves_all = |unit: &&[u32]| {
-            all_have_more && units.counts(unit).iter().all(|(&class, count)| taken[class] + count < sizes[class])
-        };
-        let mut met = BTreeSet::new();
-        let distinct = by_class[class].iter().map(|row| units.of(row)).filter(|unit| met.insert(unit[0]));
-        let smallest = distinct.filter(leaves_all).min_by_key(|unit| unit.len()).ok_or_else(|| {
-            DatasetError::Split(format!(
+        if taken[class] == 0 {
+            return Err(DatasetError::Split(format!(
                 "all labelled images of class {:?} belong to one group (a person, or near duplicates), which cannot be both \
                  trained on and validated with; label images of other groups",
                 manifest.classes[class]
-            ))
-        })?;
-        units.counts(smallest).into_iter().for_each(|(class, count)| taken[class] += count);
-        validation.extend(smallest);
+            )));
+        }
     }
     let held_out: BTreeSet<u32> = validation.iter().copied().collect();
     by_class.iter_mut().for_each(|rows| rows.retain(|row| !held_out.contains(row)));
@@ -131,14 +143,27 @@ mod tests {
             }
         }
         for class in 0..targets.len() {
-            if taken[class] == 0 {
-                let units = by_class[class].iter().map(|&row| unit(row));
+            loop {
+                let (now, target) = (taken[class], targets[class]);
+                if now * 4 >= target.max(1) {
+                    break;
+                }
+                let units = by_class[class].iter().filter(|row| !validation.contains(row)).map(|&row| unit(row));
                 let leaves_all =
                     |unit: &Vec<u32>| with(&taken, unit).iter().zip(by_class).all(|(next, rows)| *next < rows.len());
-                let smallest = units.filter(leaves_all).min_by_key(Vec::len);
-                let smallest = smallest.ok_or_else(|| DatasetError::Split("one group".to_owned()))?;
+                let nearer = |unit: &Vec<u32>| {
+                    let next = with(&taken, unit);
+                    now == 0
+                        || (0..taken.len()).all(|c| {
+                            next[c] == taken[c] || next[c] <= targets[c] || next[c] * taken[c] < targets[c] * targets[c]
+                        })
+                };
+                let Some(smallest) = units.filter(leaves_all).filter(nearer).min_by_key(Vec::len) else { break };
                 taken = with(&taken, &smallest);
                 validation.extend(smallest);
+            }
+            if taken[class] == 0 {
+                return Err(DatasetError::Split("one group".to_owned()));
             }
         }
         Ok(validation)

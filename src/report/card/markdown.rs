@@ -31,9 +31,15 @@ pub fn write(card: &Card) -> String {
     text
 }
 
+/// Whether the published weights are those of labels alone, although the run went on to guess.
+fn chosen_in_warmup(card: &Card) -> bool {
+    let warms_up = card.config["warmup"].as_f64().is_some_and(|share| share > 0.0);
+    warms_up && card.validation.as_ref().is_some_and(|chosen| chosen.lambda_u.is_none())
+}
+
 fn data(text: &mut String, card: &Card) {
     heading(text, "Data");
-    let SplitSizes { labelled, unlabelled, validation, test, left_out } = card.split;
+    let SplitSizes { labelled, unlabelled, validation, test, left_out, picked } = card.split;
     let pretrained =
         card.training.as_ref().and_then(|training| training.pretraining_images).filter(|images| *images > 0);
     let pretraining = pretrained.map_or_else(String::new, |images| {
@@ -44,10 +50,19 @@ fn data(text: &mut String, card: &Card) {
     let learned = if card.config["algorithm"] == "supervised" {
         let alone = if pretrained.is_some() { "" } else { " alone" };
         format!("Learned from {labelled} labelled images{alone}")
+    } else if chosen_in_warmup(card) {
+        format!("Learned from {labelled} labelled images alone: the chosen epoch lies before the first guess")
     } else {
         format!(
             "Learned from {labelled} labelled images, and from {unlabelled} without their label, the labelled ones among them"
         )
+    };
+    let picked = match picked {
+        0 => String::new(),
+        number => format!(
+            " {number} of the labelled images were picked to be labelled, not drawn: none of those validates, and the classes' shares \
+             are those of the others."
+        ),
     };
     let left_out = match left_out {
         0 => String::new(),
@@ -64,7 +79,7 @@ fn data(text: &mut String, card: &Card) {
     line(
         text,
         &format!(
-            "{learned}.{pretraining}{left_out} {validation} validation images chose the epoch{temperature}.{met}\n\nData set SHA-256: `{}`.",
+            "{learned}.{picked}{pretraining}{left_out} {validation} validation images chose the epoch{temperature}.{met}\n\nData set SHA-256: `{}`.",
             card.dataset_hash
         ),
     );
@@ -163,7 +178,14 @@ fn tested(text: &mut String, card: &Card, test: &TestMetrics) {
     }
     table(text, ["figure", "value"], rows);
     classes(text, card, test);
-    line(text, "\n### If it may abstain\n\nWhat is left if answers below a `threshold` are withheld:\n");
+    let faceless = match test.faceless {
+        None | Some(0) => String::new(),
+        Some(images) => format!(", and the {images} to images in which no face was found"),
+    };
+    line(
+        text,
+        &format!("\n### If it may abstain\n\nWhat is left if answers below a `threshold` are withheld{faceless}:\n"),
+    );
     let withheld = test
         .abstention
         .iter()

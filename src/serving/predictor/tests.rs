@@ -56,7 +56,8 @@ async fn models_that_answer_somebody_crowd_out_new_ones() {
     predictor.with_running(|running| running.models.extend(held.iter().cloned())).unwrap();
     let nowhere = || ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
     let refused = predictor.load("c:1", nowhere()).await;
-    assert!(matches!(refused, Err(ServingError::Overloaded { .. })), "{refused:?}");
+    let Err(refused @ ServingError::Crowded { models: 2 }) = refused else { panic!("{refused:?}") };
+    assert!(refused.to_string().contains("--models-in-memory"), "{refused}");
     drop(held);
     let refused = predictor.load("c:1", nowhere()).await;
     assert!(matches!(refused, Err(ServingError::ModelFile { .. })), "there is room, but no such file: {refused:?}");
@@ -91,9 +92,9 @@ async fn a_model_that_left_the_memory_is_an_error() {
     let unloaded = Held::new("gender:1", crate::model::example_manifest());
     let mut png = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
-    let answer = predictor.predict(&unloaded, vec![png.into_inner()], PredictOptions::default()).await;
+    let answer = predictor.predict(&unloaded, vec![png.into_inner()], PredictOptions::default(), ()).await;
     assert!(matches!(answer, Err(ServingError::NotLoaded(_))), "{answer:?}");
     predictor.shutdown().await;
-    let answer = predictor.predict(&unloaded, vec![vec![1]], PredictOptions::default()).await;
+    let answer = predictor.predict(&unloaded, vec![vec![1]], PredictOptions::default(), ()).await;
     assert!(matches!(answer, Err(ServingError::ShuttingDown)));
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::history::state_event;
 use super::row::{BY_ID, Idempotency, JobRow, NewJobs, Raw};
+use super::run::finish;
 use super::{JobState, parse_id};
 use crate::dataset::model_name;
 use crate::store::{Result, Store, StoreError, commit, now, to_json};
@@ -121,9 +122,20 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         state_event(&mut tx, parse_id(&id)?, attempt, JobState::Running).await?;
-        let row: Raw = sqlx::query_as(BY_ID).bind(id).fetch_one(&mut *tx).await?;
-        commit(tx).await?;
-        row.parse().map(Some)
+        let row: Raw = sqlx::query_as(BY_ID).bind(&id).fetch_one(&mut *tx).await?;
+        match row.parse() {
+            Ok(row) => {
+                commit(tx).await?;
+                Ok(Some(row))
+            }
+            // Claimed, it would be running for good with nobody at work on it; left in the queue, it would be the next one for ever.
+            Err(error) => {
+                let reason = ("unreadable", &*format!("{error}; queue it anew"));
+                finish(&mut tx, parse_id(&id)?, attempt, JobState::Failed, Some(reason), None).await?;
+                commit(tx).await?;
+                Err(error)
+            }
+        }
     }
 }
 

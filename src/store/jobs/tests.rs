@@ -388,3 +388,21 @@ fn final_states_lead_nowhere_but_back_into_the_queue() {
     }
     assert!(!JobState::Succeeded.may_become(JobState::Queued));
 }
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_has_failed_and_holds_up_nobody() {
+    let f = Fixture::new().await;
+    let (bad, good) = (f.queue().await, f.queue().await);
+    let write = sqlx::query("UPDATE jobs SET config = '{\"labelled\": \"many\"}' WHERE id = ?").bind(bad.to_string());
+    write.execute(&f.store.writer).await.unwrap();
+    let refused = f.store.claim(Uuid::now_v7(), "cpu", LEASE).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, StoreError::Stored { .. }), "{refused}");
+    let told: (String, Option<String>, Option<String>) =
+        sqlx::query_as("SELECT state, owner, error_code FROM jobs WHERE id = ?")
+            .bind(bad.to_string())
+            .fetch_one(&f.store.reader)
+            .await
+            .unwrap();
+    assert_eq!(told, ("failed".into(), None, Some("unreadable".into())));
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, good);
+}

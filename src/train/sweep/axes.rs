@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{MOST_RUNS, REQUEST_FIELDS};
 use crate::train::config::FieldProblem;
+use crate::train::resolve::shortened;
 
 /// Fields that take a list in place of a value, the slowest to change first: after one seed is done, the
 /// table has a figure in every line.
@@ -51,7 +52,10 @@ pub fn take_axes(request: &mut Map<String, Value>, problems: &mut Vec<FieldProbl
             }
         }
         Some(other) => {
-            let detail = format!("{other} is no grid: an object of lists, such as {{\"lambda_u\": [3, 10]}}");
+            let detail = format!(
+                "{} is no grid: an object of lists, such as {{\"lambda_u\": [3, 10]}}",
+                shortened(&other.to_string())
+            );
             problems.push(FieldProblem::new("grid", "invalid_value", detail));
         }
     }
@@ -80,7 +84,11 @@ fn checked(field: &str, pointer: &str, values: Option<Value>) -> Result<Vec<Valu
         }
         other => {
             let other = other.unwrap_or_default();
-            return Err(problem(pointer.into(), "invalid_value", format!("{other} is no list of values for {field}")));
+            return Err(problem(
+                pointer.into(),
+                "invalid_value",
+                format!("{} is no list of values for {field}", shortened(&other.to_string())),
+            ));
         }
     };
     if values.len() > MOST_RUNS {
@@ -89,7 +97,7 @@ fn checked(field: &str, pointer: &str, values: Option<Value>) -> Result<Vec<Valu
     }
     for (at, value) in values.iter().enumerate() {
         if let Some(before) = values[..at].iter().position(|earlier| earlier == value) {
-            let detail = format!("{field} {value} stands at {pointer}/{before} already");
+            let detail = format!("{field} {} stands at {pointer}/{before} already", shortened(&value.to_string()));
             return Err(problem(format!("{pointer}/{at}"), "repeated", detail));
         }
     }

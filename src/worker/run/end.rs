@@ -1,5 +1,6 @@
 //! The end of an attempt: what its child left behind becomes the one final write, made as often as it takes.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -71,6 +72,10 @@ impl Run<'_> {
                     self.fail(&code, &detail).await;
                 }
                 Some((code, detail)) => self.crash(&code, &detail).await,
+                // Before it could heed the signal, libtorch was still being loaded.
+                None if status.is_some_and(|status| status.signal() == Some(libc::SIGTERM)) => {
+                    self.settle(Final::Released).await;
+                }
                 None => {
                     let (code, detail) = reason(status, stderr);
                     self.crash(code, &detail).await;

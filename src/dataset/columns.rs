@@ -1,0 +1,276 @@
+//! Which column of a sheet is which: by the name that the import gives, or by the one that it usually has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::ImportError;
+use super::import::ImportRequest;
+use super::labels::{first_of, normalised, quoted, same_column, shortened};
+use super::manifest::Role;
+use super::report::Warning;
+use super::sheet::{MAX_NAME, Row, Sheet};
+
+/// Columns that a message names.
+const NAMED: usize = 20;
+
+/// What the column is called that says which images were picked.
+const PICKED: &str = "picked";
+
+/// Which column is which.
+pub(super) struct Columns {
+    pub image: usize,
+    pub label: usize,
+    pub group: Option<usize>,
+    /// Whether an image was picked to be labelled, and not drawn.
+    pub picked: Option<usize>,
+}
+
+impl Columns {
+    pub fn of(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Self, ImportError> {
+        let image = find(sheet, role, "image", request.image_column.as_deref(), |name| {
+            ["image", "file", "filename", "file_name", "path", "image_path", "name"]
+                .iter()
+                .position(|usual| *usual == name)
+        })?;
+        let names = usual_labels(&request.task);
+        let label = find(sheet, role, "label", request.label_column.as_deref(), |name| {
+            let any = || (name.ends_with(" label") || name.ends_with("_label")).then_some(names.len());
+            names.iter().position(|usual| *usual == name).or_else(any)
+        })?;
+        let group = request.group_column.as_deref();
+        let group = group.map(|name| named(sheet, role, "group", name)).transpose()?;
+        let picked = match &request.picked_column {
+            // A test sheet has no use for it.
+            Some(name) if role == Role::Test && sheet.columns_named(name).is_empty() => None,
+            Some(name) => Some(named(sheet, role, "picked", name)?),
+            None => match sheet.columns_named(PICKED)[..] {
+                [at] if ![Some(image), Some(label), group].contains(&Some(at)) => Some(at),
+                _ => None,
+            },
+        };
+        let pairs = [
+            ("image", Some(image), "label", label),
+            ("group", group, "label", label),
+            ("group", group, "image", image),
+            ("picked", picked, "label", label),
+            ("picked", picked, "image", image),
+        ];
+        if let Some((one, _, other, _)) = pairs.into_iter().find(|(_, one, _, other)| *one == Some(*other)) {
+            let detail = format!(
+                "the {one} column and the {other} column of the {} sheet are the same; name another one in {one}_column or \
+                 leave it out",
+                role.as_str()
+            );
+            return Err(ImportError::invalid("same_column", detail));
+        }
+        Ok(Self { image, label, group, picked })
+    }
+
+    /// Whether the row says that its image was picked.
+    ///
+    /// # Errors
+    /// A cell that is neither yes nor no.
+    pub fn is_picked<'a>(&self, row: &'a Row) -> Result<bool, &'a str> {
+        let cell = self.picked.map_or("", |column| row.cell(column));
+        match cell.to_lowercase().as_str() {
+            "" | "0" | "no" | "n" | "false" => Ok(false),
+            "1" | "yes" | "y" | "true" | "x" => Ok(true),
+            _ => Err(cell),
+        }
+    }
+
+    /// Whether the column tells no groups.
+    fn is_of_us(&self, column: usize) -> bool {
+        [Some(self.image), Some(self.label), self.picked].contains(&Some(column))
+    }
+
+    /// The columns whose cells name something: image, label and group.
+    pub fn names(&self) -> impl Iterator<Item = usize> {
+        [Some(self.image), Some(self.label), self.group].into_iter().flatten()
+    }
+
+    /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one. Of a
+    /// long text the beginning will do: whatever it says, it tells no groups.
+    pub fn attributes(&self, sheet: &Sheet, cells: &[String]) -> BTreeMap<String, String> {
+        let named = sheet.columns.iter().zip(cells).enumerate();
+        named
+            .filter(|(at, (name, cell))| !name.is_empty() && !cell.is_empty() && !self.is_of_us(*at))
+            .filter_map(|(at, (name, cell))| {
+                let cell =
+                    if Some(at) == self.group { normalised(cell)? } else { shortened(cell, MAX_NAME).into_owned() };
+                Some((name.clone(), cell))
+            })
+            .collect()
+    }
+}
+
+/// The column that is `wanted`, or the one whose name is the most usual: `usual` gives a lower-case name's rank, 0 the best.
+fn find(
+    sheet: &Sheet,
+    role: Role,
+    what: &str,
+    wanted: Option<&str>,
+    usual: impl Fn(&str) -> Option<usize>,
+) -> Result<usize, ImportError> {
+    if let Some(name) = wanted {
+        return named(sheet, role, what, name);
+    }
+    let columns = sheet.columns.iter().enumerate();
+    let ranked: Vec<_> = columns.filter_map(|(at, name)| Some((usual(&name.to_lowercase())?, at))).collect();
+    let Some(&(best, _)) = ranked.iter().min() else { return Err(no_column(sheet, role, what, what)) };
+    only(sheet, role, what, ranked.iter().filter(|(rank, _)| *rank == best).map(|&(_, at)| at).collect())
+}
+
+/// The column of that name.
+fn named(sheet: &Sheet, role: Role, what: &str, name: &str) -> Result<usize, ImportError> {
+    let found = sheet.columns_named(name);
+    let one = if found.is_empty() { Err(no_column(sheet, role, what, name)) } else { only(sheet, role, what, found) };
+    one.map_err(|error| error.of_field(&format!("{what}_column")))
+}
+
+/// The one column of those that would do.
+fn only(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>) -> Result<usize, ImportError> {
+    if let [at] = found[..] {
+        return Ok(at);
+    }
+    let alike: Vec<&String> = found.into_iter().map(|at| &sheet.columns[at]).collect();
+    let (role, alike) = (role.as_str(), first_of(alike.into_iter(), NAMED));
+    let detail = format!(
+        "several columns of the {role} sheet may be the {what}: {alike}; name it in {what}_column (and each column \
+         differently)"
+    );
+    Err(ImportError::invalid("ambiguous_column", detail))
+}
+
+/// Every label that the sheet names, of usable rows or not.
+pub(super) fn labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<BTreeSet<String>, ImportError> {
+    let column = Columns::of(sheet, role, request)?.label;
+    Ok(sheet.rows.iter().filter(|row| !row.surplus).filter_map(|row| normalised(row.cell(column))).collect())
+}
+
+fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
+    let names: Vec<&String> = sheet.columns.iter().filter(|column| !column.is_empty()).collect();
+    let detail = format!(
+        "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column",
+        role.as_str(),
+        first_of(names.into_iter(), NAMED)
+    );
+    ImportError::invalid("no_such_column", detail)
+}
+
+/// The label column where its name says only that it holds labels, and not that they are the task's.
+pub(super) fn guessed_label(
+    sheet: &Sheet,
+    role: Role,
+    request: &ImportRequest,
+) -> Result<Option<Warning>, ImportError> {
+    let name = &sheet.columns[Columns::of(sheet, role, request)?.label];
+    let guessed =
+        request.label_column.is_none() && usual_labels(&request.task).iter().all(|usual| !same_column(usual, name));
+    let detail = format!(
+        "the label is taken from the column {} of the {} sheet, as no other looks like the label of {:?}; if that is another \
+         column, name it in label_column",
+        quoted(name),
+        role.as_str(),
+        request.task
+    );
+    Ok(guessed.then(|| Warning::new("guessed_label_column", detail)))
+}
+
+/// What a label column is usually called, the most usual first.
+fn usual_labels(task: &str) -> [String; 5] {
+    let task = task.to_lowercase();
+    ["label".to_owned(), task.clone(), format!("{task}_label"), format!("{task} label"), "class".to_owned()]
+}
+
+/// The columns of which cells are kept by their beginnings alone.
+pub(super) fn long_cells(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Option<Warning>, ImportError> {
+    let columns = Columns::of(sheet, role, request)?;
+    let mut long: BTreeSet<usize> = BTreeSet::new();
+    for row in &sheet.rows {
+        long.extend(row.cells.iter().enumerate().filter(|(_, cell)| cell.len() > MAX_NAME).map(|(at, _)| at));
+    }
+    // Rows whose names are too long were left out.
+    long.retain(|at| columns.names().all(|name| name != *at) && !sheet.columns[*at].is_empty());
+    let detail = format!(
+        "the {} sheet has cells of more than {MAX_NAME} bytes in {}: only their beginnings are kept, for columns beside image and \
+         label are there to tell groups of images",
+        role.as_str(),
+        first_of(long.iter().map(|&at| &sheet.columns[at]), NAMED)
+    );
+    Ok((!long.is_empty()).then(|| Warning::new("long_cells", detail)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(text: &str) -> Sheet {
+        Sheet::parse(text.as_bytes().to_vec(), "train").unwrap()
+    }
+
+    fn label_column(header: &str, task: &str) -> Result<String, String> {
+        let sheet = sheet(&format!("{header}\na.jpg,1,2\n"));
+        let request = ImportRequest { task: task.to_owned(), ..ImportRequest::default() };
+        let columns = Columns::of(&sheet, Role::Train, &request).map_err(|error| error.to_string())?;
+        Ok(sheet.columns[columns.label].clone())
+    }
+
+    #[test]
+    fn the_label_is_the_column_of_the_most_usual_name_not_the_first_that_would_do() {
+        for (header, task, expected) in [
+            ("image,age_label,gender", "gender", "gender"),
+            ("image,gender,Label", "gender", "Label"),
+            ("image,age_label,gender_label", "gender", "gender_label"),
+            ("image,class,mask label", "gender", "class"),
+            ("image,age,mask label", "gender", "mask label"),
+        ] {
+            assert_eq!(label_column(header, task).as_deref(), Ok(expected), "{header}");
+        }
+        let refusal = label_column("image,age_label,mask_label", "gender").unwrap_err();
+        assert!(refusal.contains("age_label") && refusal.contains("label_column"), "{refusal}");
+    }
+
+    #[test]
+    fn a_label_of_something_else_is_taken_and_said() {
+        let told = |header: &str, column: Option<&str>| {
+            let sheet = sheet(&format!("{header}\na.jpg,1,2\n"));
+            let label_column = column.map(str::to_owned);
+            let request = ImportRequest { task: "gender".into(), label_column, ..ImportRequest::default() };
+            guessed_label(&sheet, Role::Train, &request).unwrap().map(|warning| warning.detail)
+        };
+        let detail = told("image,age_label,sex", None).unwrap();
+        assert!(
+            detail.contains("column \"age_label\" of the train sheet") && detail.contains("label_column"),
+            "{detail}"
+        );
+        assert_eq!(told("image,age_label,sex", Some("age_label")), None, "it was asked for");
+        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label"] {
+            assert_eq!(told(usual, None), None, "{usual}");
+        }
+    }
+
+    #[test]
+    fn the_picked_column_is_found_by_its_name_or_named_and_tells_no_groups() {
+        let told = |header: &str, column: Option<&str>, cells: &str| {
+            let sheet = sheet(&format!("{header}\n{cells}\n"));
+            let picked_column = column.map(str::to_owned);
+            let request = ImportRequest { task: "gender".into(), picked_column, ..ImportRequest::default() };
+            let columns = Columns::of(&sheet, Role::Train, &request).map_err(|error| error.to_string())?;
+            let picked = columns.is_picked(&sheet.rows[0]).map_err(str::to_owned)?;
+            Ok::<_, String>((picked, columns.attributes(&sheet, &sheet.rows[0].cells).into_keys().collect::<Vec<_>>()))
+        };
+        for (cell, picked) in
+            [("", false), ("0", false), ("No", false), ("1", true), ("yes", true), ("TRUE", true), ("x", true)]
+        {
+            let found = told("image,label,Picked,age", None, &format!("a.jpg,cat,{cell},3"));
+            assert_eq!(found, Ok((picked, vec!["age".to_owned()])), "{cell:?}");
+        }
+        assert_eq!(told("image,label,picked", None, "a.jpg,cat,perhaps"), Err("perhaps".to_owned()));
+        assert_eq!(told("image,label,asked", Some("asked"), "a.jpg,cat,1"), Ok((true, vec![])));
+        assert_eq!(told("image,label,age", None, "a.jpg,cat,1"), Ok((false, vec!["age".to_owned()])));
+        let missing = told("image,label,age", Some("asked"), "a.jpg,cat,1").unwrap_err();
+        assert!(missing.contains("picked column \"asked\"") && missing.contains("picked_column"), "{missing}");
+        let same = told("image,label,age", Some("label"), "a.jpg,cat,1").unwrap_err();
+        assert!(same.contains("the same"), "{same}");
+    }
+}
