@@ -188,6 +188,7 @@ walk('labelling in the browser', {}, (step) => {
     await button(page, 'Import as a data set').click();
     await title(page, 'more-photos').waitFor();
     assert.deepEqual(await cells(page, 'Images per class and split'), counts());
+    await keep(page);
   }, profile);
 
   step('a model learns from it', async ({ page, open }) => {
