@@ -156,7 +156,8 @@ pub async fn predict(
 /// that which is told.
 async fn unless_deleted(app: &AppState, row: &VersionRow, error: ServingError) -> Problem {
     // A full queue and a passed deadline have other reasons, and come when there is no time to ask the database.
-    if matches!(error, ServingError::Overloaded { .. } | ServingError::Deadline { .. } | ServingError::ShuttingDown) {
+    use ServingError::{Crowded, Deadline, Overloaded, ShuttingDown};
+    if matches!(error, Overloaded { .. } | Crowded { .. } | Deadline { .. } | ShuttingDown) {
         return error.into();
     }
     match app.store.version(&row.name, row.version).await {

@@ -136,7 +136,7 @@ impl ServeArgs {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM, SIGINT, or SIGHUP where that is not ignored.
 pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     // Before anything is started: a signal that comes during the start must not be lost.
     let mut signals = Signals::new()?;

@@ -7,6 +7,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Option<Signal>,
+    /// Those of standard input, output and error that are a terminal.
+    terminals: Vec<libc::c_int>,
 }
 
 impl Signals {
@@ -14,10 +16,13 @@ impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Self { terminate, interrupt, hang_up })
+        // Asked when it has gone, none is.
+        // SAFETY: isatty only looks at the descriptor.
+        let terminals = (0..=2).filter(|&fd| unsafe { libc::isatty(fd) } == 1).collect();
+        Ok(Self { terminate, interrupt, hang_up, terminals })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of them. A terminal that goes may send two of its own: the second is none to hurry for.
     pub(super) async fn wait(&mut self) {
         let hang_up = async {
             match &mut self.hang_up {
@@ -25,11 +30,24 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = hang_up => {}
+        let gone = tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = hang_up => true,
+        };
+        if gone {
+            self.hang_up = None;
+            write_nowhere(&self.terminals);
         }
+    }
+}
+
+/// What is written to a terminal that has gone is an error, for which `eprintln!` panics.
+fn write_nowhere(terminals: &[libc::c_int]) {
+    let Ok(nowhere) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
+    for &terminal in terminals {
+        // SAFETY: both descriptors are open, and nobody holds the terminal's as a resource of its own.
+        unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nowhere), terminal) };
     }
 }
 

@@ -54,6 +54,9 @@ impl Columns {
             ("picked", picked, "label", label),
             ("picked", picked, "image", image),
         ];
+        // Groups would be taken for picks, and there would be none.
+        let groups = group.filter(|_| picked.is_some()).map(|at| ("picked", picked, "group", at));
+        let pairs = pairs.into_iter().chain(groups);
         if let Some((one, _, other, _)) = pairs.into_iter().find(|(_, one, _, other)| *one == Some(*other)) {
             let detail = format!(
                 "the {one} column and the {other} column of the {} sheet are the same; name another one in {one}_column or \

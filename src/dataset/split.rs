@@ -81,6 +81,14 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     for rows in &mut by_class {
         rows.shuffle(&mut rng);
     }
+    if let Some(class) = by_class.iter().position(|rows| rows.len() < 2).filter(|_| !picked.is_empty()) {
+        return Err(DatasetError::Split(format!(
+            "class {:?} has {} labels of images that were drawn, and needs two, one to train on and one to validate with; those that were \
+             picked do not validate: label images of it that chance draws",
+            manifest.classes[class],
+            by_class[class].len()
+        )));
+    }
     let available: usize = by_class.iter().map(Vec::len).sum();
     let held_out = spec.held_out(available, by_class.len());
     let validation = take_validation(manifest, &mut by_class, held_out)?;
@@ -347,6 +355,14 @@ mod tests {
         }
         let error = split(&manifest, &spec(Some(89), 0)).unwrap_err().to_string();
         assert!(error.contains("89 labels"), "{error}");
+    }
+
+    #[test]
+    fn a_class_of_picked_images_alone_is_told_as_that() {
+        let mut manifest = manifest(&[40, 31], 0, 0);
+        manifest.samples.iter_mut().skip(41).for_each(|sample| sample.picked = true);
+        let error = split(&manifest, &spec(None, 0)).unwrap_err().to_string();
+        assert!(error.contains("class \"1\" has 1 labels of images that were drawn"), "{error}");
     }
 
     #[test]

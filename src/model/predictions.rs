@@ -52,7 +52,8 @@ pub enum Selection {
     #[default]
     All,
     /// Images without a label, one of each group, the least sure first (margin sampling; Settles, Active Learning
-    /// Literature Survey, 2009, §3.1): those whose label would say most.
+    /// Literature Survey, 2009, §3.1): those whose label would say most. Not those of a validation image's group: with its label, too, such
+    /// an image would not be used.
     Unlabelled,
     /// Images whose label is another than the answer, the surest answer first: wrong labels are among them.
     Disagreeing,
@@ -76,9 +77,10 @@ impl Selection {
         match self {
             Self::All => {}
             Self::Unlabelled => {
+                let validate = all.iter().filter(|one| one.used == Used::Validation);
+                let mut met: BTreeSet<u32> = validate.filter_map(|one| one.group).collect();
                 all.retain(|one| one.label.is_none());
                 all.sort_by(by_margin);
-                let mut met = BTreeSet::new();
                 all.retain(|one| one.group.is_none_or(|group| met.insert(group)));
             }
             Self::Disagreeing => {
@@ -149,6 +151,7 @@ mod tests {
             prediction("twin b.jpg", None, "dog", 0.2, Some(4)),
             prediction("surely wrong.jpg", Some("dog"), "cat", 0.8, None),
             prediction("unsure.jpg", None, "cat", 0.01, Some(2)),
+            prediction("like one that validates.jpg", None, "cat", 0.0, Some(1)),
         ]
     }
 

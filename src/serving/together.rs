@@ -19,11 +19,17 @@ struct State<T> {
 }
 
 impl<T, H> Together<T, H> {
-    /// For so many results, one at least; `held` is dropped with the last task.
+    /// For so many results; `held` is dropped with the last task. None at all are there at once.
     pub fn new(number: usize, held: H) -> (Self, oneshot::Receiver<Vec<T>>) {
         let (reply, answer) = oneshot::channel();
+        let mut reply = Some(reply);
+        if number == 0
+            && let Some(reply) = reply.take()
+        {
+            let _waiting = reply.send(Vec::new());
+        }
         let results = (0..number).map(|_| None).collect();
-        let state = Mutex::new(State { results, missing: number, reply: Some(reply) });
+        let state = Mutex::new(State { results, missing: number, reply });
         (Self { state, _held: held }, answer)
     }
 
@@ -61,6 +67,9 @@ mod tests {
         assert!(!together.is_given_up());
         together.put(1, 10);
         assert_eq!(answer.await.unwrap(), [0, 10, 20]);
+        let (none, answer) = Together::<i32, ()>::new(0, ());
+        drop(none);
+        assert!(answer.await.unwrap().is_empty());
     }
 
     #[tokio::test]

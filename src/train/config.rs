@@ -64,7 +64,8 @@ pub struct TrainConfig {
     pub preset: String,
     /// The learning algorithm.
     pub algorithm: AlgorithmName,
-    /// Labels to train with (stratified sample); null takes every labelled training row outside validation.
+    /// Labels to train with: a stratified sample of those of drawn images, and where it asks for more than there are, of picked ones besides;
+    /// null takes every labelled training row outside validation.
     pub labelled: Option<u32>,
     /// Share of the labelled training rows that choose the best epoch and are never trained on.
     pub validation: f64,

@@ -114,7 +114,7 @@ impl Plan {
         }
         let mut refused: Vec<_> =
             specs.iter().filter_map(|spec| split(manifest, spec).err().map(|error| (*spec, error))).collect();
-        if !self.numbered {
+        if !self.numbered && !refused.is_empty() {
             refused.retain(|(spec, _)| split(manifest, &SplitSpec { labelled: None, ..*spec }).is_err());
             for run in &mut self.runs {
                 if split(manifest, &run.config.split_spec()).is_err() {

@@ -7,6 +7,7 @@ import { field, select } from './form.js';
 import { plural } from './format.js';
 import { pick } from './labelling.js';
 import { action, problemBox } from './problem.js';
+import { normalisedPath } from './zip.js';
 
 const WHY = 'Once a model has learned from labels that came in the random order, those of the images that it is least sure of teach it more. They are for training alone, and the sheet says that they were picked: what validates, and the shares of the classes, stay with the random ones.';
 
@@ -69,11 +70,14 @@ export function labelOrder({ session, images, signal, onswitch }) {
   return node;
 }
 
-/// The numbers of the images that rows name: by the whole path, or by the file's name where that is no other's.
+/// The numbers of the images that rows name, as the server finds them: by the whole path, however it is written, or by the file's name
+/// where that is no other's.
 export function numbersOf(rows, images) {
   const last = (path) => path.slice(path.lastIndexOf('/') + 1);
-  const paths = new Map(images.map(({ name }, number) => [name, number]));
+  const names = images.map(({ name }) => normalisedPath(name));
+  const paths = new Map(names.map((name, number) => [name, number]));
   const files = new Map();
-  images.forEach(({ name }, number) => files.set(last(name), files.has(last(name)) ? null : number));
-  return rows.map(({ image }) => paths.get(image) ?? (image.includes('/') ? undefined : files.get(image))).filter((number) => Number.isInteger(number));
+  names.forEach((name, number) => files.set(last(name), files.has(last(name)) ? null : number));
+  return rows.map(({ image }) => normalisedPath(image)).map((image) => paths.get(image) ?? (image.includes('/') ? undefined : files.get(image)))
+    .filter((number) => Number.isInteger(number));
 }

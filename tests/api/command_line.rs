@@ -67,6 +67,8 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     assert_eq!(asked.status.code(), Some(1), "two of three are no files: {asked:?}");
     assert!(answers[0]["label"].is_string() && answers[0]["model"] == "shape:1", "{answers:?}");
     assert_eq!(answers[1]["problem"]["code"], "unreadable", "{answers:?}");
+    let alone = mixmatch(there, &["predict", "--model", "shape", "missing.png"]);
+    assert!(lines(&alone.stdout).contains("\"unreadable\""), "{alone:?}");
     assert_eq!(answers[2]["problem"]["detail"], "it is a folder; name its files, as data/*.jpg", "{answers:?}");
 }
 

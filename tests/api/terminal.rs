@@ -1,6 +1,7 @@
 //! A server as somebody started it from a terminal: the terminal goes, the program's file goes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,27 @@ fn ended(server: &mut Child, within: Duration) -> Option<Option<i32>> {
     None
 }
 
+/// A server on a terminal of its own, and that terminal.
+fn on_a_terminal(directory: &std::path::Path) -> (Child, std::fs::File) {
+    let (mut master, mut slave) = (0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: both descriptors are written, and each is owned once from here on.
+    let (mut terminal, end) = unsafe {
+        assert_eq!(libc::openpty(&raw mut master, &raw mut slave, none, std::ptr::null(), std::ptr::null()), 0);
+        (std::fs::File::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
+    };
+    let mut server = Command::new(env!("CARGO_BIN_EXE_mixmatch"));
+    server.args(["serve", "--listen", "127.0.0.1:0", "--devices", "cpu", "--data-dir"]).arg(directory.join("data"));
+    let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(end).spawn().unwrap();
+    let mut said = Vec::new();
+    let mut piece = [0; 4096];
+    while !String::from_utf8_lossy(&said).contains("listening on ") {
+        let length = terminal.read(&mut piece).unwrap();
+        said.extend(&piece[..length]);
+    }
+    (server, terminal)
+}
+
 const SERVE: &str = "serve --data-dir \"$DATA\" --listen 127.0.0.1:0 --devices cpu";
 
 #[test]
@@ -56,6 +78,13 @@ fn a_server_ends_in_order_with_its_terminal_and_outlives_it_under_nohup() {
     let binary = env!("CARGO_BIN_EXE_mixmatch");
     let directory = tempfile::tempdir().unwrap();
     let (mut server, _base) = served(&format!("exec {binary} {SERVE}"), directory.path());
+    signal(&server, libc::SIGHUP);
+    assert_eq!(ended(&mut server, Duration::from_secs(30)), Some(Some(0)));
+
+    // With the terminal goes what is written to it, and of its two signals the second is none to hurry for.
+    let (mut server, terminal) = on_a_terminal(directory.path());
+    drop(terminal);
+    signal(&server, libc::SIGHUP);
     signal(&server, libc::SIGHUP);
     assert_eq!(ended(&mut server, Duration::from_secs(30)), Some(Some(0)));
 

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same, row by row and without a thought for what it costs: what published splits were made with.
+    /// The same, row by row and without a thought for what it costs.
     fn plainly(manifest: &Manifest, by_class: &[Vec<u32>], count: usize) -> Result<Vec<u32>, DatasetError> {
         let targets = class_shares(by_class, count, "validation")?;
         let group = |row: u32| manifest.samples[row as usize].group;

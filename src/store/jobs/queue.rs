@@ -130,7 +130,7 @@ impl Store {
             }
             // Claimed, it would be running for good with nobody at work on it; left in the queue, it would be the next one for ever.
             Err(error) => {
-                let reason = ("unreadable", &*format!("{error}; queue it anew"));
+                let reason = ("unreadable", &*format!("{error}; delete the job, and queue it anew"));
                 finish(&mut tx, parse_id(&id)?, attempt, JobState::Failed, Some(reason), None).await?;
                 commit(tx).await?;
                 Err(error)
