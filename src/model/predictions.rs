@@ -124,7 +124,7 @@ pub fn write(predictions: &[Prediction], to: impl Write) -> std::io::Result<()> 
     writer.flush()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// The reader's, or that it is another table.
