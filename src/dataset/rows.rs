@@ -69,6 +69,7 @@ pub(super) fn candidates(
     for row in &sheet.rows {
         let image = row.cell(columns.image).to_owned();
         let label = normalised(row.cell(columns.label));
+        let picked = columns.is_picked(row);
         let mut refuse =
             |code: &str, detail: String| out.push(rejected(role.as_str(), row.number, &image, code, detail));
         let broken = [&image, label.as_deref().unwrap_or_default()].iter().any(|cell| cell.contains(['\n', '\r']));
@@ -94,7 +95,7 @@ pub(super) fn candidates(
             refuse("no_image_name", "the row names no image".to_owned());
         } else if label.is_none() && role == Role::Test {
             refuse("no_label", "a test row needs a label".to_owned());
-        } else if let Err(cell) = columns.is_picked(row) {
+        } else if let Err(cell) = picked {
             refuse(
                 "unclear_picked",
                 format!(
@@ -102,7 +103,7 @@ pub(super) fn candidates(
                     quoted(&shortened(cell, LONGEST_CELL))
                 ),
             );
-        } else if columns.is_picked(row) == Ok(true) && role == Role::Test {
+        } else if picked == Ok(true) && role == Role::Test {
             let detail = "a test image may not be picked: figures are honest where chance drew the images; move the row to the \
                           training sheet";
             refuse("picked_test", detail.to_owned());
@@ -118,7 +119,7 @@ pub(super) fn candidates(
                 ),
                 Found::Entry(entry) => {
                     let attributes = columns.attributes(sheet, &row.cells);
-                    let picked = label.is_some() && columns.is_picked(row) == Ok(true);
+                    let picked = label.is_some() && picked == Ok(true);
                     let row = row.number;
                     found.push(Candidate { role, unlisted: false, row, image, entry, label, picked, attributes });
                 }

@@ -11,7 +11,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
 
-use super::jpeg::Jpeg;
+use super::jpeg::{self, Jpeg};
 use super::{ImagingError, scaled_jpeg, size};
 
 /// What an image may be.
@@ -174,31 +174,9 @@ fn on_white(image: &DynamicImage) -> RgbImage {
 }
 
 /// A JPEG without its end marker. The decoder would fill the rest with grey and say nothing.
-///
-/// The marker is looked for where the picture ends, from segment to segment: a thumbnail in EXIF has one of its own, and phones
-/// hang films behind the picture, in which any bytes may stand.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     // As nearly all do: nothing needs to be looked for.
-    if bytes.ends_with(&[0xff, 0xd9]) {
-        return false;
-    }
-    let mut at = 2;
-    // Inside a scan 0xff is escaped by a 0, or restarts it; what is neither is the next segment's marker.
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(0xff, rest)) {
-        at += found + 1;
-        match bytes.get(at) {
-            None => return true,
-            Some(0xd9) => return false,
-            // Fill bytes stand before a marker.
-            Some(0xff) => {}
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
-            Some(_) => {
-                let length = bytes.get(at + 1..at + 3).map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));
-                at += 1 + usize::from(length.max(2));
-            }
-        }
-    }
-    true
+    !bytes.ends_with(&[0xff, jpeg::END]) && !jpeg::markers(bytes).any(|marker| marker == jpeg::END)
 }
 
 fn looks_like(bytes: &[u8]) -> &'static str {

@@ -10,6 +10,37 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::ImagingError;
 
+/// The marker at a picture's end.
+pub const END: u8 = 0xd9;
+
+/// The marker at a scan's beginning.
+pub const SCAN: u8 = 0xda;
+
+/// The markers of a JPEG's segments, in order, and of its end.
+///
+/// They are looked for from segment to segment: a thumbnail in EXIF has some of its own, and phones hang films behind the picture, in
+/// which any bytes may stand.
+pub fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        // Inside a scan 0xff is escaped by a 0, or restarts it; what is neither is the next segment's marker.
+        loop {
+            at += memchr::memchr(0xff, bytes.get(at..)?)? + 1;
+            match *bytes.get(at)? {
+                // Fill bytes stand before a marker.
+                0xff => {}
+                0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
+                marker => {
+                    let length = bytes.get(at + 1..at + 3);
+                    let length = length.map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));
+                    at += 1 + usize::from(length.max(2));
+                    return Some(marker);
+                }
+            }
+        }
+    })
+}
+
 /// A JPEG whose headers have been read.
 pub struct Jpeg<'a> {
     decoder: JpegDecoder<ZCursor<&'a [u8]>>,

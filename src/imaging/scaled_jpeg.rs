@@ -4,6 +4,8 @@
 use image::RgbImage;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
+use super::jpeg::{END, SCAN, markers};
+
 /// Pixels that are left to the resizer for each that it makes, across and down: its antialiasing then still has the last
 /// word, and the answer is that of the whole picture to within a few levels.
 const SPARE: u32 = 2;
@@ -19,27 +21,9 @@ fn divisor(width: u32, height: u32, size: u32) -> Option<u32> {
     [8, 4, 2].into_iter().find(|divisor| width.min(height) / divisor >= least)
 }
 
-/// Whether a JPEG has more scans than [`MOST_SCANS`]. Their markers are looked for from segment to segment: a thumbnail has its own.
+/// Whether a JPEG has more scans than [`MOST_SCANS`].
 fn has_many_scans(bytes: &[u8]) -> bool {
-    let (mut at, mut scans) = (2, 0);
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(0xff, rest)) {
-        at += found + 1;
-        match bytes.get(at) {
-            None | Some(0xd9) => return false,
-            // Fill bytes stand before a marker; a 0 escapes it, and what restarts a scan has no length.
-            Some(0xff) => {}
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
-            Some(marker) => {
-                scans += usize::from(*marker == 0xda);
-                if scans > MOST_SCANS {
-                    return true;
-                }
-                let length = bytes.get(at + 1..at + 3).map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));
-                at += 1 + usize::from(length.max(2));
-            }
-        }
-    }
-    false
+    markers(bytes).take_while(|marker| *marker != END).filter(|marker| *marker == SCAN).nth(MOST_SCANS).is_some()
 }
 
 /// A grey or YCbCr picture at a fraction of its size. None where it is not large enough for that, or of a kind that the whole

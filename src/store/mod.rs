@@ -72,17 +72,14 @@ impl Store {
     /// beside files that only rows explain ([`StoreError::RowsMissing`]): the next start would remove those.
     pub async fn open(data_dir: &DataDir) -> Result<Self> {
         let path = data_dir.database();
-        let orphaned = orphans::only_rows_explain(data_dir);
-        if orphaned && !path.exists() {
+        if !path.exists() && orphans::only_rows_explain(data_dir) {
             return Err(StoreError::RowsMissing { path });
         }
         let writer = connect(data_dir).await?;
-        if orphaned {
-            let tables: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_schema").fetch_one(&writer).await?;
-            if tables == 0 {
-                writer.close().await;
-                return Err(StoreError::RowsMissing { path });
-            }
+        let tables: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_schema").fetch_one(&writer).await?;
+        if tables == 0 && orphans::only_rows_explain(data_dir) {
+            writer.close().await;
+            return Err(StoreError::RowsMissing { path });
         }
         MIGRATIONS.run(&writer).await.map_err(|source| StoreError::Migration { path, source })?;
         Self::around(writer, data_dir).await

@@ -195,6 +195,8 @@ function normalisedLabel(cell) {
 
 const bytes = (text) => new TextEncoder().encode(text).length;
 
+const whole = (number, least, most) => Number.isInteger(number) && number >= least && number <= most;
+
 /// What to store; `restored` reads it.
 export const saved = (session) => ({ ...session, decisions: [...session.decisions] });
 
@@ -202,7 +204,6 @@ export const saved = (session) => ({ ...session, decisions: [...session.decision
 function restoredPicks(value, count, classes) {
   if (value === undefined) return { on: false, images: [], decisions: [] };
   const { on, images, decisions } = value ?? {};
-  const whole = (number, least, most) => Number.isInteger(number) && number >= least && number <= most;
   const sound = typeof on === 'boolean' && Array.isArray(images) && Array.isArray(decisions) && decisions.length <= images.length
     && images.every((image) => whole(image, 0, count - 1)) && new Set(images).size === images.length
     && decisions.every((decision) => whole(decision, UNSHOWN, classes - 1));
@@ -213,7 +214,6 @@ function restoredPicks(value, count, classes) {
 export function restored(value, count) {
   if (value?.version !== VERSION) return null;
   const { seed, classes, task, goal, every, decisions } = value;
-  const whole = (number, least, most) => Number.isInteger(number) && number >= least && number <= most;
   const sound = whole(seed, 0, 0xffffffff) && typeof task === 'string' && whole(goal, 1, Infinity) && whole(every, 0, Infinity)
     && Array.isArray(classes) && classes.length >= 2 && classes.every((name) => typeof name === 'string')
     && Array.isArray(decisions) && decisions.length <= count && decisions.every((decision) => whole(decision, UNSHOWN, classes.length - 1));
