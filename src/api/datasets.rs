@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::deletion::to_its_end;
 use super::extract::{Path, Query, media_type};
 use super::form::Form;
@@ -125,7 +127,11 @@ pub struct DatasetForm {
         (status = 415, description = "Not multipart", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Every field or row that is wrong", body = ProblemBody, content_type = "application/problem+json"),
     ))]
-pub async fn create(State(app): State<AppState>, request: Request) -> Result<impl IntoResponse, Problem> {
+pub async fn create(
+    State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<impl IntoResponse, Problem> {
     let limit = app.config.limits.upload_bytes;
     if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
         return Err(Problem::unsupported_media_type(
@@ -139,7 +145,7 @@ pub async fn create(State(app): State<AppState>, request: Request) -> Result<imp
         return Err(too_large(limit));
     }
     let upload = receive(Form::of(request).await?, &app.config.data_dir.uploads()).await?;
-    let idempotency = key.map(|key| Idempotency { key, request_sha256: upload.sha256.clone() });
+    let idempotency = key.map(|key| Idempotency::new(caller.key, &key, upload.sha256.clone()));
     let earlier = match &idempotency {
         Some(idempotency) => app.store.dataset_of_request(idempotency).await?,
         None => None,

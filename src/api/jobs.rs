@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::deletion::to_its_end;
 use super::distinct::Distinct;
 use super::extract::{Path, Query};
@@ -74,10 +76,11 @@ pub struct JobRequest {
 ))]
 pub async fn create(
     State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Distinct(mut request): Distinct,
 ) -> Result<impl IntoResponse, Problem> {
-    let idempotency = idempotency(&headers, &request)?;
+    let idempotency = idempotency(&caller, &headers, &request)?;
     if let Some(idempotency) = &idempotency
         && let Some(id) = app.store.job_of_request(idempotency).await?
     {
@@ -139,12 +142,15 @@ async fn accepted(
 
 /// The caller's `Idempotency-Key` with the hash of what it stands for: the parsed body, so that white space and
 /// the order of fields do not matter.
-fn idempotency(headers: &HeaderMap, request: &Map<String, Value>) -> Result<Option<Idempotency>, Problem> {
+fn idempotency(
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: &Map<String, Value>,
+) -> Result<Option<Idempotency>, Problem> {
     let Some(key) = super::idempotency::key(headers)? else { return Ok(None) };
     let sorted: BTreeMap<&String, &Value> = request.iter().collect();
     let body = serde_json::to_vec(&sorted).map_err(|error| Problem::bug("the request could not be hashed", &error))?;
-    let sha256 = sha256::of(&body);
-    Ok(Some(Idempotency { key, request_sha256: sha256 }))
+    Ok(Some(Idempotency::new(caller.key, &key, sha256::of(&body))))
 }
 
 fn missing_dataset(detail: &str) -> Problem {

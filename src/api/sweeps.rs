@@ -35,7 +35,7 @@ pub struct Sweep {
     /// When it was queued.
     #[schema(value_type = String, format = DateTime)]
     created_at: jiff::Timestamp,
-    /// When the first of its jobs began.
+    /// The earliest begin among its jobs' last attempts: a job that was paused or put back begins again.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<jiff::Timestamp>,
     /// When the last of its jobs ended.

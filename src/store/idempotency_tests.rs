@@ -8,7 +8,7 @@ use crate::dataset::{ImportReport, Manifest};
 use crate::train::config::TrainConfig;
 
 fn key(request: &str) -> Idempotency {
-    Idempotency { key: "key".to_owned(), request_sha256: request.to_owned() }
+    Idempotency::new(None, "key", request.to_owned())
 }
 
 async fn import(store: &Store, name: &str, idempotency: Option<&Idempotency>) -> Result<Uuid, StoreError> {
@@ -54,7 +54,21 @@ async fn a_key_stands_for_one_thing_for_a_day() {
     assert_eq!(queue(&store, set, key("b")).await.unwrap(), second);
     assert_eq!(store.datasets(None, 10).await.unwrap().len(), 2);
     // A name that is taken stays taken, and the key is not spent on it.
-    let other = Idempotency { key: "other".to_owned(), request_sha256: "c".to_owned() };
+    let other = Idempotency::new(None, "other", "c".to_owned());
     assert!(matches!(import(&store, "one", Some(&other)).await, Err(StoreError::Taken { .. })));
     assert_eq!(store.dataset_of_request(&other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn two_callers_may_count_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    let of = |caller: u128, request: &str| Idempotency::new(Some(Uuid::from_u128(caller)), "1:1", request.to_owned());
+    let set = import(&store, "one", Some(&of(1, "a"))).await.unwrap();
+    assert_ne!(import(&store, "two", Some(&of(2, "a"))).await.unwrap(), set);
+    let job = queue(&store, set, of(1, "a")).await.unwrap();
+    assert_ne!(queue(&store, set, of(2, "a")).await.unwrap(), job);
+    assert_ne!(queue(&store, set, of(3, "b")).await.unwrap(), job, "another body of another caller is no reuse");
+    let reused = queue(&store, set, of(1, "b")).await.unwrap_err().to_string();
+    assert!(reused.contains("\"1:1\""), "the key as it was sent: {reused}");
 }

@@ -157,6 +157,8 @@ impl Course {
             validation_accuracy_raw: Some(raw.confusion.accuracy()),
             validation_accuracy_median: Some(last.accuracy_median),
             validation_classes: validation.confusion.answer_shares(),
+            validation_images: validation.confusion.total(),
+            validation_collapsed: validation.confusion.collapse().is_some(),
             warnings: Vec::new(),
             seconds: self.epoch.elapsed().as_secs_f64(),
             images_per_second: images(config) / self.epoch.training.as_secs_f64(),
@@ -167,7 +169,7 @@ impl Course {
         emit(Event::Epoch(metrics.clone()));
         self.rows.push(metrics.clone());
         (self.sums, self.epoch) = (EpochSums::new(), EpochClock::new());
-        if self.best.as_ref().is_none_or(|best| better((&metrics, &validation), (&best.metrics, &best.validation))) {
+        if self.best.as_ref().is_none_or(|best| better(&metrics, &best.metrics)) {
             let mut weights = Weights::zeros(self.learner.network.layout(), setting.input.device)?;
             weights.copy_from(&self.learner.average)?;
             self.best = Some(Best { weights, metrics, validation, last });
@@ -268,11 +270,10 @@ fn images(config: &TrainConfig) -> f64 {
 }
 
 /// Higher validation accuracy; ties go to the lower loss. Where most images are of one class, answering nothing else is accurate, and
-/// the model of such an epoch would be refused: it is chosen where every epoch is one.
-fn better(a: (&EpochMetrics, &Evaluation), b: (&EpochMetrics, &Evaluation)) -> bool {
-    let rank = |(metrics, validation): (&EpochMetrics, &Evaluation)| {
-        (validation.confusion.collapse().is_none(), metrics.validation_accuracy, -metrics.validation_loss)
-    };
+/// the model of such an epoch would be refused: it is chosen where every epoch is one. The store and the dashboard choose alike.
+fn better(a: &EpochMetrics, b: &EpochMetrics) -> bool {
+    let rank =
+        |metrics: &EpochMetrics| (!metrics.validation_collapsed, metrics.validation_accuracy, -metrics.validation_loss);
     rank(a) > rank(b)
 }
 
@@ -284,18 +285,9 @@ mod tests {
         EpochMetrics { validation_accuracy: accuracy, validation_loss: loss, ..EpochMetrics::default() }
     }
 
-    /// Of 100 images of two classes, 90 are of the first; `rare` of the others are answered so.
-    fn evaluation(rare: usize) -> Evaluation {
-        let truth: Vec<usize> = (0..100).map(|image| usize::from(image >= 90)).collect();
-        let answers: Vec<usize> = (0..100).map(|image| usize::from(image >= 100 - rare)).collect();
-        let confusion = Confusion::new(2, &truth, &answers);
-        Evaluation { logits: Vec::new(), answers, confusion, loss: 0.0 }
-    }
-
     #[test]
     fn the_best_epoch_is_the_most_accurate_and_of_equals_the_one_that_errs_less_surely() {
-        let fine = evaluation(10);
-        let better = |a: EpochMetrics, b: EpochMetrics| better((&a, &fine), (&b, &fine));
+        let better = |a: EpochMetrics, b: EpochMetrics| better(&a, &b);
         assert!(better(row(0.9, 0.8), row(0.8, 0.1)) && !better(row(0.8, 0.1), row(0.9, 0.8)));
         assert!(better(row(0.9, 0.2), row(0.9, 0.3)) && !better(row(0.9, 0.3), row(0.9, 0.2)));
         assert!(!better(row(0.9, 0.2), row(0.9, 0.2)), "the first of them stays");
@@ -303,10 +295,10 @@ mod tests {
 
     #[test]
     fn an_epoch_that_answers_one_class_alone_is_chosen_where_there_is_no_other() {
-        let (fine, collapsed) = (evaluation(10), evaluation(0));
-        assert!(better((&row(0.83, 0.8), &fine), (&row(0.9, 0.3), &collapsed)));
-        assert!(!better((&row(0.9, 0.3), &collapsed), (&row(0.83, 0.8), &fine)));
-        assert!(better((&row(0.91, 0.3), &collapsed), (&row(0.9, 0.3), &collapsed)));
+        let collapsed = |accuracy, loss| EpochMetrics { validation_collapsed: true, ..row(accuracy, loss) };
+        assert!(better(&row(0.83, 0.8), &collapsed(0.9, 0.3)));
+        assert!(!better(&collapsed(0.9, 0.3), &row(0.83, 0.8)));
+        assert!(better(&collapsed(0.91, 0.3), &collapsed(0.9, 0.3)));
     }
 
     #[test]

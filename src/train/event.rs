@@ -177,6 +177,13 @@ pub struct EpochMetrics {
     /// Each class's share of the answers on the validation split, EMA weights, in class order; empty in older runs.
     #[serde(default)]
     pub validation_classes: Vec<f64>,
+    /// Images of the validation split; 0 in older runs.
+    #[serde(default)]
+    pub validation_images: u64,
+    /// Whether the answers on the validation split leave out a class that it has: such an epoch is the best only where every
+    /// one is so. False in older runs.
+    #[serde(default)]
+    pub validation_collapsed: bool,
     /// What looked wrong at this epoch's end.
     #[serde(default)]
     pub warnings: Vec<EpochWarning>,

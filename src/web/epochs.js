@@ -54,10 +54,10 @@ export class Epochs {
   }
 }
 
-/// As the server chooses: the higher validation accuracy, ties by lower validation loss, then the earlier.
+/// As the server chooses: one that leaves no class out, the higher validation accuracy, ties by lower validation loss, then the earlier.
 export function better(one, other) {
   if (!one || !other) return one ?? other ?? null;
-  const ahead = other.validation_accuracy - one.validation_accuracy || one.validation_loss - other.validation_loss || one.epoch - other.epoch;
+  const ahead = Boolean(one.validation_collapsed) - Boolean(other.validation_collapsed) || other.validation_accuracy - one.validation_accuracy || one.validation_loss - other.validation_loss || one.epoch - other.epoch;
   return ahead > 0 ? other : one;
 }
 

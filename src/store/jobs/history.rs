@@ -64,7 +64,7 @@ pub(super) const METRICS_EVERY: &str = "
         UNION SELECT (SELECT m.epoch FROM job_metrics m WHERE m.job_id = ?1 AND m.attempt = run.attempt
                       ORDER BY m.epoch DESC LIMIT 1) FROM run
         UNION SELECT (SELECT m.epoch FROM job_metrics m WHERE m.job_id = ?1 AND m.attempt = run.attempt
-                      ORDER BY m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) FROM run)
+                      ORDER BY m.collapsed, m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) FROM run)
     SELECT m.metrics FROM chosen c CROSS JOIN job_metrics m
     WHERE m.job_id = ?1 AND m.attempt = (SELECT attempt FROM run) AND m.epoch = c.epoch AND c.epoch > ?2
     ORDER BY c.epoch LIMIT ?3";

@@ -123,7 +123,7 @@ impl Store {
             .await?;
         state_event(&mut tx, parse_id(&id)?, attempt, JobState::Running).await?;
         let row: Raw = sqlx::query_as(BY_ID).bind(&id).fetch_one(&mut *tx).await?;
-        match row.parse() {
+        match row.parse_to_run() {
             Ok(row) => {
                 commit(tx).await?;
                 Ok(Some(row))

@@ -63,13 +63,24 @@ impl NewJobs {
 /// What makes a repeated request the same request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The caller's key.
+    /// Whose it is, and the caller's key: `<caller>:<key>`. Two callers may count alike.
     pub key: String,
     /// SHA-256 of the request's body.
     pub request_sha256: String,
 }
 
 impl Idempotency {
+    /// Of a caller, none for one without a key, with the key that it sent and its body's hash.
+    pub fn new(caller: Option<Uuid>, key: &str, request_sha256: String) -> Self {
+        let caller = caller.map_or("-".to_owned(), |caller| caller.to_string());
+        Self { key: format!("{caller}:{key}"), request_sha256 }
+    }
+
+    /// The key as the caller sent it.
+    fn given(&self) -> &str {
+        self.key.split_once(':').map_or(&*self.key, |(_caller, key)| key)
+    }
+
     /// How long a key stands for its request.
     pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -81,7 +92,7 @@ impl Idempotency {
         match earlier {
             None => Ok(None),
             Some((id, sha256)) if sha256 == self.request_sha256 => parse_id(&id).map(Some),
-            Some(_) => Err(StoreError::KeyReused { key: self.key.clone() }),
+            Some(_) => Err(StoreError::KeyReused { key: self.given().to_owned() }),
         }
     }
 }
@@ -125,7 +136,7 @@ pub struct JobRow {
     pub worked: Duration,
     /// The last attempt's last epoch.
     pub last: Option<EpochMetrics>,
-    /// The last attempt's best epoch (validation accuracy, then loss).
+    /// The last attempt's best epoch, as training chooses it: one that does not leave a class out, validation accuracy, then loss.
     pub best: Option<EpochMetrics>,
     /// The test split's figures.
     pub test: Option<TestMetrics>,
@@ -149,7 +160,7 @@ macro_rules! select_job {
                (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.epoch DESC LIMIT 1) AS last,
                (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
-                ORDER BY m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
+                ORDER BY m.collapsed, m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
                (SELECT b.id FROM jobs b WHERE b.baseline_of = j.id) AS baseline_id,
                (SELECT b.state FROM jobs b WHERE b.baseline_of = j.id) AS baseline_state
              FROM jobs j ",
@@ -198,6 +209,12 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// A job that is to run: it must be understood whole.
+    pub(super) fn parse_to_run(self) -> Result<JobRow> {
+        from_json::<TrainConfig>("configuration", &self.config)?;
+        self.parse()
+    }
+
     pub(super) fn parse(self) -> Result<JobRow> {
         let state = parse_state(&self.state)?;
         let id = |text: Option<String>| text.as_deref().map(parse_id).transpose();
@@ -208,7 +225,7 @@ impl Raw {
             dataset_name: self.dataset_name,
             state,
             phase: self.phase,
-            config: from_json("configuration", &self.config)?,
+            config: configuration(&self.config).map_err(|error| of_job(&self.id, error))?,
             attempt: self.attempt,
             device: self.device,
             progress: optional("progress", self.progress.as_deref())?,
@@ -229,6 +246,26 @@ impl Raw {
             baseline_of: id(self.baseline_of)?,
             baseline: id(self.baseline_id)?.zip(baseline_state),
         })
+    }
+}
+
+/// A stored configuration, to be looked at: what a newer version of the program knew besides is left out, so that going back to an
+/// earlier one does not hide every job. [`Raw::parse_to_run`] takes no such liberty.
+fn configuration(text: &str) -> Result<TrainConfig> {
+    let strict = || from_json("configuration", text);
+    strict().or_else(|error| {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else { return Err(error) };
+        let Ok(Value::Object(known)) = serde_json::to_value(TrainConfig::default()) else { return Err(error) };
+        fields.retain(|name, _| known.contains_key(name));
+        serde_json::from_value(Value::Object(fields)).map_err(|_also| error)
+    })
+}
+
+/// The same trouble with the job's id: who reads it is to know which one to delete.
+fn of_job(id: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Stored { what, reason } => StoreError::Stored { what, reason: format!("{reason} (job {id})") },
+        other => other,
     }
 }
 

@@ -241,12 +241,14 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
         Event::Epoch(metrics) => {
             let row = to_json(metrics)?;
             sqlx::query(
-                "INSERT OR REPLACE INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
-                 VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO job_metrics
+                   (job_id, attempt, epoch, collapsed, validation_accuracy, validation_loss, metrics)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(id.to_string())
             .bind(attempt)
             .bind(metrics.epoch)
+            .bind(metrics.validation_collapsed)
             .bind(metrics.validation_accuracy)
             .bind(metrics.validation_loss)
             .bind(&row)

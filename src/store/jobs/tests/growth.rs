@@ -107,6 +107,30 @@ async fn epochs_come_in_pages_that_join_without_a_gap() {
     assert_eq!(seen, (1..=7).collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn the_best_epoch_is_none_that_leaves_a_class_out() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let collapsed = |epoch, accuracy| {
+        let row = EpochMetrics {
+            epoch,
+            validation_accuracy: accuracy,
+            validation_collapsed: true,
+            ..EpochMetrics::default()
+        };
+        Event::Epoch(row)
+    };
+    f.store.record(job.id, 1, &[collapsed(1, 0.91)]).await.unwrap();
+    let best = async || f.store.job(job.id).await.unwrap().best.unwrap().epoch;
+    assert_eq!(best().await, 1, "there is no other yet");
+    let told = [epoch(2, 0.80, 0.5), epoch(3, 0.75, 0.5), collapsed(4, 0.92), collapsed(5, 0.9)];
+    f.store.record(job.id, 1, &told).await.unwrap();
+    assert_eq!(best().await, 2);
+    let every = NonZeroU32::new(100).unwrap();
+    let shown = f.store.job_metrics_every(job.id, every, 0, 10).await.unwrap();
+    assert_eq!(shown.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 5]);
+}
+
 /// Epochs 1 to `last` of the attempt, as many events would leave them; the best is `best`.
 async fn insert_epochs(f: &Fixture, job: &JobRow, last: u32, best: u32) {
     let row = serde_json::to_string(&EpochMetrics::default()).unwrap();

@@ -130,7 +130,7 @@ async fn a_sweep_that_ends_by_a_cancel_has_its_champion_too() {
 #[tokio::test]
 async fn a_sweep_keeps_its_requests_key_until_its_last_job_is_deleted() {
     let f = Fixture::new().await;
-    let key = Idempotency { key: "again".into(), request_sha256: "ab".into() };
+    let key = Idempotency::new(None, "again", "ab".into());
     let request = serde_json::json!({"labelled": 40, "seed": [0, 1], "baseline": true});
     let id = f.ask_with(request, Some(key.clone())).await;
     f.store.cancel_job(id).await.unwrap();

@@ -112,6 +112,25 @@ async fn an_epoch_whose_event_was_lost_with_the_server_is_told_by_the_next_attem
 }
 
 #[tokio::test]
+async fn what_a_newer_version_wrote_besides_is_seen_and_does_not_run() {
+    let f = Fixture::new().await;
+    let job = f.queue().await;
+    let write = sqlx::query("UPDATE jobs SET config = json_set(config, '$.seed', 7, '$.colour', 1) WHERE id = ?");
+    write.bind(job.to_string()).execute(&f.store.writer).await.unwrap();
+    let listed = f.store.jobs(None, None, 10).await.unwrap();
+    assert_eq!((listed.len(), listed[0].config.seed), (1, 7));
+    let refused = f.store.claim(Uuid::now_v7(), "cpu", LEASE).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("colour"), "it might learn something else without it: {refused}");
+    assert_eq!(f.state(job).await, JobState::Failed);
+
+    // What is no configuration at all is told with the job that it is of.
+    let write = sqlx::query("UPDATE jobs SET config = json_set(config, '$.seed', 'x') WHERE id = ?");
+    write.bind(job.to_string()).execute(&f.store.writer).await.unwrap();
+    let refused = f.store.jobs(None, None, 10).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains(&job.to_string()), "{refused}");
+}
+
+#[tokio::test]
 async fn a_file_of_the_version_before_takes_paused_jobs_and_keeps_its_rows() {
     let directory = tempfile::tempdir().unwrap();
     let path = DataDir::new(directory.path()).database();
