@@ -22,6 +22,7 @@ use uuid::Uuid;
 pub use restore::restore;
 
 use crate::data_dir::DataDir;
+use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
 use crate::sha256;
 use crate::store::{NamedFile, NamedFiles, Need, Store, StoreError, artifact_in, needs_of, read_snapshot};
 
@@ -34,6 +35,12 @@ const FORMAT: u32 = 1;
 /// How the name of a whole checkpoint ends. Under every other name beside it, a child may just be writing: a link to that
 /// would go on growing inside the backup.
 const WHOLE_CHECKPOINT: &str = ".checkpoint";
+
+/// Without these a data set is nothing; what else lies beside them comes along.
+const WHOLE_DATASET: [&str; 2] = [MANIFEST_FILE, IMAGES_FILE];
+
+/// What a new file system has in its root.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// New moments that are tried when files vanish under the copy.
 const MOMENTS: usize = 5;
@@ -174,7 +181,11 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Roun
     }
     for id in &named.datasets {
         let (directory, gone) = (dataset(*id), || Ok(Round::Lacks(NamedFile::Dataset(*id))));
-        let Some(names) = plain_files(&data.root().join(&directory))? else { return gone() };
+        let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
+        // A set that is being deleted loses one file after the other.
+        if WHOLE_DATASET.iter().any(|needed| !names.iter().any(|name| name == needed)) {
+            return gone();
+        }
         for name in names {
             if !copied.take(&directory.join(name), None)? {
                 return gone();
@@ -242,7 +253,10 @@ impl<'a> Copying<'a> {
             Ok((linked, hash))
         };
         let (linked, hash) = match taken() {
-            Err(BackupError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            // The target may be what is not there: a disk that went away is no reason to call the source lost.
+            Err(BackupError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound && !source.exists() => {
+                return Ok(false);
+            }
             taken => taken?,
         };
         self.sum.linked += u64::from(linked);
@@ -270,7 +284,7 @@ fn dataset(id: Uuid) -> PathBuf {
     DataDir::new("").dataset(id)
 }
 
-/// Names of the files in a directory, less hidden ones and what is below it; none where it is gone.
+/// Names of the files in a directory, be they links to such, less hidden ones and what is below it; none where it is gone.
 fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -280,7 +294,9 @@ fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
     for entry in entries {
         let entry = entry.map_err(io(directory))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type().map_err(io(directory))?.is_file() && !name.starts_with('.') {
+        // A link that leads nowhere is a file that is lost.
+        let is_file = std::fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
+        if is_file && !name.starts_with('.') {
             names.push(name);
         }
     }
@@ -291,17 +307,31 @@ fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
 /// True where the new file is a hard link: the same bytes, which nobody changes in place.
 fn link_or_copy(source: &Path, target: &Path) -> Result<bool, BackupError> {
     make_parent(target)?;
-    if std::fs::hard_link(source, target).is_ok() {
+    // A link to a link would lead out of the copy.
+    if !source.is_symlink() && std::fs::hard_link(source, target).is_ok() {
         return Ok(true);
     }
     copy_file(source, target).map(|_| false)
 }
 
+/// The bytes alone: what was made read-only in a backup is to be written again where it is put back.
 fn copy_file(source: &Path, target: &Path) -> Result<u64, BackupError> {
     make_parent(target)?;
-    let bytes = std::fs::copy(source, target).map_err(io(source))?;
-    File::open(target).and_then(|file| file.sync_all()).map_err(io(target))?;
-    Ok(bytes)
+    let mut from = File::open(source).map_err(io(source))?;
+    let mut to = File::create(target).map_err(io(target))?;
+    // One call for both: which of the two disks is at fault, its kind tells.
+    let copied = std::io::copy(&mut from, &mut to).map_err(|error| {
+        let path = if no_room(&error) { target } else { source };
+        BackupError::Io { path: path.to_owned(), error }
+    })?;
+    to.sync_all().map_err(io(target))?;
+    Ok(copied)
+}
+
+/// Whether only what is written to can have caused it.
+fn no_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
 }
 
 fn make_parent(path: &Path) -> Result<(), BackupError> {
@@ -330,16 +360,20 @@ fn remove(path: &Path) -> Result<(), BackupError> {
 
 fn refuse_full(directory: &Path) -> Result<(), BackupError> {
     std::fs::create_dir_all(directory).map_err(io(directory))?;
-    match std::fs::read_dir(directory).map_err(io(directory))?.next() {
-        None => Ok(()),
-        Some(_) => Err(BackupError::NotEmpty(directory.to_owned())),
+    for entry in std::fs::read_dir(directory).map_err(io(directory))? {
+        let entry = entry.map_err(io(directory))?;
+        if entry.file_name() != LOST_AND_FOUND {
+            return Err(BackupError::NotEmpty(directory.to_owned()));
+        }
     }
+    Ok(())
 }
 
 /// Makes new names survive a power cut.
 fn sync_directories(directory: &Path) -> Result<(), BackupError> {
     for entry in std::fs::read_dir(directory).map_err(io(directory))?.flatten() {
-        if entry.path().is_dir() {
+        // Root's alone, on a disk of its own.
+        if entry.path().is_dir() && entry.file_name() != LOST_AND_FOUND {
             sync_directories(&entry.path())?;
         }
     }
@@ -368,5 +402,28 @@ fn read_index(directory: &Path) -> Result<Index, BackupError> {
     match index.files.keys().find(leads_out) {
         Some(name) => Err(no_backup(format!("{INDEX} names {name:?}"))),
         None => Ok(index),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_of_the_one_that_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("images.zip");
+        std::fs::write(&source, b"x").unwrap();
+        let full = Path::new("/dev/full");
+        match copy_file(&source, full) {
+            Err(BackupError::Io { path, error }) => {
+                assert_eq!((path.as_path(), error.kind()), (full, std::io::ErrorKind::StorageFull));
+            }
+            other => panic!("{other:?}"),
+        }
+        match copy_file(&directory.path().join("gone.zip"), &directory.path().join("copy.zip")) {
+            Err(BackupError::Io { path, .. }) => assert!(path.ends_with("gone.zip"), "{}", path.display()),
+            other => panic!("{other:?}"),
+        }
     }
 }

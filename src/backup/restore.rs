@@ -1,12 +1,13 @@
 //! A backup put back: every file verified in its new place, and nothing left there where one is not right.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
-    BackupError, Copied, Index, artifact, copy_file, expect, read_index, refuse_full, remove, sync_directories,
+    BackupError, Copied, Index, WHOLE_DATASET, artifact, copy_file, dataset, expect, read_index, refuse_full, remove,
+    sync_directories,
 };
 use crate::data_dir::DataDir;
-use crate::store::read_snapshot;
+use crate::store::{bring_up_to_date, read_snapshot};
 
 /// Puts a backup into an empty data directory and verifies every file there.
 ///
@@ -19,8 +20,11 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
         Ok(copied) => Ok((index, copied)),
         Err(error) => {
             // Nobody is to serve from half of it, and the same command is to work once its reason is mended.
+            // One that cannot be removed is not what went wrong.
             for name in index.files.keys() {
-                remove(&data.root().join(name))?;
+                if let Err(left) = remove(&data.root().join(name)) {
+                    tracing::warn!(error = %left, "a file of the failed restore stays");
+                }
             }
             remove_empty(data.root());
             Err(error)
@@ -40,13 +44,17 @@ async fn put_back(from: &Path, data: &DataDir, index: &Index) -> Result<Copied, 
         // What is damaged in the backup is told of its own file.
         expect(&target, sha256).or_else(|error| expect(&source, sha256).and(Err(error)))?;
     }
+    // An earlier version's backup: what its rows name is asked in this version's words.
+    bring_up_to_date(&database).await?;
     sync_directories(data.root())?;
     let named = read_snapshot(&database).await?;
     // The index may be whole and yet not fit its database, if somebody put two backups together.
-    let lacks = |sha256: &&String| !index.files.contains_key(&*artifact(sha256).to_string_lossy());
-    let missing = named.artifacts.iter().find(lacks);
-    if let Some(sha256) = missing {
-        return Err(BackupError::NoBackup { path: from.to_owned(), reason: format!("artifact {sha256} is not in it") });
+    let artifacts = named.artifacts.iter().map(|sha256| artifact(sha256));
+    let sets = named.datasets.iter().flat_map(|id| WHOLE_DATASET.map(|name| dataset(*id).join(name)));
+    let lacks = |path: &PathBuf| !index.files.contains_key(&*path.to_string_lossy());
+    if let Some(missing) = artifacts.chain(sets).find(lacks) {
+        let reason = format!("{} is not in it, and its database names it", missing.display());
+        return Err(BackupError::NoBackup { path: from.to_owned(), reason });
     }
     Ok(copied)
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::DataArgs;
 use crate::backup::{self, Copied, Index};
 use crate::data_dir::DataDir;
+use crate::store::{KeyRow, Store};
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -44,8 +45,22 @@ pub async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
     let (index, copied) = backup::restore(&args.from, &data).await?;
     tell("restored", &index, copied);
+    let store = Store::open_beside(&data).await?;
+    let live: Vec<String> = store.keys().await?.iter().filter(|key| key.is_live()).map(name_of).collect();
+    store.close().await;
+    if !live.is_empty() {
+        // Whoever took one back after the backup was made believes that it opens nothing.
+        eprintln!(
+            "these API keys open it, those too that were revoked since the backup (`mixmatch keys revoke` them again): {}",
+            live.join(", ")
+        );
+    }
     eprintln!("verified; serve it with: mixmatch serve --data-dir {}", data.root().display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(key: &KeyRow) -> String {
+    format!("{} ({}, {})", key.name, key.prefix, key.scope)
 }
 
 fn tell(what: &str, index: &Index, copied: Copied) {

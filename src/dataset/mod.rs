@@ -38,7 +38,7 @@ pub use task::model_name;
 pub use unlisted::Unlisted;
 
 /// Name of the uploaded archive in a data set's directory.
-const IMAGES_FILE: &str = "images.zip";
+pub const IMAGES_FILE: &str = "images.zip";
 
 /// Name of the manifest in a data set's directory.
-const MANIFEST_FILE: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";

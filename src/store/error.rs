@@ -110,10 +110,14 @@ pub enum StoreError {
     },
     /// Another version of the program keeps this store.
     #[error(
-        "database {} has the tables of {} version of mixmatch (step {found}, this one knows {known}): use the program that \
-         serves it, or start `mixmatch serve` of this version there first, which brings them up to date",
+        "database {} has the tables of {} version of mixmatch (step {found}, this one knows {known}): {}",
         path.display(),
-        if found > known { "a newer" } else { "an earlier" }
+        if found > known { "a newer" } else { "an earlier" },
+        if found > known {
+            "use that version, or a newer one"
+        } else {
+            "use the program that serves it, or start `mixmatch serve` of this version there first, which brings them up to date"
+        }
     )]
     OtherTables {
         /// The file.

@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
 use super::orphans::{artifact_needs, named_artifacts};
-use super::{Result, Store, StoreError};
+use super::{MIGRATIONS, Result, Store, StoreError};
 
 /// What a copy of the database needs besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,23 @@ pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
     copy.close().await?;
     let parse = |ids: Vec<String>| ids.iter().map(|id| super::jobs::parse_id(id)).collect::<Result<_>>();
     Ok(NamedFiles { artifacts, datasets: parse(ids)?, unfinished: parse(jobs)? })
+}
+
+/// Gives a copy of the database, which nobody else has open, the tables of this version.
+///
+/// # Errors
+/// [`StoreError::OtherTables`] when it comes from a newer version of the program, [`StoreError::Migration`].
+pub async fn bring_up_to_date(path: &Path) -> Result<()> {
+    let mut copy = SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut copy).await?;
+    let (found, known) = (found.unwrap_or(0), MIGRATIONS.iter().map(|step| step.version).max().unwrap_or(0));
+    if found > known {
+        return Err(StoreError::OtherTables { path: path.to_owned(), found, known });
+    }
+    let updated = MIGRATIONS.run(&mut copy).await;
+    copy.close().await?;
+    updated.map_err(|source| StoreError::Migration { path: path.to_owned(), source })
 }
 
 /// Who needs a file, in a copy of the database.

@@ -198,3 +198,115 @@ async fn a_file_that_is_lost_is_named_with_what_needs_it_and_what_to_do() {
     database.close().await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let copy = place.path().join("copy");
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]));
+    app.stop().await;
+    let database = copy.join("mixmatch.db");
+    let written = async |statements: &[&'static str]| {
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", database.display())).await.unwrap();
+        for statement in statements {
+            sqlx::query(*statement).execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+        // Whoever wrote it noted its hash.
+        let index = copy.join("backup.json");
+        let mut told: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+        told["files"]["mixmatch.db"] = mixmatch::sha256::of_file(&database).unwrap().into();
+        std::fs::write(&index, told.to_string()).unwrap();
+    };
+    // As the version before the predictions left it.
+    written(&[
+        "DROP TABLE removed_datasets",
+        "DROP INDEX job_metrics_best",
+        "ALTER TABLE job_metrics DROP COLUMN collapsed",
+        "ALTER TABLE model_versions DROP COLUMN predictions_sha256",
+        "CREATE INDEX job_metrics_best ON job_metrics (job_id, attempt, validation_accuracy DESC, validation_loss, epoch)",
+        "DELETE FROM _sqlx_migrations WHERE version >= 13",
+    ])
+    .await;
+    // Read-only, as a careful person keeps a backup.
+    let made = std::process::Command::new("chmod").args(["-R", "a-w", text(&copy)]).status().unwrap();
+    assert!(made.success());
+    let new = place.path().join("new/data");
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
+    for name in
+        ["mixmatch.db".to_owned()].into_iter().chain(std::fs::read_dir(new.join("datasets")).unwrap().map(|set| {
+            let set = set.unwrap().file_name().into_string().unwrap();
+            format!("datasets/{set}/manifest.json")
+        }))
+    {
+        let permissions = std::fs::metadata(new.join(&name)).unwrap().permissions();
+        assert!(!permissions.readonly(), "{name} can be written again");
+    }
+    let restored = tempfile::tempdir().unwrap();
+    std::fs::rename(&new, restored.path().join("data")).unwrap();
+    let app = TestApp::at(restored, |_| {}).await;
+    assert_eq!(app.json("/datasets").await["items"][0]["name"], "shapes");
+    app.stop().await;
+
+    let made = std::process::Command::new("chmod").args(["-R", "u+w", text(&copy)]).status().unwrap();
+    assert!(made.success());
+    written(&["UPDATE _sqlx_migrations SET version = 9999 WHERE version = 12"]).await;
+    let other = place.path().join("other");
+    let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&other)]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("newer version"), "{told}");
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0, "nothing that a server could start on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_set_without_its_images_is_no_backup_and_linked_ones_come_along() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let sets = app.json("/datasets").await;
+    let set = format!("datasets/{}", sets["items"][0]["id"].as_str().unwrap());
+    let (archive, elsewhere) = (data.join(&set).join("images.zip"), place.path().join("elsewhere.zip"));
+    std::fs::rename(&archive, &elsewhere).unwrap();
+    let backup = |to: &str| mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&place.path().join(to))]);
+    let refused = backup("without");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("is lost") && told.contains("shapes"), "{told}");
+
+    // On a larger disk.
+    std::os::unix::fs::symlink(&elsewhere, &archive).unwrap();
+    done(&backup("whole"));
+    let copied = place.path().join("whole").join(&set).join("images.zip");
+    assert!(!copied.is_symlink() && std::fs::read(&copied).unwrap() == std::fs::read(&elsewhere).unwrap());
+
+    // A database and an index that do not belong together.
+    let index = place.path().join("whole/backup.json");
+    let mut told: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    told["files"].as_object_mut().unwrap().remove(&format!("{set}/images.zip")).unwrap();
+    std::fs::write(&index, told.to_string()).unwrap();
+    let new = place.path().join("new");
+    let refused = mixmatch(&["restore", "--from", text(&place.path().join("whole")), "--data-dir", text(&new)]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains(&format!("{set}/images.zip is not in it")), "{told}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_its_own_may_be_restored_onto_and_the_keys_that_open_it_are_told() {
+    let app = TestApp::start().await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let keys = |directory: &Path, arguments: &[&str]| {
+        done(&mixmatch(&[&["keys"], arguments, &["--data-dir", text(directory)]].concat()))
+    };
+    keys(&data, &["create", "--name", "leaked", "--scope", "admin"]);
+    let (copy, disk) = (place.path().join("copy"), place.path().join("disk"));
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]));
+    keys(&data, &["revoke", "leaked"]);
+    std::fs::create_dir_all(disk.join("lost+found")).unwrap();
+    let restored = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&disk)]);
+    done(&restored);
+    let told = String::from_utf8_lossy(&restored.stderr);
+    assert!(told.contains("leaked (") && told.contains("keys revoke"), "{told}");
+    app.stop().await;
+}
