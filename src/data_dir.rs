@@ -52,6 +52,11 @@ impl DataDir {
         self.0.join("uploads")
     }
 
+    /// What no row names although nobody deleted it, in its old order.
+    pub fn lost(&self) -> PathBuf {
+        self.0.join("lost")
+    }
+
     /// One directory for each job that is not over: its checkpoints, and a directory of the attempt at work.
     pub fn runs(&self) -> PathBuf {
         self.0.join("runs")

@@ -236,6 +236,11 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Err(StoreError::not_found("data set", id));
         }
+        // Killed before its files are gone, the next start is to know that they are to go.
+        sqlx::query("INSERT OR IGNORE INTO removed_datasets (id) VALUES (?)")
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
         commit(tx).await
     }
 }

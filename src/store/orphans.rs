@@ -1,6 +1,9 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
+//! But a data set that nobody deleted and no row names tells of a database that is older than the files. Then nothing whole is
+//! removed: it is put into `lost/`.
+//!
 //! Whoever adds a table that names an artifact adds it to `artifact_needs!`.
 
 use std::collections::BTreeSet;
@@ -55,6 +58,19 @@ struct Named {
     datasets: BTreeSet<Uuid>,
     /// Jobs that may go on from a checkpoint.
     jobs: BTreeSet<Uuid>,
+    /// Data sets that were deleted.
+    removed: BTreeSet<Uuid>,
+}
+
+/// What no row names.
+#[derive(Default)]
+struct Unnamed {
+    /// What was never finished.
+    litter: Vec<PathBuf>,
+    /// Data sets, models and checkpoints: whole, as far as their names tell.
+    whole: Vec<PathBuf>,
+    /// Whether there is a data set among those that nobody deleted.
+    is_lost: bool,
 }
 
 impl Named {
@@ -68,37 +84,44 @@ impl Named {
             artifacts: artifacts.into_iter().collect(),
             datasets: ids("SELECT id FROM datasets").await?,
             jobs: ids("SELECT id FROM jobs WHERE state <> 'succeeded'").await?,
+            removed: ids("SELECT id FROM removed_datasets").await?,
         })
     }
 
     /// Everything under the data directory that no row names and no process can be at work on.
-    fn unnamed(&self, data: &DataDir) -> Vec<PathBuf> {
-        let mut found = Vec::new();
+    fn unnamed(&self, data: &DataDir) -> Unnamed {
+        let mut found = Unnamed::default();
         for path in entries(&data.artifacts()) {
             if name(&path).starts_with(".tmp") {
-                found.push(path);
+                found.litter.push(path);
             }
         }
         for shard in entries(&data.artifacts().join("sha256")) {
-            found.extend(
+            found.whole.extend(
                 entries(&shard).into_iter().filter(|path| is_hash(name(path)) && !self.artifacts.contains(name(path))),
             );
         }
         for path in entries(&data.datasets()) {
-            let row = Uuid::parse_str(name(&path)).ok();
-            if name(&path).starts_with(".import-") || row.is_some_and(|id| !self.datasets.contains(&id)) {
-                found.push(path);
-            } else {
-                found.extend(entries(&path.join("packed")).into_iter().filter(|path| name(path).starts_with(".tmp")));
+            match Uuid::parse_str(name(&path)) {
+                Ok(id) if self.removed.contains(&id) && !self.datasets.contains(&id) => found.litter.push(path),
+                Ok(id) if !self.datasets.contains(&id) => {
+                    found.is_lost = true;
+                    found.whole.push(path);
+                }
+                Err(_) if name(&path).starts_with(".import-") => found.litter.push(path),
+                _ => {
+                    let packed = entries(&path.join("packed")).into_iter();
+                    found.litter.extend(packed.filter(|path| name(path).starts_with(".tmp")));
+                }
             }
         }
         for path in entries(&data.runs()) {
             let Ok(id) = Uuid::parse_str(name(&path)) else { continue };
             if self.jobs.contains(&id) {
                 // An attempt's own directory is its child's, and no child outlives its server.
-                found.extend(entries(&path).into_iter().filter(|path| name(path).parse::<u32>().is_ok()));
+                found.litter.extend(entries(&path).into_iter().filter(|path| name(path).parse::<u32>().is_ok()));
             } else {
-                found.push(path);
+                found.whole.push(path);
             }
         }
         found
@@ -124,35 +147,62 @@ impl Store {
         }
     }
 
-    /// Removes what an earlier process was killed over: only the holder of the lock may call it, and only before
-    /// anything is at work. Gives the number of files and directories.
+    /// Removes what an earlier process was killed over, and puts aside what an older database does not know: only the holder of
+    /// the lock may call it, and only before anything is at work. Gives the number of files and directories.
     ///
     /// # Errors
     /// The database's. That something cannot be removed is a line in the log.
     pub async fn clear_orphans(&self, data: &DataDir, _lock: &DataLock) -> Result<u64> {
         let named = Named::read(self).await?;
         let data = data.clone();
+        let removed = named.removed.clone();
         let clear = move || {
-            let mut removed = 0;
-            for path in named.unnamed(&data) {
-                let gone = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-                match gone {
-                    Ok(()) => {
-                        tracing::info!(path = %path.display(), "removed: no row names it");
-                        removed += 1;
-                    }
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "could not be removed; no row names it")
-                    }
-                }
-            }
-            removed
+            let Unnamed { litter, whole, is_lost } = named.unnamed(&data);
+            let kept = if is_lost { whole.iter().filter(|path| put_aside(&data, path)).count() } else { 0 };
+            let litter = litter.iter().chain(whole.iter().filter(|_| !is_lost));
+            let cleared = (litter.filter(|path| remove(path)).count() + kept) as u64;
+            let gone: Vec<Uuid> = removed.into_iter().filter(|id| !data.dataset(*id).exists()).collect();
+            (cleared, gone)
         };
         let root = self.artifacts.clone();
-        tokio::task::spawn_blocking(clear)
+        let (cleared, gone) = tokio::task::spawn_blocking(clear)
             .await
-            .map_err(|error| StoreError::Artifact { path: root, reason: error.to_string() })
+            .map_err(|error| StoreError::Artifact { path: root, reason: error.to_string() })?;
+        for id in gone {
+            sqlx::query("DELETE FROM removed_datasets WHERE id = ?").bind(id.to_string()).execute(&self.writer).await?;
+        }
+        Ok(cleared)
     }
+}
+
+/// Whether that could be done.
+fn remove(path: &Path) -> bool {
+    let gone = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match gone {
+        Ok(()) => tracing::info!(path = %path.display(), "removed: no row names it"),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "could not be removed; no row names it");
+            return false;
+        }
+    }
+    true
+}
+
+/// Moves a path of the data directory into `lost/`; whether that could be done.
+fn put_aside(data: &DataDir, path: &Path) -> bool {
+    let target = data.lost().join(path.strip_prefix(data.root()).unwrap_or(path));
+    let parent = target.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match parent.and_then(|()| std::fs::rename(path, &target)) {
+        Ok(()) => tracing::warn!(
+            path = %path.display(), to = %target.display(),
+            "no row names this, and nobody deleted it: is the database an older one? Put aside; with the right database, move it back"
+        ),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), to = %target.display(), %error, "could not be put aside; no row names it");
+            return false;
+        }
+    }
+    true
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -177,12 +227,14 @@ mod tests {
         let data = DataDir::new(directory.path());
         let lock = data.lock().unwrap();
         let store = Store::open(&data).await.unwrap();
-        let hash = "ab".repeat(32);
+        let (hash, deleted) = ("ab".repeat(32), Uuid::now_v7());
+        let told = sqlx::query("INSERT INTO removed_datasets (id) VALUES (?)").bind(deleted.to_string());
+        told.execute(&store.writer).await.unwrap();
         let gone = [
             data.artifacts().join(".tmpAbc"),
             data.artifacts().join("sha256/ab").join(&hash),
             data.datasets().join(".import-x/pixels.tmp"),
-            data.datasets().join(Uuid::now_v7().to_string()).join("manifest.json"),
+            data.dataset(deleted).join("manifest.json"),
             data.run(Uuid::now_v7()).join("checkpoints/step-000000000001.checkpoint"),
         ];
         let stays = [
@@ -203,6 +255,35 @@ mod tests {
             assert!(path.exists(), "{}", path.display());
         }
         assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
+        let told: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM removed_datasets").fetch_one(&store.reader).await.unwrap();
+        assert_eq!((told, data.lost().exists()), (0, false));
+    }
+
+    #[tokio::test]
+    async fn what_an_older_database_does_not_know_is_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let lock = data.lock().unwrap();
+        let store = Store::open(&data).await.unwrap();
+        let (hash, set, job) = ("ab".repeat(32), Uuid::now_v7(), Uuid::now_v7());
+        let kept = [
+            format!("datasets/{set}/images.zip"),
+            format!("artifacts/sha256/ab/{hash}"),
+            format!("runs/{job}/checkpoints/step-000000000001.checkpoint"),
+        ];
+        let litter = data.artifacts().join(".tmpAbc");
+        for path in kept.iter().map(|path| data.root().join(path)).chain([litter.clone()]) {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"x").unwrap();
+        }
+        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 4);
+        for path in &kept {
+            assert!(data.lost().join(path).exists() && !data.root().join(path).exists(), "{path}");
+        }
+        assert!(!litter.exists(), "what was never whole goes");
+        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
+        assert!(data.lost().join(&kept[0]).exists());
     }
 
     #[tokio::test]
