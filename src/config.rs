@@ -281,7 +281,9 @@ pub enum ConfigError {
         data_dir: PathBuf,
     },
     /// A key that is guessed at once or does not fit into a header.
-    #[error("an API key needs at least 8 characters, letters, digits and punctuation only")]
+    #[error(
+        "--api-key (MIXMATCH_API_KEY): a key needs at least 8 characters, letters, digits and punctuation only, no spaces"
+    )]
     WeakKey,
     /// A size that is no size.
     #[error("{text:?} is no size; write bytes, or 64MiB, or 2GiB")]

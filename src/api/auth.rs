@@ -30,8 +30,8 @@ pub struct Caller {
     pub name: String,
     /// What the caller may do.
     pub scope: Scope,
-    /// The key that is counted; none on a server that is open to its own machine.
-    key: Option<Uuid>,
+    /// The key that is counted; none on a server that is open to its own machine, nil for the configured one.
+    pub key: Option<Uuid>,
 }
 
 /// What each route needs.
@@ -109,7 +109,8 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Problem>
         return match from_this_machine(headers) {
             true => Ok(Caller { name: "anyone on this machine".to_owned(), scope: Scope::Admin, key: None }),
             false => Err(refuse(
-                "this server has no API key and answers its own machine only; make one with `mixmatch keys create`",
+                "this server has no API key and answers its own machine only, and this came from elsewhere or through a proxy; make \
+                 a key with `mixmatch keys create`",
             )),
         };
     }
@@ -130,7 +131,11 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Problem>
     Ok(Caller { name: format!("{} ({})", row.name, row.prefix), scope: row.scope, key: Some(row.id) })
 }
 
-/// Whether a request was meant for this machine's own address. A web page from elsewhere can make a browser send
+/// What proxies add. One on this machine that writes its own `Host` would open the server to all who reach it.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+
+/// Whether a request was meant for this machine's own address, and sent here. A web page from elsewhere can make a browser send
 /// requests here, but not without its own name in `Host` (a name that was rebound) or in `Origin`.
 fn from_this_machine(headers: &HeaderMap) -> bool {
     let local = |value: &HeaderValue| {
@@ -145,6 +150,7 @@ fn from_this_machine(headers: &HeaderMap) -> bool {
             || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     };
     [header::HOST, header::ORIGIN].iter().all(|name| headers.get(name).is_none_or(local))
+        && !FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -186,5 +192,10 @@ mod tests {
         }
         assert!(!from("127.0.0.1:8080", Some("https://evil.example")));
         assert!(!from("127.0.0.1:8080", Some("null")));
+        for name in FORWARDED {
+            let headers = [("host", "127.0.0.1:8080"), (name, "203.0.113.9")]
+                .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            assert!(!from_this_machine(&HeaderMap::from_iter(headers)), "{name}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as Sse, KeepAlive};
@@ -14,6 +15,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::auth::Caller;
 use super::extract::{Path, Query};
 use super::jobs::job_id;
 use super::page::{MOST, Page, checked_limit};
@@ -42,14 +44,15 @@ const LOOK: Duration = Duration::from_secs(5);
 ))]
 pub async fn events(
     State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<axum::response::Sse<impl Stream<Item = Result<Sse, Infallible>>>, Problem> {
     let id = job_id(&id)?;
     let after = last_event_id(&headers)?;
     app.store.job(id).await?;
-    let follower =
-        Follower { watch: app.supervisor.changes().watch(id), app, job: id, after, ready: Vec::new(), done: false };
+    let watch = app.supervisor.changes().watch(id);
+    let follower = Follower { watch, app, key: caller.key, job: id, after, ready: Vec::new(), done: false };
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok(event), follower))
@@ -72,6 +75,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
 /// Where one client stands in one job's events.
 struct Follower {
     app: AppState,
+    /// The key that opened the stream.
+    key: Option<uuid::Uuid>,
     job: uuid::Uuid,
     watch: crate::worker::Watch,
     after: i64,
@@ -111,11 +116,22 @@ impl Follower {
     /// Reads what is new; true if there is something to send or nothing more will come. The state is read
     /// *before* the events: final then means that everything is written.
     async fn read(&mut self) -> Result<bool, crate::store::StoreError> {
+        if !self.may_go_on().await? {
+            self.done = true;
+            return Ok(true);
+        }
         let finished = self.app.store.job(self.job).await?.state.is_final();
         self.ready = self.app.store.job_events(self.job, self.after, BATCH).await?;
         self.ready.reverse();
         self.done = finished && self.ready.len() < BATCH as usize;
         Ok(self.done || !self.ready.is_empty())
+    }
+
+    /// Whether the key still opens anything: a stream may last for days, and a revoked key is to open nothing from that moment on.
+    async fn may_go_on(&self) -> Result<bool, crate::store::StoreError> {
+        // The configured key has no row, and lasts as long as the server.
+        let Some(key) = self.key.filter(|key| !key.is_nil()) else { return Ok(true) };
+        Ok(self.app.store.key_of_id(key).await?.is_some_and(|key| key.is_live()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `mixmatch serve` and `mixmatch demo`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -30,8 +31,8 @@ pub struct ServeArgs {
     #[arg(long, env = "MIXMATCH_PREDICT_DEVICE", default_value = "auto")]
     predict_device: PredictDevice,
     /// A key of scope admin, sent as `Authorization: Bearer <key>`, beside those of `mixmatch keys`.
-    #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true, value_parser = parse_key)]
-    api_key: Option<ApiKey>,
+    #[arg(long, env = "MIXMATCH_API_KEY", hide_env_values = true)]
+    api_key: Option<GivenKey>,
     /// Days that rows of the audit (who changed what) are kept. 0 keeps them for ever.
     #[arg(long, env = "MIXMATCH_AUDIT_DAYS", default_value_t = 400)]
     audit_days: u32,
@@ -108,14 +109,27 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| format!("seconds are 0 or more: {error}"))
 }
 
-fn parse_key(text: &str) -> Result<ApiKey, ConfigError> {
-    ApiKey::new(text)
+/// A key as it was given. Reading it never fails here: the parser's messages repeat the value, and that is a secret.
+#[derive(Clone)]
+struct GivenKey(String);
+
+impl From<&str> for GivenKey {
+    fn from(text: &str) -> Self {
+        // What a file with the line ends of another system, or a secret's file, leaves behind it.
+        Self(text.trim_end().to_owned())
+    }
+}
+
+impl fmt::Debug for GivenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 impl ServeArgs {
-    fn resolve(self) -> ServeConfig {
+    fn resolve(self) -> Result<ServeConfig, ConfigError> {
         let mut config = ServeConfig::new(self.data.data_dir, self.listen);
-        config.api_key = self.api_key;
+        config.api_key = self.api_key.map(|key| ApiKey::new(key.0)).transpose()?;
         config.audit_kept = NonZeroU32::new(self.audit_days).map(|days| DAY * days.get());
         config.worker.devices = self.devices.devices;
         config.worker.silence = Duration::from_secs(self.limits.run_silence * 60);
@@ -132,7 +146,7 @@ impl ServeArgs {
         config.predict.queue_images = self.limits.predict_queue;
         config.predict.models = self.limits.models_in_memory;
         config.predict.deadline = Duration::from_secs(self.limits.predict_deadline);
-        config
+        Ok(config)
     }
 }
 
@@ -140,8 +154,11 @@ impl ServeArgs {
 pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     // Before anything is started: a signal that comes during the start must not be lost.
     let mut signals = Signals::new()?;
-    let config = args.resolve();
-    let server = match Server::start(config, cuda).await {
+    let started = match args.resolve() {
+        Ok(config) => Server::start(config, cuda).await,
+        Err(error) => Err(error.into()),
+    };
+    let server = match started {
         Err(error) if error.is::<ConfigError>() => {
             eprintln!("mixmatch: {error}");
             return Ok(ExitCode::from(2));
@@ -214,14 +231,14 @@ mod tests {
     fn arguments_become_the_configuration() {
         let line = "mixmatch serve --data-dir d --listen 127.0.0.1:1 --devices cpu,cpu --max-upload 1MiB --run-silence 2 --run-grace 90";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
-        let config = args.resolve();
+        let config = args.resolve().unwrap();
         assert_eq!(config.limits.upload_bytes, 1 << 20);
         assert_eq!(config.worker.devices.to_string(), "cpu,cpu");
         assert_eq!((config.worker.silence.as_secs(), config.worker.grace.as_secs()), (120, 90));
         assert_eq!((config.connections.slowest, config.audit_kept), (1024, Some(super::DAY * 400)));
         let line = "mixmatch serve --audit-days 0 --min-upload-rate 0";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
-        let config = args.resolve();
+        let config = args.resolve().unwrap();
         assert_eq!((config.connections.slowest, config.audit_kept), (0, None));
     }
 
@@ -250,6 +267,25 @@ mod tests {
         else {
             panic!("serve")
         };
-        assert!(args.resolve().worker.checkpoint.is_zero());
+        assert!(args.resolve().unwrap().worker.checkpoint.is_zero());
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_not_repeated() {
+        let with = |key: &str| {
+            let Command::Serve(args) = Cli::try_parse_from(["mixmatch", "serve", "--api-key", key]).unwrap().command
+            else {
+                panic!("serve")
+            };
+            let shown = format!("{args:?}");
+            assert!(!shown.contains(key.trim_end()), "{shown}");
+            args.resolve()
+        };
+        for key in ["correct horse battery staple", "short", "sk\u{fc}-long-enough"] {
+            let refused = with(key).unwrap_err().to_string();
+            assert!(refused.contains("--api-key") && !refused.contains(key), "{refused}");
+        }
+        // As a file with the line ends of another system gives it.
+        assert!(with("correct-horse-battery\r").unwrap().api_key.unwrap().matches(b"correct-horse-battery"));
     }
 }

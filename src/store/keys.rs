@@ -4,7 +4,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError, now, time};
+use super::{Result, Store, StoreError, commit, now, time};
 use crate::keys::Scope;
 
 /// A key as stored, without its secret.
@@ -87,11 +87,17 @@ impl Raw {
 }
 
 impl Store {
-    /// Stores a key.
+    /// Stores a key. An expired one of that name is revoked before, which gives its name free.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when a live key has the name.
     pub async fn insert_key(&self, new: NewKey<'_>) -> Result<KeyRow> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE api_keys SET revoked_at = ?2 WHERE name = ?1 AND revoked_at IS NULL AND expires_at <= ?2")
+            .bind(new.name)
+            .bind(now())
+            .execute(&mut *tx)
+            .await?;
         let inserted = sqlx::query_as::<_, Raw>(
             "INSERT INTO api_keys (id, name, prefix, sha256, scope, created_at, expires_at)
              VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *",
@@ -103,14 +109,27 @@ impl Store {
         .bind(new.scope.as_str())
         .bind(now())
         .bind(new.expires_at.map(jiff::Timestamp::as_millisecond))
-        .fetch_one(&self.writer)
+        .fetch_one(&mut *tx)
         .await;
         match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
                 Err(StoreError::Taken { what: "key", name: new.name.to_owned() })
             }
-            other => other?.parse(),
+            other => {
+                let key = other?.parse()?;
+                commit(tx).await?;
+                Ok(key)
+            }
         }
+    }
+
+    /// A key by its id, whatever its state.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn key_of_id(&self, id: Uuid) -> Result<Option<KeyRow>> {
+        let query = sqlx::query_as("SELECT * FROM api_keys WHERE id = ?").bind(id.to_string());
+        query.fetch_optional(&self.reader).await?.map(Raw::parse).transpose()
     }
 
     /// The key with this public part, whatever its state.
@@ -201,5 +220,20 @@ mod tests {
         assert_eq!(store.revoke_key("ci").await.unwrap().prefix, "cccccccc");
         assert!(matches!(store.revoke_key("nobody").await, Err(StoreError::NotFound { .. })));
         assert_eq!(store.keys().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_expired_key_gives_its_name_to_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+        let past = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1);
+        let expired = store.insert_key(new("ci", "aaaaaaaa", Some(past))).await.unwrap();
+        let next = store.insert_key(new("ci", "bbbbbbbb", None)).await.unwrap();
+        assert_eq!(store.key_of_id(expired.id).await.unwrap().unwrap().state(), "revoked");
+        assert!(store.key_of_id(next.id).await.unwrap().unwrap().is_live());
+        // One that still opens something keeps it.
+        let taken = store.insert_key(new("ci", "cccccccc", None)).await;
+        assert!(matches!(taken, Err(StoreError::Taken { .. })), "{taken:?}");
+        assert_eq!(store.revoke_key("ci").await.unwrap().prefix, "bbbbbbbb");
     }
 }
