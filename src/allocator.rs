@@ -13,11 +13,12 @@ use tikv_jemalloc_sys as jemalloc;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Read by jemalloc as it starts. Blocks beyond 8 MiB are kept like all others, huge pages are asked for, and memory
-/// that was not used again for a minute goes back to the system. `MALLOC_CONF` in the environment has the last word.
+/// that was not used again for a minute goes back to the system, which a thread of jemalloc's own sees to: without it a server that
+/// nobody asks anything keeps what its last requests took. `MALLOC_CONF` in the environment has the last word.
 // SAFETY: the name is jemalloc's, which reads a pointer to a terminated string there.
 #[unsafe(export_name = "malloc_conf")]
 static CONFIGURATION: Terminated =
-    Terminated(c"oversize_threshold:0,thp:always,dirty_decay_ms:60000,muzzy_decay_ms:0".as_ptr());
+    Terminated(c"oversize_threshold:0,thp:always,dirty_decay_ms:60000,muzzy_decay_ms:0,background_thread:true,max_background_threads:1".as_ptr());
 
 #[repr(transparent)]
 struct Terminated(*const c_char);
@@ -76,6 +77,39 @@ mod tests {
     fn the_configuration_is_the_one_that_jemalloc_reads() {
         assert_eq!(read(c"opt.oversize_threshold", usize::MAX), Some(0));
         assert_eq!(read(c"opt.dirty_decay_ms", 0isize), Some(60_000));
+    }
+
+    /// Pages of this process in memory. Allocates nothing: an arena that is used looks what it may give back.
+    fn resident() -> usize {
+        use std::io::Read;
+        let mut text = [0; 128];
+        let read = std::fs::File::open("/proc/self/statm").unwrap().read(&mut text).unwrap();
+        let text = std::str::from_utf8(&text[..read]).unwrap();
+        text.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn an_idle_process_gives_memory_back() {
+        // In a process of its own: beside other tests nothing is idle, and one of them has all memory kept.
+        const ALONE: &str = "MIXMATCH_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "allocator::tests::an_idle_process_gives_memory_back";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            // A tenth of a second instead of a minute.
+            alone.args(["--exact", name]).env(ALONE, "1").env("MALLOC_CONF", "dirty_decay_ms:100");
+            let output = alone.output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && told.contains("1 passed"), "{told}");
+            return;
+        }
+        let before = resident();
+        drop(std::hint::black_box(vec![1u8; 256 << 20]));
+        let half = before + (128 << 20) / 4096;
+        let given_back = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            resident() < half
+        });
+        assert!(given_back, "{before} pages before, never fewer than {half} after the block was freed");
     }
 
     #[test]
