@@ -91,6 +91,8 @@ pub fn compared(row: JobRow, axes: &[String]) -> ComparedRun {
             seconds,
         },
         test_images: row.test.as_ref().map(|test| test.images),
+        // Older runs did not tell.
+        validation_images: row.best.as_ref().map(|best| best.validation_images).filter(|images| *images > 0),
         groups: row.test.map(|test| test.groups).unwrap_or_default(),
         model: row.model.map(|(name, version)| PublishedModel { name, version }),
     };

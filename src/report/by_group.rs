@@ -7,7 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::comparison::{ComparedRun, Spread};
-use super::verdict::{Difference, Finding, Gaps, gap};
+use super::difference::Difference;
+use super::gaps::{Finding, Gaps, Pair, gap};
+use super::naming::{one_line, title};
 use crate::train::event::{GroupAccuracy, SMALLEST_GROUP};
 
 /// Groups that a verdict names at most.
@@ -35,13 +37,13 @@ pub struct GroupDifference {
 }
 
 /// The groups of 30 test images and more that all of `pairs` (an algorithm's run, its baseline) have, in the order of the sheet.
-pub(super) fn group_differences(pairs: &[(&ComparedRun, &ComparedRun)]) -> Vec<GroupDifference> {
+pub(super) fn group_differences(pairs: &[Pair<'_>]) -> Vec<GroupDifference> {
     let Some((first, _)) = pairs.first() else { return Vec::new() };
     let judged = first.groups.iter().filter(|group| group.images >= SMALLEST_GROUP);
     judged.filter_map(|group| difference(group, pairs)).collect()
 }
 
-fn difference(group: &GroupAccuracy, pairs: &[(&ComparedRun, &ComparedRun)]) -> Option<GroupDifference> {
+fn difference(group: &GroupAccuracy, pairs: &[Pair<'_>]) -> Option<GroupDifference> {
     let same = |other: &&GroupAccuracy| {
         (&other.attribute, &other.value, other.images) == (&group.attribute, &group.value, group.images)
     };
@@ -70,11 +72,14 @@ pub(super) fn losers(difference: &Difference) -> String {
         return String::new();
     }
     let named = behind.iter().take(NAMED).map(|group| {
-        format!("{} {} by {:.1} points", group.attribute, group.value, group.test_accuracy.mean.abs() * 100.0)
+        let name = one_line(&format!("{} {}", group.attribute, group.value));
+        format!("{name} by {:.1} points", group.test_accuracy.mean.abs() * 100.0)
     });
     let named = named.collect::<Vec<_>>().join(", ");
     let more = if behind.len() > NAMED { ", …" } else { "" };
-    format!(" It is behind in {} of {} groups: {named}{more}.", behind.len(), difference.groups.len())
+    // After the supervised values that validation chose, "it" would be those.
+    let it = difference.against_chosen.as_ref().map_or("It", |_| title(difference.algorithm));
+    format!(" {it} is behind in {} of {} groups: {named}{more}.", behind.len(), difference.groups.len())
 }
 
 #[cfg(test)]

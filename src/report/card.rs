@@ -251,6 +251,40 @@ mod tests {
     }
 
     #[test]
+    fn of_a_class_without_images_or_answers_nothing_is_claimed() {
+        let class = |class: &str, images| ClassMetrics { class: class.into(), images, ..ClassMetrics::default() };
+        let mut test = TestMetrics {
+            confusion: vec![vec![0, 0], vec![10, 40]],
+            classes: vec![class("female", 0), class("male", 50)],
+            ..test_metrics()
+        };
+        let text = card("gender", Some(&test)).markdown();
+        has(&text, &["| recall of female | – |", "| F1 of female | – |", "| precision of female | 0.0 % |"]);
+        has(&text, &["| female | 0 | 0.0 % | – | – |", "| male | 50 | 0.0 % | 0.0 % (0.0–0.0) | 0.000 |"]);
+        // Nor of the precision of answers that nobody gave; an older model's figures have no classes.
+        (test.confusion, test.classes) = (vec![vec![0, 5], vec![0, 45]], vec![class("female", 5), class("male", 45)]);
+        let text = card("gender", Some(&test)).markdown();
+        has(
+            &text,
+            &["| recall of female | 0.0 % |", "| precision of female | – |", "| female | 5 | – | 0.0 % (0.0–0.0) |"],
+        );
+        (test.confusion, test.classes) = (vec![vec![0, 0], vec![10, 40]], Vec::new());
+        has(&card("gender", Some(&test)).markdown(), &["| recall of female | – |", "| precision of female | 0.0 % |"]);
+    }
+
+    #[test]
+    fn a_lowest_group_above_the_whole_is_called_so() {
+        // The groups below it are too small to be called lowest.
+        let told = |below_whole| {
+            let gap = GroupGap { attribute: "age_group".into(), below_whole, ..GroupGap::default() };
+            card("gender", Some(&TestMetrics { group_gaps: vec![gap], ..test_metrics() })).markdown()
+        };
+        has(&told(-0.169), &["0.0 points apart. The lowest is 16.9 points above the whole.\n"]);
+        has(&told(0.15), &["The lowest is 15.0 points below the whole.\n"]);
+        has(&told(-0.0004), &["0.0 points apart.\n"]);
+    }
+
+    #[test]
     fn the_run_and_its_data_are_told_as_markdown_and_as_json() {
         let card = card("mask", Some(&test_metrics()));
         let text = card.markdown();

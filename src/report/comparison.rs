@@ -3,7 +3,6 @@
 //! Only runs that succeeded enter a mean; the others are counted beside it and listed with their state. Among
 //! several values of a hyper-parameter the validation figures choose, never test.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -11,7 +10,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::verdict::{Difference, differences, verdict};
+use super::difference::{Difference, differences};
+use super::rows::{Row, rows};
+use super::verdict::verdict;
 use crate::statistics::mean_and_sd;
 use crate::train::config::{AlgorithmName, TrainConfig};
 use crate::train::event::GroupAccuracy;
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub figures: RunFigures,
     /// Test images that it was measured on.
     pub test_images: Option<u64>,
+    /// Images that chose its epoch, where that is known.
+    pub validation_images: Option<u64>,
     /// Its figures for each group of the test images.
     pub groups: Vec<GroupAccuracy>,
     /// What it published.
@@ -87,6 +90,9 @@ pub struct ComparedRun {
     pub(super) test_images: Option<u64>,
     #[serde(skip)]
     #[schema(ignore)]
+    pub(super) validation_images: Option<u64>,
+    #[serde(skip)]
+    #[schema(ignore)]
     pub(super) groups: Vec<GroupAccuracy>,
     #[serde(skip)]
     #[schema(ignore)]
@@ -99,7 +105,7 @@ impl ComparedRun {
         let fields = serde_json::to_value(&config).unwrap_or_default();
         let values = axes.iter().filter(|axis| config.reads(axis));
         let values = values.map(|axis| (axis.clone(), fields[axis.as_str()].clone())).collect();
-        let Outcome { state, error, figures, test_images, groups, model } = outcome;
+        let Outcome { state, error, figures, test_images, validation_images, groups, model } = outcome;
         let (algorithm, labelled, seed) = (config.algorithm, config.labelled, config.seed);
         Self {
             id,
@@ -113,6 +119,7 @@ impl ComparedRun {
             figures,
             model,
             test_images,
+            validation_images,
             groups,
             config,
         }
@@ -121,6 +128,11 @@ impl ComparedRun {
     /// Whether its figures count.
     pub fn succeeded(&self) -> bool {
         self.state == "succeeded"
+    }
+
+    /// Whether it failed by answering one of the classes hardly ever.
+    pub(super) fn has_collapsed(&self) -> bool {
+        self.state == "failed" && self.error.as_ref().is_some_and(|error| error.starts_with("collapsed"))
     }
 }
 
@@ -140,35 +152,6 @@ impl Spread {
     }
 }
 
-/// One line of the table: everything the same but the seed.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Row {
-    /// Labels to train with; null takes all.
-    pub labelled: Option<u32>,
-    /// The learning algorithm.
-    pub algorithm: AlgorithmName,
-    /// The hyper-parameters of the sweep's `grid`, as far as the algorithm reads them.
-    pub values: BTreeMap<String, Value>,
-    /// Runs that were asked for.
-    pub jobs: usize,
-    /// Runs that succeeded: the figures are over these.
-    pub n: usize,
-    /// Their seeds.
-    pub seeds: Vec<u64>,
-    /// Accuracy on the validation split at the best epoch.
-    pub validation_accuracy: Option<Spread>,
-    /// Accuracy on the test split.
-    pub test_accuracy: Option<Spread>,
-    /// Unweighted mean of the classes' F1 on the test split.
-    pub test_f1_macro: Option<Spread>,
-    /// The epoch that validation chose.
-    pub best_epoch: Option<Spread>,
-    /// Wall-clock seconds of a run.
-    pub seconds: Option<Spread>,
-    /// Among the values of the grid at these labels, the one with the highest mean validation accuracy.
-    pub chosen: bool,
-}
-
 /// Runs side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Comparison {
@@ -184,106 +167,34 @@ pub struct Comparison {
     pub verdict: String,
     /// Every run, those without figures too.
     pub runs: Vec<ComparedRun>,
-    /// The last axis is none of the grid's: nobody asked to choose by it.
-    #[serde(skip)]
-    #[schema(ignore)]
-    pub(super) told_apart: bool,
 }
 
 impl Comparison {
     /// Compares runs; `axes` are the fields of the sweep's grid.
     pub fn new(mut runs: Vec<ComparedRun>, mut axes: Vec<String>) -> Self {
-        let told_apart = tell_pretraining(&mut runs, &mut axes);
-        let rows = rows(&runs);
+        let apart = tell_pretraining(&mut runs, &mut axes);
+        let rows = rows(&runs, apart);
         let differences = differences(&rows, &runs);
-        let verdict = verdict(&differences, &runs);
+        let verdict = verdict(&rows, &differences, &runs);
         let finished = runs.iter().all(|run| matches!(run.state, "succeeded" | "failed" | "canceled"));
-        Self { finished, axes, rows, differences, verdict, runs, told_apart }
+        Self { finished, axes, rows, differences, verdict, runs }
     }
 }
 
 /// Runs of an algorithm with and without pretraining are told apart by that, as if it were one of the grid's fields: a sweep's baselines
-/// are not pretrained, and supervised runs beside them may be. Whether that was done.
-fn tell_pretraining(runs: &mut [ComparedRun], axes: &mut Vec<String>) -> bool {
+/// are not pretrained, and supervised runs beside them may be. The field, where that was done.
+fn tell_pretraining(runs: &mut [ComparedRun], axes: &mut Vec<String>) -> Option<&'static str> {
     const FIELD: &str = "pretrain_epochs";
     let kinds: BTreeSet<_> = runs.iter().map(|run| (run.algorithm.as_str(), run.config.pretrain_epochs)).collect();
     let algorithms = runs.iter().map(|run| run.algorithm.as_str()).collect::<BTreeSet<_>>().len();
     if axes.iter().any(|axis| axis == FIELD) || kinds.len() == algorithms {
-        return false;
+        return None;
     }
     axes.push(FIELD.to_owned());
     for run in runs {
         run.values.insert(FIELD.to_owned(), run.config.pretrain_epochs.into());
     }
-    true
-}
-
-/// The order of the table's lines: by labels (all of them last), then the supervised runs first, then by the grid's
-/// values. Runs that are equal in it share a line.
-fn by_line(a: &ComparedRun, b: &ComparedRun) -> Ordering {
-    let line = |run: &ComparedRun| {
-        (run.labelled.unwrap_or(u32::MAX), run.algorithm != AlgorithmName::Supervised, run.algorithm.as_str())
-    };
-    line(a).cmp(&line(b)).then_with(|| a.values.keys().cmp(b.values.keys())).then_with(|| {
-        let values = a.values.values().zip(b.values.values());
-        values.map(|(a, b)| by_size(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-    })
-}
-
-/// Numbers by size, before words by letters.
-fn by_size(a: &Value, b: &Value) -> Ordering {
-    let numbers = match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        (a, b) => b.is_some().cmp(&a.is_some()),
-    };
-    numbers.then_with(|| a.to_string().cmp(&b.to_string()))
-}
-
-fn rows(runs: &[ComparedRun]) -> Vec<Row> {
-    let mut sorted: Vec<&ComparedRun> = runs.iter().collect();
-    sorted.sort_by(|a, b| by_line(a, b));
-    let mut rows: Vec<Row> = sorted.chunk_by(|a, b| by_line(a, b).is_eq()).map(row).collect();
-    for at in 0..rows.len() {
-        rows[at].chosen = is_chosen(&rows, at);
-    }
-    rows
-}
-
-fn row(group: &[&ComparedRun]) -> Row {
-    let done: Vec<&ComparedRun> = group.iter().filter(|run| run.succeeded()).copied().collect();
-    let spread =
-        |figure: fn(&RunFigures) -> Option<f64>| Spread::of(done.iter().filter_map(|run| figure(&run.figures)));
-    let mut seeds: Vec<u64> = done.iter().map(|run| run.seed).collect();
-    seeds.sort_unstable();
-    Row {
-        labelled: group[0].labelled,
-        algorithm: group[0].algorithm,
-        values: group[0].values.clone(),
-        jobs: group.len(),
-        n: done.len(),
-        seeds,
-        validation_accuracy: spread(|figures| figures.validation_accuracy),
-        test_accuracy: spread(|figures| figures.test_accuracy),
-        test_f1_macro: spread(|figures| figures.test_f1_macro),
-        best_epoch: spread(|figures| figures.best_epoch.map(f64::from)),
-        seconds: spread(|figures| figures.seconds),
-        chosen: false,
-    }
-}
-
-/// A mean over fewer seeds than its rivals' is luckier: only lines with the most seeds are chosen from.
-fn is_chosen(rows: &[Row], at: usize) -> bool {
-    let row = &rows[at];
-    let rivals = || rows.iter().filter(|other| other.labelled == row.labelled && other.algorithm == row.algorithm);
-    let most = rivals().map(|rival| rival.n).max().unwrap_or(0);
-    let mean = |row: &Row| row.validation_accuracy.map_or(f64::NEG_INFINITY, |spread| spread.mean);
-    let best = rivals().filter(|rival| rival.n == most).map(mean).fold(f64::NEG_INFINITY, f64::max);
-    let wins = |row: &Row| row.n > 0 && row.n == most && mean(row) == best;
-    // Ties go to the first.
-    wins(row)
-        && !rows[..at]
-            .iter()
-            .any(|other| other.labelled == row.labelled && other.algorithm == row.algorithm && wins(other))
+    Some(FIELD)
 }
 
 #[cfg(test)]
@@ -367,40 +278,5 @@ pub(super) mod tests {
         );
         assert_eq!(comparison.runs[0].state, "running");
         assert!(!comparison.rows[0].chosen);
-    }
-
-    #[test]
-    fn validation_chooses_among_the_grids_values() {
-        let axes = ["lambda_u".to_owned()];
-        let mut runs = Vec::new();
-        for (lambda_u, validation, test) in [(3.0, 0.9, 0.80), (10.0, 0.8, 0.95)] {
-            for seed in 0..2 {
-                let config = TrainConfig { labelled: Some(40), seed, lambda_u, ..TrainConfig::default() };
-                runs.push(of_config(config.clone(), &axes, validation, test));
-                if lambda_u == 3.0 {
-                    runs.push(of_config(config.baseline(), &axes, 0.7, 0.7));
-                }
-            }
-        }
-        // One seed alone, and lucky.
-        let config = TrainConfig { labelled: Some(40), seed: 0, lambda_u: 30.0, ..TrainConfig::default() };
-        runs.push(of_config(config, &axes, 0.99, 0.99));
-        let comparison = Comparison::new(runs, axes.to_vec());
-        let chosen: Vec<_> =
-            comparison.rows.iter().filter(|row| row.chosen).map(|row| row.values.get("lambda_u")).collect();
-        assert_eq!(chosen, [None, Some(&Value::from(3.0))], "λ_U is nothing to a supervised run");
-        assert_eq!(comparison.rows.len(), 4);
-        assert_eq!(comparison.differences.len(), 3, "each value against the baseline that they share");
-    }
-
-    #[test]
-    fn the_lines_of_a_grid_come_by_the_size_of_their_values() {
-        let at = |value: f64| {
-            let config = TrainConfig { lambda_u: value, ..TrainConfig::default() };
-            of_config(config, &["lambda_u".to_owned()], 0.9, 0.9)
-        };
-        let rows = rows(&[at(10.0), at(3.0), at(-2.5), at(75.0), at(-1.0), at(0.0)]);
-        let values: Vec<f64> = rows.iter().map(|row| row.values["lambda_u"].as_f64().unwrap()).collect();
-        assert_eq!(values, [-2.5, -1.0, 0.0, 3.0, 10.0, 75.0]);
     }
 }

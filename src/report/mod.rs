@@ -2,17 +2,26 @@
 //!
 //! Cards and comparisons are pure, from manifests and figures to words and tables; [`pictures`] reads images and computes.
 
+mod against_chosen;
 mod by_group;
 mod canvas;
 mod card;
 mod comparison;
+mod comparison_csv;
 mod comparison_text;
+mod difference;
+mod gaps;
+mod naming;
 pub mod pictures;
+mod rows;
 mod tensorboard;
 mod verdict;
 
+pub use against_chosen::AgainstChosen;
 pub use by_group::GroupDifference;
 pub use card::Card;
-pub use comparison::{ComparedRun, Comparison, Outcome, PublishedModel, Row, RunFigures, Spread};
+pub use comparison::{ComparedRun, Comparison, Outcome, PublishedModel, RunFigures, Spread};
+pub use difference::Difference;
+pub use gaps::Finding;
+pub use rows::Row;
 pub use tensorboard::EventFile;
-pub use verdict::{Difference, Finding};

@@ -1,157 +1,16 @@
-//! Whether the unlabelled images helped: differences over the same seeds, and one sentence that holds whoever won.
+//! Whether the unlabelled images helped, in one sentence that holds whoever won.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
-
-use super::by_group::{GroupDifference, group_differences, losers};
-use super::comparison::{ComparedRun, Row, RunFigures, Spread};
-use crate::statistics::half_width;
-use crate::train::config::{AlgorithmName, TrainConfig};
-use crate::train::event::SMALLEST_GROUP;
-
-/// Pairs below which nothing is called decided: with two, equal rounding alone makes a deviation of nothing.
-const FEWEST: usize = 3;
-
-/// What a difference says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Finding {
-    /// Ahead of the baseline: the 95 % interval of the mean difference (Student's t) lies above 0.
-    Ahead,
-    /// Behind it: the interval lies below 0.
-    Behind,
-    /// The interval holds 0, or there are fewer than three pairs.
-    Undecided,
-}
-
-/// An algorithm against the supervised runs on the same labels, over the seeds that both have. All seeds share their test images: the
-/// interval tells of other seeds, not of other images.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Difference {
-    /// Labels that both train with; null takes all.
-    pub labelled: Option<u32>,
-    /// The algorithm that is measured.
-    pub algorithm: AlgorithmName,
-    /// Its values of the sweep's `grid`.
-    pub values: BTreeMap<String, Value>,
-    /// Whether the supervised runs began with the same contrastive pretraining, which sees the unlabelled images too: there are none
-    /// without it.
-    pub pretrained_alike: bool,
-    /// Test images that all seeds share; null for a data set without them.
-    pub test_images: Option<u64>,
-    /// Seeds with both runs.
-    pub pairs: usize,
-    /// Those seeds.
-    pub seeds: Vec<u64>,
-    /// Its validation accuracy less the baseline's.
-    pub validation_accuracy: Option<Spread>,
-    /// Its test accuracy less the baseline's.
-    pub test_accuracy: Option<Spread>,
-    /// Pairs that it wins, by test accuracy (validation where the data set has no test split).
-    pub wins: usize,
-    /// Pairs that it loses.
-    pub losses: usize,
-    /// 95 % interval of that mean difference (Student's t); absent for one pair, and for validation's where all are equal.
-    pub interval: Option<[f64; 2]>,
-    /// What follows from the interval.
-    pub finding: Finding,
-    /// Whether validation chose these values among the grid's: the verdict speaks of these.
-    pub chosen: bool,
-    /// The same for each group of the test images (the sheet's extra columns) that has 30 images or more.
-    pub groups: Vec<GroupDifference>,
-}
-
-/// Differences over pairs, and what they say.
-pub(super) struct Gaps {
-    pub spread: Spread,
-    /// 95 % interval of the mean; absent for one pair.
-    pub interval: Option<[f64; 2]>,
-    pub finding: Finding,
-}
-
-impl Gaps {
-    /// Of one difference for each pair, between accuracies over `images` images; absent for none.
-    ///
-    /// An accuracy over n images is a multiple of 1/n, and so a gap is known to within the deviation of two roundings to
-    /// that, 1/(n·√6): gaps that happen to be equal leave an interval of some width, or where n is not known, none.
-    pub fn of(gaps: &[f64], images: Option<u64>) -> Option<Self> {
-        let spread = Spread::of(gaps.iter().copied())?;
-        let rounding = images.filter(|images| *images > 0).map_or(0.0, |images| 1.0 / (images as f64 * 6f64.sqrt()));
-        let sd = spread.sd.map(|sd| sd.max(rounding)).filter(|sd| *sd > 0.0);
-        let half = sd.and_then(|sd| half_width(sd, gaps.len()));
-        let interval = half.map(|half| [spread.mean - half, spread.mean + half]);
-        // The seeds share their test images: how much of a gap lies in those, its spread over the seeds does not show.
-        let images_enough = images.is_none_or(|images| images >= SMALLEST_GROUP);
-        let finding = match interval.filter(|_| images_enough) {
-            Some([low, _]) if gaps.len() >= FEWEST && low > 0.0 => Finding::Ahead,
-            Some([_, high]) if gaps.len() >= FEWEST && high < 0.0 => Finding::Behind,
-            _ => Finding::Undecided,
-        };
-        Some(Self { spread, interval, finding })
-    }
-}
-
-/// `a − b`, and nothing where they differ by rounding alone: two runs that answer as many images right are level.
-pub(super) fn gap(a: f64, b: f64) -> f64 {
-    let gap = a - b;
-    if gap.abs() < 1e-9 { 0.0 } else { gap }
-}
-
-/// The difference of every line of the table that has a baseline.
-pub(super) fn differences(rows: &[Row], runs: &[ComparedRun]) -> Vec<Difference> {
-    let measured = rows.iter().filter(|row| row.algorithm != AlgorithmName::Supervised);
-    measured.filter_map(|row| difference(row, runs)).collect()
-}
-
-fn difference(row: &Row, runs: &[ComparedRun]) -> Option<Difference> {
-    let done: Vec<&ComparedRun> = runs.iter().filter(|run| run.succeeded()).collect();
-    let mine =
-        |run: &ComparedRun| (run.labelled, run.algorithm, &run.values) == (row.labelled, row.algorithm, &row.values);
-    // Of one kind for all seeds, whether or not it succeeded: two kinds have no mean.
-    let has = |wanted: TrainConfig| runs.iter().any(|other| other.config.trains_as(&wanted));
-    let has_baseline = runs.iter().any(|run| mine(run) && has(run.config.baseline()));
-    let opponent =
-        |run: &ComparedRun| if has_baseline { run.config.baseline() } else { run.config.pretrained_baseline() };
-    let mut pairs: Vec<(&ComparedRun, &ComparedRun)> = Vec::new();
-    for &run in done.iter().filter(|run| mine(run)) {
-        let wanted = opponent(run);
-        pairs.extend(done.iter().find(|other| other.config.trains_as(&wanted)).map(|&other| (run, other)));
-    }
-    pairs.sort_by_key(|(run, _)| run.seed);
-    let gaps = |figure: fn(&RunFigures) -> Option<f64>| -> Vec<f64> {
-        pairs.iter().filter_map(|(a, b)| Some(gap(figure(&a.figures)?, figure(&b.figures)?))).collect()
-    };
-    let (validation, test) = (gaps(|figures| figures.validation_accuracy), gaps(|figures| figures.test_accuracy));
-    let (validation_accuracy, test_accuracy) =
-        (Spread::of(validation.iter().copied()), Spread::of(test.iter().copied()));
-    let (counted, images) =
-        if test.is_empty() { (validation, None) } else { (test, pairs.first().and_then(|(run, _)| run.test_images)) };
-    let Gaps { interval, finding, .. } = Gaps::of(&counted, images)?;
-    Some(Difference {
-        labelled: row.labelled,
-        algorithm: row.algorithm,
-        values: row.values.clone(),
-        pretrained_alike: !has_baseline,
-        test_images: images,
-        pairs: counted.len(),
-        seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
-        validation_accuracy,
-        test_accuracy,
-        wins: counted.iter().filter(|gap| **gap > 0.0).count(),
-        losses: counted.iter().filter(|gap| **gap < 0.0).count(),
-        interval,
-        finding,
-        chosen: row.chosen,
-        groups: group_differences(&pairs),
-    })
-}
+use super::by_group::losers;
+use super::comparison::ComparedRun;
+use super::difference::Difference;
+use super::gaps::{FEWEST, Finding};
+use super::naming::{named, title};
+use super::rows::Row;
+use crate::train::config::AlgorithmName;
 
 /// A sentence for each number of labels.
-pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> String {
-    let mut counts: Vec<Option<u32>> = differences.iter().map(|difference| difference.labelled).collect();
+pub(super) fn verdict(rows: &[Row], differences: &[Difference], runs: &[ComparedRun]) -> String {
+    let mut counts: Vec<Option<u32>> = rows.iter().map(|row| row.labelled).collect();
     counts.dedup();
     let of = |labelled| differences.iter().filter(move |difference| difference.labelled == labelled);
     let told = counts.into_iter().flat_map(|labelled| {
@@ -159,7 +18,11 @@ pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> Strin
             .filter(|difference| difference.chosen)
             .map(|difference| sentence(difference) + &losers(difference))
             .collect();
-        if chosen.is_empty() { of(labelled).next().map(unchosen).into_iter().collect() } else { chosen }
+        match of(labelled).next() {
+            Some(other) if chosen.is_empty() => vec![unchosen(other)],
+            Some(_) => chosen,
+            None => all_collapsed(labelled, runs).into_iter().collect(),
+        }
     });
     let told = told.collect::<Vec<_>>().join(" ");
     if !told.is_empty() {
@@ -177,17 +40,32 @@ pub(super) fn verdict(differences: &[Difference], runs: &[ComparedRun]) -> Strin
     }
 }
 
+/// Of a number of labels where the algorithm's runs collapsed and supervised ones did not: they make no pair.
+fn all_collapsed(labelled: Option<u32>, runs: &[ComparedRun]) -> Option<String> {
+    let there = runs.iter().filter(|run| run.labelled == labelled);
+    let (supervised, mine): (Vec<&ComparedRun>, Vec<&ComparedRun>) =
+        there.partition(|run| run.algorithm == AlgorithmName::Supervised);
+    let collapsed = mine.iter().filter(|run| run.has_collapsed()).count();
+    let name = title(mine.first()?.algorithm);
+    (collapsed > 0 && supervised.iter().any(|run| run.succeeded())).then(|| {
+        format!(
+            "With {} nothing can be compared: {name} collapsed in {collapsed} of {} runs.",
+            labels(labelled),
+            mine.len()
+        )
+    })
+}
+
 /// Of a number of labels where only values that validation did not choose have their baseline.
 fn unchosen(difference: &Difference) -> String {
     format!(
         "With {} the values that validation chose have no supervised baseline that succeeded beside them; others have, see the \
          table.",
-        labels(difference)
+        labels(difference.labelled)
     )
 }
 
 fn sentence(difference: &Difference) -> String {
-    let Difference { pairs, wins, .. } = difference;
     let name = title(difference.algorithm);
     let (spread, what) = match (difference.test_accuracy, difference.validation_accuracy) {
         (Some(spread), _) => (spread, "test accuracy"),
@@ -205,92 +83,104 @@ fn sentence(difference: &Difference) -> String {
         mean if mean > 0.0 => format!("is {size} ahead of"),
         _ => format!("is {size} behind"),
     };
-    let place = place(difference);
-    let (other, helped) = if difference.pretrained_alike {
-        ("supervised training after the same pretraining", "its guesses helped")
+    let (place, over, collapsed) = (place(difference), over(difference), collapsed(difference));
+    let other = if difference.pretrained_alike {
+        "supervised training after the same pretraining"
     } else {
-        ("its supervised baseline", "the unlabelled images helped")
+        "its supervised baseline"
     };
-    let on = difference.test_images.map_or(String::new(), |images| format!(" on the same {images} test images"));
-    match (difference.finding, pairs) {
+    match (difference.finding, difference.pairs) {
         (Finding::Ahead, _) => {
-            format!("With {place} {name} beats {other} by {size} over {pairs} seeds{on} (ahead in {wins}): {helped}.")
+            let claim = claim(difference);
+            format!("With {place} {name} beats {other} by {size} {over}{collapsed}{claim}")
         }
-        (Finding::Behind, _) => format!(
-            "With {place} {name} does not pay here: it {order} {other} over {pairs} seeds{on} (ahead in {wins}); a longer run \
-             or a smaller lambda_u is the first thing to try."
-        ),
-        (Finding::Undecided, 1) => {
-            format!("With {place} {name} {order} {other} with one seed, which decides nothing.")
-        }
-        (Finding::Undecided, pairs) => {
-            let why = if *pairs < FEWEST { "three seeds are the least to tell" } else { "chance alone may do that" };
+        (Finding::Behind, _) => {
+            let tuned = tuned(difference);
             format!(
-                "With {place} nothing is decided: {name} {order} {other} over {pairs} seeds{on} (ahead in {wins}); {why}."
+                "With {place} {name} does not pay here: it {order} {other} {over}{collapsed}; a longer run or a smaller lambda_u is \
+                 the first thing to try.{tuned}"
             )
         }
+        (Finding::Undecided, 1) => {
+            let tuned = tuned(difference);
+            format!("With {place} {name} {order} {other} with one seed, which decides nothing{collapsed}.{tuned}")
+        }
+        (Finding::Undecided, pairs) => {
+            let why = if pairs < FEWEST { "three seeds are the least to tell" } else { "chance alone may do that" };
+            let tuned = tuned(difference);
+            format!("With {place} nothing is decided: {name} {order} {other} {over}{collapsed}; {why}.{tuned}")
+        }
     }
+}
+
+/// `over 3 seeds on the same 900 test images (ahead in 3)`.
+fn over(difference: &Difference) -> String {
+    let Difference { pairs, wins, .. } = difference;
+    if difference.test_accuracy.is_none() {
+        let number = difference.validation_images.map_or(String::new(), |images| format!("{images} "));
+        return format!(
+            "over {pairs} seeds on {number}validation images (which chose the epoch, too), ahead in {wins}"
+        );
+    }
+    let on = difference.test_images.map_or(String::new(), |images| format!(" on the same {images} test images"));
+    format!("over {pairs} seeds{on} (ahead in {wins})")
+}
+
+/// `; it collapsed in 2 of 5 seeds`.
+fn collapsed(difference: &Difference) -> String {
+    match difference.collapsed {
+        0 => String::new(),
+        collapsed => format!("; it collapsed in {collapsed} of {} seeds", difference.pairs + collapsed),
+    }
+}
+
+/// The end of the sentence where the algorithm is ahead. That it helped is said of an algorithm that is ahead of the supervised values
+/// that validation chose, too, and of the seeds in which it did not collapse.
+fn claim(difference: &Difference) -> String {
+    let guesses = if difference.pretrained_alike { "its guesses" } else { "the unlabelled images" };
+    let limit = if difference.collapsed > 0 { " where it did not collapse" } else { "" };
+    let Some(chosen) = &difference.against_chosen else { return format!(": {guesses} helped{limit}.") };
+    let told = chosen.told();
+    match chosen.finding {
+        Finding::Ahead => format!("; {told}: {guesses} helped{limit}."),
+        Finding::Behind => format!("; but {told}: tuned alike, {guesses} did not help."),
+        Finding::Undecided => format!("; but {told}: tuned alike, nothing is decided."),
+    }
+}
+
+/// Where nothing is claimed, what the supervised values that validation chose have.
+fn tuned(difference: &Difference) -> String {
+    difference.against_chosen.as_ref().map_or(String::new(), |chosen| format!(" Tuned alike: {}.", chosen.told()))
 }
 
 /// `40 labels`, `all labels`, `40 labels and lambda_u 3`.
 fn place(difference: &Difference) -> String {
-    let values = difference.values.iter().map(|(name, value)| format!(" and {name} {}", plain(value)));
-    format!("{}{}", labels(difference), values.collect::<String>())
+    let values = named(&difference.values).into_iter().map(|value| format!(" and {value}"));
+    format!("{}{}", labels(difference.labelled), values.collect::<String>())
 }
 
-fn labels(difference: &Difference) -> String {
-    difference.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"))
-}
-
-/// A value as people write it: a string without its quotes.
-pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// The algorithm's own name.
-pub(super) fn title(algorithm: AlgorithmName) -> &'static str {
-    match algorithm {
-        AlgorithmName::Mixmatch => "MixMatch",
-        AlgorithmName::Supervised => "supervised",
-    }
+fn labels(labelled: Option<u32>) -> String {
+    labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::comparison::Comparison;
-    use super::super::comparison::tests::{example, of_config, run, unfinished};
+    use super::super::comparison::tests::{of_config, run, unfinished};
     use super::*;
+    use crate::train::config::TrainConfig;
     use AlgorithmName::{Mixmatch, Supervised};
 
     /// MixMatch less supervised on test, a seed each.
-    fn compared(gaps: &[f64]) -> Comparison {
+    fn pairs(gaps: &[f64]) -> Vec<ComparedRun> {
         let pair = |(seed, gap): (usize, &f64)| {
             [run(40, seed as u64, Supervised, 0.8, 0.8), run(40, seed as u64, Mixmatch, 0.8, 0.8 + gap)]
         };
-        Comparison::new(gaps.iter().enumerate().flat_map(pair).collect(), Vec::new())
+        gaps.iter().enumerate().flat_map(pair).collect()
     }
 
-    #[test]
-    fn differences_are_over_the_seeds_that_both_have() {
-        let comparison = example();
-        assert_eq!(comparison.differences.len(), 1, "nothing to hold 100 labels against");
-        let difference = &comparison.differences[0];
-        assert_eq!(
-            (difference.labelled, difference.pairs, difference.seeds.as_slice()),
-            (Some(40), 2, [0, 1].as_slice())
-        );
-        // .88 − .78 and .91 − .80: .105 ± .00707.
-        let Spread { mean, sd } = difference.test_accuracy.unwrap();
-        assert!((mean - 0.105).abs() < 1e-9 && (sd.unwrap() - 0.007_071_067_8).abs() < 1e-9, "{difference:?}");
-        assert!((difference.validation_accuracy.unwrap().mean - 0.1).abs() < 1e-9);
-        assert_eq!((difference.wins, difference.losses, difference.finding), (2, 0, Finding::Undecided));
-    }
-
-    #[test]
-    fn a_handful_of_test_images_decides_nothing() {
-        let gaps = [0.1, 0.1, 0.1];
-        let finding = |images| Gaps::of(&gaps, Some(images)).unwrap().finding;
-        assert_eq!((finding(29), finding(30)), (Finding::Undecided, Finding::Ahead));
+    fn compared(gaps: &[f64]) -> Comparison {
+        Comparison::new(pairs(gaps), Vec::new())
     }
 
     #[test]
@@ -378,6 +268,27 @@ mod tests {
         assert!(supervised.verdict.starts_with("All runs are supervised"), "{}", supervised.verdict);
         let waiting = vec![run(40, 0, Mixmatch, 0.9, 0.9), unfinished(40, 0, Supervised, "running")];
         assert!(Comparison::new(waiting, Vec::new()).verdict.contains("yet"));
+    }
+
+    #[test]
+    fn runs_that_collapsed_are_in_the_sentence() {
+        let fails = |seed| [run(40, seed, Supervised, 0.8, 0.8), unfinished(40, seed, Mixmatch, "failed")];
+        let with = |gaps: &[f64], failed: std::ops::Range<u64>| {
+            let runs = pairs(gaps).into_iter().chain(failed.flat_map(fails)).collect();
+            Comparison::new(runs, Vec::new()).verdict
+        };
+        let ahead = with(&[0.028, 0.036, 0.044], 3..5);
+        let end = "over 3 seeds (ahead in 3); it collapsed in 2 of 5 seeds: the unlabelled images helped where it did not collapse.";
+        assert!(ahead.ends_with(end), "{ahead}");
+        let open = with(&[0.1, 0.1], 2..3);
+        assert!(
+            open.ends_with("(ahead in 2); it collapsed in 1 of 3 seeds; three seeds are the least to tell."),
+            "{open}"
+        );
+        let one = with(&[0.1], 1..3);
+        assert!(one.ends_with("with one seed, which decides nothing; it collapsed in 2 of 3 seeds."), "{one}");
+        let none = with(&[], 0..3);
+        assert_eq!(none, "With 40 labels nothing can be compared: MixMatch collapsed in 3 of 3 runs.");
     }
 
     #[test]

@@ -159,13 +159,15 @@ fn tested(text: &mut String, card: &Card, test: &TestMetrics) {
     line(text, &format!("Test, {} images, met once with the weights of epoch {}:\n", test.images, test.best_epoch));
     let positive = &test.positive_class;
     let area = |area: Option<f64>| area.map_or("–".to_owned(), |area| format!("{area:.3}"));
+    let place = card.classes.iter().position(|class| class == positive);
+    let Met { images, answers } = place.map_or(Met { images: true, answers: true }, |class| met(test, class));
     let mut rows = vec![
         ["accuracy (95 %)".to_owned(), with_interval(test.accuracy, test.accuracy_interval)],
         ["balanced accuracy".to_owned(), percent(test.balanced_accuracy)],
-        [format!("F1 of {positive}"), format!("{:.3}", test.f1)],
+        [format!("F1 of {positive}"), known(images, format!("{:.3}", test.f1))],
         ["F1, mean of the classes".to_owned(), format!("{:.3}", test.f1_macro)],
-        [format!("precision of {positive}"), percent(test.precision)],
-        [format!("recall of {positive}"), percent(test.recall)],
+        [format!("precision of {positive}"), known(answers, percent(test.precision))],
+        [format!("recall of {positive}"), known(images, percent(test.recall))],
         [format!("ROC-AUC of {positive}"), area(test.roc_auc)],
     ];
     if card.classes.len() > 2 {
@@ -201,15 +203,14 @@ fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
     }
     if !test.classes.is_empty() {
         line(text, "\n### Per class\n");
-        let rows = test.classes.iter().map(|class| {
-            // Of a class without test images neither can be known.
-            let known = |text: String| if class.images > 0 { text } else { "–".to_owned() };
+        let rows = test.classes.iter().enumerate().map(|(place, class)| {
+            let Met { images, answers } = met(test, place);
             [
                 class.class.clone(),
                 class.images.to_string(),
-                percent(class.precision),
-                known(with_interval(class.recall, class.recall_interval)),
-                known(format!("{:.3}", class.f1)),
+                known(answers, percent(class.precision)),
+                known(images, with_interval(class.recall, class.recall_interval)),
+                known(images, format!("{:.3}", class.f1)),
             ]
         });
         table(text, ["class", "images", "precision", "recall (95 %)", "F1"], rows);
@@ -220,6 +221,26 @@ fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
         std::iter::once(format!("**{class}**")).chain(counts.iter().map(u64::to_string)).collect::<Vec<_>>()
     });
     table(text, head, rows);
+}
+
+/// Whether a class has test images, without which nobody knows its recall and F1, and answers, without which nobody knows its
+/// precision: the figures are 0 then, and are not to be read so.
+struct Met {
+    images: bool,
+    answers: bool,
+}
+
+/// Of the class at this place.
+fn met(test: &TestMetrics, place: usize) -> Met {
+    let images = test.classes.get(place).map(|class| class.images);
+    let images = images.or_else(|| test.confusion.get(place).map(|counts| counts.iter().sum()));
+    let answers = test.confusion.iter().map(|counts| counts.get(place)).sum::<Option<u64>>();
+    Met { images: images != Some(0), answers: answers != Some(0) }
+}
+
+/// A figure, where it is known.
+fn known(is_known: bool, figure: String) -> String {
+    if is_known { figure } else { "–".to_owned() }
 }
 
 fn groups(text: &mut String, test: &TestMetrics) {
@@ -239,18 +260,22 @@ fn groups(text: &mut String, test: &TestMetrics) {
     }
     for gap in &test.group_gaps {
         let chance = if gap.intervals_overlap { "; their intervals overlap, so that it may be chance" } else { "" };
+        // Small groups count into the whole: all others may lie above it.
+        let side = if gap.below_whole < 0.0 { "above" } else { "below" };
+        let whole = match format!("{:.1}", gap.below_whole.abs() * 100.0).as_str() {
+            "0.0" => String::new(),
+            points => format!(" The lowest is {points} points {side} the whole."),
+        };
         line(
             text,
             &format!(
-                "- {}: lowest where it is {} ({}), highest where it is {} ({}): {:.1} points apart{chance}. The lowest is {:.1} \
-                 points below the whole.",
+                "- {}: lowest where it is {} ({}), highest where it is {} ({}): {:.1} points apart{chance}.{whole}",
                 gap.attribute,
                 gap.worst,
                 percent(gap.worst_accuracy),
                 gap.best,
                 percent(gap.best_accuracy),
-                gap.gap * 100.0,
-                gap.below_whole * 100.0
+                gap.gap * 100.0
             ),
         );
     }

@@ -1,0 +1,48 @@
+//! How algorithms and hyper-parameters are called in words.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::train::config::AlgorithmName;
+
+/// The algorithm's own name.
+pub(super) fn title(algorithm: AlgorithmName) -> &'static str {
+    match algorithm {
+        AlgorithmName::Mixmatch => "MixMatch",
+        AlgorithmName::Supervised => "supervised",
+    }
+}
+
+/// A value as people write it: a string without its quotes.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// `lambda_u 3`, one for each value. A class may be called anything, and a sentence or a list's line ends where a line does.
+pub(super) fn named(values: &BTreeMap<String, Value>) -> Vec<String> {
+    values.iter().map(|(name, value)| one_line(&format!("{name} {}", plain(value)))).collect()
+}
+
+/// The words of a text with a space between them.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::Comparison;
+    use super::super::comparison::tests::of_config;
+    use crate::train::config::TrainConfig;
+
+    #[test]
+    fn a_value_of_several_lines_is_told_on_one() {
+        let positive_class = Some("no\n\nmask".to_owned());
+        let config = TrainConfig { labelled: Some(40), positive_class, ..TrainConfig::default() };
+        let axes = ["positive_class".to_owned()];
+        let [run, baseline] = [config.clone(), config.baseline()].map(|config| of_config(config, &axes, 0.9, 0.9));
+        assert_eq!(run.name(), "MixMatch, 40 labels, positive_class no mask, seed 0");
+        let told = Comparison::new(vec![run, baseline], axes.to_vec()).verdict;
+        assert!(told.starts_with("With 40 labels and positive_class no mask MixMatch"), "{told}");
+    }
+}
