@@ -19,11 +19,16 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { bars: std::io::stderr().is_terminal().then(MultiProgress::new) }
+        Self::on(std::io::stderr().is_terminal(), MultiProgress::new())
     }
 }
 
 impl Board {
+    /// On a terminal that cannot move its cursor the bars hide themselves, and all that is said to them.
+    fn on(terminal: bool, bars: MultiProgress) -> Self {
+        Self { bars: (terminal && !bars.is_hidden()).then_some(bars) }
+    }
+
     /// A place for one job; `name` stands before all it says.
     pub fn row(&self, name: &str) -> Row {
         let bar = self.bars.as_ref().map(|bars| {
@@ -249,6 +254,13 @@ mod tests {
 
     fn row() -> Row {
         Board { bars: None }.row("mixmatch")
+    }
+
+    #[test]
+    fn a_terminal_that_cannot_draw_bars_is_told_in_lines() {
+        let hidden = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
+        assert!(Board::on(true, hidden).bars.is_none());
+        assert!(Board::on(false, MultiProgress::new()).bars.is_none());
     }
 
     #[test]

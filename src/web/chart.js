@@ -23,7 +23,7 @@ export class Crosshairs {
 }
 
 /// `lines`: `{ label, points: [[x, y, deviation?], …] }`, drawn in the colours --line-1 to --line-6 by `colour` or by
-/// place. With `log` the x axis goes by orders of magnitude and names the points' own places.
+/// place. `format(value, axis)` writes a value; for a label of the axis it is given all of that axis's. With `log` the x axis goes by orders of magnitude and names the points' own places.
 /// `update(lines, { xMax, best, note })` draws anew; `best` marks an x, and `note` stands below.
 export function lineChart({ title, format, unit = 'epoch', group = new Crosshairs(), zero = false, log = false, bounds }) {
   const hidden = new Set();
@@ -51,7 +51,8 @@ export function lineChart({ title, format, unit = 'epoch', group = new Crosshair
     const values = points.flatMap(([, y, sd = 0]) => [y - sd, y + sd]);
     const [low, high] = domain(values, { zero, bounds });
     const span = log ? placesSpan() : wholeSpan();
-    const marks = ticks(low, high, 4).map((value) => [value, format(value, true)]);
+    const heights = ticks(low, high, 4);
+    const marks = heights.map((value) => [value, format(value, heights)]);
     const left = roomFor(marks.map(([, label]) => label));
     const x = (log ? logarithmic : linear)(span, [left + (log ? 12 : 0), width - MARGIN.right - (log ? 12 : 0)]);
     const y = linear([low, high], [HEIGHT - MARGIN.bottom, MARGIN.top]);

@@ -4,6 +4,9 @@ import { h } from './dom.js';
 import { table } from './table.js';
 import { count, plural, when } from './format.js';
 
+/// Classes that a list names; a data set may have a thousand.
+const MOST_CLASSES = 8;
+
 export const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
 
 export function datasetTable(sets) {
@@ -19,7 +22,10 @@ export function datasetTable(sets) {
 }
 
 function classCounts(set, counts) {
-  return set.classes.map((name, i) => [i > 0 && h('span', { class: 'dot' }, ' · '), h('span', { class: 'nowrap' }, `${name} `, h('span', { class: 'tabular' }, count(counts[name] ?? 0)))]);
+  const left = set.classes.length - MOST_CLASSES;
+  const shown = left > 1 ? set.classes.slice(0, MOST_CLASSES) : set.classes;
+  return [...shown.map((name, i) => [i > 0 && h('span', { class: 'dot' }, ' · '), h('span', { class: 'nowrap' }, `${name} `, h('span', { class: 'tabular' }, count(counts[name] ?? 0)))]),
+    left > 1 && ` and ${count(left)} more classes`];
 }
 
 function findings(set) {

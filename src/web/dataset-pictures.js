@@ -46,7 +46,7 @@ export function pictures(path, signal) {
 }
 
 function panel(title, path, fields, signal, open) {
-  const place = h('div', { class: 'sheet' });
+  const place = h('div', { class: 'sheet', tabindex: 0, role: 'region', 'aria-label': title });
   const problems = h('div');
   const button = h('button', { type: 'submit' }, 'Draw');
   let address;

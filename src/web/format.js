@@ -16,6 +16,15 @@ export function percent(value, digits = 1) {
   return value == null ? NONE : `${(value * 100).toFixed(digits)}\u202f%`;
 }
 
+/// A share; given the values of an axis, with as many digits as tell them apart.
+export function share(value, axis) {
+  return percent(value, axis ? digitsOf(axis.map((tick) => tick * 100)) : 1);
+}
+
+function digitsOf(values) {
+  return [0, 1, 2].find((digits) => values.every((value) => Math.abs(value - Number(value.toFixed(digits))) < 1e-6)) ?? 3;
+}
+
 export function score(value) {
   return value == null ? NONE : value.toFixed(3);
 }

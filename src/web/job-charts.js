@@ -2,9 +2,8 @@
 
 import { h, put } from './dom.js';
 import { lineChart, Crosshairs } from './chart.js';
-import { count, number, percent, score } from './format.js';
+import { count, number, score, share } from './format.js';
 
-const share = (value, axis) => percent(value, axis ? 0 : 1);
 const BOUNDS = [0, 1];
 
 /// Classes whose lines one can still tell apart, more or less.

@@ -7,6 +7,12 @@ import { percent, score, number, count } from './format.js';
 // As train::event::SMALLEST_GROUP.
 const SMALLEST = 30;
 
+/// Classes whose matrix can still be looked at; a thousand are a million cells, over which a browser stands still.
+const MOST_CLASSES = 40;
+
+/// Of more classes, so many pairs that are taken for each other.
+const MOST_PAIRS = 30;
+
 const interval = ([low, high]) => `${percent(low)} to ${percent(high)}`;
 
 export function testResult(test, classes) {
@@ -39,8 +45,9 @@ function perClass(rows) {
 
 function confusion(matrix, classes) {
   const name = (i) => classes[i] ?? `class ${i + 1}`;
+  if (matrix.length > MOST_CLASSES) return pairs(matrix, name);
   return h('div', null, h('h3', null, 'Confusion'),
-    h('div', { class: 'table-wrap' }, h('table', { class: 'confusion' },
+    h('div', { class: 'table-wrap', tabindex: 0, role: 'region', 'aria-label': 'Confusion' }, h('table', { class: 'confusion' },
       h('caption', { class: 'visually-hidden' }, 'Confusion: the images of each class by what was answered'),
       h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'true ╲ answered'), matrix.map((_, i) => h('th', { scope: 'col', class: 'number' }, name(i))))),
       h('tbody', null, matrix.map((row, i) => {
@@ -49,6 +56,23 @@ function confusion(matrix, classes) {
           class: `number ${i === j ? 'right' : 'wrong'}`, style: `--share:${((100 * n) / all).toFixed(1)}%`,
         }, count(n), h('span', { class: 'share' }, percent(n / all)))));
       })))));
+}
+
+/// What is taken for what, the most frequent first.
+function pairs(matrix, name) {
+  const wrong = matrix.flatMap((row, i) => {
+    const of = row.reduce((sum, n) => sum + n, 0);
+    return row.flatMap((n, j) => (n > 0 && i !== j ? [{ is: name(i), answered: name(j), n, of }] : []));
+  });
+  const most = wrong.sort((a, b) => b.n - a.n).slice(0, MOST_PAIRS);
+  return h('div', null, h('h3', null, 'Confusion'),
+    h('p', { class: 'hint' }, `Of ${count(matrix.length)} classes the ${count(most.length)} pairs that are confused most; all of them are in the model's card as JSON.`),
+    table([
+      { head: 'True class', cell: (pair) => pair.is },
+      { head: 'Answered', cell: (pair) => pair.answered },
+      { head: 'Images', number: true, cell: (pair) => count(pair.n) },
+      { head: 'Of the class', number: true, cell: (pair) => percent(pair.n / pair.of) },
+    ], most, { caption: 'Classes that are confused most' }));
 }
 
 function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = [], skipped_columns: skipped = [] }) {
@@ -71,5 +95,5 @@ function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = 
 /// The lowest group of a column, and how far it is from the highest.
 function gapLine(gap) {
   const chance = gap.intervals_overlap ? '; may be chance' : '';
-  return h('p', null, h('strong', null, gap.attribute), `: lowest ${gap.worst} ${percent(gap.worst_accuracy)}, highest ${gap.best} ${percent(gap.best_accuracy)}, gap ${percent(gap.gap)}${chance}.`);
+  return h('p', { class: 'anywhere' }, h('strong', null, gap.attribute), `: lowest ${gap.worst} ${percent(gap.worst_accuracy)}, highest ${gap.best} ${percent(gap.best_accuracy)}, gap ${percent(gap.gap)}${chance}.`);
 }

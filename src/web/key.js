@@ -4,6 +4,9 @@ import { h, put, freshId } from './dom.js';
 
 const NAME = 'mixmatch.key';
 
+/// What copying from a chat or a letter brings along.
+const UNSEEN = /[\s\u00ad\u200b-\u200f\u2028-\u202f\u2060\ufeff]/g;
+
 /// As this page knows it: where a browser blocks the data of sites, to touch the storage throws.
 let held = null;
 
@@ -64,7 +67,8 @@ function setRefused(is) {
 function ask(why) {
   return new Promise((resolve) => {
     const id = freshId('key');
-    const field = h('input', { id, type: 'password', autocomplete: 'off', spellcheck: 'false', value: key() });
+    const field = h('input', { id, type: 'password', autocomplete: 'off', spellcheck: 'false', value: key(), 'aria-describedby': `${id}-error` });
+    const complaint = h('p', { class: 'field-error', id: `${id}-error`, role: 'alert', hidden: true });
     let given = false;
     // However it is closed: for a second Escape a browser may skip the event `cancel`.
     const closed = () => {
@@ -73,7 +77,16 @@ function ask(why) {
     };
     const save = (event) => {
       event.preventDefault();
-      const value = field.value.trim();
+      const value = field.value.replace(UNSEEN, '');
+      // A browser refuses to send such a header, and says no more of it than of a server that is gone.
+      const odd = [...value].find((letter) => letter < '!' || letter > '~');
+      complaint.hidden = !odd;
+      put(complaint, odd && `No key has “${odd}” in it: copy it once more, whole.`);
+      if (odd) {
+        field.setAttribute('aria-invalid', 'true');
+        field.focus();
+        return;
+      }
       keep(value);
       showKeyState();
       given = value !== '';
@@ -83,7 +96,7 @@ function ask(why) {
       h('form', { onsubmit: save },
         h('h2', { id: `${id}-title` }, 'API key'),
         h('p', { class: 'muted' }, why),
-        h('label', { for: id }, 'Key'), field,
+        h('label', { for: id }, 'Key'), field, complaint,
         h('p', { class: 'hint' }, 'Kept until this tab is closed, and sent to this server only. Empty forgets it.'),
         h('div', { class: 'actions' },
           h('button', { type: 'submit', class: 'primary' }, 'Use this key'),

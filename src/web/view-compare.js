@@ -10,14 +10,14 @@ import { problemBox } from './problem.js';
 import { table } from './table.js';
 import { finished, badge, hyperParameter } from './job-parts.js';
 import { unmark } from './view-jobs.js';
-import { algorithm, labels, percent, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
+import { algorithm, labels, percent, share, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
 
 const METRICS = {
-  validation_accuracy: ['Validation accuracy', (value, axis) => percent(value, axis ? 0 : 1), [0, 1]],
+  validation_accuracy: ['Validation accuracy', share, [0, 1]],
   validation_f1: ['Validation F1', (value, axis) => (axis ? number(value) : score(value)), [0, 1]],
   validation_f1_macro: ['Validation F1 macro', (value, axis) => (axis ? number(value) : score(value)), [0, 1]],
   validation_loss: ['Validation loss', number],
-  train_accuracy: ['Training accuracy', (value, axis) => percent(value, axis ? 0 : 1), [0, 1]],
+  train_accuracy: ['Training accuracy', share, [0, 1]],
   loss: ['Loss', number],
 };
 
@@ -41,10 +41,10 @@ export async function compare({ query, signal }) {
   const axis = field('Across', select([['epoch', 'epoch'], ['step', 'step']], 'epoch'));
   let chart;
 
-  async function load(by) {
+  async function load(by, { over = false } = {}) {
     const loaded = await Promise.all(ids.map(async (id) => {
       const before = runs.find((run) => run.job.id === id);
-      if (before && finished(before.job)) return before;
+      if (before && finished(before.job) && !over) return before;
       try {
         return await read(`/jobs/${seg(id)}`, before, by);
       } catch (error) {
@@ -84,6 +84,8 @@ export async function compare({ query, signal }) {
   every(3000, signal, async (own) => {
     if (runs.some(({ job }) => !finished(job))) await load(own);
   });
+  // One that is over may be retried from elsewhere.
+  every(30_000, signal, (own) => load(own, { over: true }));
   return h('div', null,
     h('h1', null, 'Compare'), missing,
     asked.length > MOST && h('p', { class: 'notice warn' }, `${asked.length} jobs are marked; these are the first ${MOST}.`),
@@ -93,7 +95,9 @@ export async function compare({ query, signal }) {
 /// A job and its epochs: of those that were read before, what has come since, unless another attempt has begun.
 async function read(path, before, signal) {
   const job = await get(path, signal);
-  const epochs = before?.job.attempt === job.attempt ? before.epochs : new Epochs(job.epochs);
+  const same = before?.job.attempt === job.attempt;
+  if (same && finished(before.job) && finished(job)) return { job, epochs: before.epochs };
+  const epochs = same ? before.epochs : new Epochs(job.epochs);
   await epochs.read(path, signal);
   return { job, epochs };
 }

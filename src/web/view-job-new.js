@@ -33,11 +33,13 @@ export async function newJob({ query, signal }) {
   }
   const template = model?.config ?? {};
   const wanted = model?.dataset.id ?? query.get('dataset');
-  const chosen = sets.find((set) => set.id === wanted || set.name === wanted) ?? sets[0];
+  // Another than the one that was meant is for the user to choose.
+  const found = sets.find((set) => set.id === wanted || set.name === wanted);
+  const chosen = found ?? (wanted ? null : sets[0]);
   const presets = PRESETS.some(([name]) => name === (template.preset ?? 'quick')) ? PRESETS : [...PRESETS, [template.preset, template.preset]];
 
   const fields = {
-    dataset: field('Data set', select(sets.map((set) => [set.id, `${set.name} (${set.task})`]), chosen.id)),
+    dataset: field('Data set', select([...(chosen ? [] : [['', 'choose one']]), ...sets.map((set) => [set.id, `${set.name} (${set.task})`])], chosen?.id ?? '')),
     algorithm: field('Algorithm', select([['mixmatch', 'MixMatch – with unlabelled images'], ['supervised', 'Supervised – guesses no labels']], template.algorithm ?? 'mixmatch')),
     preset: field('Preset', select(presets, template.preset ?? 'quick'), 'Every value that is not given below comes from here'),
     fit: field('Pictures', select([['', 'as in the preset'], ...FITS], template.fit ?? ''), 'The same is done with the images that are predicted'),
@@ -48,12 +50,12 @@ export async function newJob({ query, signal }) {
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    put(fields.labelled.hint, `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
+    put(fields.labelled.hint, !set ? ' ' : `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
   };
   const describeMore = () => {
     const [before, now] = [model?.dataset.id, fields.dataset.input.value].map((id) => sets.find((set) => set.id === id)?.classes.length);
     // The preset's is scaled to the classes, and whether the earlier job's is the preset's stands nowhere.
-    const kept = before && before !== now && fields.more.input.value.includes('"lambda_u"');
+    const kept = before && now && before !== now && fields.more.input.value.includes('"lambda_u"');
     put(fields.more.hint, ANY_OF_THEM, kept && `. The earlier job’s lambda_u was for ${before} classes: left out, the preset’s is scaled to the ${now} here`);
   };
   // An earlier job's values are its preset's: under another preset they would win over that.
@@ -71,6 +73,7 @@ export async function newJob({ query, signal }) {
     describeMore();
   });
   describeLabels();
+  if (!chosen) fields.dataset.error(model ? `The earlier job’s data set ${model.dataset.name} is gone: choose another` : `There is no data set ${wanted}: choose another`);
   // What stands in the field is no number: sent as it is, the server refuses it.
   if (inexact(template.seed)) fields.seed.error('The earlier job’s seed is 2^53 or more, which a browser rounds: give another here, or send its configuration with curl');
 

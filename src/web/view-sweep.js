@@ -2,15 +2,14 @@
 
 import { get, post, remove, download } from './api.js';
 import { h, put, changing } from './dom.js';
-import { go, every } from './router.js';
+import { go, every, show } from './router.js';
 import { action } from './problem.js';
 import { lineChart } from './chart.js';
 import { facts, table } from './table.js';
 import { badge, finished } from './job-parts.js';
-import { ALGORITHMS, count, duration, exactly, inexact, percent, plural, score, shortId, when } from './format.js';
+import { ALGORITHMS, count, duration, exactly, inexact, percent, plural, score, share, shortId, when } from './format.js';
 import { unmark } from './view-jobs.js';
 
-const share = (value, axis) => percent(value, axis ? 0 : 1);
 const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };
 
 export async function sweep(first, { path, signal, title }) {
@@ -44,7 +43,7 @@ export async function sweep(first, { path, signal, title }) {
     parts.gaps(report.differences, () => report.differences.length > 0 && differences(report));
     parts.jobs(now.jobs, () => jobs(now, report.axes));
     for (const { figure, chart } of charts) {
-      const lines = curves(report.rows, figure);
+      const lines = curves(report, figure, now.request.grid);
       chart.node.hidden = !lines.some((line) => line.points.length > 1);
       chart.update(lines, { xMax: 1 });
     }
@@ -63,9 +62,14 @@ export async function sweep(first, { path, signal, title }) {
   }
 
   draw();
-  every(3000, signal, (own) => !finished(now) && reload(own));
+  // Deleted from elsewhere, it is said so.
+  const look = (own) => reload(own).catch((error) => {
+    if (error.status !== 404) throw error;
+    show();
+  });
+  every(3000, signal, (own) => !finished(now) && look(own));
   // One of its jobs may be retried from elsewhere.
-  every(30_000, signal, (own) => finished(now) && reload(own));
+  every(30_000, signal, (own) => finished(now) && look(own));
   const save = (label, ending, accept) => action(label, () => download(`${path}/report`, `sweep-${shortId(now.id)}.${ending}`, { accept }), { place: trouble, kind: 'small' });
   return h('div', null,
     h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs')),
@@ -113,10 +117,9 @@ const points = (value) => spread(value, inPoints, signed);
 const axisColumns = (axes) => axes.map((axis) => ({ head: axis, number: true, cell: (row) => (axis in row.values ? plain(row.values[axis]) : '–') }));
 
 function rows(report) {
-  const rivals = (row) => report.rows.filter((other) => other.labelled === row.labelled && other.algorithm === row.algorithm).length;
   return table([
     { head: 'Labels', number: true, cell: labels },
-    { head: 'Algorithm', cell: (row) => h('span', { class: 'nowrap' }, name(row), row.chosen && rivals(row) > 1 && h('span', { class: 'muted' }, ' chosen on validation')) },
+    { head: 'Algorithm', cell: (row) => h('span', { class: 'nowrap' }, name(row), row.marked && h('span', { class: 'muted' }, ' chosen on validation')) },
     ...axisColumns(report.axes),
     { head: 'Seeds', number: true, cell: (row) => (row.n === row.jobs ? String(row.n) : `${row.n} of ${row.jobs}`) },
     { head: 'Validation accuracy', number: true, cell: (row) => spread(row.validation_accuracy, share) },
@@ -178,14 +181,19 @@ function jobs(now, axes) {
   ], now.jobs, { caption: 'Jobs of the sweep', rowClass: (run) => finished(run) && run.state !== 'succeeded' && 'dim' }));
 }
 
-/// A line for each algorithm over the numbers of labels; of a grid, what validation chose.
-function curves(rows, figure) {
+/// A line for each algorithm over the numbers of labels; of a grid, what validation chose. Runs that are told apart by what is none
+/// of the grid's have a line for each kind: nobody asked to choose between them.
+function curves({ rows, axes }, figure, grid) {
+  const apart = axes.filter((axis) => !(axis in (grid ?? {})));
+  const kind = (row) => apart.filter((axis) => axis in row.values).map((axis) => `, ${axis} ${plain(row.values[axis])}`).join('');
+  const kinds = (algorithm) => new Set(rows.filter((row) => row.algorithm === algorithm).map(kind)).size;
   const lines = new Map();
   for (const row of rows) {
     const value = row[figure];
     if (row.labelled == null || !row.chosen || !value) continue;
-    if (!lines.has(row.algorithm)) lines.set(row.algorithm, { label: name(row), dash: row.algorithm === 'supervised', points: [] });
-    lines.get(row.algorithm).points.push([row.labelled, value.mean, value.sd ?? undefined]);
+    const label = name(row) + (kinds(row.algorithm) > 1 ? kind(row) : '');
+    if (!lines.has(label)) lines.set(label, { label, dash: row.algorithm === 'supervised', points: [] });
+    lines.get(label).points.push([row.labelled, value.mean, value.sd ?? undefined]);
   }
   return [...lines.values()].sort((a, b) => a.label.localeCompare(b.label));
 }

@@ -154,6 +154,20 @@ walk('the dashboard', {}, (step) => {
     assert.equal(metrics.trim().split('\n').length, 3, 'a head and two epochs');
   });
 
+  step('a job whose data set is gone is run again on none that nobody chose', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const id = job.split('/').at(-1);
+    await page.route(`**/jobs/${id}`, async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), dataset: { id: '00000000-0000-7000-8000-000000000000', name: 'gone-faces' } } });
+    });
+    await open(`#/jobs/new?from=${id}`, 'New job');
+    assert.equal(await field(page, 'Data set').inputValue(), '');
+    await page.getByText('The earlier job’s data set gone-faces is gone: choose another').waitFor();
+    await open('#/jobs/new?dataset=nowhere', 'New job');
+    await page.getByText('There is no data set nowhere: choose another').waitFor();
+  });
+
   step('a job that is changed and run again leaves to the server what that made of the run’s length', async ({ page, open }) => {
     await open(job, 'MixMatch on blobs succeeded');
     const { config } = await (await page.request.get(`${new URL(page.url()).origin}/${job.slice(2)}`)).json();
@@ -228,6 +242,37 @@ walk('the dashboard', {}, (step) => {
     await page.unroute('**/jobs/*/report');
   });
 
+  step('a sweep that is deleted from elsewhere is said to be gone', async ({ page, open, expects }) => {
+    await page.clock.install();
+    await open(sweep, 'Sweep on blobs succeeded');
+    const path = `/jobs/${sweep.split('/').at(-1)}`;
+    expects(404, path);
+    await page.route(`**${path}`, (route) => route.fulfill({ status: 404, contentType: 'application/problem+json', body: JSON.stringify({ type: 'about:blank', title: 'Not found', status: 404, detail: 'there is no job of that id' }) }));
+    await page.clock.runFor(31_000);
+    await title(page, 'This could not be shown').waitFor();
+    await page.getByRole('alert').getByText('there is no job of that id').waitFor();
+  });
+
+  step('a sweep marks what validation chose, and runs with and without pretraining are not rivals', async ({ page, open }) => {
+    const row = (algorithm, labelled, epochs) => ({
+      algorithm, labelled, values: { pretrain_epochs: epochs }, jobs: 1, n: 1, seeds: [1], chosen: true, marked: algorithm === 'mixmatch',
+      validation_accuracy: { mean: 0.8, sd: null }, test_accuracy: null, test_f1_macro: null, best_epoch: null, seconds: null,
+    });
+    const rows = [40, 80].flatMap((labelled) => [row('supervised', labelled, 0), row('supervised', labelled, 9), row('mixmatch', labelled, 9)]);
+    await page.route('**/jobs/*/report', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), axes: ['pretrain_epochs'], rows } });
+    });
+    await open(sweep, 'Sweep on blobs succeeded');
+    const lines = await cells(page, 'Mean and standard deviation over seeds');
+    assert.deepEqual(lines.slice(0, 3).map((line) => line.slice(1, 3)), [['Supervised', '0'], ['Supervised', '9'], ['MixMatch chosen on validation', '9']]);
+    // Each kind has a line of its own in the chart.
+    for (const label of ['Supervised, pretrain_epochs 0', 'Supervised, pretrain_epochs 9', 'MixMatch']) {
+      await page.getByRole('button', { name: new RegExp(`^${label}`) }).waitFor();
+    }
+    await page.unroute('**/jobs/*/report');
+  });
+
   step('a running job moves, pauses, goes on, is canceled and deleted', async ({ page, open, expects }) => {
     await open('#/jobs/new', 'New job');
     await fillJob(page, { Preset: 'quick', Labels: '40', 'Compare with the supervised baseline': false, 'More hyper-parameters': `{"epochs": 2000, ${SMALL_STEPS}}` });
@@ -289,6 +334,39 @@ walk('the dashboard', {}, (step) => {
     await button(page, 'Unmark all').click();
     assert.equal(await page.getByRole('checkbox', { checked: true }).count(), 0);
     assert.equal(await button(page, 'Compare').isDisabled(), true);
+  });
+
+  step('a job that is retried from elsewhere is compared as it is now', async ({ page, open }) => {
+    await page.clock.install();
+    await open('#/jobs', 'Jobs');
+    const id = job.split('/').at(-1);
+    let state = 'canceled';
+    await page.route(`**/jobs/${id}`, async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), state } });
+    });
+    await open(`#/compare?ids=${id}`, 'Compare');
+    await rows(page, 'Results').filter({ hasText: 'canceled' }).waitFor();
+    state = 'succeeded';
+    await page.clock.runFor(61_000);
+    await rows(page, 'Results').filter({ hasText: 'succeeded' }).waitFor();
+  });
+
+  step('a thousand classes do not bring the page to a standstill', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const [nodes, first] = await page.evaluate(async () => {
+      const { testResult } = await import('/assets/job-test.js');
+      const many = 1000;
+      const confusion = Array.from({ length: many }, (_, i) => Array.from({ length: many }, (_, j) => (i === j ? 90 : Number((i + 1) % many === j) * (i + 1))));
+      const classes = confusion.map((_, i) => `class-${i}`);
+      const of = { images: 1, precision: 0.5, recall: 0.5, f1: 0.5, recall_interval: [0.4, 0.6] };
+      const node = testResult({ images: 1, best_epoch: 1, accuracy: 0.5, accuracy_interval: [0.4, 0.6], positive_class: 'class-0', f1: 0.5, f1_macro: 0.5, balanced_accuracy: 0.5,
+        roc_auc: 0.5, roc_auc_macro: 0.5, calibration_error: 0.1, calibration_error_raw: 0.1, loss: 1, confusion, groups: [], classes: classes.map((name) => ({ class: name, ...of })) }, classes);
+      const lines = [...node.querySelectorAll('table')].find((one) => one.caption?.textContent.includes('confused')).tBodies[0].rows;
+      return [node.querySelectorAll('*').length, [...lines[0].cells].map((cell) => cell.textContent)];
+    });
+    assert.ok(nodes < 20_000, `${nodes} nodes`);
+    assert.deepEqual(first.slice(0, 3), ['class-999', 'class-0', '1,000']);
   });
 
   step('the champion’s alias moves to another version', async ({ page, open }) => {

@@ -34,6 +34,16 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     assert.equal(await dialogue(page).count(), 0);
   });
 
+  step('what a key cannot have in it is told at the field, and what copying left around it is no part of it', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    await page.goto(base);
+    await give(page, 'mm_cut-short…');
+    await dialogue(page).getByText('No key has “…” in it').waitFor();
+    assert.equal(await page.locator('#offline').isVisible(), false, 'the server is well');
+    await give(page, `\u200b ${KEY}\u200b\n`);
+    await title(page, 'Welcome to mixmatch').waitFor();
+  });
+
   step('whoever cancels is told so, and may set the key later', async ({ base, page, expects }) => {
     ASKED.forEach((path) => expects(401, path));
     await page.goto(`${base}/#/datasets`);
