@@ -12,8 +12,9 @@
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -314,17 +315,19 @@ fn link_or_copy(source: &Path, target: &Path) -> Result<bool, BackupError> {
     copy_file(source, target).map(|_| false)
 }
 
-/// The bytes alone: what was made read-only in a backup is to be written again where it is put back.
+/// Nobody may read the copy who could not read the original; what was made read-only in a backup is written again where it is put back.
 fn copy_file(source: &Path, target: &Path) -> Result<u64, BackupError> {
     make_parent(target)?;
     let mut from = File::open(source).map_err(io(source))?;
-    let mut to = File::create(target).map_err(io(target))?;
+    let mut to =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(target).map_err(io(target))?;
     // One call for both: which of the two disks is at fault, its kind tells.
     let copied = std::io::copy(&mut from, &mut to).map_err(|error| {
         let path = if no_room(&error) { target } else { source };
         BackupError::Io { path: path.to_owned(), error }
     })?;
-    to.sync_all().map_err(io(target))?;
+    let mode = from.metadata().map_err(io(source))?.permissions().mode() & 0o777 | 0o600;
+    to.set_permissions(Permissions::from_mode(mode)).and_then(|()| to.sync_all()).map_err(io(target))?;
     Ok(copied)
 }
 

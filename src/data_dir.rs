@@ -52,7 +52,7 @@ impl DataDir {
         self.0.join("uploads")
     }
 
-    /// What no row names although nobody deleted it, in its old order.
+    /// What an older database does not know, in its old order.
     pub fn lost(&self) -> PathBuf {
         self.0.join("lost")
     }

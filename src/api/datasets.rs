@@ -174,6 +174,7 @@ async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Re
         let detail = format!("a data set named {:?} exists; delete it or choose another name", upload.name);
         return Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail));
     }
+    app.store.expect_dataset(id).await?;
     let destination = app.config.data_dir.dataset(id);
     let limits = ImportLimits { image: app.config.limits.image, ..ImportLimits::default() };
     let (name, target) = (upload.name.clone(), destination.clone());

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    BackupError, Copied, Index, WHOLE_DATASET, artifact, copy_file, dataset, expect, read_index, refuse_full, remove,
-    sync_directories,
+    BackupError, Copied, Index, LOST_AND_FOUND, WHOLE_DATASET, artifact, copy_file, dataset, expect, read_index,
+    refuse_full, remove, sync_directories,
 };
 use crate::data_dir::DataDir;
-use crate::store::{bring_up_to_date, read_snapshot};
+use crate::store::{bring_up_to_date, read_snapshot, refuse_newer};
 
 /// Puts a backup into an empty data directory and verifies every file there.
 ///
@@ -35,6 +35,7 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
 async fn put_back(from: &Path, data: &DataDir, index: &Index) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
     let database = data.database();
+    refuse_newer(&DataDir::new(from).database()).await?;
     // The database last: without it, what a power cut leaves is no data directory.
     let (last, first): (Vec<_>, Vec<_>) = index.files.iter().partition(|(name, _)| data.root().join(name) == database);
     for (name, sha256) in first.into_iter().chain(last) {
@@ -62,7 +63,7 @@ async fn put_back(from: &Path, data: &DataDir, index: &Index) -> Result<Copied, 
 /// Removes the empty directories in `root`, as far as that can be done.
 fn remove_empty(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
+        if entry.path().is_dir() && entry.file_name() != LOST_AND_FOUND {
             remove_empty(&entry.path());
             // One that is not empty stays.
             let _kept = std::fs::remove_dir(entry.path());

@@ -76,6 +76,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("a data set named {:?} exists; choose another name", args.name);
     }
     let id = Uuid::now_v7();
+    store.expect_dataset(id).await?;
     let destination = data.dataset(id);
     let request = ImportRequest {
         task: args.task.clone(),

@@ -130,6 +130,11 @@ impl ComparedRun {
         self.state == "succeeded"
     }
 
+    /// Whether nothing more comes of it.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, "succeeded" | "failed" | "canceled")
+    }
+
     /// Whether it failed by answering one of the classes hardly ever.
     pub(super) fn has_collapsed(&self) -> bool {
         self.state == "failed" && self.error.as_ref().is_some_and(|error| error.starts_with("collapsed"))
@@ -176,7 +181,7 @@ impl Comparison {
         let rows = rows(&runs, apart);
         let differences = differences(&rows, &runs);
         let verdict = verdict(&rows, &differences, &runs);
-        let finished = runs.iter().all(|run| matches!(run.state, "succeeded" | "failed" | "canceled"));
+        let finished = runs.iter().all(ComparedRun::has_ended);
         Self { finished, axes, rows, differences, verdict, runs }
     }
 }

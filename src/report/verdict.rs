@@ -47,7 +47,9 @@ fn all_collapsed(labelled: Option<u32>, runs: &[ComparedRun]) -> Option<String> 
         there.partition(|run| run.algorithm == AlgorithmName::Supervised);
     let collapsed = mine.iter().filter(|run| run.has_collapsed()).count();
     let name = title(mine.first()?.algorithm);
-    (collapsed > 0 && supervised.iter().any(|run| run.succeeded())).then(|| {
+    // One that still runs may make a pair yet.
+    let ended = mine.iter().all(|run| run.has_ended());
+    (ended && collapsed > 0 && supervised.iter().any(|run| run.succeeded())).then(|| {
         format!(
             "With {} nothing can be compared: {name} collapsed in {collapsed} of {} runs.",
             labels(labelled),
@@ -289,6 +291,13 @@ mod tests {
         assert!(one.ends_with("with one seed, which decides nothing; it collapsed in 2 of 3 seeds."), "{one}");
         let none = with(&[], 0..3);
         assert_eq!(none, "With 40 labels nothing can be compared: MixMatch collapsed in 3 of 3 runs.");
+        let runs = vec![
+            run(40, 0, Supervised, 0.8, 0.8),
+            unfinished(40, 0, Mixmatch, "failed"),
+            unfinished(40, 1, Mixmatch, "running"),
+        ];
+        let waiting = Comparison::new(runs, Vec::new()).verdict;
+        assert!(waiting.ends_with("yet."), "{waiting}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! by nobody else; beside the data set stands what lists show.
 
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
@@ -105,6 +105,17 @@ impl Raw {
 }
 
 impl Store {
+    /// Notes that files of a data set are coming, before there is a row: whoever is killed in between leaves litter, and nothing
+    /// that was lost.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn expect_dataset(&self, id: Uuid) -> Result<()> {
+        let mut tx = self.write().await?;
+        pass(&mut tx, id).await?;
+        commit(tx).await
+    }
+
     /// Stores an imported data set.
     ///
     /// # Errors
@@ -147,6 +158,7 @@ impl Store {
             }
             other => other.map(drop)?,
         }
+        sqlx::query("DELETE FROM passing_datasets WHERE id = ?").bind(new.id.to_string()).execute(&mut *tx).await?;
         sqlx::query("INSERT INTO dataset_reports (dataset_id, report) VALUES (?, ?)")
             .bind(new.id.to_string())
             .bind(to_json(new.report)?)
@@ -236,13 +248,16 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Err(StoreError::not_found("data set", id));
         }
-        // Killed before its files are gone, the next start is to know that they are to go.
-        sqlx::query("INSERT OR IGNORE INTO removed_datasets (id) VALUES (?)")
-            .bind(id.to_string())
-            .execute(&mut *tx)
-            .await?;
+        pass(&mut tx, id).await?;
         commit(tx).await
     }
+}
+
+/// Notes that a data set comes or goes: until that is done, its files may be there without a row.
+async fn pass(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<()> {
+    let noted = sqlx::query("INSERT OR IGNORE INTO passing_datasets (id) VALUES (?)").bind(id.to_string());
+    noted.execute(&mut **tx).await?;
+    Ok(())
 }
 
 async fn earlier_request<'e>(

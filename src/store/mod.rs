@@ -45,7 +45,7 @@ pub use keys::{KeyRow, NewKey};
 pub use models::{ModelRow, VersionRow};
 pub use names::{is_alias, version_key, version_number};
 pub use pretrained::{NewPretrained, PretrainedRow};
-pub use snapshot::{NamedFile, NamedFiles, Need, bring_up_to_date, needs_of, read_snapshot};
+pub use snapshot::{NamedFile, NamedFiles, Need, bring_up_to_date, needs_of, read_snapshot, refuse_newer};
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]

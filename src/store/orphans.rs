@@ -1,8 +1,8 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
-//! But a data set that nobody deleted and no row names tells of a database that is older than the files. Then nothing whole is
-//! removed: it is put into `lost/`.
+//! But a data set that no row names, and that was neither being imported nor deleted, tells of a database that is older than the
+//! files. Then nothing whole is removed: it is put into `lost/`.
 //!
 //! Whoever adds a table that names an artifact adds it to `artifact_needs!`.
 
@@ -58,8 +58,8 @@ struct Named {
     datasets: BTreeSet<Uuid>,
     /// Jobs that may go on from a checkpoint.
     jobs: BTreeSet<Uuid>,
-    /// Data sets that were deleted.
-    removed: BTreeSet<Uuid>,
+    /// Data sets that are coming or going.
+    passing: BTreeSet<Uuid>,
 }
 
 /// What no row names.
@@ -69,7 +69,7 @@ struct Unnamed {
     litter: Vec<PathBuf>,
     /// Data sets, models and checkpoints: whole, as far as their names tell.
     whole: Vec<PathBuf>,
-    /// Whether there is a data set among those that nobody deleted.
+    /// Whether there is a data set among those that was neither coming nor going.
     is_lost: bool,
 }
 
@@ -84,7 +84,7 @@ impl Named {
             artifacts: artifacts.into_iter().collect(),
             datasets: ids("SELECT id FROM datasets").await?,
             jobs: ids("SELECT id FROM jobs WHERE state <> 'succeeded'").await?,
-            removed: ids("SELECT id FROM removed_datasets").await?,
+            passing: ids("SELECT id FROM passing_datasets").await?,
         })
     }
 
@@ -103,7 +103,7 @@ impl Named {
         }
         for path in entries(&data.datasets()) {
             match Uuid::parse_str(name(&path)) {
-                Ok(id) if self.removed.contains(&id) && !self.datasets.contains(&id) => found.litter.push(path),
+                Ok(id) if self.passing.contains(&id) && !self.datasets.contains(&id) => found.litter.push(path),
                 Ok(id) if !self.datasets.contains(&id) => {
                     found.is_lost = true;
                     found.whole.push(path);
@@ -155,13 +155,13 @@ impl Store {
     pub async fn clear_orphans(&self, data: &DataDir, _lock: &DataLock) -> Result<u64> {
         let named = Named::read(self).await?;
         let data = data.clone();
-        let removed = named.removed.clone();
+        let passing = named.passing.clone();
         let clear = move || {
             let Unnamed { litter, whole, is_lost } = named.unnamed(&data);
             let kept = if is_lost { whole.iter().filter(|path| put_aside(&data, path)).count() } else { 0 };
             let litter = litter.iter().chain(whole.iter().filter(|_| !is_lost));
             let cleared = (litter.filter(|path| remove(path)).count() + kept) as u64;
-            let gone: Vec<Uuid> = removed.into_iter().filter(|id| !data.dataset(*id).exists()).collect();
+            let gone: Vec<Uuid> = passing.into_iter().filter(|id| !data.dataset(*id).exists()).collect();
             (cleared, gone)
         };
         let root = self.artifacts.clone();
@@ -169,7 +169,7 @@ impl Store {
             .await
             .map_err(|error| StoreError::Artifact { path: root, reason: error.to_string() })?;
         for id in gone {
-            sqlx::query("DELETE FROM removed_datasets WHERE id = ?").bind(id.to_string()).execute(&self.writer).await?;
+            sqlx::query("DELETE FROM passing_datasets WHERE id = ?").bind(id.to_string()).execute(&self.writer).await?;
         }
         Ok(cleared)
     }
@@ -228,13 +228,16 @@ mod tests {
         let lock = data.lock().unwrap();
         let store = Store::open(&data).await.unwrap();
         let (hash, deleted) = ("ab".repeat(32), Uuid::now_v7());
-        let told = sqlx::query("INSERT INTO removed_datasets (id) VALUES (?)").bind(deleted.to_string());
+        let coming = Uuid::now_v7();
+        store.expect_dataset(coming).await.unwrap();
+        let told = sqlx::query("INSERT INTO passing_datasets (id) VALUES (?)").bind(deleted.to_string());
         told.execute(&store.writer).await.unwrap();
         let gone = [
             data.artifacts().join(".tmpAbc"),
             data.artifacts().join("sha256/ab").join(&hash),
             data.datasets().join(".import-x/pixels.tmp"),
             data.dataset(deleted).join("manifest.json"),
+            data.dataset(coming).join("manifest.json"),
             data.run(Uuid::now_v7()).join("checkpoints/step-000000000001.checkpoint"),
         ];
         let stays = [
@@ -256,7 +259,7 @@ mod tests {
         }
         assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
         let told: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM removed_datasets").fetch_one(&store.reader).await.unwrap();
+            sqlx::query_scalar("SELECT COUNT(*) FROM passing_datasets").fetch_one(&store.reader).await.unwrap();
         assert_eq!((told, data.lost().exists()), (0, false));
     }
 

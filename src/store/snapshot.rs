@@ -77,18 +77,28 @@ pub async fn read_snapshot(path: &Path) -> Result<NamedFiles> {
     Ok(NamedFiles { artifacts, datasets: parse(ids)?, unfinished: parse(jobs)? })
 }
 
-/// Gives a copy of the database, which nobody else has open, the tables of this version.
+/// Refuses a copy of the database that a newer version of the program made.
 ///
 /// # Errors
-/// [`StoreError::OtherTables`] when it comes from a newer version of the program, [`StoreError::Migration`].
-pub async fn bring_up_to_date(path: &Path) -> Result<()> {
-    let mut copy = SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?;
+/// [`StoreError::OtherTables`], and when it is no such copy.
+pub async fn refuse_newer(path: &Path) -> Result<()> {
+    let mut copy = open_copy(path).await?;
     let found: Option<i64> =
         sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut copy).await?;
+    copy.close().await?;
     let (found, known) = (found.unwrap_or(0), MIGRATIONS.iter().map(|step| step.version).max().unwrap_or(0));
     if found > known {
         return Err(StoreError::OtherTables { path: path.to_owned(), found, known });
     }
+    Ok(())
+}
+
+/// Gives a copy of the database, which nobody else has open, the tables of this version.
+///
+/// # Errors
+/// [`StoreError::Migration`].
+pub async fn bring_up_to_date(path: &Path) -> Result<()> {
+    let mut copy = SqliteConnectOptions::new().filename(path).foreign_keys(true).connect().await?;
     let updated = MIGRATIONS.run(&mut copy).await;
     copy.close().await?;
     updated.map_err(|source| StoreError::Migration { path: path.to_owned(), source })

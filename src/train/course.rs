@@ -9,7 +9,7 @@ use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::evaluate::Evaluation;
-use super::event::{EpochMetrics, Event};
+use super::event::{EpochMetrics, EpochWarning, Event};
 use super::learner::{Learner, learning_rate, restore_weights, save_weights};
 use super::metrics::Confusion;
 use super::progress::{EpochSums, Pace, finite};
@@ -203,7 +203,7 @@ impl Course {
         course.pace = Pace::new(setting.config(), course.learner.steps_done());
         course.sums = EpochSums::restore(snapshot, setting.input.device)?;
         course.watch.restore(snapshot)?;
-        course.rows = snapshot.get("rows")?;
+        course.rows = snapshot.get::<Vec<EpochMetrics>>("rows")?.into_iter().map(of_any_version).collect();
         let steps = u64::from(setting.config().steps_per_epoch) * course.rows.len() as u64;
         if course.learner.steps_done() != steps + u64::from(course.sums.steps()) {
             return Err(CheckpointError::Unfit("its steps and epochs contradict each other".to_owned()));
@@ -248,8 +248,20 @@ impl Best {
             answers,
             loss: snapshot.get("best.loss")?,
         };
-        Ok(Self { weights, metrics: snapshot.get("best.metrics")?, last: snapshot.get("best.last")?, validation })
+        // Nor did it note these.
+        let metrics = EpochMetrics {
+            validation_collapsed: validation.confusion.collapse().is_some(),
+            validation_images: validation.confusion.total(),
+            ..snapshot.get("best.metrics")?
+        };
+        Ok(Self { weights, metrics, last: snapshot.get("best.last")?, validation })
     }
+}
+
+/// An epoch as this version would have noted it: an earlier one told of a class that is left out by its warning alone.
+fn of_any_version(mut row: EpochMetrics) -> EpochMetrics {
+    row.validation_collapsed |= row.warnings.contains(&EpochWarning::AnswersCollapsed);
+    row
 }
 
 fn spent(snapshot: &Snapshot, name: &str) -> Result<Duration, CheckpointError> {
@@ -299,6 +311,13 @@ mod tests {
         assert!(better(&row(0.83, 0.8), &collapsed(0.9, 0.3)));
         assert!(!better(&collapsed(0.9, 0.3), &row(0.83, 0.8)));
         assert!(better(&collapsed(0.91, 0.3), &collapsed(0.9, 0.3)));
+    }
+
+    #[test]
+    fn an_epoch_that_an_earlier_version_warned_of_is_none_to_prefer() {
+        let warned = EpochMetrics { warnings: vec![EpochWarning::AnswersCollapsed], ..row(0.9, 0.3) };
+        assert!(better(&row(0.83, 0.8), &of_any_version(warned)));
+        assert!(!better(&row(0.83, 0.8), &of_any_version(row(0.9, 0.3))));
     }
 
     #[test]

@@ -222,7 +222,7 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     };
     // As the version before the predictions left it.
     written(&[
-        "DROP TABLE removed_datasets",
+        "DROP TABLE passing_datasets",
         "DROP INDEX job_metrics_best",
         "ALTER TABLE job_metrics DROP COLUMN collapsed",
         "ALTER TABLE model_versions DROP COLUMN predictions_sha256",
@@ -250,14 +250,21 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     assert_eq!(app.json("/datasets").await["items"][0]["name"], "shapes");
     app.stop().await;
 
-    let made = std::process::Command::new("chmod").args(["-R", "u+w", text(&copy)]).status().unwrap();
+    let made = std::process::Command::new("chmod").args(["-R", "u+w,go-rwx", text(&copy)]).status().unwrap();
     assert!(made.success());
+    let private = place.path().join("private");
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&private)]));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(private.join("mixmatch.db")).unwrap().permissions());
+    assert_eq!(mode & 0o077, 0, "what nobody else could read in the backup nobody else reads now: {mode:o}");
     written(&["UPDATE _sqlx_migrations SET version = 9999 WHERE version = 12"]).await;
     let other = place.path().join("other");
+    std::fs::create_dir_all(other.join("lost+found")).unwrap();
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&other)]);
     let told = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("newer version"), "{told}");
-    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0, "nothing that a server could start on");
+    assert!(!refused.status.success() && told.contains("newer version") && told.contains(text(&copy)), "{told}");
+    let left: Vec<_> = std::fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lost+found"], "nothing that a server could start on, and the disk's own stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

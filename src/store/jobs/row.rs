@@ -249,15 +249,20 @@ impl Raw {
     }
 }
 
-/// A stored configuration, to be looked at: what a newer version of the program knew besides is left out, so that going back to an
-/// earlier one does not hide every job. [`Raw::parse_to_run`] takes no such liberty.
+/// A stored configuration, to be looked at: fields and values that only a newer version of the program knows are left out, so that
+/// going back to an earlier one does not hide every job. [`Raw::parse_to_run`] takes no such liberty.
 fn configuration(text: &str) -> Result<TrainConfig> {
-    let strict = || from_json("configuration", text);
-    strict().or_else(|error| {
-        let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else { return Err(error) };
-        let Ok(Value::Object(known)) = serde_json::to_value(TrainConfig::default()) else { return Err(error) };
-        fields.retain(|name, _| known.contains_key(name));
-        serde_json::from_value(Value::Object(fields)).map_err(|_also| error)
+    from_json("configuration", text).or_else(|error| {
+        let Ok(Value::Object(stored)) = serde_json::from_str(text) else { return Err(error) };
+        let read = |fields: &Map<String, Value>| serde_json::from_value::<TrainConfig>(Value::Object(fields.clone()));
+        let mut known = Map::new();
+        for (name, value) in stored {
+            known.insert(name.clone(), value);
+            if read(&known).is_err() {
+                known.remove(&name);
+            }
+        }
+        read(&known).map_err(|_also| error)
     })
 }
 

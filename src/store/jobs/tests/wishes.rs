@@ -6,7 +6,7 @@ use super::{Fixture, LEASE, epoch};
 use crate::data_dir::DataDir;
 use crate::store::jobs::{JobState, Wish};
 use crate::store::{Store, StoreError};
-use crate::train::event::Event;
+use crate::train::event::{EpochMetrics, EpochWarning, Event};
 
 #[tokio::test]
 async fn pausing_is_at_once_for_a_queued_job_and_a_wish_for_a_running_one() {
@@ -115,16 +115,18 @@ async fn an_epoch_whose_event_was_lost_with_the_server_is_told_by_the_next_attem
 async fn what_a_newer_version_wrote_besides_is_seen_and_does_not_run() {
     let f = Fixture::new().await;
     let job = f.queue().await;
-    let write = sqlx::query("UPDATE jobs SET config = json_set(config, '$.seed', 7, '$.colour', 1) WHERE id = ?");
+    let write = sqlx::query(
+        "UPDATE jobs SET config = json_set(config, '$.seed', 7, '$.algorithm', 'fixmatch', '$.colour', 1) WHERE id = ?",
+    );
     write.bind(job.to_string()).execute(&f.store.writer).await.unwrap();
     let listed = f.store.jobs(None, None, 10).await.unwrap();
     assert_eq!((listed.len(), listed[0].config.seed), (1, 7));
     let refused = f.store.claim(Uuid::now_v7(), "cpu", LEASE).await.map(|_| ()).unwrap_err().to_string();
-    assert!(refused.contains("colour"), "it might learn something else without it: {refused}");
+    assert!(refused.contains("unknown"), "it might learn something else without it: {refused}");
     assert_eq!(f.state(job).await, JobState::Failed);
 
     // What is no configuration at all is told with the job that it is of.
-    let write = sqlx::query("UPDATE jobs SET config = json_set(config, '$.seed', 'x') WHERE id = ?");
+    let write = sqlx::query("UPDATE jobs SET config = '\"x\"' WHERE id = ?");
     write.bind(job.to_string()).execute(&f.store.writer).await.unwrap();
     let refused = f.store.jobs(None, None, 10).await.map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains(&job.to_string()), "{refused}");
@@ -140,6 +142,14 @@ async fn a_file_of_the_version_before_takes_paused_jobs_and_keeps_its_rows() {
     before.migrations = before.migrations.iter().filter(|migration| migration.version < 4).cloned().collect();
     before.run(&pool).await.unwrap();
     let (dataset, job) = (Uuid::now_v7().to_string(), Uuid::now_v7());
+    let told = |epoch: u32, accuracy: f64, warnings: &[EpochWarning]| {
+        let row = EpochMetrics { epoch, warnings: warnings.to_vec(), ..EpochMetrics::default() };
+        let row = serde_json::to_string(&row).unwrap();
+        format!(
+            "INSERT INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
+             VALUES ('{job}', 0, {epoch}, {accuracy}, 0.5, '{row}')"
+        )
+    };
     for statement in [
         format!("INSERT INTO datasets VALUES ('{dataset}', 'faces', 'gender', '[]', '{{}}', '{{}}', 'h', 0)"),
         format!(
@@ -147,6 +157,8 @@ async fn a_file_of_the_version_before_takes_paused_jobs_and_keeps_its_rows() {
              VALUES ('{job}', '{dataset}', 'faces', 'gender', 'queued', '{{}}', 0)"
         ),
         format!("INSERT INTO job_events (job_id, attempt, at, kind, data) VALUES ('{job}', 0, 0, 'state', '{{}}')"),
+        told(1, 0.7, &[]),
+        told(2, 0.9, &[EpochWarning::AnswersCollapsed]),
     ] {
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
@@ -155,6 +167,9 @@ async fn a_file_of_the_version_before_takes_paused_jobs_and_keeps_its_rows() {
     let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
     assert_eq!(store.job(job).await.unwrap().state, JobState::Queued);
     assert_eq!(store.job_events(job, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(store.job(job).await.unwrap().best.unwrap().epoch, 1, "the other leaves a class out");
+    let rows = store.job_metrics(job, 0, 10).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.validation_collapsed).collect::<Vec<_>>(), [false, true]);
     store.pause_job(job).await.unwrap();
     assert_eq!(store.job(job).await.unwrap().state, JobState::Paused);
     let nonsense = sqlx::query("UPDATE jobs SET state = 'asleep'").execute(&store.writer).await;
