@@ -36,7 +36,7 @@ pub struct Pretrained {
     /// The network that they are for.
     #[schema(example = "wide_resnet50_2")]
     network: String,
-    /// Classes that their head answers; `null` without a head. A job on other classes begins with a new head.
+    /// Classes that their head answers; `null` without a head. Each job begins with a new one: which classes these were no file says.
     #[schema(example = 1000)]
     classes: Option<u32>,
     /// Numbers that training moves.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::allocator;
 use crate::nn::device::{self, PrecisionWish};
-use crate::nn::{self, Head, Weights};
+use crate::nn::{self, Architecture, Head, Weights};
 use crate::serving::Loaded;
 use crate::statistics::median;
 
@@ -42,6 +42,7 @@ pub fn measure(
     allocator::keep_what_this_thread_frees();
     let device = device::parse(device)?;
     let precision = device::precision(precision, device);
+    network.parse::<Architecture>()?.check_size(size).map_err(anyhow::Error::msg)?;
     let network = nn::build(network, Head::Linear, 2, precision.kind)?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let weights = Weights::initialise(network.layout(), device, &mut rng)?;

@@ -83,7 +83,7 @@ fn is_safetensors(path: &Path) -> anyhow::Result<bool> {
 
 fn words(contents: &Contents) -> String {
     let head = match contents.classes {
-        Some(classes) => format!("its head answers {classes} classes, a job on others begins with a new one"),
+        Some(classes) => format!("its head for {classes} classes is left aside, each job begins with a new one"),
         None => "it has no head, each job begins with a new one".to_owned(),
     };
     let Contents { network, tensors, parameters, .. } = contents;

@@ -63,17 +63,20 @@ pub struct TrainArgs {
 /// A value is JSON where it reads as JSON, else a string.
 pub(super) fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE"))?;
-    let name = name.trim();
-    let read = serde_json::from_str(value).ok();
-    // Classes may be called 0 and 1.
-    let read = read.filter(|read: &Value| name != "positive_class" || read.is_string() || read.is_null());
-    Ok((name.to_owned(), read.unwrap_or_else(|| Value::String(value.to_owned()))))
+    Ok((name.trim().to_owned(), read_value(name.trim(), value)))
+}
+
+fn read_value(name: &str, text: &str) -> Value {
+    let read = serde_json::from_str(text).ok();
+    // Classes may be called 0 and 1, and weights 1e5.
+    let is_text = ["positive_class", "pretrained"].contains(&name);
+    let read = read.filter(|read: &Value| !is_text || read.is_string() || read.is_null());
+    read.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn parse_grid(text: &str) -> Result<(String, Value), String> {
     let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE,VALUE"))?;
-    let value = |value: &str| serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    Ok((name.trim().to_owned(), values.split(',').map(value).collect()))
+    Ok((name.trim().to_owned(), values.split(',').map(|value| read_value(name.trim(), value)).collect()))
 }
 
 impl TrainArgs {
@@ -116,7 +119,7 @@ impl TrainArgs {
 }
 
 /// The first name that stands in a list more than once.
-fn repeated<'a>(names: &[&'a str]) -> Option<&'a str> {
+pub(super) fn repeated<'a>(names: &[&'a str]) -> Option<&'a str> {
     names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| *name)
 }
 
@@ -171,9 +174,9 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
             args.data.data_dir.display()
         );
     }
-    let id = store.insert_jobs(new).await?;
-    // A job that nobody waits for any more would be trained by the next `mixmatch train` first.
+    // Before there is a job: one that nobody waits for any more would be trained by the next `mixmatch train` first.
     let mut signals = Signals::new()?;
+    let id = store.insert_jobs(new).await?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
     let axes: Vec<String> = args.grid.iter().map(|(name, _)| name.clone()).collect();
     let mut followed = std::pin::pin!(follow_all(&store, &supervisor, &jobs, &axes));
@@ -369,6 +372,9 @@ mod tests {
         assert_eq!(parse_setting("network=wrn-10-1"), Ok(("network".to_owned(), Value::from("wrn-10-1"))));
         assert_eq!(parse_setting("positive_class=1"), Ok(("positive_class".to_owned(), Value::from("1"))));
         assert_eq!(parse_setting("mixup=false"), Ok(("mixup".to_owned(), Value::from(false))));
+        assert_eq!(parse_setting("pretrained=1e5"), Ok(("pretrained".to_owned(), Value::from("1e5"))));
         assert!(parse_setting("k").is_err());
+        assert_eq!(parse_grid("k=1,2"), Ok(("k".to_owned(), serde_json::json!([1, 2]))));
+        assert_eq!(parse_grid("positive_class=0,1"), Ok(("positive_class".to_owned(), serde_json::json!(["0", "1"]))));
     }
 }

@@ -1,7 +1,8 @@
 //! Weights to start from: brought in once from somebody's file, checked against the network by name and shape,
 //! kept as safetensors in float32; then taken over by any run of that network.
 //!
-//! The backbone must be there whole. The head may answer other classes or be missing: it is then new in each run.
+//! The backbone must be there whole. The head is new in each run: a file does not say which classes its own answers, and as many may be
+//! others.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -105,7 +106,7 @@ pub struct Contents {
 
 /// Writes `source`'s tensors for the network `name` to `target` as safetensors.
 ///
-/// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` is left out.
+/// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` and `n_averaged` are left out.
 ///
 /// # Errors
 /// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown or not finite;
@@ -126,7 +127,11 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
             if entry.head && classes.is_none() {
                 continue;
             }
-            return Err(mismatch(format!("{} is missing", entry.name)));
+            let there = match names.keys().min() {
+                Some(other) => format!("; the file has {} other tensors, such as {other}", names.len()),
+                None => String::new(),
+            };
+            return Err(mismatch(format!("{} is missing{there}", entry.name)));
         };
         let shape = source.shape(&theirs).unwrap_or_default();
         if shape != entry.shape {
@@ -149,11 +154,12 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
 
 /// The names of our kind, each with the one that stands in the file.
 fn own_names(source: &dyn NamedTensors) -> HashMap<String, String> {
-    let names = source.names();
+    // What PyTorch's BatchNorm and its averaged models count.
+    let counted = |name: &String| !name.ends_with("num_batches_tracked") && name != "n_averaged";
+    let names: Vec<String> = source.names().into_iter().filter(counted).collect();
     let wrapped = names.iter().all(|name| name.starts_with("module."));
     let own = |name: &str| if wrapped { name["module.".len()..].to_owned() } else { name.to_owned() };
-    let counted = |name: &String| !name.ends_with("num_batches_tracked");
-    names.into_iter().filter(counted).map(|name| (own(&name), name)).collect()
+    names.into_iter().map(|name| (own(&name), name)).collect()
 }
 
 /// Every tensor of a network, and whether the optimiser moves it.
@@ -162,8 +168,8 @@ fn entries(network: &dyn Network) -> impl Iterator<Item = (&Entry, bool)> {
     layout.params().iter().map(|entry| (entry, true)).chain(layout.buffers().iter().map(|entry| (entry, false)))
 }
 
-/// Copies the weights in `bytes`, a file that [`import`] wrote, into `weights`, and gives the names of the head's
-/// tensors that keep their random start because the file has none of that shape.
+/// Copies the weights in `bytes`, a file that [`import`] wrote, into `weights`, and gives the names of the head's tensors, which keep
+/// their random start.
 ///
 /// # Errors
 /// [`NnError::Mismatch`] when a tensor of the backbone is missing or of another shape.
@@ -173,13 +179,16 @@ pub fn start(network: &dyn Network, weights: &mut Weights, bytes: &[u8]) -> Resu
     let _no_grad = tch::no_grad_guard();
     let mut new = Vec::new();
     for (entry, tensor) in weights.tensors(network.layout()) {
+        if entry.head {
+            new.push(entry.name.clone());
+            continue;
+        }
         let view = file.tensor(&entry.name).ok();
         let shape: Vec<i64> = view.iter().flat_map(|view| view.shape()).map(|&side| side as i64).collect();
         match view {
             Some(view) if shape == entry.shape && view.dtype() == Dtype::F32 => {
                 tensor.shallow_clone().f_copy_(&Tensor::f_from_data_size(view.data(), &entry.shape, Kind::Float)?)?;
             }
-            _ if entry.head => new.push(entry.name.clone()),
             Some(_) => {
                 return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape)));
             }
@@ -240,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_for_other_classes_is_new_and_all_else_is_taken_over() {
+    fn the_head_is_new_and_all_else_is_taken_over() {
         let (contents, bytes) = imported(tiny(7, "")).unwrap();
         assert_eq!((contents.network.as_str(), contents.classes), ("tiny_resnet", Some(7)));
         let (network, mut weights) = fresh(Head::Linear, 2);
@@ -255,9 +264,9 @@ mod tests {
         let (first, bn) = (weights.tensors(network.layout()).next().unwrap().1, weights.statistics());
         assert_eq!(first.abs().max().double_value(&[]), 0.0, "conv1 is tensor 0");
         assert!(bn.min().double_value(&[]) > 1.0, "running statistics are taken over too");
-        // The same number of classes: the head too.
+        // As many classes may be others: gender's head would answer masks with confidence, and wrong.
         let (network, mut weights) = fresh(Head::Linear, 7);
-        assert!(start(network.as_ref(), &mut weights, &bytes).unwrap().is_empty());
+        assert_eq!(start(network.as_ref(), &mut weights, &bytes).unwrap(), ["fc.weight", "fc.bias"]);
     }
 
     #[test]
@@ -277,6 +286,7 @@ mod tests {
         source.0.remove("module.fc.weight");
         source.0.remove("module.fc.bias");
         source.0.insert("module.bn1.num_batches_tracked".to_owned(), (Vec::new(), vec![5.0]));
+        source.0.insert("n_averaged".to_owned(), (Vec::new(), vec![9.0]));
         assert_eq!(imported(source).unwrap().0.classes, None);
     }
 
@@ -289,6 +299,16 @@ mod tests {
         };
         let missing = with(|tensors| drop(tensors.remove("layer2.0.bn1.running_var")));
         assert!(missing.contains("layer2.0.bn1.running_var is missing"), "{missing}");
+        let prefixed = with(|tensors| {
+            *tensors = std::mem::take(tensors)
+                .into_iter()
+                .map(|(name, tensor)| (format!("backbone.{name}"), tensor))
+                .collect();
+        });
+        assert!(
+            prefixed.contains("conv1.weight is missing; the file has") && prefixed.contains("backbone."),
+            "{prefixed}"
+        );
         let half_a_head = with(|tensors| drop(tensors.remove("fc.bias")));
         assert!(half_a_head.contains("fc.bias"), "{half_a_head}");
         let shape = with(|tensors| drop(tensors.insert("conv1.weight".to_owned(), (vec![4, 3, 3, 3], vec![0.0; 108]))));
@@ -317,7 +337,12 @@ mod tests {
         let contents = import(&mut SafeTensorsFile::open(&path).unwrap(), "wrn-10-1", &target).unwrap();
         assert_eq!((contents.classes, contents.parameters), (Some(3), network.layout().parameter_count() as u64));
         let mut taken = Weights::zeros(network.layout(), Device::Cpu).unwrap();
-        assert!(start(network.as_ref(), &mut taken, &std::fs::read(target).unwrap()).unwrap().is_empty());
-        assert_eq!((taken.flat(), taken.statistics()), (weights.flat(), weights.statistics()));
+        let new = start(network.as_ref(), &mut taken, &std::fs::read(target).unwrap()).unwrap();
+        assert_eq!(new.len(), 2, "weight and bias of its head: {new:?}");
+        let theirs: BTreeMap<_, _> =
+            weights.tensors(network.layout()).map(|(entry, own)| (entry.name.clone(), own)).collect();
+        for (entry, tensor) in taken.tensors(network.layout()).filter(|(entry, _)| !entry.head) {
+            assert_eq!(tensor, theirs[&entry.name], "{}", entry.name);
+        }
     }
 }

@@ -6,6 +6,7 @@ Run:  python make_pth.py            (torch 2.11.x; the bytes may differ between 
 zip.pth           the state dict below, torch.save's ZIP archive (since 1.6)
 plain.pth         the same in the format before 1.6: pickles, then raw numbers
 nested.pth        the same under "state_dict" beside an epoch and an optimiser's state
+training.pth      the same beside a figure that is a tensor, as training scripts save it
 protocol4.pth     the same with pickle protocol 4 (memoize, stack_global, frames)
 data.pkl          the pickle inside zip.pth
 list.pth          a list: no state dict
@@ -52,6 +53,7 @@ if __name__ == "__main__":
     save("plain.pth", tensors, _use_new_zipfile_serialization=False)
     moments = {"state": {0: {"step": 5, "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999)}]}
     save("nested.pth", {"epoch": 5, "best": None, "state_dict": tensors, "optimizer": moments, "done": True})
+    save("training.pth", {"epoch": 5, "best_acc1": torch.tensor(76.3), "state_dict": tensors})
     save("protocol4.pth", tensors, pickle_protocol=4)
     save("list.pth", [torch.ones(1)])
     save("expanded.pth", {"expanded": torch.ones(1).expand(1_000_000)})

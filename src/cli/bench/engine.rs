@@ -14,7 +14,7 @@ pub struct BenchEngineArgs {
     #[arg(long, default_value = "wrn-28-2")]
     network: String,
     /// Side of the input, pixels.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     size: u32,
     /// Images in a batch, or several numbers.
     #[arg(long, value_delimiter = ',', default_value = "1,16", value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -29,7 +29,7 @@ pub struct BenchEngineArgs {
     #[arg(long)]
     threads: Option<usize>,
     /// Batches that are timed.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     rounds: usize,
     /// Print one JSON object.
     #[arg(long)]

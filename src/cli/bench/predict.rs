@@ -31,14 +31,27 @@ pub struct BenchPredictArgs {
     #[arg(long, value_delimiter = ',', default_value = "1,8,32,128", value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: Vec<u32>,
     /// Seconds that are measured at each.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value = "10", value_parser = parse_some_seconds)]
     seconds: f64,
     /// Seconds before that.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value = "2", value_parser = parse_seconds)]
     warm: f64,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// No more than a day.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let fits = |seconds: &f64| (0.0..=86_400.0).contains(seconds);
+    text.parse().ok().filter(fits).ok_or_else(|| "seconds are a number from 0 to 86400".to_owned())
+}
+
+fn parse_some_seconds(text: &str) -> Result<f64, String> {
+    match parse_seconds(text)? {
+        0.0 => Err("in 0 seconds nothing is measured".to_owned()),
+        seconds => Ok(seconds),
+    }
 }
 
 /// Measures an endpoint.
@@ -91,4 +104,18 @@ fn read(directory: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     anyhow::ensure!(!files.is_empty(), "{} holds no file", directory.display());
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("failed to read {}", path.display()));
     files.iter().take(IMAGES).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_some_and_no_more_than_a_day() {
+        assert_eq!((parse_seconds("0"), parse_some_seconds("0.5")), (Ok(0.0), Ok(0.5)));
+        for text in ["nan", "-1", "inf", "1e30", "x", ""] {
+            assert!(parse_seconds(text).is_err() && parse_some_seconds(text).is_err(), "{text}");
+        }
+        assert!(parse_some_seconds("0").is_err());
+    }
 }

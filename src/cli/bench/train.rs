@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::train::{parse_setting, repeated};
 use crate::bench::{data, machine};
 use crate::dataset::Manifest;
 use crate::nn::device;
@@ -22,9 +23,9 @@ pub struct BenchTrainArgs {
     /// Directory of an imported data set (data/datasets/ID); drawn faces if absent.
     #[arg(long)]
     dataset_dir: Option<PathBuf>,
-    /// What the rest is laid over: the step's augmentation, algorithm and sizes.
-    #[arg(long, default_value = "paper")]
-    preset: String,
+    /// What the rest is laid over: the step's augmentation, algorithm and sizes. [default: paper]
+    #[arg(long)]
+    preset: Option<String>,
     /// mixmatch or supervised.
     #[arg(long)]
     algorithm: Option<String>,
@@ -56,7 +57,7 @@ pub struct BenchTrainArgs {
     #[arg(long, default_value_t = 5)]
     warm: u32,
     /// Any other hyper-parameter: --set anchor=true.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = super::super::train::parse_setting)]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
     /// Print one JSON object.
     #[arg(long)]
@@ -96,7 +97,14 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
         None => data::drawn(scratch.path(), DRAWN)?,
     };
     let manifest = Manifest::read(&directory)?;
-    let config = match resolve(&args.request(), &facts(&manifest)) {
+    let request = match args.request() {
+        Ok(request) => request,
+        Err(refused) => {
+            eprintln!("mixmatch: {refused}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let config = match resolve(&request, &facts(&manifest)) {
         Ok(config) => TrainConfig { warmup: 0.0, ..config },
         Err(problems) => {
             for problem in problems {
@@ -129,14 +137,36 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
 
 impl BenchTrainArgs {
     /// The body of the `POST /jobs` whose steps are timed.
-    fn request(&self) -> Map<String, Value> {
+    ///
+    /// # Errors
+    /// What is given in two places, or is the benchmark's to say: the figures would be another step's than was asked for.
+    fn request(&self) -> Result<Map<String, Value>, String> {
+        let mut names: Vec<&str> = self.settings.iter().map(|(name, _)| name.as_str()).collect();
+        let given = [
+            ("preset", self.preset.is_some()),
+            ("algorithm", self.algorithm.is_some()),
+            ("network", self.network.is_some()),
+            ("size", self.size.is_some()),
+            ("batch", self.batch.is_some()),
+            ("k", self.k.is_some()),
+            ("precision", self.precision.is_some()),
+        ];
+        names.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name));
+        if let Some(name) = repeated(&names) {
+            return Err(format!("{name} is given twice; give it once, by --set or by its own argument"));
+        }
+        if let Some(name) = names.iter().find(|name| ["warmup", "labelled"].contains(name)) {
+            return Err(format!("{name} is none of a step's settings: all labels are used, without a warm-up"));
+        }
         let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
                 request.insert(name.to_owned(), value);
             }
         };
-        put("preset", Some(self.preset.clone().into()));
+        let named = self.settings.iter().any(|(name, _)| name == "preset");
+        let preset = self.preset.as_deref().or((!named).then_some("paper"));
+        put("preset", preset.map(Value::from));
         put("algorithm", self.algorithm.clone().map(Value::from));
         put("network", self.network.clone().map(Value::from));
         put("size", self.size.map(Value::from));
@@ -145,7 +175,7 @@ impl BenchTrainArgs {
         put("precision", self.precision.clone().map(Value::from));
         // A benchmark knows no imported weights and needs no particular number of labels.
         put("labelled", Some(Value::Null));
-        request
+        Ok(request)
     }
 }
 
@@ -178,5 +208,35 @@ fn print(report: &Report) {
     }
     if report.device_mib > 0.0 {
         println!("{:>10.0} MiB on the device", report.device_mib);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchTrainArgs,
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let request = |words: &str| {
+            Line::try_parse_from(std::iter::once("train").chain(words.split(' '))).unwrap().args.request()
+        };
+        assert_eq!(request("--json").unwrap()["preset"], "paper");
+        assert_eq!(request("--set preset=demo").unwrap()["preset"], "demo");
+        assert_eq!(request("--preset demo --k 1").unwrap()["k"], 1);
+        for words in
+            ["--preset demo --set preset=quick", "--k 1 --set k=2", "--set k=1 --set k=2", "--batch 8 --set batch=4"]
+        {
+            assert!(request(words).unwrap_err().contains("given twice"), "{words}");
+        }
+        for words in ["--set warmup=0.5", "--set labelled=40"] {
+            assert!(request(words).unwrap_err().contains("none of a step's settings"), "{words}");
+        }
     }
 }

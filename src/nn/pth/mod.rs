@@ -254,7 +254,8 @@ impl Heap {
                 _ => None,
             })
         };
-        tensors(root).or_else(|| under("state_dict")).or_else(|| under("model")).or_else(|| under("model_state_dict"))
+        // The usual names first: beside them a figure of the training may be a tensor, too.
+        ["state_dict", "model", "model_state_dict"].into_iter().find_map(under).or_else(|| tensors(root))
     }
 }
 

@@ -48,7 +48,7 @@ fn assert_floats(path: &Path) {
 
 #[test]
 fn a_state_dict_of_every_kind_is_read() {
-    for name in ["zip.pth", "plain.pth", "nested.pth", "protocol4.pth"] {
+    for name in ["zip.pth", "plain.pth", "nested.pth", "training.pth", "protocol4.pth"] {
         assert_floats(&fixture(name));
     }
 }
