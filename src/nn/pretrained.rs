@@ -115,6 +115,12 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
     let architecture: Architecture = name.parse()?;
     let mismatch = |reason: String| NnError::Mismatch { network: name.to_owned(), reason };
     let mut names = own_names(source);
+    // A published model with head `reference`: what lies on top of its fc is new in each run.
+    if let Ok(reference) = architecture.network(Head::Reference, 1, Kind::Float) {
+        for entry in reference.layout().params().iter().filter(|entry| entry.head) {
+            names.remove(&entry.name);
+        }
+    }
     let probe = architecture.network(Head::Linear, 1, Kind::Float)?;
     let head = probe.layout().params().iter().find(|entry| entry.head && entry.shape.len() == 2);
     let rows = head.and_then(|entry| source.shape(names.get(&entry.name)?)?.first().copied());
@@ -325,6 +331,24 @@ mod tests {
         assert_eq!(files.len(), 1);
         let (_, metadata) = SafeTensors::read_metadata(files.first().unwrap()).unwrap();
         assert_eq!(metadata.metadata().as_ref().unwrap()["network"], "tiny_resnet");
+    }
+
+    #[test]
+    fn a_published_model_with_the_references_head_can_be_started_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("weights.safetensors"), directory.path().join("start.safetensors"));
+        let (network, weights) = fresh(Head::Reference, 3);
+        file::save(network.as_ref(), &weights, &path).unwrap();
+        let contents = import(&mut SafeTensorsFile::open(&path).unwrap(), "tiny_resnet", &target).unwrap();
+        assert_eq!(contents.classes, Some(1000));
+        let mut taken = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+        let new = start(network.as_ref(), &mut taken, &std::fs::read(target).unwrap()).unwrap();
+        assert_eq!((new.len(), new[0].as_str()), (6, "head.fc1.weight"));
+        let fc = |weights: &Weights| {
+            let found = weights.tensors(network.layout()).find(|(entry, _)| entry.name == "fc.weight");
+            found.map(|(_, tensor)| tensor.shallow_clone()).unwrap()
+        };
+        assert_eq!(fc(&taken), fc(&weights));
     }
 
     #[test]
