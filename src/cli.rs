@@ -12,6 +12,7 @@ mod keys;
 mod predict;
 mod predictions;
 mod serve;
+mod settings;
 mod signals;
 mod train;
 

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    BackupError, Copied, Index, LOST_AND_FOUND, WHOLE_DATASET, artifact, copy_file, dataset, expect, read_index,
-    refuse_full, remove, sync_directories,
-};
+use super::files::{LOST_AND_FOUND, copy_file, expect, refuse_full, remove, sync_directories};
+use super::{BackupError, Copied, Index, WHOLE_DATASET, artifact, dataset, read_index};
 use crate::data_dir::DataDir;
 use crate::store::{bring_up_to_date, read_snapshot, refuse_newer};
 

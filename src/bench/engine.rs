@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::allocator;
 use crate::nn::device::{self, PrecisionWish};
-use crate::nn::{self, Architecture, Head, Weights};
+use crate::nn::{Architecture, Head, Weights};
 use crate::serving::Loaded;
 use crate::statistics::median;
 
@@ -42,8 +42,9 @@ pub fn measure(
     allocator::keep_what_this_thread_frees();
     let device = device::parse(device)?;
     let precision = device::precision(precision, device);
-    network.parse::<Architecture>()?.check_size(size).map_err(anyhow::Error::msg)?;
-    let network = nn::build(network, Head::Linear, 2, precision.kind)?;
+    let architecture: Architecture = network.parse()?;
+    architecture.check_size(size).map_err(anyhow::Error::msg)?;
+    let network = architecture.network(Head::Linear, 2, precision.kind)?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let weights = Weights::initialise(network.layout(), device, &mut rng)?;
     let engine = Loaded::new(network.as_ref(), &weights, device, size, 1.0)?;

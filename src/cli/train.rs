@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::settings::{parse_grid, parse_setting, together};
 use super::signals::{Signals, end_with_the_reader};
 use super::{DataArgs, DeviceArgs};
 use crate::api::JobReport;
@@ -60,67 +61,31 @@ pub struct TrainArgs {
     json: bool,
 }
 
-/// A value is JSON where it reads as JSON, else a string.
-pub(super) fn parse_setting(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE"))?;
-    Ok((name.trim().to_owned(), read_value(name.trim(), value)))
-}
-
-fn read_value(name: &str, text: &str) -> Value {
-    let read = serde_json::from_str(text).ok();
-    // Classes may be called 0 and 1, and weights 1e5.
-    let is_text = ["positive_class", "pretrained"].contains(&name);
-    let read = read.filter(|read: &Value| !is_text || read.is_string() || read.is_null());
-    read.unwrap_or_else(|| Value::String(text.to_owned()))
-}
-
-fn parse_grid(text: &str) -> Result<(String, Value), String> {
-    let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?}: write NAME=VALUE,VALUE"))?;
-    Ok((name.trim().to_owned(), values.split(',').map(|value| read_value(name.trim(), value)).collect()))
-}
-
 impl TrainArgs {
     /// The body of the `POST /jobs` that this stands for.
     ///
     /// # Errors
     /// What is given in two places: neither may win without a word.
     fn request(&self) -> Result<Map<String, Value>, String> {
-        let mut names: Vec<&str> = self.settings.iter().map(|(name, _)| name.as_str()).collect();
-        let given = [
-            ("algorithm", !self.algorithm.is_empty()),
-            ("preset", self.preset.is_some()),
-            ("labelled", !self.labelled.is_empty()),
-            ("seed", !self.seed.is_empty()),
-            ("baseline", self.baseline),
-            ("grid", !self.grid.is_empty()),
-        ];
-        names.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name));
-        if let Some(name) = repeated(&names) {
-            return Err(format!("{name} is given twice; give it once, by --set or by its own argument"));
-        }
-        if let Some(name) = repeated(&self.grid.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()) {
-            return Err(format!("--grid {name} is given twice; put all values into one list: --grid {name}=A,B,C"));
-        }
-
-        let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                request.insert(name.to_owned(), value);
+        let request = together(
+            &self.settings,
+            [
+                ("algorithm", one_or_list(&self.algorithm)),
+                ("preset", self.preset.clone().map(Value::from)),
+                ("labelled", one_or_list(&self.labelled)),
+                ("seed", one_or_list(&self.seed)),
+                ("baseline", self.baseline.then_some(Value::Bool(true))),
+                ("grid", (!self.grid.is_empty()).then(|| Value::Object(self.grid.iter().cloned().collect()))),
+            ],
+        )?;
+        let names: Vec<&str> = self.grid.iter().map(|(name, _)| name.as_str()).collect();
+        match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            Some((_, name)) => {
+                Err(format!("--grid {name} is given twice; put all values into one list: --grid {name}=A,B,C"))
             }
-        };
-        put("algorithm", one_or_list(&self.algorithm));
-        put("preset", self.preset.clone().map(Value::from));
-        put("labelled", one_or_list(&self.labelled));
-        put("seed", one_or_list(&self.seed));
-        put("baseline", self.baseline.then_some(Value::Bool(true)));
-        put("grid", (!self.grid.is_empty()).then(|| Value::Object(self.grid.iter().cloned().collect())));
-        Ok(request)
+            None => Ok(request),
+        }
     }
-}
-
-/// The first name that stands in a list more than once.
-pub(super) fn repeated<'a>(names: &[&'a str]) -> Option<&'a str> {
-    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| *name)
 }
 
 fn one_or_list<T: Clone + Into<Value>>(values: &[T]) -> Option<Value> {
@@ -364,17 +329,5 @@ mod tests {
                 "grid": {"lambda_u": [3, 10]}
             })
         );
-    }
-
-    #[test]
-    fn settings_are_json_where_they_read_as_json() {
-        assert_eq!(parse_setting("k=3"), Ok(("k".to_owned(), Value::from(3))));
-        assert_eq!(parse_setting("network=wrn-10-1"), Ok(("network".to_owned(), Value::from("wrn-10-1"))));
-        assert_eq!(parse_setting("positive_class=1"), Ok(("positive_class".to_owned(), Value::from("1"))));
-        assert_eq!(parse_setting("mixup=false"), Ok(("mixup".to_owned(), Value::from(false))));
-        assert_eq!(parse_setting("pretrained=1e5"), Ok(("pretrained".to_owned(), Value::from("1e5"))));
-        assert!(parse_setting("k").is_err());
-        assert_eq!(parse_grid("k=1,2"), Ok(("k".to_owned(), serde_json::json!([1, 2]))));
-        assert_eq!(parse_grid("positive_class=0,1"), Ok(("positive_class".to_owned(), serde_json::json!(["0", "1"]))));
     }
 }

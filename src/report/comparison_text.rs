@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::comparison::{ComparedRun, Comparison, Spread};
 use super::difference::Difference;
-use super::naming::{named, one_line, plain, title};
+use super::naming::{self, named, one_line, plain, title};
 use super::rows::Row;
 
 /// A cell without a figure.
@@ -102,8 +102,7 @@ impl ComparedRun {
     /// `MixMatch, 40 labels, lambda_u 3, seed 1`.
     pub fn name(&self) -> String {
         let values: String = named(&self.values).into_iter().map(|value| format!(", {value}")).collect();
-        let labels = self.labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"));
-        format!("{}, {labels}{values}, seed {}", title(self.algorithm), self.seed)
+        format!("{}, {}{values}, seed {}", title(self.algorithm), naming::labels(self.labelled), self.seed)
     }
 }
 

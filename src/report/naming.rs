@@ -14,6 +14,11 @@ pub(super) fn title(algorithm: AlgorithmName) -> &'static str {
     }
 }
 
+/// `40 labels`, `all labels`.
+pub(super) fn labels(labelled: Option<u32>) -> String {
+    labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"))
+}
+
 /// A value as people write it: a string without its quotes.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)

@@ -4,7 +4,7 @@ use super::by_group::losers;
 use super::comparison::ComparedRun;
 use super::difference::Difference;
 use super::gaps::{FEWEST, Finding};
-use super::naming::{named, title};
+use super::naming::{labels, named, title};
 use super::rows::Row;
 use crate::train::config::AlgorithmName;
 
@@ -159,10 +159,6 @@ fn tuned(difference: &Difference) -> String {
 fn place(difference: &Difference) -> String {
     let values = named(&difference.values).into_iter().map(|value| format!(" and {value}"));
     format!("{}{}", labels(difference.labelled), values.collect::<String>())
-}
-
-fn labels(labelled: Option<u32>) -> String {
-    labelled.map_or_else(|| "all labels".to_owned(), |labels| format!("{labels} labels"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // The API key: kept for this tab only, and asked for when the server wants one.
 
 import { h, put, freshId } from './dom.js';
+import { field } from './form.js';
 
 const NAME = 'mixmatch.key';
 
@@ -67,8 +68,8 @@ function setRefused(is) {
 function ask(why) {
   return new Promise((resolve) => {
     const id = freshId('key');
-    const field = h('input', { id, type: 'password', autocomplete: 'off', spellcheck: 'false', value: key(), 'aria-describedby': `${id}-error` });
-    const complaint = h('p', { class: 'field-error', id: `${id}-error`, role: 'alert', hidden: true });
+    const input = h('input', { type: 'password', autocomplete: 'off', spellcheck: 'false', value: key() });
+    const asked = field('Key', input, 'Kept until this tab is closed, and sent to this server only. Empty forgets it.');
     let given = false;
     // However it is closed: for a second Escape a browser may skip the event `cancel`.
     const closed = () => {
@@ -77,14 +78,12 @@ function ask(why) {
     };
     const save = (event) => {
       event.preventDefault();
-      const value = field.value.replace(UNSEEN, '');
+      const value = input.value.replace(UNSEEN, '');
       // A browser refuses to send such a header, and says no more of it than of a server that is gone.
       const odd = [...value].find((letter) => letter < '!' || letter > '~');
-      complaint.hidden = !odd;
-      put(complaint, odd && `No key has “${odd}” in it: copy it once more, whole.`);
+      asked.error(odd && `No key has “${odd}” in it: copy it once more, whole.`);
       if (odd) {
-        field.setAttribute('aria-invalid', 'true');
-        field.focus();
+        input.focus();
         return;
       }
       keep(value);
@@ -96,14 +95,13 @@ function ask(why) {
       h('form', { onsubmit: save },
         h('h2', { id: `${id}-title` }, 'API key'),
         h('p', { class: 'muted' }, why),
-        h('label', { for: id }, 'Key'), field, complaint,
-        h('p', { class: 'hint' }, 'Kept until this tab is closed, and sent to this server only. Empty forgets it.'),
+        asked.node,
         h('div', { class: 'actions' },
           h('button', { type: 'submit', class: 'primary' }, 'Use this key'),
           h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'))));
     document.body.append(dialog);
     dialog.showModal();
-    field.select();
+    input.select();
   });
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::train::{parse_setting, repeated};
+use super::super::settings::{parse_setting, together};
 use crate::bench::{data, machine};
 use crate::dataset::Manifest;
 use crate::nn::device;
@@ -141,40 +141,24 @@ impl BenchTrainArgs {
     /// # Errors
     /// What is given in two places, or is the benchmark's to say: the figures would be another step's than was asked for.
     fn request(&self) -> Result<Map<String, Value>, String> {
-        let mut names: Vec<&str> = self.settings.iter().map(|(name, _)| name.as_str()).collect();
-        let given = [
-            ("preset", self.preset.is_some()),
-            ("algorithm", self.algorithm.is_some()),
-            ("network", self.network.is_some()),
-            ("size", self.size.is_some()),
-            ("batch", self.batch.is_some()),
-            ("k", self.k.is_some()),
-            ("precision", self.precision.is_some()),
-        ];
-        names.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name));
-        if let Some(name) = repeated(&names) {
-            return Err(format!("{name} is given twice; give it once, by --set or by its own argument"));
-        }
-        if let Some(name) = names.iter().find(|name| ["warmup", "labelled"].contains(name)) {
+        let mut request = together(
+            &self.settings,
+            [
+                ("preset", self.preset.clone().map(Value::from)),
+                ("algorithm", self.algorithm.clone().map(Value::from)),
+                ("network", self.network.clone().map(Value::from)),
+                ("size", self.size.map(Value::from)),
+                ("batch", self.batch.map(Value::from)),
+                ("k", self.k.map(Value::from)),
+                ("precision", self.precision.clone().map(Value::from)),
+            ],
+        )?;
+        if let Some(name) = ["warmup", "labelled"].into_iter().find(|name| request.contains_key(*name)) {
             return Err(format!("{name} is none of a step's settings: all labels are used, without a warm-up"));
         }
-        let mut request: Map<String, Value> = self.settings.iter().cloned().collect();
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                request.insert(name.to_owned(), value);
-            }
-        };
-        let named = self.settings.iter().any(|(name, _)| name == "preset");
-        let preset = self.preset.as_deref().or((!named).then_some("paper"));
-        put("preset", preset.map(Value::from));
-        put("algorithm", self.algorithm.clone().map(Value::from));
-        put("network", self.network.clone().map(Value::from));
-        put("size", self.size.map(Value::from));
-        put("batch", self.batch.map(Value::from));
-        put("k", self.k.map(Value::from));
-        put("precision", self.precision.clone().map(Value::from));
+        request.entry("preset").or_insert_with(|| "paper".into());
         // A benchmark knows no imported weights and needs no particular number of labels.
-        put("labelled", Some(Value::Null));
+        request.insert("labelled".to_owned(), Value::Null);
         Ok(request)
     }
 }

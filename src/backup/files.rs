@@ -1,0 +1,132 @@
+//! Files of a backup and of a directory that one is put back into: listed, copied, compared, synced.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::{BackupError, io};
+use crate::sha256;
+
+/// What a new file system has in its root.
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
+
+/// Names of the files in a directory, be they links to such, less hidden ones and what is below it; none where it is gone.
+pub(super) fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(io(directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io(directory))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A link that leads nowhere is a file that is lost.
+        let is_file = std::fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
+        if is_file && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(Some(names))
+}
+
+/// True where the new file is a hard link: the same bytes, which nobody changes in place.
+pub(super) fn link_or_copy(source: &Path, target: &Path) -> Result<bool, BackupError> {
+    make_parent(target)?;
+    // A link to a link would lead out of the copy.
+    if !source.is_symlink() && std::fs::hard_link(source, target).is_ok() {
+        return Ok(true);
+    }
+    copy_file(source, target).map(|_| false)
+}
+
+/// Nobody may read the copy who could not read the original; what was made read-only in a backup is written again where it is put back.
+pub(super) fn copy_file(source: &Path, target: &Path) -> Result<u64, BackupError> {
+    make_parent(target)?;
+    let mut from = File::open(source).map_err(io(source))?;
+    let mut to =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(target).map_err(io(target))?;
+    // One call for both: which of the two disks is at fault, its kind tells.
+    let copied = std::io::copy(&mut from, &mut to).map_err(|error| {
+        let path = if no_room(&error) { target } else { source };
+        BackupError::Io { path: path.to_owned(), error }
+    })?;
+    let mode = from.metadata().map_err(io(source))?.permissions().mode() & 0o777 | 0o600;
+    to.set_permissions(Permissions::from_mode(mode)).and_then(|()| to.sync_all()).map_err(io(target))?;
+    Ok(copied)
+}
+
+/// Whether only what is written to can have caused it.
+fn no_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+fn make_parent(path: &Path) -> Result<(), BackupError> {
+    path.parent().map_or(Ok(()), |parent| std::fs::create_dir_all(parent).map_err(io(parent)))
+}
+
+pub(super) fn expect(path: &Path, sha256: &str) -> Result<(), BackupError> {
+    if hash_of(path)? == sha256 {
+        return Ok(());
+    }
+    Err(BackupError::Damaged { path: path.to_owned(), expected: sha256.to_owned() })
+}
+
+pub(super) fn hash_of(path: &Path) -> Result<String, BackupError> {
+    sha256::of_file(path).map_err(io(path))
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(BackupError::Io { path: path.to_owned(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn refuse_full(directory: &Path) -> Result<(), BackupError> {
+    std::fs::create_dir_all(directory).map_err(io(directory))?;
+    for entry in std::fs::read_dir(directory).map_err(io(directory))? {
+        let entry = entry.map_err(io(directory))?;
+        if entry.file_name() != LOST_AND_FOUND {
+            return Err(BackupError::NotEmpty(directory.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Makes new names survive a power cut.
+pub(super) fn sync_directories(directory: &Path) -> Result<(), BackupError> {
+    for entry in std::fs::read_dir(directory).map_err(io(directory))?.flatten() {
+        // Root's alone, on a disk of its own.
+        if entry.path().is_dir() && entry.file_name() != LOST_AND_FOUND {
+            sync_directories(&entry.path())?;
+        }
+    }
+    File::open(directory).and_then(|file| file.sync_all()).map_err(io(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_of_the_one_that_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("images.zip");
+        std::fs::write(&source, b"x").unwrap();
+        let full = Path::new("/dev/full");
+        match copy_file(&source, full) {
+            Err(BackupError::Io { path, error }) => {
+                assert_eq!((path.as_path(), error.kind()), (full, std::io::ErrorKind::StorageFull));
+            }
+            other => panic!("{other:?}"),
+        }
+        match copy_file(&directory.path().join("gone.zip"), &directory.path().join("copy.zip")) {
+            Err(BackupError::Io { path, .. }) => assert!(path.ends_with("gone.zip"), "{}", path.display()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
