@@ -55,10 +55,11 @@ target/peers/.stamp: benches/peers/requirements.txt
 	target/peers/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
 	touch $@
 
-openapi: libtorch ## write openapi/openapi.json from the routes
-	mkdir -p openapi
+openapi: libtorch ## write openapi/openapi.json and docs/hyper-parameters.md from the code
 	cargo run --quiet --locked -- openapi >openapi/openapi.json.new
 	mv openapi/openapi.json.new openapi/openapi.json
+	cargo run --quiet --locked -- presets >docs/hyper-parameters.md.new
+	mv docs/hyper-parameters.md.new docs/hyper-parameters.md
 
 lint: libtorch ## formatting, clippy, documentation, licences and sources, unused dependencies
 	cargo fmt --check

@@ -85,6 +85,8 @@ enum Command {
     Demo(serve::DemoArgs),
     /// Measure: training steps, the engine, or a running service.
     Bench(bench::BenchArgs),
+    /// Print every hyper-parameter (Markdown): its meaning, its range, and its value in each preset.
+    Presets,
     /// Print the OpenAPI description.
     Openapi,
     /// The child process of a job: reads a run specification on standard input.
@@ -158,6 +160,7 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
             | Command::Predictions(_)
             | Command::Export(_)
             | Command::Keys(_)
+            | Command::Presets
             | Command::Openapi
             | Command::Import(_)
     );
@@ -187,6 +190,10 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Backup(args) => block_on(backup::backup(args)),
         Command::Restore(args) => block_on(backup::restore(args)),
+        Command::Presets => {
+            print!("{}", crate::train::hyper_parameters::markdown());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Openapi => {
             print!("{}", crate::api::openapi_json());
             Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::accept::negotiate;
 use super::extract::Path;
 use super::jobs::job_id;
-use super::models::number;
+use super::models::meant;
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use crate::report::{ComparedRun, Comparison, Outcome, PublishedModel, RunFigures};
@@ -132,7 +132,7 @@ pub async fn report(
 
 /// The report of the job that made this version: beside its baseline, or beside its like in a sweep.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/report", tag = "models", security(("api_key" = ["train"])),
-    params(("name" = String, Path), ("version" = u32, Path)), responses(
+    params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`")), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `text/markdown`", content(
         (JobReport = "application/json"), (String = "text/csv"), (String = "text/markdown"),
     )),
@@ -144,7 +144,7 @@ pub async fn report_of_version(
     Path((name, version)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let row = app.store.version(&name, number(&version)?).await?;
+    let row = meant(&app, &name, &version).await?;
     let gone = || Problem::not_found("the job that made this version was deleted; the card has its figures");
     answer(&app, row.job_id.ok_or_else(gone)?, &headers).await
 }

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::accept::negotiate;
 use super::extract::{Path, Query};
-use super::models::number;
+use super::models::meant;
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use crate::model::predictions::{self, Selection};
@@ -51,7 +51,7 @@ const CARD_FORMATS: [(&str, CardFormat); 2] =
 ///
 /// Markdown, or JSON where `Accept` prefers `application/json`.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models", security(("api_key" = ["predict"])),
-    params(("name" = String, Path), ("version" = u32, Path)),
+    params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`")),
     responses(
         (status = 200, description = "By `Accept`: Markdown (default) or JSON", content((String = "text/markdown"), (Card = "application/json"))),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -63,7 +63,7 @@ pub async fn card(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let format = negotiate(&headers, &CARD_FORMATS)?;
-    let row = app.store.version(&name, number(&version)?).await?;
+    let row = meant(&app, &name, &version).await?;
     let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
     Ok(match format {
         CardFormat::Json => axum::Json(card).into_response(),
@@ -75,7 +75,7 @@ pub async fn card(
 
 /// The weights of a version, as safetensors.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/weights", tag = "models", security(("api_key" = ["train"])),
-    params(("name" = String, Path), ("version" = u32, Path)),
+    params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`")),
     responses(
         (status = 200, description = "A safetensors file", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -84,7 +84,7 @@ pub async fn weights(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let row = app.store.version(&name, number(&version)?).await?;
+    let row = meant(&app, &name, &version).await?;
     let opened = async {
         let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await?;
         let length = file.metadata().await?.len();
@@ -130,7 +130,7 @@ pub struct PredictionsQuery {
 /// has it, or empty; `prediction`; its calibrated `probability`; `margin`, that less the next class's; `group`, a number that a group's images
 /// share (a person, or near duplicates). Images that were trained on with their label are answered from memory.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/predictions", tag = "models", security(("api_key" = ["train"])),
-    params(("name" = String, Path), ("version" = u32, Path), PredictionsQuery),
+    params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`"), PredictionsQuery),
     responses(
         (status = 200, description = "A row for each image", body = String, content_type = "text/csv"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -145,7 +145,7 @@ pub async fn predictions(
         let detail = "limit is 0, allowed is 1 or more";
         return Err(Problem::invalid("the query string does not fit").with_error("?limit", "out_of_range", detail));
     }
-    let row = app.store.version(&name, number(&version)?).await?;
+    let row = meant(&app, &name, &version).await?;
     let Some(sha256) = row.predictions_sha256.clone() else {
         let detail = format!("an older build published {}, without predictions; train again to have them", row.key());
         return Err(Problem::not_found(detail));

@@ -133,7 +133,7 @@ fn version_in(cursor: &str) -> Option<(&str, u32)> {
 
 /// One version of a model.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}", tag = "models", security(("api_key" = ["predict"])),
-    params(("name" = String, Path), ("version" = u32, Path)),
+    params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`")),
     responses(
         (status = 200, body = VersionDetail),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -142,7 +142,7 @@ pub async fn version(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<VersionDetail>, Problem> {
-    let row = app.store.version(&name, number(&version)?).await?;
+    let row = meant(&app, &name, &version).await?;
     let manifest = manifest(&app, &row).await?;
     let (weights_sha256, predictions_sha256) = (row.weights_sha256.clone(), row.predictions_sha256.clone());
     Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256, predictions_sha256 }))
@@ -294,6 +294,14 @@ fn check_alias(alias: &str) -> Result<(), Problem> {
     }
     let detail = "an alias is 1 to 64 lower-case letters, digits, - or _, and not a number alone";
     Err(Problem::invalid(detail).with_error("alias", "bad_alias", detail))
+}
+
+/// The version that a path means: by its number, or by an alias.
+pub(super) async fn meant(app: &App, name: &str, version: &str) -> Result<VersionRow, Problem> {
+    if is_alias(version) {
+        return Ok(app.store.resolve_model(&format!("{name}@{version}")).await?);
+    }
+    Ok(app.store.version(name, number(version)?).await?)
 }
 
 pub(super) fn number(text: &str) -> Result<u32, Problem> {

@@ -1,10 +1,13 @@
 //! The OpenAPI description: everything that is said once for the whole API. The paths and schemas come
 //! from the routes themselves (`router.rs`), so the two cannot drift.
 
+use utoipa::Number;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
+
+use crate::train::hyper_parameters;
 
 /// Title, tags and the security scheme.
 #[derive(OpenApi)]
@@ -52,6 +55,27 @@ pub fn add_common_answers(description: &mut utoipa::openapi::OpenApi) {
     for item in description.paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             add_to(operation);
+        }
+    }
+}
+
+/// States the bounds of a configuration's numbers, and takes out its defaults: what is not given is the preset's, and what the schema
+/// would call a default is what a field meant before it existed.
+pub fn state_ranges(description: &mut utoipa::openapi::OpenApi) {
+    let schemas = description.components.as_mut().map(|components| &mut components.schemas);
+    let Some(RefOr::T(Schema::Object(config))) = schemas.and_then(|schemas| schemas.get_mut("TrainConfig")) else {
+        return;
+    };
+    for (name, field) in &mut config.properties {
+        match field {
+            RefOr::Ref(reference) => reference.default = None,
+            RefOr::T(Schema::Object(field)) => {
+                field.default = None;
+                if let Some((low, high)) = hyper_parameters::range(name) {
+                    (field.minimum, field.maximum) = (Some(Number::Float(low)), Some(Number::Float(high)));
+                }
+            }
+            RefOr::T(_) => {}
         }
     }
 }

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::auth::{Guard, Needs};
 use super::extract::BodyLimit;
-use super::openapi::{Description, add_common_answers};
+use super::openapi::{Description, add_common_answers, state_ranges};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
@@ -94,7 +94,10 @@ fn guarded(config: &ServeConfig) -> OpenApiRouter<AppState> {
 
 /// The routes and their description.
 fn described(guarded: OpenApiRouter<AppState>) -> (Router<AppState>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Description::openapi()).merge(open()).merge(guarded).split_for_parts()
+    let (router, mut description) =
+        OpenApiRouter::with_openapi(Description::openapi()).merge(open()).merge(guarded).split_for_parts();
+    state_ranges(&mut description);
+    (router, description)
 }
 
 /// The OpenAPI description as it is committed: pretty JSON with a last newline.

@@ -18,7 +18,8 @@ use crate::nn::device::send;
 
 pub use draws::{CANDIDATES, Draws};
 
-/// How many of the operations a view gets.
+/// How many of the operations a view gets: `compose`, every one that is on, one after another; `one_of_seven`, exactly one of brightness,
+/// contrast, saturation, flip, rotation, grayscale and gamma, and the K views of an image different ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AugmentPolicy)]
@@ -31,7 +32,7 @@ pub enum Policy {
     OneOfSeven,
 }
 
-/// What is seen beyond an image's border when it is rotated or made smaller.
+/// What is seen beyond an image's border when it is rotated or made smaller: `reflect`, the image mirrored at its border; or `black`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AugmentFill)]

@@ -111,11 +111,19 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
         Expiry::Never => None,
     };
     let new = NewKey { name: &args.name, prefix: &key.prefix, sha256: &key.sha256, scope: args.scope, expires_at };
+    let first = !store.has_keys().await?;
     let row = audited(&store, "keys create", &args.name, store.insert_key(new)).await?;
     store.close().await;
     println!("{}", key.text);
     let end = row.expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end:.0}"));
     eprintln!("key {} ({}), scope {}, {end}; it is shown this once: keep it now", row.name, row.prefix, row.scope);
+    if first {
+        eprint!("it is the first key here: from now on a server wants one from this machine, too");
+        match row.scope {
+            Scope::Admin => eprintln!(", in the dashboard (Key) as well"),
+            _ => eprintln!("; for the dashboard: mixmatch keys create --scope admin --name dashboard"),
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::error::DatasetError;
 use super::manifest::{Manifest, Role};
-pub use odd::odd_validation;
+pub use odd::{odd_validation, unused_picks};
 use validation::take_validation;
 
 /// How to split.

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::ImagingError;
 
-/// How a picture becomes square.
+/// How a picture becomes square: `stretch` scales both sides on their own (nothing is lost, proportions change); `crop` scales the shorter side
+/// and cuts the longer one about its centre; `face` cuts to the face and turns it upright, and where it finds none does as `stretch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {

@@ -15,7 +15,7 @@ use crate::imaging::{Fit, Preprocess};
 pub use crate::nn::Head;
 pub use crate::nn::device::PrecisionWish;
 
-/// The learning algorithm.
+/// The learning algorithm: `mixmatch`, or `supervised`, which learns from the labelled images alone, with the same network and augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlgorithmName {
@@ -35,7 +35,8 @@ impl AlgorithmName {
     }
 }
 
-/// How the learning rate moves over the run.
+/// How the learning rate moves over the run: `constant`, as in the paper; `cosine`, constant over the warm-up, then down to 0 along half a
+/// cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
@@ -46,7 +47,8 @@ pub enum Schedule {
     Cosine,
 }
 
-/// Whose answers become the guessed labels.
+/// Whose answers become the guessed labels: those of the `raw` weights that are being trained, as in the paper, or of their moving average
+/// (`ema`), which is steadier in short runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GuessFrom {
@@ -64,8 +66,8 @@ pub struct TrainConfig {
     pub preset: String,
     /// The learning algorithm.
     pub algorithm: AlgorithmName,
-    /// Labels to train with: a stratified sample of those of drawn images, and where it asks for more than there are, of picked ones besides;
-    /// null takes every labelled training row outside validation.
+    /// Labels to train with, not counting those that validate: a stratified sample of the images that chance drew. Picked images join only
+    /// where it asks for more than those; null takes all of both.
     pub labelled: Option<u32>,
     /// Share of the labelled training rows that choose the best epoch and are never trained on.
     pub validation: f64,
@@ -114,7 +116,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Decay of the exponential moving average of the weights, per step.
     pub ema_decay: f64,
-    /// Momentum of BatchNorm's running statistics (PyTorch's convention: the new batch's share).
+    /// Momentum of BatchNorm's running statistics (PyTorch's convention: the new batch's share). A preset's is raised to 5 / steps in runs so
+    /// short that the statistics would not arrive.
     pub bn_momentum: f64,
     /// Mix pairs of images and targets; false is λ' = 1.
     pub mixup: bool,
@@ -124,7 +127,8 @@ pub struct TrainConfig {
     pub k: u32,
     /// T: sharpening temperature of the guesses.
     pub temperature: f64,
-    /// λ_U: weight of the unlabelled loss after the ramp.
+    /// λ_U: weight of the unlabelled loss after the ramp. A preset's is scaled to the data set's classes (up to ten), as the loss is a mean over
+    /// them: the paper's 75 of ten classes is 15 at two.
     pub lambda_u: f64,
     /// Share of the steps after the warm-up over which λ_U rises linearly from 0.
     pub ramp: f64,

@@ -100,7 +100,7 @@ impl Keeper {
     ) -> Result<(Course, bool), TrainError> {
         let (config, input) = (setting.config(), &setting.input);
         let precision = device::precision(config.precision, input.device);
-        info(emit, format!("{} on {:?}: {}", precision.name(), input.device, precision.reason));
+        info(emit, format!("{} on {}: {}", precision.name(), device::name(input.device), precision.reason));
         if let Some(checkpoints) = &mut self.checkpoints {
             let mut refused = 0;
             let restored = checkpoints.newest(

@@ -41,7 +41,8 @@ pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) 
     problems
 }
 
-fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
+/// Name, value, least and greatest allowed value of each numeric field.
+pub fn numbers(config: &TrainConfig) -> impl Iterator<Item = (&'static str, f64, f64, f64)> {
     let table = [
         ("validation", config.validation, 0.01, 0.5),
         ("validation_max", f64::from(config.validation_max), 2.0, 1e6),
@@ -63,9 +64,11 @@ fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
         ("ramp", config.ramp, 0.0, 1.0),
         ("warmup", config.warmup, 0.0, 0.9),
     ];
-    table
-        .into_iter()
-        .chain(augmentation::ranges(config))
+    table.into_iter().chain(augmentation::ranges(config))
+}
+
+fn ranges(config: &TrainConfig) -> Vec<FieldProblem> {
+    numbers(config)
         .filter(|(_, value, low, high)| !(low..=high).contains(&value))
         .map(|(field, value, low, high)| {
             FieldProblem::new(field, "out_of_range", format!("{field} is {value}, allowed is {low} to {high}"))

@@ -20,6 +20,7 @@ mod figures;
 #[cfg(test)]
 mod fine_tuning_tests;
 mod groups;
+pub mod hyper_parameters;
 mod learner;
 mod limits;
 mod metrics;

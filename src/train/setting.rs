@@ -11,7 +11,7 @@ use super::evaluate::{Evaluation, evaluate, logits};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
 use crate::dataset::faces::{self, Faces};
-use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, odd_validation, split};
+use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, odd_validation, split, unused_picks};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
 
@@ -61,7 +61,8 @@ impl<'a> Setting<'a> {
             );
         }
         let sizes = sizes(&split, &manifest);
-        if let Some(doubt) = odd_validation(&manifest, &split, &config.split_spec()) {
+        let doubts = [odd_validation(&manifest, &split, &config.split_spec()), unused_picks(&manifest, &split)];
+        for doubt in doubts.into_iter().flatten() {
             warn(emit, doubt.detail.clone());
             manifest.warnings.push(doubt);
         }

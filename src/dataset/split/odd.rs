@@ -1,4 +1,4 @@
-//! Whether a validation split has the images of each class that it should.
+//! What is to be known of a split beside its sizes: a validation split that has other images than it should, and labels without use.
 
 use super::{Split, SplitSpec};
 use crate::dataset::manifest::{Manifest, Role, Sample};
@@ -33,6 +33,26 @@ pub fn odd_validation(manifest: &Manifest, split: &Split, spec: &SplitSpec) -> O
     Some(Warning::new("odd_validation", detail))
 }
 
+/// Labels that somebody picked to be trained on, and that a run does not train on, as it asks for no more labels than chance drew.
+pub fn unused_picks(manifest: &Manifest, split: &Split) -> Option<Warning> {
+    let is_picked = |row: &&u32| manifest.samples[**row as usize].picked;
+    // Those that may train: the labelled ones among all that the run learns from.
+    let labelled = |row: &&u32| manifest.samples[**row as usize].label.is_some();
+    let there = split.unlabelled.iter().filter(is_picked).filter(labelled).count();
+    let used = split.labelled.iter().filter(is_picked).count();
+    if used == there {
+        return None;
+    }
+    let all = split.unlabelled.iter().filter(labelled).count();
+    let detail = format!(
+        "{there} labels of picked images are there and {used} of them are trained on, as labelled is {} and the {} images that chance drew come \
+         first; to train on all set labelled to {all}, or leave it out",
+        split.labelled.len(),
+        all - there,
+    );
+    Some(Warning::new("unused_picks", detail))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::split;
@@ -49,5 +69,23 @@ mod tests {
         manifest.samples.iter_mut().skip(50).enumerate().for_each(|(at, sample)| sample.group = Some(at as u32 / 25));
         let doubt = odd(&manifest).unwrap();
         assert!(doubt.detail.contains("25 images of \"1\" and not 10"), "{}", doubt.detail);
+    }
+
+    #[test]
+    fn labels_that_were_picked_for_nothing_are_told() {
+        let mut manifest = manifest(&[50, 50], 20, 0);
+        let told = |manifest: &Manifest, labelled| {
+            unused_picks(manifest, &split(manifest, &spec(labelled, 0)).unwrap()).map(|told| told.detail)
+        };
+        assert_eq!(told(&manifest, Some(10)), None, "none was picked");
+        manifest.samples.iter_mut().take(110).step_by(10).for_each(|sample| sample.picked = true);
+        // Ten with a label and one without; of the 90 others a fifth validates.
+        assert_eq!((told(&manifest, None), told(&manifest, Some(82))), (None, None));
+        for (labelled, used) in [(40, 0), (72, 0), (75, 3)] {
+            let told = told(&manifest, Some(labelled)).unwrap();
+            assert!(told.starts_with(&format!("10 labels of picked images are there and {used} of them")), "{told}");
+            assert!(told.contains(&format!("labelled is {labelled} and the 72 images")), "{told}");
+            assert!(told.contains("set labelled to 82"), "{told}");
+        }
     }
 }
