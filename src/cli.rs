@@ -14,6 +14,7 @@ mod predictions;
 mod serve;
 mod settings;
 mod signals;
+mod test;
 mod train;
 
 use std::io::IsTerminal;
@@ -70,6 +71,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Classify image files with a trained model; prints one JSON object a line.
     Predict(predict::PredictArgs),
+    /// Measure a published model on the test images of any data set: two versions on the same images can be compared.
+    Test(test::TestArgs),
     /// Print what a model predicts for its data set: which images to label next, which labels to doubt.
     Predictions(predictions::PredictionsArgs),
     /// Write a model's weights, description and card as plain files.
@@ -161,6 +164,7 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
             | Command::Export(_)
             | Command::Keys(_)
             | Command::Presets
+            | Command::Test(_)
             | Command::Openapi
             | Command::Import(_)
     );
@@ -184,6 +188,7 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::ImportWeights(args) => block_on(import_weights::run(args)),
         Command::Train(args) => block_on(train::run(args, cuda)),
         Command::Predict(args) => block_on(predict::run(args)),
+        Command::Test(args) => block_on(test::run(args)),
         Command::Predictions(args) => block_on(predictions::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Bench(args) => bench::run(args, &cuda),

@@ -231,6 +231,8 @@ pub struct ServeConfig {
     pub audit_kept: Option<Duration>,
     /// How long an ordinary request may take.
     pub request_timeout: Duration,
+    /// How long the server goes on taking requests when it is asked to stop, no longer ready: until load balancers have seen that.
+    pub drain_delay: Duration,
     /// How long connections may take to finish when the server stops.
     pub drain: Duration,
 }
@@ -248,6 +250,7 @@ impl ServeConfig {
             worker: WorkerConfig::default(),
             audit_kept: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             request_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(20),
         }
     }

@@ -4,9 +4,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::store::JobRow;
-use crate::train::config::TrainConfig;
-use crate::train::event::{EpochMetrics, TestMetrics};
+use crate::store::{JobRow, JobState};
+use crate::train::config::{AlgorithmName, TrainConfig};
+use crate::train::event::{EpochMetrics, Phase, TestMetrics};
 
 /// A job, and how far it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -14,21 +14,20 @@ pub struct Job {
     /// UUID v7.
     id: Uuid,
     /// `job`: a sweep says `sweep` here.
-    #[schema(example = "job")]
-    kind: &'static str,
+    kind: JobKind,
     /// What it learns from.
     dataset: DatasetName,
     /// `mixmatch` or `supervised`.
-    #[schema(example = "mixmatch")]
-    algorithm: String,
+    algorithm: AlgorithmName,
     /// The preset its configuration was laid over.
     #[schema(example = "quick")]
     preset: String,
     /// `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
-    #[schema(example = "running")]
+    #[schema(value_type = JobState)]
     state: &'static str,
     /// The part of the run it is in, or was in last: `importing`, `pretraining`, `training`, `evaluating` or
     /// `exporting`.
+    #[schema(value_type = Option<Phase>)]
     phase: Option<String>,
     /// The current epoch, from 1; 0 before the first.
     epoch: u32,
@@ -85,13 +84,21 @@ pub struct Job {
     baseline_of: Option<Uuid>,
 }
 
+/// What a job says of itself, beside sweeps.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// One job.
+    Job,
+}
+
 /// The baseline of a job; a job of its own.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Baseline {
     /// UUID v7.
     id: Uuid,
     /// As a job's.
-    #[schema(example = "succeeded")]
+    #[schema(value_type = JobState)]
     state: &'static str,
 }
 
@@ -113,6 +120,13 @@ pub struct ModelName {
     version: u32,
 }
 
+impl ModelName {
+    /// That version.
+    pub(super) fn new(name: String, version: u32) -> Self {
+        Self { name, version }
+    }
+}
+
 /// Why a job failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobError {
@@ -127,9 +141,9 @@ impl From<JobRow> for Job {
         let progress = row.progress;
         Self {
             id: row.id,
-            kind: "job",
+            kind: JobKind::Job,
             dataset: DatasetName { id: row.dataset_id, name: row.dataset_name },
-            algorithm: row.config.algorithm.as_str().to_owned(),
+            algorithm: row.config.algorithm,
             preset: row.config.preset.clone(),
             state: row.state.as_str(),
             phase: row.phase,
@@ -153,7 +167,7 @@ impl From<JobRow> for Job {
             last: row.last,
             best: row.best,
             test: row.test,
-            model: row.model.map(|(name, version)| ModelName { name, version }),
+            model: row.model.map(|(name, version)| ModelName::new(name, version)),
             error: row.error.map(|(code, detail)| JobError { code, detail }),
             sweep: row.sweep,
             baseline: row.baseline.map(|(id, state)| Baseline { id, state: state.as_str() }),

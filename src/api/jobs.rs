@@ -168,6 +168,7 @@ fn location(id: Uuid) -> (header::HeaderName, HeaderValue) {
 #[into_params(parameter_in = Query)]
 pub struct JobsQuery {
     /// Only jobs in this state: `queued`, `running`, `paused`, `succeeded`, `failed` or `canceled`.
+    #[param(value_type = Option<JobState>, inline)]
     state: Option<String>,
     /// `next_cursor` of the page before.
     #[param(value_type = Option<uuid::Uuid>)]

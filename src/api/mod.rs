@@ -29,6 +29,7 @@ mod job_tensorboard;
 mod jobs;
 mod listen;
 mod model_files;
+mod model_test;
 mod models;
 mod openapi;
 mod pace;

@@ -1,11 +1,15 @@
 //! The OpenAPI description: everything that is said once for the whole API. The paths and schemas come
 //! from the routes themselves (`router.rs`), so the two cannot drift.
 
+use axum::http::StatusCode;
 use utoipa::Number;
 use utoipa::OpenApi;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{
+    Content, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+};
 
 use crate::train::hyper_parameters;
 
@@ -52,16 +56,63 @@ impl utoipa::Modify for BearerKey {
 
 /// Adds what every guarded route may answer, so that it need not be said beside each of them.
 pub fn add_common_answers(description: &mut utoipa::openapi::OpenApi) {
-    for item in description.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
-            add_to(operation);
+    description.paths.paths.values_mut().flat_map(operations).for_each(add_to);
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+/// What makes of the routes' descriptions a document that generators of clients take: every operation has a name of its own, every answer
+/// a description, and bytes are bytes.
+pub fn complete(description: &mut utoipa::openapi::OpenApi) {
+    for operation in description.paths.paths.values_mut().flat_map(operations) {
+        // utoipa takes the handler's name, and five of them are `list`.
+        let (tag, own) = (operation.tags.iter().flatten().next().cloned(), operation.operation_id.take());
+        operation.operation_id = match (tag, own) {
+            (Some(tag), Some(own)) if tag != own => Some(format!("{tag}_{own}")),
+            (tag, own) => own.or(tag),
+        };
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.content.values_mut().for_each(write_bytes);
         }
+        for (status, answer) in &mut operation.responses.responses {
+            if let RefOr::T(answer) = answer {
+                if answer.description.is_empty() {
+                    answer.description = reason(status);
+                }
+                answer.content.values_mut().for_each(write_bytes);
+            }
+        }
+    }
+    state_ranges(description);
+}
+
+/// What an answer is about whose route says no more than its status.
+fn reason(status: &str) -> String {
+    let words = match status {
+        "404" => "There is no such thing",
+        "406" => "`Accept` allows none of the media types that there are",
+        "422" => "What is wrong, and where, is listed in `errors`",
+        _ => status.parse().ok().and_then(|code: StatusCode| code.canonical_reason()).unwrap_or("An answer"),
+    };
+    words.to_owned()
+}
+
+/// utoipa writes `Vec<u8>` as a list of numbers.
+fn write_bytes(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && matches!(content.schema, Some(RefOr::T(Schema::Array(_))))
+    {
+        let bytes =
+            ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+        content.schema = Some(bytes.into());
     }
 }
 
 /// States the bounds of a configuration's numbers, and takes out its defaults: what is not given is the preset's, and what the schema
 /// would call a default is what a field meant before it existed.
-pub fn state_ranges(description: &mut utoipa::openapi::OpenApi) {
+fn state_ranges(description: &mut utoipa::openapi::OpenApi) {
     let schemas = description.components.as_mut().map(|components| &mut components.schemas);
     let Some(RefOr::T(Schema::Object(config))) = schemas.and_then(|schemas| schemas.get_mut("TrainConfig")) else {
         return;

@@ -19,7 +19,7 @@ use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{disk_problem, too_large};
-use crate::nn::pretrained::{SafeTensorsFile, import};
+use crate::nn::pretrained::{SafeTensorsFile, import, network_of};
 use crate::nn::{Architecture, NnError};
 use crate::sha256;
 use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias};
@@ -105,7 +105,8 @@ pub async fn get(State(app): State<AppState>, Path(name): Path<String>) -> Resul
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UploadQuery {
-    /// The network that they are for.
+    /// The network that they are for. Without it, what the file says of itself, as the weights of our own models do; else
+    /// `wide_resnet50_2`.
     #[param(example = "wide_resnet50_2")]
     network: Option<String>,
 }
@@ -129,16 +130,17 @@ pub async fn create(
     Query(query): Query<UploadQuery>,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
-    let network = acceptable(&app, &name, query).await?;
+    acceptable(&app, &name, query.network.as_deref()).await?;
     let uploads = app.config.data_dir.uploads();
     let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;
     let permit = ONE_AT_A_TIME.acquire().await.map_err(|error| Problem::bug("the imports have ended", &error))?;
-    let wanted = network.clone();
     // The files go along: they are removed when this has ended, whether or not the caller is still there.
     let (contents, checked) = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let contents = import(&mut SafeTensorsFile::open(sent.path())?, &wanted, checked.path())?;
+        let mut source = SafeTensorsFile::open(sent.path())?;
+        let network = network_of(&source, query.network.as_deref());
+        let contents = import(&mut source, &network, checked.path())?;
         Ok((contents, checked))
     })
     .await
@@ -146,7 +148,7 @@ pub async fn create(
     .map_err(refused)?;
     let new = NewPretrained {
         name: name.clone(),
-        network,
+        network: contents.network,
         classes: contents.classes,
         parameters: contents.parameters,
         file: checked.path().to_owned(),
@@ -159,8 +161,8 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(Pretrained::from(row))))
 }
 
-/// What would be refused at the end is refused before the upload; gives the network's name.
-async fn acceptable(app: &App, name: &str, query: UploadQuery) -> Result<String, Problem> {
+/// What would be refused at the end is refused before the upload.
+async fn acceptable(app: &App, name: &str, network: Option<&str>) -> Result<(), Problem> {
     if !is_alias(name) {
         return Err(StoreError::InvalidName { what: "name of weights", name: name.to_owned() }.into());
     }
@@ -169,9 +171,8 @@ async fn acceptable(app: &App, name: &str, query: UploadQuery) -> Result<String,
         Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let network = query.network.unwrap_or_else(|| "wide_resnet50_2".to_owned());
-    let _known: Architecture = network.parse().map_err(refused)?;
-    Ok(network)
+    let _known: Option<Architecture> = network.map(str::parse).transpose().map_err(refused)?;
+    Ok(())
 }
 
 /// Streams a body to a file of its own under `uploads`, and gives its hash.

@@ -20,12 +20,12 @@ use utoipa_axum::routes;
 
 use super::auth::{Guard, Needs};
 use super::extract::BodyLimit;
-use super::openapi::{Description, add_common_answers, state_ranges};
+use super::openapi::{Description, add_common_answers, complete};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
     audit, auth, dashboard, dataset_pictures, datasets, docs, drain, encoding, health, job_events, job_metrics,
-    job_report, job_tensorboard, jobs, model_files, models, pace, predict, pretrained, telemetry, upload,
+    job_report, job_tensorboard, jobs, model_files, model_test, models, pace, predict, pretrained, telemetry, upload,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -75,6 +75,7 @@ fn patient(limits: &LimitsConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_events::events))
         .routes(routes!(model_files::weights))
         .routes(routes!(model_files::predictions))
+        .routes(routes!(model_test::test))
         .routes(routes!(models::set_alias, models::delete_alias))
         .merge(upload)
         .merge(predict)
@@ -96,7 +97,7 @@ fn guarded(config: &ServeConfig) -> OpenApiRouter<AppState> {
 fn described(guarded: OpenApiRouter<AppState>) -> (Router<AppState>, utoipa::openapi::OpenApi) {
     let (router, mut description) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(open()).merge(guarded).split_for_parts();
-    state_ranges(&mut description);
+    complete(&mut description);
     (router, description)
 }
 

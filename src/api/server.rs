@@ -1,6 +1,6 @@
 //! The life of a server: open the rooms, listen, and stop in an order that loses nothing.
 //!
-//! Stopping: readiness off → no more claims → event streams closed → requests in flight drained →
+//! Stopping: readiness off → `drain_delay`, in which all goes on → no more claims → event streams closed → requests in flight drained →
 //! children stopped with a checkpoint and their jobs put back into the queue → models released → store closed.
 
 use std::net::SocketAddr;
@@ -105,6 +105,12 @@ impl Server {
 
     /// Stops in order and waits for all of it.
     pub async fn stop(mut self) {
+        self.app.lifecycle.announce_stop();
+        let delay = self.app.config.drain_delay;
+        if !delay.is_zero() {
+            tracing::info!(seconds = delay.as_secs_f64(), "not ready any more; requests are still taken for so long");
+            tokio::time::sleep(delay).await;
+        }
         tracing::info!("stopping: no new work, open requests are finished, running jobs go back to the queue");
         self.app.lifecycle.stop();
         let supervisor = self.app.supervisor.clone();

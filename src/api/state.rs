@@ -40,9 +40,14 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Takes readiness away and ends open event streams. Repeating is harmless.
-    pub fn stop(&self) {
+    /// Takes readiness away: load balancers are to send nothing more. Repeating is harmless.
+    pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// The same, and ends open event streams. Repeating is harmless.
+    pub fn stop(&self) {
+        self.announce_stop();
         self.closing.cancel();
     }
 

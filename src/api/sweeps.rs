@@ -16,13 +16,12 @@ pub struct Sweep {
     /// UUID v7.
     id: Uuid,
     /// `sweep`: a single job says `job` here.
-    #[schema(example = "sweep")]
-    kind: &'static str,
+    kind: SweepKind,
     /// What its jobs learn from.
     dataset: DatasetName,
     /// `queued` until the first job begins, `running` until the last one ends, `paused` where only paused ones are left; then `succeeded` if all of them
     /// have, else `failed` if one has, else `canceled`.
-    #[schema(example = "running")]
+    #[schema(value_type = JobState)]
     state: &'static str,
     /// Jobs in each state.
     counts: JobCounts,
@@ -46,6 +45,14 @@ pub struct Sweep {
     request: Map<String, Value>,
     /// Its jobs in the order of the queue. Each is a job under its own id too.
     jobs: Vec<ComparedRun>,
+}
+
+/// What a sweep says of itself, beside single jobs.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepKind {
+    /// Many jobs of one request.
+    Sweep,
 }
 
 /// Jobs in each state.
@@ -74,7 +81,7 @@ impl From<SweepRow> for Sweep {
         let pauses = |job: &crate::store::JobRow| job.state.is_final() || job.pause_requested;
         Self {
             id: row.id,
-            kind: "sweep",
+            kind: SweepKind::Sweep,
             dataset: DatasetName { id: row.dataset_id, name: row.dataset_name },
             state: state.as_str(),
             counts: JobCounts {
@@ -100,6 +107,7 @@ impl From<SweepRow> for Sweep {
 /// What an id under `/jobs` stands for: one job, or a sweep of many. `kind` tells them apart.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(discriminator(property_name = "kind", mapping(("job" = "#/components/schemas/Job"), ("sweep" = "#/components/schemas/Sweep"))))]
 pub enum JobOrSweep {
     /// `kind` is `job`.
     Job(Box<Job>),

@@ -12,7 +12,7 @@ use clap::{ArgGroup, Args};
 
 use super::DataArgs;
 use crate::data_dir::DataDir;
-use crate::nn::pretrained::{Contents, SafeTensorsFile, import};
+use crate::nn::pretrained::{Contents, NamedTensors, SafeTensorsFile, import, network_of};
 use crate::nn::pth::StateDict;
 use crate::sha256;
 use crate::store::NewPretrained;
@@ -28,9 +28,9 @@ pub struct ImportWeightsArgs {
     /// What jobs will call them in `pretrained`. This or --output.
     #[arg(long, group = "into")]
     name: Option<String>,
-    /// The network that they are for.
-    #[arg(long, default_value = "wide_resnet50_2")]
-    network: String,
+    /// The network that they are for. [default: what the file says, as ours do, else wide_resnet50_2]
+    #[arg(long)]
+    network: Option<String>,
     /// Only write the checked weights to this safetensors file; a running server takes it with
     /// PUT /pretrained/NAME. This or --name.
     #[arg(long, group = "into")]
@@ -41,18 +41,18 @@ pub struct ImportWeightsArgs {
 pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
     let Some(name) = args.name else {
         let output = args.output.context("--name or --output is needed")?;
-        let contents = convert(&args.file, &args.network, &output)?;
+        let contents = convert(&args.file, args.network.as_deref(), &output)?;
         println!("{} → {}: {}", args.file.display(), output.display(), words(&contents));
         return Ok(ExitCode::SUCCESS);
     };
     let data = DataDir::new(args.data.data_dir);
     let (_lock, store) = crate::api::open_rooms(&data).await?;
     let checked = tempfile::NamedTempFile::new_in(data.uploads())?;
-    let contents = convert(&args.file, &args.network, checked.path())?;
+    let contents = convert(&args.file, args.network.as_deref(), checked.path())?;
     let source = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = NewPretrained {
         name,
-        network: args.network,
+        network: contents.network.clone(),
         classes: contents.classes,
         parameters: contents.parameters,
         file: checked.path().to_owned(),
@@ -65,12 +65,11 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn convert(file: &Path, network: &str, target: &Path) -> anyhow::Result<Contents> {
-    Ok(if is_safetensors(file)? {
-        import(&mut SafeTensorsFile::open(file)?, network, target)?
-    } else {
-        import(&mut StateDict::open(file)?, network, target)?
-    })
+fn convert(file: &Path, network: Option<&str>, target: &Path) -> anyhow::Result<Contents> {
+    let mut source: Box<dyn NamedTensors> =
+        if is_safetensors(file)? { Box::new(SafeTensorsFile::open(file)?) } else { Box::new(StateDict::open(file)?) };
+    let network = network_of(source.as_ref(), network);
+    Ok(import(source.as_mut(), &network, target)?)
 }
 
 /// A safetensors file begins with the length of its JSON header and that header's brace.

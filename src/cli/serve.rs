@@ -36,6 +36,10 @@ pub struct ServeArgs {
     /// Days that rows of the audit (who changed what) are kept. 0 keeps them for ever.
     #[arg(long, env = "MIXMATCH_AUDIT_DAYS", default_value_t = 400)]
     audit_days: u32,
+    /// Seconds for which requests are still taken after a signal to stop, while /readyz says 503: as long as a load balancer needs to
+    /// see that.
+    #[arg(long, env = "MIXMATCH_DRAIN_DELAY", default_value = "0", value_parser = parse_seconds)]
+    drain_delay: Duration,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -131,6 +135,7 @@ impl ServeArgs {
         let mut config = ServeConfig::new(self.data.data_dir, self.listen);
         config.api_key = self.api_key.map(|key| ApiKey::new(key.0)).transpose()?;
         config.audit_kept = NonZeroU32::new(self.audit_days).map(|days| DAY * days.get());
+        config.drain_delay = self.drain_delay;
         config.worker.devices = self.devices.devices;
         config.worker.silence = Duration::from_secs(self.limits.run_silence * 60);
         config.worker.grace = Duration::from_secs(self.limits.run_grace);
@@ -236,10 +241,12 @@ mod tests {
         assert_eq!(config.worker.devices.to_string(), "cpu,cpu");
         assert_eq!((config.worker.silence.as_secs(), config.worker.grace.as_secs()), (120, 90));
         assert_eq!((config.connections.slowest, config.audit_kept), (1024, Some(super::DAY * 400)));
-        let line = "mixmatch serve --audit-days 0 --min-upload-rate 0";
+        assert!(config.drain_delay.is_zero());
+        let line = "mixmatch serve --audit-days 0 --min-upload-rate 0 --drain-delay 2.5";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
         let config = args.resolve().unwrap();
         assert_eq!((config.connections.slowest, config.audit_kept), (0, None));
+        assert_eq!(config.drain_delay.as_secs_f64(), 2.5);
     }
 
     #[test]

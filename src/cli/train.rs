@@ -19,6 +19,7 @@ use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
 use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobEntry, JobRow, JobState, LogRow, NewJobs, Store, StoreError};
+use crate::train::event::TestMetrics;
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
@@ -261,17 +262,7 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
             println!("  median of the last epochs (up to 20) {median:.4}");
         }
         if let Some(test) = &job.test {
-            let [low, high] = test.accuracy_interval;
-            println!(
-                "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 of {} {:.4}, macro {:.4}, {} images",
-                test.accuracy, test.positive_class, test.f1, test.f1_macro, test.images
-            );
-            for gap in &test.group_gaps {
-                println!(
-                    "  {}: worst {} {:.4}, best {} {:.4}",
-                    gap.attribute, gap.worst, gap.worst_accuracy, gap.best, gap.best_accuracy
-                );
-            }
+            tell_test(test);
         }
     } else if let Some((code, detail)) = &job.error {
         eprintln!("mixmatch: the run failed ({code}): {detail}");
@@ -283,6 +274,21 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The figures of a test, and its groups.
+pub(super) fn tell_test(test: &TestMetrics) {
+    let [low, high] = test.accuracy_interval;
+    println!(
+        "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 of {} {:.4}, macro {:.4}, {} images",
+        test.accuracy, test.positive_class, test.f1, test.f1_macro, test.images
+    );
+    for gap in &test.group_gaps {
+        println!(
+            "  {}: worst {} {:.4}, best {} {:.4}",
+            gap.attribute, gap.worst, gap.worst_accuracy, gap.best, gap.best_accuracy
+        );
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,17 @@ pub trait NamedTensors {
     /// # Errors
     /// A sentence that says why it cannot be read.
     fn read(&mut self, name: &str) -> Result<Vec<f32>, String>;
+
+    /// The network that the file itself says it is for; ours do.
+    fn network(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The network that weights are for: the one that is named, else what the file says, else torchvision's.
+pub fn network_of(source: &dyn NamedTensors, named: Option<&str>) -> String {
+    let own = || source.network().filter(|name| name.parse::<Architecture>().is_ok());
+    named.map(str::to_owned).or_else(own).unwrap_or_else(|| "wide_resnet50_2".to_owned())
 }
 
 /// A safetensors file, mapped into memory: one that turns out to be of another network has cost nothing.
@@ -79,6 +90,11 @@ impl NamedTensors for SafeTensorsFile {
             other => return Err(format!("it holds {other:?} numbers, floating-point ones are needed")),
         };
         to_float32(view.data(), kind, size)
+    }
+
+    fn network(&self) -> Option<String> {
+        let (_, header) = SafeTensors::read_metadata(&self.0).ok()?;
+        header.metadata().as_ref()?.get("network").cloned()
     }
 }
 

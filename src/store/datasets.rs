@@ -202,6 +202,19 @@ impl Store {
             .parse()
     }
 
+    /// The data set of this content, where there is one; of several the oldest.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn dataset_of_content(&self, hash: &str) -> Result<Option<Uuid>> {
+        let id: Option<String> =
+            sqlx::query_scalar("SELECT id FROM datasets WHERE content_hash = ? ORDER BY id LIMIT 1")
+                .bind(hash)
+                .fetch_optional(&self.reader)
+                .await?;
+        id.as_deref().map(super::jobs::parse_id).transpose()
+    }
+
     /// All that the import of a data set found.
     ///
     /// # Errors

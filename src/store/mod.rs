@@ -26,8 +26,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
 use tokio::sync::RwLock;
 
 use crate::data_dir::DataDir;
@@ -127,7 +127,11 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.reader).await?;
+        // `SELECT 1` would read nothing of the file.
+        let newest =
+            "SELECT (SELECT config FROM jobs ORDER BY id DESC LIMIT 1), (SELECT classes FROM model_versions LIMIT 1),
+            (SELECT name FROM datasets LIMIT 1)";
+        sqlx::query(newest).fetch_one(&self.reader).await?;
         Ok(())
     }
 
@@ -139,7 +143,12 @@ impl Store {
 }
 
 async fn connect(data_dir: &DataDir) -> Result<SqlitePool> {
-    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options(data_dir)).await?)
+    // Where the disk is full or fails, SQLite ends a transaction by itself. sqlx then cannot roll it back, takes the connection to be inside it
+    // for ever, and would begin no other: such a connection is closed, and another one opened.
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
+    Ok(pool.connect_with(options(data_dir)).await?)
 }
 
 fn options(data_dir: &DataDir) -> SqliteConnectOptions {
@@ -198,6 +207,27 @@ mod tests {
 
     async fn write(store: &Store, sql: &'static str) {
         sqlx::query(sql).execute(&store.writer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_once_is_written_to_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        write(&store, "CREATE TABLE much (bytes BLOB)").await;
+        let (pages,): (i64,) = sqlx::query_as("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+        // Of this connection alone: the one that follows has room.
+        let limit = sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")));
+        limit.execute(&store.writer).await.unwrap();
+        let insert = async |store: &Store| -> Result<()> {
+            let mut tx = store.write().await?;
+            sqlx::query("INSERT INTO much VALUES (zeroblob(1000000))").execute(&mut *tx).await?;
+            commit(tx).await
+        };
+        let full = insert(&store).await.unwrap_err();
+        assert!(full.is_full(), "{full}");
+        insert(&store).await.expect("there is room again");
+        let (rows,): (i64,) = sqlx::query_as("SELECT count(*) FROM much").fetch_one(&store.reader).await.unwrap();
+        assert_eq!(rows, 1);
     }
 
     #[tokio::test]

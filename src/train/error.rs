@@ -41,17 +41,10 @@ pub enum TrainError {
         loss: f64,
     },
     /// The model hardly ever answers one of the classes.
-    #[error(
-        "the model collapsed: it answers {class:?} for {answered:.0} % of the validation images, where {due:.0} % are of it, and \
-         {most:?} for {most_answered:.0} %; {advice}"
-    )]
+    #[error("the model collapsed: it answers {forgotten}, and {most:?} for {most_answered:.0} %; {advice}")]
     Collapsed {
-        /// The class that the others swallowed.
-        class: String,
-        /// Percent of answers.
-        answered: f64,
-        /// Percent of images.
-        due: f64,
+        /// What the others swallowed, and what would have been due to it.
+        forgotten: String,
         /// The class that is answered most.
         most: String,
         /// Percent of answers.

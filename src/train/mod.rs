@@ -33,6 +33,7 @@ mod replay;
 mod resolve;
 #[cfg(test)]
 mod resume_tests;
+pub mod retest;
 mod run;
 mod setting;
 mod start;

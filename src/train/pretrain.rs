@@ -100,6 +100,7 @@ pub(super) fn pretrain(
     }
     let mut kept = stage.done;
     let mut told = Told { at: Instant::now(), done: stage.done, loss: None };
+    let mut failing = false;
     while stage.done < stage.steps {
         let stopped = stop();
         // One that is no further than the last says that there is progress where there is none.
@@ -109,11 +110,16 @@ pub(super) fn pretrain(
                 // Of the run itself it is after no step; but there is something to go on from.
                 Ok(()) => {
                     kept = stage.done;
+                    if std::mem::take(&mut failing) {
+                        info(emit, "checkpoints can be written again".to_owned());
+                    }
                     emit(Event::Checkpoint { step: 0 });
                 }
-                Err(error) => {
+                Err(error) if !failing => {
+                    failing = true;
                     warn(emit, format!("{error}; pretraining goes on, and would start again from the one before"));
                 }
+                Err(_) => {}
             }
         }
         if stopped {

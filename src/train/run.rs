@@ -14,11 +14,11 @@ use super::course::Best;
 use super::epochs::{Trained, train};
 use super::error::TrainError;
 use super::evaluate::Evaluation;
-use super::event::{Event, GroupGap, Phase, TestMetrics};
+use super::event::{Event, Phase, TestMetrics};
 use super::export::export;
-use super::figures::figures;
-use super::groups::{Answered, by_group};
+use super::metrics::{Collapse, Confusion};
 use super::predictions::predict_all;
+use super::retest::Told;
 use super::setting::{Setting, info, sizes};
 use crate::model::predictions::{self, Prediction};
 use crate::model::{FORMAT_VERSION, ModelManifest, PREDICTIONS_FILE, TrainingFacts};
@@ -123,42 +123,71 @@ fn write_predictions(path: &Path, rows: &[Prediction]) -> Result<(), TrainError>
 }
 
 fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError> {
-    match best.validation.confusion.collapse() {
-        None => Ok(()),
-        Some(collapse) => Err(TrainError::Collapsed {
-            class: setting.manifest.classes[collapse.starved].clone(),
-            answered: collapse.answered * 100.0,
-            due: collapse.due * 100.0,
-            most: setting.manifest.classes[collapse.most].clone(),
-            most_answered: collapse.most_answered * 100.0,
-            // The chosen epoch may lie before the first guess.
-            advice: match best.metrics.lambda_u {
-                None => "train for more steps or label more images",
-                Some(_) => "lower lambda_u, raise ramp or label more images",
-            },
-        }),
+    let confusion = &best.validation.confusion;
+    let Some(collapse) = confusion.collapse() else { return Ok(()) };
+    let classes = &setting.manifest.classes;
+    Err(TrainError::Collapsed {
+        forgotten: forgotten(classes, confusion, &collapse),
+        most: classes[collapse.most].clone(),
+        most_answered: collapse.most_answered * 100.0,
+        // The chosen epoch may lie before the first guess, or where the guesses hardly count yet.
+        advice: match best.metrics.lambda_u {
+            None | Some(0.0) => "train for more steps, lower learning_rate or label more images",
+            Some(_) => "lower lambda_u, raise ramp or label more images",
+        },
+    })
+}
+
+/// Which classes are hardly answered: the one, or how many there are.
+fn forgotten(classes: &[String], confusion: &Confusion, collapse: &Collapse) -> String {
+    let images = confusion.total().max(1) as f64;
+    let due = confusion.true_counts().into_iter().map(|count| count as f64 / images);
+    let hungry: Vec<(f64, f64)> =
+        due.zip(confusion.answer_shares()).filter(|(due, answered)| *answered < due / 10.0).collect();
+    let name = &classes[collapse.starved];
+    if hungry.len() < 2 {
+        let (answered, due) = (collapse.answered * 100.0, collapse.due * 100.0);
+        return format!("{name:?} for {answered:.0} % of the validation images, where {due:.0} % are of it");
     }
+    let (due, answered) = hungry.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0 * 100.0, sum.1 + one.1 * 100.0));
+    format!(
+        "{} of {} classes ({name:?} …) for {answered:.0} % of the validation images, where {due:.0} % are of them",
+        hungry.len(),
+        classes.len()
+    )
 }
 
 /// What the chosen weights answered to the test split.
 fn test_metrics(setting: &Setting<'_>, best: &Best, evaluation: &Evaluation, temperature: f64) -> TestMetrics {
     let (manifest, rows) = (&setting.manifest, &setting.split.test);
-    let classes = &manifest.classes;
-    let truth = setting.truth(rows);
-    let positive = setting.config().positive_index(classes);
-    let answered = Answered { manifest, rows, truth: &truth, answers: &evaluation.answers, positive };
     let faceless = setting.faceless.as_ref();
-    let faceless: Option<Vec<bool>> = faceless.map(|all| rows.iter().map(|&row| all[row as usize]).collect());
-    let told = (truth.as_slice(), evaluation.logits.as_slice(), evaluation.answers.as_slice());
-    let figures = figures(classes, positive, told, temperature, faceless.as_deref());
-    let groups = by_group(&answered);
-    TestMetrics {
-        best_epoch: best.metrics.epoch,
-        loss: evaluation.loss,
-        group_gaps: GroupGap::all(&groups.groups, figures.accuracy),
-        groups: groups.groups,
-        banded_columns: groups.banded,
-        skipped_columns: groups.skipped,
-        ..figures
+    let told = Told {
+        manifest,
+        rows,
+        truth: &setting.truth(rows),
+        evaluation,
+        positive: setting.config().positive_index(&manifest.classes),
+        faceless: faceless.map(|all| rows.iter().map(|&row| all[row as usize]).collect()),
+    };
+    told.metrics(temperature, best.metrics.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collapse_tells_of_one_class_or_of_all_that_are_forgotten() {
+        let told = |classes: usize, answers: &dyn Fn(usize) -> usize| {
+            let names: Vec<String> = (0..classes).map(|class| format!("k{class}")).collect();
+            let truth: Vec<usize> = (0..100 * classes).map(|at| at % classes).collect();
+            let answers: Vec<usize> = truth.iter().map(|&class| answers(class)).collect();
+            let confusion = Confusion::new(classes, &truth, &answers);
+            forgotten(&names, &confusion, &confusion.collapse().unwrap())
+        };
+        assert_eq!(told(2, &|_| 1), "\"k0\" for 0 % of the validation images, where 50 % are of it");
+        // Of 50 classes those from 9 on are answered as the last.
+        let many = told(50, &|class| if class < 9 { class } else { 49 });
+        assert_eq!(many, "40 of 50 classes (\"k9\" …) for 0 % of the validation images, where 80 % are of them");
     }
 }

@@ -228,9 +228,11 @@ impl<'a> Run<'a> {
                     child.kill();
                 } else {
                     child.terminate();
-                    // Who asks for a pause wants the state kept, however long the step under way takes.
+                    // Who asks for a pause wants the state kept, however long the step under way takes: until the child would have been
+                    // taken for hung in any case.
                     let pause = self.stop == Some(Stop::Wish(Wish::Pause));
-                    grace = Instant::now() + if pause { config.grace.max(config.silence) } else { config.grace };
+                    let left = silence.until().saturating_duration_since(Instant::now());
+                    grace = Instant::now() + if pause { config.grace.max(left) } else { config.grace };
                 }
             }
         }

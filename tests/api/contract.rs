@@ -1,8 +1,13 @@
 //! What holds for every route: the description, the key, the errors.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use super::app::{TestApp, expect, pointers, problem};
+use super::pictures;
 
 #[test]
 fn the_committed_description_is_that_of_the_routes() {
@@ -12,6 +17,36 @@ fn the_committed_description_is_that_of_the_routes() {
         committed == mixmatch::api::openapi_json(),
         "openapi/openapi.json is not what the routes say; `make openapi` writes it"
     );
+}
+
+/// What generators of clients stumble over.
+#[test]
+fn a_client_can_be_made_of_the_description() {
+    let description: Value = serde_json::from_str(&mixmatch::api::openapi_json()).unwrap();
+    let mut names = BTreeSet::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{what}: another operation is named {name}, too");
+            let answers = operation["responses"].as_object().unwrap();
+            for (status, answer) in answers {
+                assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{what}: {status}");
+            }
+            let bodies = answers.values().chain([&operation["requestBody"]]);
+            for (media, content) in bodies.filter_map(|body| body["content"].as_object()).flatten() {
+                let bytes = media.starts_with("image/") || media == "application/octet-stream";
+                assert!(!bytes || content["schema"]["type"] == "string", "{what}: {media} is {content}");
+            }
+        }
+    }
+    assert!(names.contains("jobs_create") && names.contains("predict"), "{names:?}");
+    let schemas = &description["components"]["schemas"];
+    assert_eq!(schemas["JobOrSweep"]["discriminator"]["propertyName"], "kind");
+    // What is not given is the preset's: the schema must not promise other values.
+    let settings = schemas["TrainConfig"]["properties"].as_object().unwrap();
+    assert!(settings.values().all(|setting| setting.get("default").is_none()));
+    assert_eq!((&settings["batch"]["minimum"], &settings["batch"]["maximum"]), (&json!(2), &json!(4096)));
 }
 
 #[tokio::test]
@@ -56,6 +91,48 @@ async fn health_says_what_it_computes_on_and_why() {
     let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
     let counted = metrics.lines().any(|line| line.starts_with("mixmatch_http_requests") && line.contains("/livez"));
     assert!(counted, "requests before the first look count too: {metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_store_cannot_be_read_is_not_ready() {
+    let app = TestApp::start().await;
+    for at in 0..40 {
+        app.import(&format!("set-{at}"), &pictures::data_set(4, 0)).await;
+    }
+    // Opened anew: nothing is remembered of the file.
+    let app = TestApp::at(app.stop().await, |_| {}).await;
+    let file = std::fs::OpenOptions::new().write(true).open(app.directory.path().join("data/mixmatch.db")).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    for page in 1..pages {
+        file.write_all_at(&[0x5a; 4096], page * 4096).unwrap();
+    }
+    let refused = problem(app.get("/readyz").send().await.unwrap(), 503).await;
+    assert!(refused["detail"].as_str().unwrap().contains("cannot be read"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_has_time_to_see_that_the_server_stops() {
+    let app = TestApp::with(|config| config.drain_delay = Duration::from_millis(1500)).await;
+    assert_eq!(app.get("/readyz").send().await.unwrap().status(), 200);
+    let (client, base) = (app.client.clone(), app.base.clone());
+    let began = Instant::now();
+    let stopping = tokio::spawn(app.stop());
+    let not_ready = async {
+        loop {
+            let answer = client.get(format!("{base}/readyz")).send().await.unwrap();
+            if answer.status() == 503 {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    problem(tokio::time::timeout(Duration::from_secs(60), not_ready).await.unwrap(), 503).await;
+    // A connection of its own: the ones that are open would be served to their end in any case.
+    let fresh = reqwest::Client::new().get(format!("{base}/models")).send().await.unwrap();
+    assert_eq!(fresh.status(), 200, "what still comes is answered");
+    stopping.await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+    assert!(reqwest::Client::new().get(format!("{base}/livez")).send().await.is_err(), "it has stopped");
 }
 
 #[tokio::test]

@@ -159,9 +159,15 @@ async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
     let start = async || mixmatch::api::Server::start(config(), mixmatch::nn::device::CudaStatus::NoDriver).await;
     let refusal = start().await.err().expect("an open server").to_string();
     assert!(refusal.contains("mixmatch keys create"), "{refusal}");
-    create(&directory.path().join("data"), "first", "admin");
+    let made = keys(&directory.path().join("data"), &["create", "--name", "first", "--scope", "predict"]);
+    let told = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(told.contains("first key") && told.contains("--scope admin"), "{told}");
+    let made = keys(&directory.path().join("data"), &["create", "--name", "second", "--scope", "predict"]);
+    assert!(!String::from_utf8_lossy(&made.stderr).contains("first key"), "{made:?}");
     start().await.expect("a key is there").stop().await;
-    assert!(keys(&directory.path().join("data"), &["revoke", "first"]).status.success());
+    for name in ["first", "second"] {
+        assert!(keys(&directory.path().join("data"), &["revoke", name]).status.success());
+    }
     assert!(start().await.is_err(), "a revoked key is none");
 }
 

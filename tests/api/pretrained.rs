@@ -45,7 +45,10 @@ async fn a_job_starts_from_uploaded_weights() {
     assert_eq!(app.json("/pretrained/shapes").await, uploaded);
     problem(upload(&app, "/pretrained/shapes?network=wrn-10-1", weights.clone()).await, 409).await;
     problem(upload(&app, "/pretrained/Two%20Words", weights.clone()).await, 422).await;
-    let other = problem(upload(&app, "/pretrained/other", weights).await, 422).await;
+    // Ours say themselves what they are for.
+    let told = expect(upload(&app, "/pretrained/told", weights.clone()).await, 201).await;
+    assert_eq!((&told["network"], &told["sha256"]), (&uploaded["network"], &uploaded["sha256"]));
+    let other = problem(upload(&app, "/pretrained/other?network=wide_resnet50_2", weights).await, 422).await;
     assert!(other["detail"].as_str().unwrap().contains("conv1.weight is missing"), "{other}");
     let unknown = problem(upload(&app, "/pretrained/other?network=resnet", vec![1]).await, 422).await;
     assert!(unknown.to_string().contains("wide_resnet50_2"), "{unknown}");

@@ -32,6 +32,7 @@ async fn from_an_archive_to_answers() {
     check_tensorboard(&app, &id).await;
     check_model(&app).await;
     check_predictions(&app).await;
+    check_test(&app, test).await;
 
     // The baseline on the same labels publishes version 2; the champion stays.
     let mut baseline = request;
@@ -43,6 +44,44 @@ async fn from_an_archive_to_answers() {
     check_more_models_than_places(&app).await;
     check_aliases(&app).await;
     check_rot(app).await;
+}
+
+/// A version on test images: its own, those of a later data set, and what cannot be asked.
+async fn check_test(app: &TestApp, at_the_end: &Value) {
+    let own = app.json("/models/shape/versions/champion/test?dataset=shapes").await;
+    assert_eq!((&own["model"]["version"], &own["dataset"]["name"]), (&json!(1), &json!("shapes")));
+    assert_eq!(own["seen_in_training"], 0, "{own:#}");
+    for figure in
+        ["images", "accuracy", "accuracy_interval", "confusion", "best_epoch", "temperature", "groups", "group_gaps"]
+    {
+        assert_eq!(own["test"][figure], at_the_end[figure], "{figure}");
+    }
+    let loss = |test: &Value| test["loss"].as_f64().unwrap();
+    assert!((loss(&own["test"]) - loss(at_the_end)).abs() < 1e-3, "{own:#}");
+
+    // 50 of these 60 were trained on before.
+    app.import("later", &data_set(250, 60)).await;
+    let later = app.json("/models/shape/versions/1/test?dataset=later").await;
+    assert_eq!((&later["seen_in_training"], &later["test"]["images"]), (&json!(50), &json!(60)), "{later:#}");
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+        .args(["test", "--model", "shape:1", "--dataset", "later", "--json", "--data-dir"])
+        .arg(app.directory.path().join("data"))
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&command.stdout).unwrap();
+    assert_eq!((&told["seen_in_training"], &told["test"]["confusion"]), (&json!(50), &later["test"]["confusion"]));
+
+    let mut dots = data_set(8, 8);
+    dots.test = dots.test.replace("disc", "dots");
+    dots.train = dots.train.replace("disc", "dots");
+    app.import("dots", &dots).await;
+    let refused = app.get("/models/shape/versions/1/test?dataset=dots").send().await.unwrap();
+    let refused = problem(refused, 422).await;
+    assert!(refused["detail"].as_str().unwrap().contains("\"dots\""), "{refused}");
+    for path in ["/models/shape/versions/9/test?dataset=later", "/models/shape/versions/1/test?dataset=none"] {
+        problem(app.get(path).send().await.unwrap(), 404).await;
+    }
+    problem(app.get("/models/shape/versions/1/test").send().await.unwrap(), 422).await;
 }
 
 async fn check_metrics(app: &TestApp, id: &str) {
@@ -292,7 +331,19 @@ async fn check_aliases(app: &TestApp) {
     problem(app.put(path).json(&json!({"version": "two"})).send().await.unwrap(), 422).await;
     problem(app.put("/models/shape/aliases/7").json(&json!({"version": 2})).send().await.unwrap(), 422).await;
     assert_eq!(app.json("/models").await["items"][0]["aliases"]["champion"], 1);
+    assert_eq!(app.json("/models/shape/versions/champion").await["version"], 1);
     expect(app.put(path).json(&json!({"version": 2})).send().await.unwrap(), 200).await;
+    for what in ["", "/card", "/report", "/weights", "/predictions"] {
+        let get = async |version: &str| {
+            let answer = app.get(&format!("/models/shape/versions/{version}{what}")).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{version}{what}");
+            answer.bytes().await.unwrap()
+        };
+        assert_eq!(get("champion").await, get("2").await, "{what}");
+    }
+    let unknown = problem(app.get("/models/shape/versions/canary/card").send().await.unwrap(), 404).await;
+    assert!(unknown["detail"].as_str().unwrap().contains("canary"), "{unknown}");
+    problem(app.delete("/models/shape/versions/champion").send().await.unwrap(), 404).await;
     let raw = app.post("/predict?model=shape").header("content-type", "image/png").body(picture(true, 9000));
     assert_eq!(expect(raw.send().await.unwrap(), 200).await["model"]["version"], 2);
 }

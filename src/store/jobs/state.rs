@@ -11,8 +11,11 @@
 
 use std::str::FromStr;
 
+use utoipa::ToSchema;
+
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for a slot.
     Queued,
