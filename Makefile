@@ -38,7 +38,8 @@ export BENCH_DATA := $(DATA)
 ifeq ($(PEERS),target/peers/bin/python)
 bench: target/peers/.stamp
 endif
-bench: build ## ours against PyTorch, OpenVINO, LitServe … on this machine, in an hour; DATA=DIR with images.zip and train.csv
+# Whether there is data comes first, before anything is fetched or compiled.
+bench: bench-data build ## ours against PyTorch, OpenVINO, LitServe … on this machine, in an hour; DATA=DIR with images.zip and train.csv
 	cargo bench --locked --bench micro
 	benches/train.py --peers $(PEERS)
 	benches/train.py --peers $(PEERS) --size 64 --steps 8
@@ -48,6 +49,10 @@ bench: build ## ours against PyTorch, OpenVINO, LitServe … on this machine, in
 	benches/import.py --peers $(PEERS)
 	benches/growth.py
 	benches/checkpoint.py
+
+.PHONY: bench-data
+bench-data:
+	@benches/serving.py --check
 
 # A stamp of its own: the Python in it is a link to the system's, which nobody else may touch.
 target/peers/.stamp: benches/peers/requirements.txt

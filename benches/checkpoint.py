@@ -10,7 +10,6 @@ hashing, writing, fsync. The first epoch is left out: before its end there are n
 disk decides a good part of it: --data-dir puts it where the server's would be (the default is a temporary one)."""
 
 import argparse
-import csv
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from serving import ROOT, Server, ask, data_set, free_port, run
+from serving import ROOT, Server, ask, clean_sheet, data_set, free_port, imported
 
 # Of `mixmatch serve`, and of src/train/checkpoint: at most one in so many seconds, at the end of an epoch after a tenth
 # of that, and never for more than a fiftieth of the time.
@@ -59,7 +58,7 @@ def train(binary, place, job, every, log):
 
 def measure(args, place, network, size):
     log = place.parent / "server.log"
-    job = {"dataset": "bench", "network": network, "size": size, "batch": args.batch, "labelled": 40, "validation_max": 40}
+    job = {"dataset": "bench", "network": network, "size": size, "batch": args.batch, "validation_max": 40}
     job |= {"epochs": args.epochs, "steps_per_epoch": args.steps}
     costs, beside, total, size_of_one = [], 0, 0, 0
     for turn in range(args.rounds):
@@ -106,10 +105,8 @@ def main():
     results = []
     with tempfile.TemporaryDirectory(dir=args.data_dir) as scratch:
         place, sheet = pathlib.Path(scratch) / "data", pathlib.Path(scratch) / "train.csv"
-        with open(args.sheet, newline="") as file, open(sheet, "w", newline="") as head:
-            csv.writer(head).writerows(row for number, row in enumerate(csv.reader(file)) if number <= 600)
-        imported = ["import", "--data-dir", place, "--name", "bench", "--task", "bench"]
-        run([args.binary, *imported, "--images", args.images, "--train", sheet])
+        clean_sheet(args.images, args.sheet, sheet, most=600)
+        imported(args.binary, place, args.images, sheet)
         for network, size in args.runs or [("wrn-28-2", 32), ("wide_resnet50_2", 64)]:
             results.append(measure(args, place, network, size))
     if args.json:

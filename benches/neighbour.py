@@ -8,10 +8,22 @@ import json
 import os
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 
 from serving import ROOT, Server, ask, data_set, free_port, prepare, run
+
+
+OVER = ("canceled", "failed", "succeeded")
+
+
+def running(url):
+    """The job, which must not be over before it was measured beside."""
+    job = ask(url)
+    if job["state"] in OVER:
+        sys.exit(f"the job that predictions are measured beside has {job['state']}: {job['error']}")
+    return job
 
 
 def main():
@@ -39,14 +51,15 @@ def main():
                 for state in measured:
                     if state == "training":
                         wanted = {"dataset": "bench", "preset": "paper", "network": args.network, "size": args.size}
-                        job = ask(f"{base}/jobs", {**wanted, "labelled": 40})["id"]
-                        while ask(f"{base}/jobs/{job}").get("phase") != "training":
+                        job = f"{base}/jobs/{ask(f'{base}/jobs', wanted)['id']}"
+                        while running(job).get("phase") != "training":
                             time.sleep(0.3)
                         time.sleep(2)
                     measured[state].append(json.loads(run(load).splitlines()[-1])["levels"][0])
                     if state == "training":
-                        ask(f"{base}/jobs/{job}/cancel", {})
-                        while ask(f"{base}/jobs/{job}")["state"] not in ("canceled", "failed", "succeeded"):
+                        running(job)
+                        ask(f"{job}/cancel", {})
+                        while ask(job)["state"] not in OVER:
                             time.sleep(0.3)
     print(f"{args.network} {args.size}×{args.size}, {args.concurrency} at a time, {args.rounds} rounds of {args.seconds} s; medians")
     for state, levels in measured.items():

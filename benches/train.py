@@ -8,31 +8,28 @@ Each round runs all three, in an order that changes, so that a busy minute hits 
 the rounds of each round's own ratio. Look at the load first: beside a busy neighbour no figure means much."""
 
 import argparse
-import csv
 import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 
-from serving import ROOT, data_set
+from serving import ROOT, clean_sheet, data_set, imported, run
 
 PEERS = ROOT / "benches" / "peers"
 
 # Runs in the peers' Python, which has numpy and Pillow: the images that we import, as one array.
 ARRAY = """
-import csv, io, sys, zipfile, numpy
+import io, json, sys, zipfile, numpy
 from PIL import Image
-archive, sheet, size, out = sys.argv[1:5]
-rows = list(csv.DictReader(open(sheet)))
-names = sorted({row["label"] for row in rows})
+archive, rows, size, out = sys.argv[1:5]
+rows = json.load(open(rows))
+names = sorted({label for _, label in rows})
 with zipfile.ZipFile(archive) as images:
-    where = {path.rsplit("/", 1)[-1]: path for path in images.namelist()}
-    picture = lambda row: Image.open(io.BytesIO(images.read(where[row["image"]]))).convert("RGB").resize((int(size),) * 2)
-    pixels = numpy.stack([numpy.asarray(picture(row)) for row in rows])
-numpy.savez(out, images=pixels, labels=numpy.array([names.index(row["label"]) for row in rows]))
+    picture = lambda path: Image.open(io.BytesIO(images.read(path))).convert("RGB").resize((int(size),) * 2)
+    pixels = numpy.stack([numpy.asarray(picture(path)) for path, _ in rows])
+numpy.savez(out, images=pixels, labels=numpy.array([names.index(label) for _, label in rows]))
 """
 
 # In the peers' Python too: a ZIP of noise and its sheet.
@@ -50,24 +47,6 @@ with zipfile.ZipFile(archive, "w") as images, open(sheet, "w", newline="") as ro
         images.writestr(f"{number}.jpg", picture.getvalue())
         writer.writerow([f"{number}.jpg", "ab"[number % 2]])
 """
-
-
-def run(command, **kwargs):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **kwargs)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def head(sheet, count, out):
-    """The first rows of a sheet: enough to time steps on."""
-    with open(sheet, newline="") as file, open(out, "w", newline="") as target:
-        reader = csv.reader(file)
-        writer = csv.writer(target)
-        for number, row in enumerate(reader):
-            if number > count:
-                break
-            writer.writerow(row)
 
 
 def main():
@@ -95,14 +74,16 @@ def main():
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        sheet, array = scratch / "train.csv", scratch / "images.npz"
+        sheet, rows, array = scratch / "train.csv", scratch / "rows.json", scratch / "images.npz"
         if args.noise:
             args.images, args.sheet = scratch / "images.zip", scratch / "all.csv"
             run([args.peers, "-c", NOISE, args.images, args.sheet])
-        head(args.sheet, 2000, sheet)
-        run([args.peers, "-c", ARRAY, args.images, sheet, args.size, array])
-        imported = ["import", "--data-dir", scratch / "data", "--name", "bench", "--task", "bench"]
-        run([args.binary, *imported, "--images", args.images, "--train", sheet])
+        # Enough to time steps on.
+        wanted = clean_sheet(args.images, args.sheet, sheet, most=2000)
+        told = imported(args.binary, scratch / "data", args.images, sheet)
+        left_out = {row["image"] for row in told["report"]["rejected"]}
+        rows.write_text(json.dumps([row for row in wanted if row[0] not in left_out]))
+        run([args.peers, "-c", ARRAY, args.images, rows, args.size, array])
         (dataset,) = (scratch / "data" / "datasets").iterdir()
         same = ["--network", args.network, "--batch", args.batch, "--k", args.k, "--steps", args.steps]
         same += ["--threads", args.threads, "--device", args.device]

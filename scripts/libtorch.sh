@@ -5,12 +5,12 @@
 #   GPU=1 scripts/libtorch.sh    the CUDA 13 libraries as well (about 2.7 GB fetched)
 #
 # Idempotent: a second run reads one stamp file and stops. The new tree is built beside the old one
-# and swapped in by a rename, so that an interrupted run leaves nothing half-installed.
+# and swapped in by a rename, so that an interrupted run leaves nothing half-installed. A tree with the CUDA
+# libraries keeps them: when the pins change it is renewed with them, also without GPU=1.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 dest=${LIBTORCH_DIR:-$root/.libtorch}
-sets=("$root/scripts/libtorch-cpu.txt")
 # Before anything is fetched: jemalloc's configure and the linker's -rpath take no such path.
 case $root in
   *[[:space:],:]*)
@@ -18,16 +18,16 @@ case $root in
     exit 1
     ;;
 esac
+have=$(cat "$dest/.stamp" 2>/dev/null || true)
+sets=("$root/scripts/libtorch-cpu.txt")
 kind=cpu
-if [ "${GPU:-0}" = 1 ]; then
+# A GPU tree holds all that a CPU build needs: never replace it by the smaller one.
+if [ "${GPU:-0}" = 1 ] || [ "${have%% *}" = gpu ]; then
   sets+=("$root/scripts/libtorch-gpu.txt")
   kind=gpu
 fi
 stamp="$kind $(cat "${sets[@]}" | sha256sum | cut -d' ' -f1)"
-
-have=$(cat "$dest/.stamp" 2>/dev/null || true)
-# A GPU tree holds all that a CPU build needs: never replace it by the smaller one.
-if [ "$have" = "$stamp" ] || { [ "$kind" = cpu ] && [ "${have%% *}" = gpu ]; }; then
+if [ "$have" = "$stamp" ]; then
   exit 0
 fi
 
@@ -39,6 +39,12 @@ python3 -m pip --version >/dev/null 2>&1 || {
   echo "libtorch.sh: python3 with pip is needed to fetch the wheels (Debian: apt-get install python3-pip)" >&2
   exit 1
 }
+
+# What runs left behind that were killed; several GB each.
+for left in "$dest".new.*; do
+  run=${left#"$dest".new.}
+  if [ -e "$left" ] && [ ! -d "/proc/${run%.tmp}" ]; then rm -rf "$left"; fi
+done
 
 echo "libtorch.sh: installing libtorch 2.11.0 ($kind) into $dest …" >&2
 tmp="$dest.new.$$"
@@ -71,5 +77,6 @@ fi
 }
 echo "$stamp" >"$tmp/.stamp"
 rm -rf "$dest"
-mv "$tmp" "$dest"
+# Never into a directory that another run has put there meanwhile.
+mv -T "$tmp" "$dest"
 echo "libtorch.sh: done ($(du -sh "$dest" | cut -f1))" >&2

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def call(base, method, path, body=None, content_type="application/json"):
     request = urllib.request.Request(base + path, data=body, method=method, headers={"content-type": content_type})
     try:
         with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+            said = answer.read()
+            return json.loads(said) if said else None
     except urllib.error.HTTPError as error:
         sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
 
@@ -55,19 +57,39 @@ def read(*path):
         return file.read()
 
 
-def start(binary, data_dir, port, more=()):
+def free_port(port=0):
+    """A port that nobody listens on; one that was asked for must be so, or somebody else's server would be written to."""
+    with socket.socket() as found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(f"port {port}: {error.strerror}")
+        return found.getsockname()[1]
+
+
+def start(binary, data_dir, port=0, more=()):
+    """A server of our own, in a session of its own so that this script alone is who stops it; without settings from the environment."""
+    port = free_port(port)
     base, began = f"http://127.0.0.1:{port}", time.monotonic()
     log = open(os.path.join(data_dir, "server.log"), "wb")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIXMATCH_")}
     server = subprocess.Popen([binary, "serve", "--data-dir", data_dir, "--listen", f"127.0.0.1:{port}", *more],
-                              stderr=log)
-    while True:
-        try:
-            urllib.request.urlopen(base + "/readyz").read()
-            return base, server, time.monotonic() - began
-        except OSError:
-            if server.poll() is not None or time.monotonic() - began > 30:
-                sys.exit("the server did not start; see " + log.name)
-            time.sleep(0.005)
+                              stderr=log, env=environment, start_new_session=True)
+    try:
+        while time.monotonic() - began < 30 and server.poll() is None:
+            # Its own word first: another one may have taken the port a moment before, and would answer.
+            if f"listening on {base}".encode() not in read(log.name):
+                time.sleep(0.005)
+                continue
+            urllib.request.urlopen(base + "/readyz", timeout=5).read()
+            if server.poll() is None:
+                return base, server, time.monotonic() - began
+        sys.exit("the server did not start; see " + log.name)
+    except BaseException:
+        server.kill()
+        server.wait()
+        raise
 
 
 def memory_mib(pid):
@@ -128,7 +150,7 @@ def main():
     parser.add_argument("--data", default=os.path.join(ROOT, "../shared/data"))
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--port", type=int, default=8099)
+    parser.add_argument("--port", type=int, default=0, help="of the server; a free one if absent")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="NAME=JSON, over the preset")
     args = parser.parse_args()
     settings = dict(setting.split("=", 1) for setting in args.settings)

@@ -36,11 +36,12 @@ def torch_engine(model, example, threads, bf16, device):
 def onnxruntime_engine(model, example, threads):
     import onnxruntime
 
-    path = os.path.join(tempfile.mkdtemp(), "model.onnx")
-    torch.onnx.export(model, (example,), path, input_names=["x"], dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, "model.onnx")
+        torch.onnx.export(model, (example,), path, input_names=["x"], dynamo=False)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feed = {"x": example.numpy()}
     return lambda: session.run(None, feed)
 

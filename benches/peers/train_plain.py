@@ -8,7 +8,7 @@ import numpy
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from wrn import Wrn, arguments, timed
@@ -50,11 +50,14 @@ def main():
 
     def loader(views):
         dataset = Views(images, labels, views, side)
+        # Of fewer images than a batch has, some come twice: without its last batch such a loader would have none, for ever.
+        few = RandomSampler(dataset, replacement=True, num_samples=args.batch) if len(dataset) < args.batch else None
         return endless(
             DataLoader(
                 dataset,
                 batch_size=args.batch,
-                shuffle=True,
+                shuffle=few is None,
+                sampler=few,
                 drop_last=True,
                 num_workers=args.workers,
                 persistent_workers=args.workers > 0,

@@ -175,12 +175,12 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops; a second signal ends the process at once.
+/// Stops; whoever asks again ends the process at once.
 async fn stop(server: Server, mut signals: Signals) {
     tokio::select! {
         () = server.stop() => {}
-        () = signals.wait() => {
-            tracing::warn!("a second signal: ending at once");
+        () = signals.wait_for_another() => {
+            tracing::warn!("asked to stop again: ending at once, without waiting for checkpoints");
             // Without destructors: a thread may be inside libtorch, and a regular exit would crash there.
             // SAFETY: ends the process; nothing runs after it.
             unsafe { libc::_exit(130) }

@@ -1,6 +1,12 @@
 //! What ends a command from outside, and what its output's end means.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What comes so soon after the first signal is the same wish: `timeout`, `make` and a service manager send theirs to the process
+/// and to its group, and a terminal's Ctrl-C reaches it beside them. A person who asks again takes longer.
+const SAME_WISH: Duration = Duration::from_secs(2);
 
 /// The signals that ask for an orderly end.
 pub(super) struct Signals {
@@ -9,6 +15,8 @@ pub(super) struct Signals {
     hang_up: Option<Signal>,
     /// Those of standard input, output and error that are a terminal.
     terminals: Vec<libc::c_int>,
+    /// When the first came.
+    first: Option<Instant>,
 }
 
 impl Signals {
@@ -19,7 +27,7 @@ impl Signals {
         // Asked when it has gone, none is.
         // SAFETY: isatty only looks at the descriptor.
         let terminals = (0..=2).filter(|&fd| unsafe { libc::isatty(fd) } == 1).collect();
-        Ok(Self { terminate, interrupt, hang_up, terminals })
+        Ok(Self { terminate, interrupt, hang_up, terminals, first: None })
     }
 
     /// Waits for one of them. A terminal that goes may send two of its own: the second is none to hurry for.
@@ -35,11 +43,28 @@ impl Signals {
             _ = self.interrupt.recv() => false,
             _ = hang_up => true,
         };
+        self.first.get_or_insert_with(Instant::now);
         if gone {
             self.hang_up = None;
             write_nowhere(&self.terminals);
         }
     }
+
+    /// Waits for one that is not the same wish as the first.
+    pub(super) async fn wait_for_another(&mut self) {
+        loop {
+            let first = self.first;
+            self.wait().await;
+            if is_another(first, Instant::now()) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a signal that comes now says more than the first one did.
+fn is_another(first: Option<Instant>, now: Instant) -> bool {
+    first.is_some_and(|first| now.duration_since(first) >= SAME_WISH)
 }
 
 /// What is written to a terminal that has gone is an error, for which `eprintln!` panics.
@@ -64,4 +89,34 @@ fn hang_up_is_ignored() -> bool {
 pub(super) fn end_with_the_reader() {
     // SAFETY: sets a signal's disposition to what it was before Rust's runtime changed it.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_at_once_is_the_same_wish() {
+        let first = Instant::now();
+        let after = |milliseconds| first + Duration::from_millis(milliseconds);
+        assert!(!is_another(None, first), "a stop that no signal began");
+        assert!(!is_another(Some(first), first) && !is_another(Some(first), after(1_999)));
+        assert!(is_another(Some(first), after(2_000)));
+    }
+
+    #[tokio::test]
+    async fn signals_of_one_stop_are_one_and_a_later_one_is_another() {
+        // SAFETY: a handler is there since `Signals::new`, so that the signal ends nothing.
+        let raise = |number| assert_eq!(unsafe { libc::raise(number) }, 0);
+        let mut signals = Signals::new().unwrap();
+        raise(libc::SIGTERM);
+        signals.wait().await;
+        raise(libc::SIGTERM);
+        raise(libc::SIGINT);
+        let soon = tokio::time::timeout(Duration::from_millis(200), signals.wait_for_another()).await;
+        assert!(soon.is_err(), "the same stop");
+        signals.first = Some(Instant::now().checked_sub(SAME_WISH).unwrap());
+        raise(libc::SIGTERM);
+        tokio::time::timeout(Duration::from_secs(20), signals.wait_for_another()).await.unwrap();
+    }
 }

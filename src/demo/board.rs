@@ -79,8 +79,11 @@ impl Progress {
     /// `epoch 3/10 · loss 0.512 · validation 84.1 % · 420 images/s · 12 s left`, as far as it is known.
     fn text(&self) -> String {
         let mut parts = Vec::new();
-        if self.epoch > 0 {
-            parts.push(format!("epoch {}/{}", self.epoch, self.epochs));
+        match (self.epoch, self.epochs) {
+            (0, _) => {}
+            // The events of epochs do not say of how many.
+            (epoch, 0) => parts.push(format!("epoch {epoch}")),
+            (epoch, epochs) => parts.push(format!("epoch {epoch}/{epochs}")),
         }
         parts.extend(self.loss.map(|loss| format!("loss {loss:.3}")));
         parts.extend(self.validation.map(|share| format!("validation {:.1} %", share * 100.0)));
@@ -119,6 +122,12 @@ impl Row {
             bar.set_position(self.progress.step);
             bar.set_message(format!("steps · {}", self.progress.text()));
         }
+    }
+
+    /// How long the run is, before its events tell how far it has come.
+    pub(super) fn expect(&mut self, job: &Job) {
+        self.progress = Progress { epochs: job.epochs, steps: job.steps, ..Progress::default() };
+        self.draw();
     }
 
     /// What a look at the job says: the whole state, so nothing that was missed matters.
@@ -281,6 +290,19 @@ mod tests {
         assert_eq!(row.progress.text(), "epoch 3/10 · loss 0.457 · validation 84.1 % · evaluating");
         row.show(&event("step", "not JSON"));
         assert_eq!(row.progress.step, 130);
+    }
+
+    #[test]
+    fn epochs_that_are_told_again_say_of_how_many() {
+        let epoch =
+            event("epoch", r#"{"epoch":1,"step":60,"loss":0.5,"validation_accuracy":0.841,"images_per_second":410.2}"#);
+        let mut resumed = row();
+        resumed.expect(&Job { epoch: 7, epochs: 10, step: 420, steps: 600, ..Job::default() });
+        resumed.show(&epoch);
+        assert!(resumed.progress.text().starts_with("epoch 1/10 · "), "{}", resumed.progress.text());
+        let mut unknown = row();
+        unknown.show(&epoch);
+        assert!(unknown.progress.text().starts_with("epoch 1 · "), "{}", unknown.progress.text());
     }
 
     #[test]

@@ -25,6 +25,10 @@ const PATIENCE: u32 = 10;
 pub async fn follow(client: &Client, id: &str, mut row: Row) -> anyhow::Result<Job> {
     let mut last_id = None;
     let mut failures = 0;
+    // A run that goes on tells its epochs from the first on, and not of how many. No answer is an error below.
+    if let Ok(job) = client.get::<Job>(&format!("/jobs/{id}")).await {
+        row.expect(&job);
+    }
     loop {
         // Without a stream this is polling: a look at the job a second, and another try at the stream.
         let streamed = stream(client, id, &mut last_id, &mut row).await;

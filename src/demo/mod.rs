@@ -113,6 +113,9 @@ async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
     match client.get::<Dataset>(&path).await {
         Ok(found) => return reuse(&found),
         Err(error) if status(&error) == Some(404) => {}
+        Err(error) if status(&error) == Some(401) => {
+            anyhow::bail!("this data directory has keys, and the demo knows none of them: use another --data-dir")
+        }
         Err(error) => return Err(error),
     }
     let begun = Instant::now();
@@ -179,12 +182,13 @@ fn other_seed(seed: u64, purpose: u64) -> u64 {
 async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, Job)> {
     let begun = Instant::now();
     let mixmatch = queue(client, options).await?;
-    if mixmatch.state == "queued" && mixmatch.step == 0 {
-        eprintln!("Training twice with the same {} labels …", options.labelled);
-    } else {
-        eprintln!("Training goes on where an earlier demo was interrupted …");
-    }
     let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
+    let supervised: Job = client.get(&format!("/jobs/{}", supervised.id)).await?;
+    if goes_on(&[&supervised, &mixmatch]) {
+        eprintln!("Training goes on where an earlier demo was interrupted …");
+    } else {
+        eprintln!("Training twice with the same {} labels …", options.labelled);
+    }
     let board = board::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
     let jobs = tokio::try_join!(
@@ -193,6 +197,11 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     )?;
     eprintln!("  both trained in {}", seconds(begun.elapsed()));
     Ok(jobs)
+}
+
+/// Whether any of the runs has come somewhere already: the first may be done before the second begins.
+fn goes_on(jobs: &[&Job]) -> bool {
+    jobs.iter().any(|job| job.step > 0 || job.is_final())
 }
 
 /// Queues the runs, or finds those that an interrupted demo has queued: each demo of a day has a key of its own, and the first whose
@@ -270,6 +279,27 @@ fn guess(form: &'static str, drawn: &Drawn, result: PredictionResult) -> Guess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_demo_goes_on_where_either_run_has_begun() {
+        let job = |state: &str, step| Job { state: state.to_owned(), step, ..Job::default() };
+        let fresh = job("queued", 0);
+        // Claimed between the answer and this look at it.
+        assert!(!goes_on(&[&job("running", 0), &fresh]));
+        assert!(goes_on(&[&job("queued", 30), &fresh]) && goes_on(&[&fresh, &job("running", 30)]));
+        assert!(goes_on(&[&job("succeeded", 600), &fresh]));
+    }
+
+    #[tokio::test]
+    async fn a_data_directory_with_keys_says_what_to_do() {
+        use axum::{Router, http::StatusCode, routing::get};
+        let locked = Router::new().route("/datasets/{name}", get(|| async { StatusCode::UNAUTHORIZED }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, locked).await });
+        let refused = run(&base, DemoOptions::default()).await.unwrap_err().to_string();
+        assert!(refused.contains("has keys") && refused.contains("--data-dir"), "{refused}");
+    }
 
     #[tokio::test]
     async fn runs_of_an_interrupted_demo_are_found_again_and_those_that_ended_are_not() {

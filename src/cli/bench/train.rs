@@ -153,8 +153,12 @@ impl BenchTrainArgs {
                 ("precision", self.precision.clone().map(Value::from)),
             ],
         )?;
-        if let Some(name) = ["warmup", "labelled"].into_iter().find(|name| request.contains_key(*name)) {
-            return Err(format!("{name} is none of a step's settings: all labels are used, without a warm-up"));
+        // What happens before a run's plain steps, or decides which labels there are.
+        let other = ["warmup", "pretrain_epochs", "pretrain_batch", "labelled"];
+        if let Some(name) = other.into_iter().find(|name| request.contains_key(*name)) {
+            return Err(format!(
+                "{name} is none of a step's settings: all labels are used, without a warm-up and without pretraining"
+            ));
         }
         request.entry("preset").or_insert_with(|| "paper".into());
         // A benchmark knows no imported weights and needs no particular number of labels.
@@ -219,7 +223,7 @@ mod tests {
         {
             assert!(request(words).unwrap_err().contains("given twice"), "{words}");
         }
-        for words in ["--set warmup=0.5", "--set labelled=40"] {
+        for words in ["--set warmup=0.5", "--set labelled=40", "--set pretrain_epochs=3", "--set pretrain_batch=64"] {
             assert!(request(words).unwrap_err().contains("none of a step's settings"), "{words}");
         }
     }
