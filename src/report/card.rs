@@ -129,7 +129,7 @@ mod tests {
             classes: classes.map(str::to_owned).to_vec(),
             preprocess: Preprocess { size: 32, fit: Fit::Stretch },
             temperature: 1.5,
-            config: serde_json::json!({"algorithm": "mixmatch", "preset": "quick", "seed": 7, "labelled": null, "k": 2}),
+            config: serde_json::json!({"algorithm": "mixmatch", "preset": "quick", "seed": 7, "labelled": null, "pretrained": null, "k": 2}),
             dataset_hash: "d4c3".into(),
             group_column: Some("person".into()),
             data_warnings: vec!["column \"source\" goes with the label".into()],
@@ -304,7 +304,16 @@ mod tests {
                 "the network finds other shares of the classes among the unlabelled images",
             ],
         );
-        has(&text, &["`person`", "column \"source\" goes with the label", "| `labelled` | all |", "| `k` | 2 |"]);
+        has(
+            &text,
+            &[
+                "`person`",
+                "column \"source\" goes with the label",
+                "| `labelled` | all |",
+                "| `pretrained` | none |",
+                "| `k` | 2 |",
+            ],
+        );
         let json = serde_json::to_value(&card).unwrap();
         assert_eq!(json["last_epochs"]["accuracy_median"], 0.862);
         assert_eq!(json["training"]["device"], "cpu");

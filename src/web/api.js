@@ -2,6 +2,7 @@
 
 import { CHANGED, changed } from './files.js';
 import { authorization, askForKey, keyTaken } from './key.js';
+import { isAway, isThere } from './offline.js';
 
 /// An error answer (RFC 9457), or a network that does not answer (status 0).
 export class Problem extends Error {
@@ -47,13 +48,13 @@ async function attempt(method, path, { json, body, headers, signal }) {
   }
   try {
     const response = await fetch(path, { method, headers: all, body, signal });
-    showOffline(false);
+    isThere();
     return response;
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     const other = await changedSince(body);
     if (other) throw other;
-    showOffline(true);
+    isAway();
     throw new Problem(0, { title: 'No answer', detail: 'The server does not answer. Is it still running?' });
   }
 }
@@ -63,10 +64,6 @@ async function attempt(method, path, { json, body, headers, signal }) {
 async function changedSince(body) {
   const files = body instanceof FormData ? await changed(body) : [];
   return files.length > 0 && new Problem(0, { title: 'Not sent', detail: CHANGED, errors: files.map(({ name, place }) => ({ pointer: `/${name}`, detail: CHANGED, place })) });
-}
-
-function showOffline(is) {
-  document.getElementById('offline').hidden = !is;
 }
 
 async function readJson(response) {

@@ -3,7 +3,7 @@
 import { get, upload } from './api.js';
 import { h, put, announce, rest } from './dom.js';
 import { go } from './router.js';
-import { whileAsking } from './sending.js';
+import { tellElsewhere, whileAsking } from './sending.js';
 import { field, showProblem, textInput } from './form.js';
 import { bytes } from './format.js';
 
@@ -32,6 +32,7 @@ export async function importDataset(body, { fields, problems, progress, button, 
     else {
       const end = progress.arrived() ? ARRIVED : GIVEN_UP;
       announce(end);
+      if (signal.aborted) tellElsewhere(end);
       put(problems, h('p', { class: 'muted' }, end));
     }
   } finally {

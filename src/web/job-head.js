@@ -5,6 +5,7 @@ import { h } from './dom.js';
 import { go, show } from './router.js';
 import { action } from './problem.js';
 import { tiles } from './table.js';
+import { ofTest, ofValidation, trust } from './accuracy.js';
 import { badge, finished } from './job-parts.js';
 import { jobTitle, labels, percent, score, rate, duration, elapsed, when, exactly, inexact } from './format.js';
 import { unmark } from './view-jobs.js';
@@ -58,10 +59,10 @@ async function baseline(now) {
 export function figures(now, best, last) {
   if (!best && !now.test) return null;
   return tiles([
-    best && { name: 'Best validation accuracy', value: percent(best.validation_accuracy), note: `epoch ${best.epoch}` },
+    best && { name: 'Best validation accuracy', value: percent(best.validation_accuracy), note: [`epoch ${best.epoch}`, trust(ofValidation(best))].filter(Boolean).join(', ') },
     last?.validation_accuracy_median != null && { name: 'Median of the last epochs', value: percent(last.validation_accuracy_median), note: 'validation accuracy, up to 20 epochs' },
     best && { name: 'Validation F1 macro', value: score(best.validation_f1_macro), note: `positive class ${score(best.validation_f1)}` },
-    now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `F1 macro ${score(now.test.f1_macro)}` },
+    now.test && { name: 'Test accuracy', value: percent(now.test.accuracy), note: `${trust(ofTest(now.test))}, F1 macro ${score(now.test.f1_macro)}` },
     now.images_per_second != null && { name: 'Rate', value: rate(now.images_per_second), note: 'labelled images' },
     now.model && { name: 'Published', value: h('a', { href: '#/models' }, `${now.model.name}:${now.model.version}`), note: h('a', { href: `#/predict?model=${seg(`${now.model.name}:${now.model.version}`)}` }, 'predict with it') },
   ]);

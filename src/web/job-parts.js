@@ -26,11 +26,7 @@ export function jobLink(job) {
   return h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} · ${labels(job)}`);
 }
 
-export function testAccuracy(test) {
-  if (!test) return '–';
-  const [low, high] = test.accuracy_interval;
-  return h('span', { title: `${percent(low)} to ${percent(high)} at 95 % (Wilson), ${count(test.images)} images` }, percent(test.accuracy));
-}
+export { testAccuracy } from './accuracy.js';
 
 /// A bar and a line of text that follow a job; `update(job)` moves them.
 export function progress(job) {

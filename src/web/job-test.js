@@ -1,6 +1,7 @@
 // What the chosen weights reached on the test split.
 
 import { h } from './dom.js';
+import { ofTest, range as interval, trust } from './accuracy.js';
 import { table, tiles } from './table.js';
 import { percent, score, number, count } from './format.js';
 
@@ -13,14 +14,12 @@ const MOST_CLASSES = 40;
 /// Of more classes, so many pairs that are taken for each other.
 const MOST_PAIRS = 30;
 
-const interval = ([low, high]) => `${percent(low)} to ${percent(high)}`;
-
 export function testResult(test, classes) {
   return h('section', null,
     h('h2', null, 'Test'),
     h('p', { class: 'muted' }, `${count(test.images)} images, seen once, with the weights of epoch ${test.best_epoch}.`),
     tiles([
-      { name: 'Accuracy', value: percent(test.accuracy), note: `${interval(test.accuracy_interval)} at 95 %` },
+      { name: 'Accuracy', value: percent(test.accuracy), note: trust(ofTest(test)) },
       { name: `F1 of ${test.positive_class}`, value: score(test.f1) },
       { name: 'F1 macro', value: score(test.f1_macro) },
       { name: 'Balanced accuracy', value: percent(test.balanced_accuracy) },
@@ -30,7 +29,19 @@ export function testResult(test, classes) {
     ]),
     h('div', { class: 'columns' },
       h('div', null, confusion(test.confusion, classes), test.classes?.length > 0 && perClass(test.classes)),
-      test.groups.length > 0 && groups(test)));
+      h('div', null, test.abstention?.length > 0 && abstention(test), test.groups.length > 0 && groups(test))));
+}
+
+/// What “Abstain below” costs and gains, as the page Predict has it.
+function abstention({ abstention: rows, faceless }) {
+  return h('div', null, h('h3', null, 'If it may abstain'),
+    h('p', { class: 'hint' }, 'What is left of these images where answers below a threshold are withheld',
+      faceless > 0 && `, and the ${count(faceless)} to images in which no face was found`, '. Predict has it as “Abstain below”.'),
+    table([
+      { head: 'Abstain below', cell: (row) => percent(row.threshold, 0) },
+      { head: 'Answered', number: true, cell: (row) => percent(row.coverage) },
+      { head: 'Accuracy of the answered', number: true, cell: (row) => percent(row.accuracy) },
+    ], rows, { caption: 'If it may abstain' }));
 }
 
 function perClass(rows) {

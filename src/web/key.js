@@ -2,8 +2,12 @@
 
 import { h, put, freshId } from './dom.js';
 import { field } from './form.js';
+import { command } from './shell.js';
 
 const NAME = 'mixmatch.key';
+
+/// Makes one that may do all that the dashboard offers.
+const MAKE = 'mixmatch keys create --scope admin --name dashboard';
 
 /// What copying from a chat or a letter brings along.
 const UNSEEN = /[\s\u00ad\u200b-\u200f\u2028-\u202f\u2060\ufeff]/g;
@@ -46,7 +50,7 @@ let refused = false;
 /// none after a Cancel: it would come back every few seconds.
 export async function askForKey(problem, byItself = false) {
   if (byItself && refused) return false;
-  const why = problem ? (key() ? `This server does not take the key: ${problem.message}.` : 'This server wants a key.') : 'Needed where the server was started with a key.';
+  const why = problem ? (key() ? `This server does not take the key: ${problem.message}.` : 'This server wants a key.') : 'Needed where the server has keys: made with the command below, or the one that it was started with.';
   open ??= ask(why).finally(() => {
     open = null;
   });
@@ -98,7 +102,10 @@ function ask(why) {
         asked.node,
         h('div', { class: 'actions' },
           h('button', { type: 'submit', class: 'primary' }, 'Use this key'),
-          h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'))));
+          h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'))),
+      h('h3', null, 'No key yet?'),
+      h('p', { class: 'hint' }, 'Whoever runs the server makes one on its machine, where its data directory is (', h('code', null, '--data-dir'), ' names another):'), command(MAKE),
+      h('p', { class: 'hint' }, 'It is shown once. With ', h('code', null, '--scope train'), ' nothing can be deleted, with ', h('code', null, '--scope predict'), ' only models be asked.'));
     document.body.append(dialog);
     dialog.showModal();
     input.select();

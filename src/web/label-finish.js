@@ -1,8 +1,9 @@
 // What becomes of the labels: two sheets to download, or a data set at once.
 
-import { saveAs } from './api.js';
+import { all, byItself, saveAs } from './api.js';
 import { h, put } from './dom.js';
 import { importDataset, nameField, taskField, uploadProgress } from './dataset-import.js';
+import { freeName } from './label-names.js';
 import { doubts, importable, sheets, tally } from './labelling.js';
 
 /// `settle(session)` first, and again for other settings. An import that has begun goes on until `end()` or the end of `signal`.
@@ -20,6 +21,12 @@ export function labelFinish({ file, images, signal }) {
   const ended = new AbortController();
   let session = null;
   let sending = false;
+  /// Of the data sets that there are, as far as the server has said.
+  let taken = new Set();
+  const proposed = fields.name.input.value;
+  const isTaken = () => taken.has(fields.name.input.value.trim());
+  const tellTaken = () => fields.name.error(isTaken() ? `There is a data set of this name: take another one, such as ${freeName(fields.name.input.value.trim(), taken)}` : null);
+  fields.name.input.addEventListener('input', tellTaken);
   const node = h('section', null,
     h('h2', null, 'Use the labels'),
     h('p', { class: 'muted' }, 'The archive and both sheets are sent to the server; every image without a label is learned from without one.'),
@@ -35,6 +42,11 @@ export function labelFinish({ file, images, signal }) {
 
   async function submit(event) {
     event.preventDefault();
+    if (isTaken()) {
+      tellTaken();
+      fields.name.input.focus();
+      return;
+    }
     const { train, test } = sheets(session, names);
     const body = new FormData();
     for (const [name, { input }] of Object.entries(fields)) body.append(name, input.value.trim());
@@ -59,12 +71,27 @@ export function labelFinish({ file, images, signal }) {
     put(warnings, list.length > 0 && h('div', { class: 'notice warn' }, h('ul', { class: 'plain' }, list.map((one) => h('li', null, one)))));
   }
 
+  /// Each import makes a data set of its own: a name that is taken is not proposed, and is marked before anything is sent.
+  async function askForNames() {
+    const { input } = fields.name;
+    try {
+      taken = new Set((await all('/datasets', byItself(signal))).map(({ name }) => name));
+    } catch {
+      // The import says it again.
+      return;
+    }
+    if (sending) return;
+    if (input.value === proposed) input.value = freeName(proposed, taken);
+    tellTaken();
+  }
+
   function settle(next) {
     if (next.task !== session?.task) fields.task.input.value = next.task;
     session = next;
     update();
   }
 
+  askForNames();
   return { node, update, settle, sending: () => sending, end: () => ended.abort() };
 }
 

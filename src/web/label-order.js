@@ -5,7 +5,7 @@ import { parse } from './csv.js';
 import { announce, h, put } from './dom.js';
 import { field, select } from './form.js';
 import { plural } from './format.js';
-import { pick } from './labelling.js';
+import { batch, pick } from './labelling.js';
 import { action, problemBox } from './problem.js';
 import { normalisedPath } from './zip.js';
 
@@ -14,32 +14,36 @@ const WHY = 'Once a model has learned from labels that came in the random order,
 /// As many as anybody labels in one go.
 const MOST = 1000;
 
-/// `onswitch` is called where the session has gone over to the other list.
+/// In whose order images come, in words.
+export function orderOf({ picks: { on, model } }) {
+  if (!on) return 'in random order';
+  return `least sure first${model ? `, by ${named(model)}` : ''}`;
+}
+
+const named = (key) => key.replace(/:(\d+)$/, ', version $1');
+
+/// `onswitch` is called where the session has gone over to another order.
 export function labelOrder({ session, images, signal, onswitch }) {
+  const { picks } = session;
   const body = h('div');
-  const node = h('details', { class: 'panel', open: session.picks.on, ontoggle: () => node.open && fill() },
-    h('summary', null, 'Which images come next'), h('p', { class: 'muted prose' }, WHY), body);
+  const node = h('details', { class: 'panel', open: picks.on, ontoggle: () => node.open && offer() },
+    h('summary', null, `Which images come next: ${orderOf(session)}`), h('p', { class: 'muted prose' }, WHY),
+    picks.on && h('div', { class: 'actions' }, h('button', { type: 'button', onclick: atRandom }, 'Go back to the random order')), body);
   let filled = false;
 
-  function fill() {
-    if (filled) return;
-    filled = true;
-    if (session.picks.on) put(body, h('div', { class: 'actions' }, h('button', { type: 'button', onclick: atRandom }, 'Go back to the random order')));
-    else offer();
-  }
-
   function atRandom() {
-    session.picks.on = false;
+    picks.on = false;
     announce('The random order again');
     onswitch();
   }
 
   async function offer() {
+    if (filled) return;
+    filled = true;
     put(body, h('p', { class: 'muted' }, 'Asking for the models…'));
     try {
       const models = await all('/models', signal);
-      const versions = models.flatMap(({ name, versions: list }) => list.map(({ version }) => [`${name}:${version}`, `${name} version ${version}`]));
-      put(body, versions.length ? form(versions) : h('p', null, 'There is no model yet: import the labels below, and train.'));
+      put(body, models.length ? form(models) : h('p', null, 'There is no model yet: import the labels below, and train.'));
     } catch (error) {
       if (error.name === 'AbortError') return;
       filled = false;
@@ -47,11 +51,15 @@ export function labelOrder({ session, images, signal, onswitch }) {
     }
   }
 
-  function form(versions) {
+  function form(models) {
     const trouble = h('div');
-    const model = field('Model', select(versions), 'One that learned from this archive');
-    const show = action('Show what it is least sure of', () => byModel(model.input.value), { place: trouble });
-    return h('div', null, model.node, h('div', { class: 'actions' }, show), trouble);
+    const versions = models.flatMap(({ name, versions: list }) => list.map(({ version }) => [`${name}:${version}`, `${name} version ${version}`]));
+    const newest = newestOf(models, picks.on && picks.model ? picks.model.split(':')[0] : session.task);
+    const model = field('Model', select(versions, newest), 'One that learned from this archive');
+    const show = action(picks.on ? 'Order them anew' : 'Show what it is least sure of', () => byModel(model.input.value), { place: trouble });
+    return h('div', null,
+      picks.on && picks.model && newest && newest !== picks.model && h('p', { class: 'notice good' }, `The images are in the order of ${named(picks.model)}, and there is a newer one, ${named(newest)}: it is unsure of others.`),
+      model.node, h('div', { class: 'actions' }, show), trouble);
   }
 
   async function byModel(key) {
@@ -60,14 +68,19 @@ export function labelOrder({ session, images, signal, onswitch }) {
     const answer = await send('GET', path, { headers: { accept: 'text/csv' }, signal });
     const numbers = numbersOf(parse(await answer.text()), images);
     if (!numbers.length) throw new Error(`No image of this archive is among those without a label that ${key} learned from: choose the archive, or the model, that belongs to the other.`);
-    const left = pick(session, numbers, images.length);
-    if (left === 0) throw new Error(`All images that ${key} is unsure of were decided here: import the labels, and train again.`);
-    announce(`${plural(left, 'image')}, the least sure first`);
+    if (pick(session, numbers, images.length, key) === 0) throw new Error(`All images that ${key} is unsure of were decided here: import the labels, and train again.`);
+    announce(`The ${plural(batch(session).size, 'image')} that ${named(key)} is least sure of come first`);
     onswitch();
   }
 
-  if (session.picks.on) fill();
+  if (picks.on) offer();
   return node;
+}
+
+/// The newest version of a model; undefined where there is none of that name.
+export function newestOf(models, name) {
+  const versions = models.find((one) => one.name === name)?.versions.map(({ version }) => version) ?? [];
+  return versions.length ? `${name}:${Math.max(...versions)}` : undefined;
 }
 
 /// The numbers of the images that rows name, as the server finds them: by the whole path, however it is written, or by the file's name

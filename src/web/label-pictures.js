@@ -31,7 +31,8 @@ export function pictures(file, entryAt, count) {
   return { at, around };
 }
 
-async function decoded(file, entry) {
+/// An `img` of an entry that is ready to be shown; rejects where the browser cannot.
+export async function decoded(file, entry) {
   const address = URL.createObjectURL(await open(file, entry));
   try {
     const image = h('img', { src: address, alt: `Image to label: ${entry.name}` });
@@ -41,4 +42,16 @@ async function decoded(file, entry) {
     // The element has its picture by now, or never will.
     URL.revokeObjectURL(address);
   }
+}
+
+/// Pixels; twice as many as it is high on the page.
+const SMALL = 200;
+
+/// A small `canvas` of an entry: many photos as they are would fill the memory. Rejects where the browser cannot.
+export async function thumbnail(file, entry) {
+  const bitmap = await createImageBitmap(await open(file, entry), { resizeHeight: SMALL, resizeQuality: 'medium' });
+  const canvas = h('canvas', { width: bitmap.width, height: bitmap.height });
+  canvas.getContext('2d').drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas;
 }

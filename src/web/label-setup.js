@@ -3,7 +3,7 @@
 import { h, put } from './dom.js';
 import { field, select, textInput } from './form.js';
 import { count } from './format.js';
-import { classNames } from './labelling.js';
+import { classNames } from './label-names.js';
 
 /// A quarter more than the 250 that most want to train on.
 const GOAL = 313;
@@ -12,8 +12,9 @@ const SHARES = [['0', 'none'], ['5', 'every 5th image'], ['4', 'every 4th image'
 // As the server wants it, see src/api/upload.rs.
 const TASK = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/// `before` are the settings so far, if there are any; `onsettings` may throw what is wrong with the classes.
-export function labelSetup({ before, images, onsettings, oncancel }) {
+/// `before` are the settings so far, if there are any, `more` stands below the fields; `onsettings` may throw what is wrong with the
+/// classes. `addClasses(names)` writes those that are not there.
+export function labelSetup({ before, images, more, onsettings, oncancel }) {
   const fields = {
     classes: field('Classes', h('textarea', { rows: 4, spellcheck: 'false', autocapitalize: 'off', placeholder: 'mask\nno_mask', value: before?.classes.join('\n') ?? '' }), 'Two or more, one on each line or with commas between them. The first nine have the keys 1 to 9.'),
     task: field('Task', textInput({ maxlength: 64, value: before?.task ?? '' }), 'What the labels mean, such as mask; also the name of the models that learn from it'),
@@ -29,7 +30,7 @@ export function labelSetup({ before, images, onsettings, oncancel }) {
   fields.every.input.addEventListener('change', describe);
   describe();
   const node = h('form', { class: 'panel', novalidate: true, onsubmit: submit },
-    h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
+    h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)), more,
     h('div', { class: 'actions' },
       h('button', { type: 'submit', class: 'primary' }, before ? 'Go on labelling' : 'Start labelling'),
       oncancel && h('button', { type: 'button', onclick: oncancel }, 'Cancel')));
@@ -56,5 +57,12 @@ export function labelSetup({ before, images, onsettings, oncancel }) {
     }
   }
 
-  return { node, focus: () => fields.classes.input.focus() };
+  function addClasses(names) {
+    const { input } = fields.classes;
+    const known = classNames(input.value).names;
+    const fresh = names.filter((one) => !known.includes(one));
+    if (fresh.length) input.value = [...known, ...fresh].join('\n');
+  }
+
+  return { node, addClasses, focus: () => fields.classes.input.focus() };
 }

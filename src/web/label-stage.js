@@ -2,7 +2,8 @@
 
 import { h, put, announce } from './dom.js';
 import { count, plural } from './format.js';
-import { SKIPPED, UNSHOWN, decide, decisionsOf, order, tally, undo } from './labelling.js';
+import { SKIPPED, UNSHOWN, batch, decide, decisionsOf, sequenceOf, tally, undo } from './labelling.js';
+import { orderOf } from './label-order.js';
 import { pictures } from './label-pictures.js';
 import { problemBox } from './problem.js';
 
@@ -14,7 +15,7 @@ const MOST_FAILURES = 20;
 /// ends it.
 export function labelStage({ session, file, images, onchange, signal }) {
   const picking = session.picks.on;
-  const sequence = picking ? session.picks.images : order(images.length, session.seed);
+  const sequence = picking ? session.picks.images : sequenceOf(session, images.length);
   const decisions = decisionsOf(session);
   const entryAt = (place) => images[sequence[place]];
   const shown = pictures(file, entryAt, sequence.length);
@@ -25,17 +26,19 @@ export function labelStage({ session, file, images, onchange, signal }) {
 
   const frame = h('div', { class: 'label-frame', tabindex: '-1' });
   const name = h('p', { class: 'file' });
+  /// What Undo takes back.
+  const last = h('span', { class: 'file' });
   const trouble = h('div');
   const done = h('div');
-  const bar = h('progress', { max: picking ? sequence.length : session.goal, 'aria-label': picking ? 'Images that the model is unsure of' : 'Labels for training' });
+  const bar = h('progress', { max: picking ? batch(session).size : session.goal, 'aria-label': picking ? 'Images that the model is least sure of' : 'Labels for training' });
   const text = h('p', { class: 'progress-text' });
-  const node = h('section', { class: 'label-stage' },
+  const node = h('section', { class: 'label-stage', onkeydown: pressedOnce },
     h('h2', { class: 'visually-hidden' }, 'The image and its class'),
     bar, text, frame, name,
     h('div', { class: 'label-classes', role: 'group', 'aria-label': `Class of the image, ${session.task}` }, session.classes.map((label, at) => choice(label, at, at < KEYS ? String(at + 1) : null))),
     h('div', { class: 'actions' },
       choice('Cannot tell', SKIPPED, '0', 'Space'),
-      h('button', { type: 'button', 'aria-keyshortcuts': 'Backspace ArrowLeft', onclick: (event) => pressed(event, back) }, 'Undo', h('kbd', { 'aria-hidden': 'true' }, '←'))),
+      h('button', { type: 'button', 'aria-keyshortcuts': 'Backspace ArrowLeft', onclick: (event) => pressed(event, back) }, 'Undo', h('kbd', { 'aria-hidden': 'true' }, '←')), last),
     // Below: what comes and goes there moves neither image nor buttons.
     done, trouble);
 
@@ -50,6 +53,11 @@ export function labelStage({ session, file, images, onchange, signal }) {
     work();
   }
 
+  /// Held down, Enter presses a button again and again: it would label what nobody has looked at. (The space bar does when it is let go.)
+  function pressedOnce(event) {
+    if (event.repeat && event.key === 'Enter') event.preventDefault();
+  }
+
   function choose(decision) {
     if (current === null || current !== decisions.length) return;
     settle(decision);
@@ -59,8 +67,13 @@ export function labelStage({ session, file, images, onchange, signal }) {
 
   function howFar() {
     const sum = tally(session);
-    if (picking) return `${plural(sequence.length - decisions.length, 'image')} left`;
+    if (picking) return howManyPicks();
     return `${count(sum.train)} of ${count(session.goal)}${sum.train === session.goal ? ', the goal is reached' : ''}`;
+  }
+
+  function howManyPicks() {
+    const { done: labelled, size } = batch(session);
+    return labelled > size ? `${count(labelled)} of this order, ${count(size)} were suggested` : `${count(labelled)} of a batch of ${count(size)}`;
   }
 
   function settle(decision) {
@@ -134,16 +147,20 @@ export function labelStage({ session, file, images, onchange, signal }) {
 
   function update() {
     const sum = tally(session);
-    bar.value = picking ? decisions.length : Math.min(sum.train, session.goal);
+    const { done: labelled, size } = batch(session);
+    bar.value = picking ? Math.min(labelled, size) : Math.min(sum.train, session.goal);
     put(text, [
-      picking && `${count(sequence.length - decisions.length)} left of those that the model is unsure of`,
+      picking && `${howManyPicks()}, ${orderOf(session)}`,
       sum.train > session.goal ? `${count(sum.train)} for training, ${count(session.goal)} were wanted` : `${count(sum.train)} of ${count(session.goal)} for training`,
       session.every > 0 && `${count(sum.test)} more for the test sheet`,
       sum.picked > 0 && `${count(sum.picked)} picked`,
       ...sum.classes.map((one) => `${one.name} ${count(one.train + one.test + one.picked)}`),
       sum.skipped > 0 && `cannot tell ${count(sum.skipped)}`,
     ].filter(Boolean).join(' · '));
-    put(done, !picking && sum.train >= session.goal && h('p', { class: 'notice good' }, 'The goal is reached: import the labels below, or go on; more of them make a better model.'));
+    const before = decisions.findLastIndex((decision) => decision !== UNSHOWN);
+    put(last, before >= 0 && `${entryAt(before).name}: ${decisions[before] === SKIPPED ? 'cannot tell' : session.classes[decisions[before]]}`);
+    put(done, picking && labelled >= size && h('p', { class: 'notice good' }, 'A batch is labelled: import the labels below and train again, and let the new model say which images come next. Or go on.'),
+      !picking && sum.train >= session.goal && h('p', { class: 'notice good' }, 'The goal is reached: import the labels below, or go on; more of them make a better model.'));
   }
 
   addEventListener('keydown', (event) => {

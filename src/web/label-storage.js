@@ -1,25 +1,66 @@
-// Labelling sessions, kept in this browser: a reload or a crashed tab loses nothing once the same archive is chosen again.
+// Labelling sessions, kept in this browser: a reload or a crashed tab loses nothing once the same archive is chosen again. Beside
+// each session stand its labels by their images' names, for an archive that has the images and is another one.
 // Storage may be full, or forbidden: nothing here throws.
 
-import { fingerprint, restored, saved } from './labelling.js';
+import { fingerprint } from './label-names.js';
+import { UNSHOWN, decided, restored, saved, tally } from './labelling.js';
 
-/// Under what the session of an archive is kept.
+const PREFIX = 'mixmatch.labels.';
+
+/// Under what the session of an archive is kept: what is in it says which one it is, whatever it is called. Sessions of before stand
+/// under their archive's name and size too, and stay there.
 export function keyOf(file, images) {
-  return `mixmatch.labels.${JSON.stringify([file.name, file.size, images.length, fingerprint(images)])}`;
+  const [count, print] = [images.length, fingerprint(images)];
+  const mine = keys().filter(({ parts }) => parts.at(-2) === count && parts.at(-1) === print && load(keyFrom(parts), count));
+  const named = mine.find(({ parts }) => parts.length === 4 && parts[0] === file.name && parts[1] === file.size);
+  const found = named ?? mine.find(({ parts }) => parts.length === 2) ?? mine[0];
+  return found?.key ?? keyFrom([count, print]);
+}
+
+const keyFrom = (parts) => `${PREFIX}${JSON.stringify(parts)}`;
+
+function keys() {
+  try {
+    return Array.from({ length: localStorage.length }, (_, at) => localStorage.key(at)).filter((key) => key.startsWith(PREFIX))
+      .flatMap((key) => partsOf(key)).sort((a, b) => (a.key < b.key ? -1 : 1));
+  } catch {
+    return [];
+  }
+}
+
+function partsOf(key) {
+  try {
+    const parts = JSON.parse(key.slice(PREFIX.length));
+    return keyFrom(parts) === key && [2, 4].includes(parts.length) ? [{ key, parts }] : [];
+  } catch {
+    return [];
+  }
 }
 
 export function load(key, count) {
+  return restored(read(key), count);
+}
+
+function read(key) {
   try {
-    return restored(JSON.parse(localStorage.getItem(key)), count);
+    return JSON.parse(localStorage.getItem(key));
   } catch {
     return null;
   }
 }
 
 /// Whether it is kept.
-export function store(key, session) {
+export function store(key, session, file, images) {
+  const value = saved(session);
+  const labels = decided(session, images.length).filter(({ decision }) => decision !== UNSHOWN)
+    .map(({ image, decision, kind }) => [images[image].name, images[image].crc, decision, kind]);
+  // Where there is no room for all the session itself goes first.
+  return write(key, { ...value, file: file.name, at: new Date().toISOString(), labels }) || write(key, value);
+}
+
+function write(key, value) {
   try {
-    localStorage.setItem(key, JSON.stringify(saved(session)));
+    localStorage.setItem(key, JSON.stringify(value));
     return true;
   } catch {
     return false;
@@ -33,3 +74,20 @@ export function forget(key) {
     // What cannot be written was not kept either.
   }
 }
+
+/// All sessions that are kept and have labels, the latest first: `{ key, file, at, images, count, session, labels }`. Those of before
+/// do not know when they were made, nor have `labels` by name: null.
+export function allStored() {
+  return keys().flatMap(({ key, parts }) => {
+    const value = read(key);
+    const session = restored(value, parts.at(-2));
+    if (!session) return [];
+    const { train, test, picked } = tally(session);
+    const labels = Array.isArray(value.labels) && value.labels.every(Array.isArray) ? value.labels.map(([name, crc, decision, kind]) => ({ name, crc, decision, kind })) : null;
+    const file = String(value.file ?? parts.at(-4) ?? 'a ZIP');
+    return train + test + picked === 0 ? [] : [{ key, file, at: value.at ?? null, images: parts.at(-2), count: train + test + picked, session, labels }];
+  }).sort((a, b) => ((a.at ?? '') < (b.at ?? '') ? 1 : -1));
+}
+
+/// Whether a session's labels stand there by name.
+export const isNamed = (key) => Array.isArray(read(key)?.labels);

@@ -5,20 +5,20 @@
 // the figures of the test would be about other images than the model meets.
 //
 // Beside it there may be picks: images that a model is unsure of, in its order. Their labels are for training alone, and the sheet
-// says that they were picked.
+// says that they were picked. And there may be labels that were taken over from another archive, or from sheets: each knows its
+// image and which sheet it is for, and the random order passes its image by.
 
-import { normalisedPath } from './zip.js';
-
-// Another order, or another meaning of what is stored, is another version: labels would stand beside the wrong images.
+// Another order, or another meaning of what is stored, is another version: labels would stand beside the wrong images. Of labels
+// that were taken over the first one knows nothing.
 const VERSION = 1;
+const WITH_TAKEN = 2;
 
 /// Decisions that are no class's number.
 export const SKIPPED = -1;
 export const UNSHOWN = -2;
 
-// The server's limits (src/dataset): bytes of a name, and how many classes there may be.
-const MOST_BYTES = 1024;
-const MOST_CLASSES = 1000;
+/// What a label can be for.
+export const KINDS = ['train', 'test', 'picked'];
 
 /// Classes that a doubt names.
 const NAMED = 5;
@@ -28,20 +28,31 @@ const VALIDATION = 5;
 const CALIBRATED_FROM = 50;
 
 export function begin({ classes, task, goal, every }, seed = crypto.getRandomValues(new Uint32Array(1))[0]) {
-  return { version: VERSION, seed, classes, task, goal, every, decisions: [], picks: { on: false, images: [], decisions: [] } };
+  return { version: VERSION, seed, classes, task, goal, every, decisions: [], picks: { on: false, images: [], decisions: [] }, taken: [] };
 }
 
 /// The list that is labelled now.
 export const decisionsOf = (session) => (session.picks.on ? session.picks.decisions : session.decisions);
 
-/// The session under other settings. Throws where a class goes that has labels.
+/// The class that has another name under other classes: as many as before, and all but one as they were. Null where it is not so.
+export function renamed(before, classes) {
+  const other = before.flatMap((name, at) => (name === classes[at] ? [] : [at]));
+  return before.length === classes.length && other.length === 1 ? { from: before[other[0]], to: classes[other[0]], at: other[0] } : null;
+}
+
+/// The session under other settings; the labels of a class that is renamed are of its new name. Throws where a class goes that has
+/// labels.
 export function changed(session, { classes, task, goal, every }) {
-  const numbers = session.classes.map((name) => classes.indexOf(name));
-  const { picks } = session;
-  const lost = [...session.decisions, ...picks.decisions].find((decision) => decision >= 0 && numbers[decision] < 0);
-  if (lost !== undefined) throw new Error(`“${session.classes[lost]}” has labels already: keep it, or start over`);
-  const renumbered = (decisions) => decisions.map((decision) => (decision < 0 ? decision : numbers[decision]));
-  return { ...session, classes, task, goal, every, decisions: renumbered(session.decisions), picks: { ...picks, decisions: renumbered(picks.decisions) } };
+  const other = renamed(session.classes, classes);
+  const numbers = session.classes.map((name, at) => (at === other?.at ? at : classes.indexOf(name)));
+  const { picks, taken } = session;
+  const lost = [...session.decisions, ...picks.decisions, ...taken.map(({ decision }) => decision)].find((decision) => decision >= 0 && numbers[decision] < 0);
+  if (lost !== undefined) throw new Error(`“${session.classes[lost]}” has labels already: keep it, rename it alone, or start over`);
+  const renumbered = (decision) => (decision < 0 ? decision : numbers[decision]);
+  return {
+    ...session, classes, task, goal, every, decisions: session.decisions.map(renumbered), picks: { ...picks, decisions: picks.decisions.map(renumbered) },
+    taken: taken.map((one) => ({ ...one, decision: renumbered(one.decision) })),
+  };
 }
 
 /// Which image has which place: a permutation of the numbers below `count`, the same for the same seed.
@@ -53,6 +64,14 @@ export function order(count, seed) {
     [images[last], images[other]] = [images[other], images[last]];
   }
   return images;
+}
+
+/// The random order as the session asks for it: what was taken over has its label.
+export function sequenceOf(session, count) {
+  const images = order(count, session.seed);
+  if (!session.taken.length) return images;
+  const taken = new Set(session.taken.map(({ image }) => image));
+  return images.filter((image) => !taken.has(image));
 }
 
 /// Numbers from 0 to below 1 (mulberry32): small, and the same in every browser.
@@ -76,18 +95,27 @@ export function decide(session, decision, image) {
   if (at < 0) return;
   images.splice(at, 1);
   if (at < decisions.length) decisions.splice(at, 1);
+  if (at < session.picks.from) session.picks.from -= 1;
 }
 
-/// Asks for these images, of `count`, from now on, in this order; says how many there are of which nothing was decided.
-export function pick(session, images, count) {
+/// Asks for these images, of `count`, from now on, in this order, which is the one of `model`; says of how many of them nothing was
+/// decided. Where there are none all stays as it is.
+export function pick(session, images, count, model) {
   const { picks } = session;
-  const sequence = order(count, session.seed);
-  picks.images.length = picks.decisions.length;
-  const known = new Set([...session.decisions.map((_, place) => sequence[place]), ...picks.images]);
-  picks.images.push(...images.filter((image) => !known.has(image)));
-  const left = picks.images.length - picks.decisions.length;
-  picks.on = left > 0;
-  return left;
+  const sequence = sequenceOf(session, count);
+  const labelled = picks.images.slice(0, picks.decisions.length);
+  const known = new Set([...session.decisions.map((_, place) => sequence[place]), ...labelled, ...session.taken.map(({ image }) => image)]);
+  const next = images.filter((image) => !known.has(image));
+  if (next.length) Object.assign(picks, { on: true, images: [...labelled, ...next] }, model && { model, from: labelled.length });
+  return next.length;
+}
+
+/// So many picks, and the model may learn from them: it is unsure of other images then.
+const BATCH = 50;
+
+/// How far the picks are in the order that they have now, and how many of them are worth labelling before it is made anew.
+export function batch({ picks: { from = 0, images, decisions } }) {
+  return { done: Math.max(0, decisions.length - from), size: Math.min(BATCH, images.length - from) };
 }
 
 /// Takes the last decision back, and whatever nobody decided since; false where there is none.
@@ -101,6 +129,23 @@ export function undo(session) {
 
 /// Every n-th place is for the test sheet; with 0 none is.
 export const isTest = ({ every }, place) => every > 0 && place % every === every - 1;
+
+/// All decisions, each with its image's number and with what it is for: `train`, `test` or `picked`. `relabel` takes one of them.
+export function decided(session, count) {
+  const images = sequenceOf(session, count);
+  const { picks } = session;
+  return [
+    ...session.taken.map((one, at) => ({ ...one, of: 'taken', at })),
+    ...session.decisions.map((decision, at) => ({ image: images[at], decision, kind: isTest(session, at) ? 'test' : 'train', of: 'drawn', at })),
+    ...picks.decisions.map((decision, at) => ({ image: picks.images[at], decision, kind: 'picked', of: 'picks', at })),
+  ];
+}
+
+/// Decides anew of an image; what it is for it is for still.
+export function relabel(session, { of, at }, decision) {
+  if (of === 'taken') session.taken[at].decision = decision;
+  else (of === 'picks' ? session.picks.decisions : session.decisions)[at] = decision;
+}
 
 /// How many labels there are, by sheet and by class and sheet, and how many images have none. Picked ones are counted apart from
 /// those that were drawn for the training sheet.
@@ -116,6 +161,7 @@ export function tally(session) {
   };
   session.decisions.forEach((decision, place) => add(decision, isTest(session, place) ? 'test' : 'train'));
   session.picks.decisions.forEach((decision) => add(decision, 'picked'));
+  session.taken.forEach(({ decision, kind }) => add(decision, kind));
   return sum;
 }
 
@@ -141,14 +187,10 @@ export function doubts(session, sum = tally(session)) {
 /// The sheets as CSV, of the labelled images alone; null for one without rows. `names` are the images' paths. Where there are picks
 /// the training sheet says which they are.
 export function sheets(session, names) {
-  const images = order(names.length, session.seed);
-  const rows = { train: [], test: [] };
-  session.decisions.forEach((decision, place) => {
-    if (decision >= 0) rows[isTest(session, place) ? 'test' : 'train'].push([names[images[place]], session.classes[decision]]);
-  });
-  const picks = session.picks.decisions.flatMap((decision, at) => (decision >= 0 ? [[names[session.picks.images[at]], session.classes[decision], 'yes']] : []));
-  const train = picks.length ? csv([...rows.train.map((row) => [...row, '']), ...picks], ['picked']) : csv(rows.train);
-  return { train, test: csv(rows.test) };
+  const labelled = decided(session, names.length).filter(({ decision }) => decision >= 0);
+  const rows = (wanted, ...more) => labelled.filter(({ kind }) => kind === wanted).map(({ image, decision }) => [names[image], session.classes[decision], ...more]);
+  const picks = rows('picked', 'yes');
+  return { train: picks.length ? csv([...rows('train', ''), ...picks], ['picked']) : csv(rows('train')), test: csv(rows('test')) };
 }
 
 const csv = (rows, more = []) => (rows.length ? [['image', 'label', ...more], ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('') : null);
@@ -156,67 +198,40 @@ const csv = (rows, more = []) => (rows.length ? [['image', 'label', ...more], ..
 /// RFC 4180.
 const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-/// Those of an archive's images that a row of a sheet can name, by the server's rules: no two of one path, no line break or
-/// space at an end, not too long. The others stay without label.
-export function nameable(images) {
-  const paths = images.map(({ name }) => normalisedPath(name));
-  const times = new Map();
-  for (const path of paths) times.set(path, (times.get(path) ?? 0) + 1);
-  return images.filter(({ name }, at) => times.get(paths[at]) === 1 && name === name.trim() && !/[\r\n]/.test(name) && bytes(name) <= MOST_BYTES);
-}
-
-/// Tells archives of one name and size apart.
-export function fingerprint(images) {
-  return images.reduce((hash, { crc }) => Math.imul(hash ^ crc, 16777619), 2166136261) >>> 0;
-}
-
-/// The classes that a text names, one on each line or between commas, and what is wrong with them.
-export function classNames(text) {
-  const cells = text.split(/[\n,]/).map((part) => part.trim()).filter(Boolean);
-  const names = cells.map(normalisedLabel);
-  const twice = names.find((name, at) => names.indexOf(name) < at);
-  const long = names.find((name) => bytes(name) > MOST_BYTES);
-  let problem = null;
-  if (cells.some(isGap)) problem = '“nan” means that there is no label: choose another word';
-  else if (twice !== undefined) problem = `“${twice}” is there twice: each class once`;
-  else if (long !== undefined) problem = `“${long.slice(0, 40)}…” is too long: a class may have ${MOST_BYTES} bytes`;
-  else if (names.length < 2) problem = 'Two classes at least, one on each line or with commas between them';
-  else if (names.length > MOST_CLASSES) problem = `${names.length} classes: ${MOST_CLASSES} at most`;
-  return { names, problem };
-}
-
-const isGap = (cell) => cell.toLowerCase() === 'nan';
-
-/// As src/dataset/labels.rs does: a whole number loses its fraction, and accents are one character with their letter.
-function normalisedLabel(cell) {
-  const whole = /^([+-]?\d+)\.0$/.exec(cell)?.[1];
-  return (whole !== undefined && BigInt.asIntN(64, BigInt(whole.replace('+', ''))) === BigInt(whole.replace('+', '')) ? whole : cell).normalize('NFC');
-}
-
-const bytes = (text) => new TextEncoder().encode(text).length;
-
 const whole = (number, least, most) => Number.isInteger(number) && number >= least && number <= most;
 
 /// What to store; `restored` reads it.
-export const saved = (session) => ({ ...session, decisions: [...session.decisions] });
+export function saved({ taken, ...session }) {
+  return { ...session, decisions: [...session.decisions], ...(taken.length > 0 && { version: WITH_TAKEN, taken }) };
+}
 
 /// Picks that were stored; a session of before there were any has none.
 function restoredPicks(value, count, classes) {
   if (value === undefined) return { on: false, images: [], decisions: [] };
-  const { on, images, decisions } = value ?? {};
+  const { on, images, decisions, model, from } = value ?? {};
   const sound = typeof on === 'boolean' && Array.isArray(images) && Array.isArray(decisions) && decisions.length <= images.length
     && images.every((image) => whole(image, 0, count - 1)) && new Set(images).size === images.length
     && decisions.every((decision) => whole(decision, UNSHOWN, classes - 1));
-  return sound ? { on, images: [...images], decisions: [...decisions] } : null;
+  const order = sound && typeof model === 'string' && whole(from, 0, images.length) ? { model, from } : {};
+  return sound ? { on, images: [...images], decisions: [...decisions], ...order } : null;
+}
+
+/// Labels that were taken over; null where they are none of this archive.
+function restoredTaken({ version, taken }, count, classes) {
+  if (version === VERSION) return [];
+  const sound = Array.isArray(taken) && taken.every(({ image, decision, kind }) => whole(image, 0, count - 1) && whole(decision, SKIPPED, classes - 1) && KINDS.includes(kind))
+    && new Set(taken.map(({ image }) => image)).size === taken.length;
+  return sound ? taken.map(({ image, decision, kind }) => ({ image, decision, kind })) : null;
 }
 
 /// The session that was stored, for an archive of `count` images; null where it is none, or of another version.
 export function restored(value, count) {
-  if (value?.version !== VERSION) return null;
+  if (![VERSION, WITH_TAKEN].includes(value?.version)) return null;
   const { seed, classes, task, goal, every, decisions } = value;
   const sound = whole(seed, 0, 0xffffffff) && typeof task === 'string' && whole(goal, 1, Infinity) && whole(every, 0, Infinity)
     && Array.isArray(classes) && classes.length >= 2 && classes.every((name) => typeof name === 'string')
     && Array.isArray(decisions) && decisions.length <= count && decisions.every((decision) => whole(decision, UNSHOWN, classes.length - 1));
   const picks = sound && restoredPicks(value.picks, count, classes.length);
-  return picks ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions], picks } : null;
+  const taken = sound && restoredTaken(value, count, classes.length);
+  return picks && taken ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions], picks, taken } : null;
 }

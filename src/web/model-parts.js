@@ -3,8 +3,8 @@
 import { all } from './api.js';
 import { h } from './dom.js';
 import { table } from './table.js';
-import { testAccuracy } from './job-parts.js';
-import { percent, score, when } from './format.js';
+import { testAccuracy, validationAccuracy } from './accuracy.js';
+import { score, when } from './format.js';
 
 export const CHAMPION = 'champion';
 
@@ -30,7 +30,7 @@ export function modelTable(models) {
     { head: 'Model', cell: ({ model }) => h('a', { href: '#/models' }, model.name) },
     { head: 'Champion', cell: ({ model, version }) => (champion(model) ? `version ${version.version}` : `none; the newest is version ${version.version}`) },
     { head: 'Classes', cell: ({ version }) => version.classes.join(', ') },
-    { head: 'Validation accuracy', number: true, cell: ({ version }) => percent(version.metrics.validation?.validation_accuracy) },
+    { head: 'Validation accuracy', number: true, cell: ({ version }) => validationAccuracy(version.metrics.validation) },
     { head: 'Test accuracy', number: true, cell: ({ version }) => testAccuracy(version.metrics.test) },
     { head: 'Test F1 macro', number: true, cell: ({ version }) => score(version.metrics.test?.f1_macro) },
     { head: 'Versions', number: true, cell: ({ model }) => String(model.versions.length) },

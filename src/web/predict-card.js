@@ -1,9 +1,11 @@
 // One image and what was said of it.
 
 import { h, put, svg } from './dom.js';
+import { isUndecided } from './predict-summary.js';
 import { percent } from './format.js';
 
-export function resultCard(file, signal) {
+/// `askAgain(card)` asks about it once more.
+export function resultCard(file, signal, askAgain) {
   const address = URL.createObjectURL(file);
   const free = () => {
     URL.revokeObjectURL(address);
@@ -12,18 +14,20 @@ export function resultCard(file, signal) {
   signal.addEventListener('abort', free);
   const picture = h('img', { src: address, alt: '', onerror: () => picture.classList.add('unseen') });
   const place = h('div', { class: 'thumb' }, picture);
-  const answer = h('div', { class: 'answer', 'aria-busy': 'true' });
-  const node = h('li', { class: 'result' }, place, h('div', { class: 'said' }, h('p', { class: 'file' }, file.name || 'pasted image'), answer));
+  const answer = h('div', { class: 'answer', 'aria-busy': 'true', tabindex: '-1' });
+  const name = file.name || 'pasted image';
+  const node = h('li', { class: 'result' }, place, h('div', { class: 'said' }, h('p', { class: 'file' }, name), answer));
   let result = null;
+  /// Why there is no answer, and whether there may be one another time.
+  let failure = null;
 
   function show(next, threshold) {
-    result = next;
-    answer.removeAttribute('aria-busy');
-    if (result.problem) {
-      node.classList.add('bad');
-      put(answer, h('p', { class: 'field-error' }, result.problem.detail));
+    if (next.problem) {
+      refuse(next.problem.detail);
       return;
     }
+    result = next;
+    answer.removeAttribute('aria-busy');
     settle(threshold);
     frame(result.face);
   }
@@ -43,9 +47,9 @@ export function resultCard(file, signal) {
 
   /// The slider decides again without asking again: the probabilities are here.
   function settle(threshold) {
-    if (!result || result.problem) return;
+    if (!result) return;
     const faceless = result.face === null;
-    const abstained = faceless || result.probability < threshold;
+    const abstained = isUndecided(result, threshold);
     node.classList.toggle('abstained', abstained);
     const ranked = Object.entries(result.probabilities).sort((a, b) => b[1] - a[1]);
     put(answer,
@@ -56,18 +60,38 @@ export function resultCard(file, signal) {
   }
 
   function wait() {
-    result = null;
+    [result, failure] = [null, null];
     node.classList.remove('bad', 'abstained');
     place.querySelector('svg')?.remove();
     answer.setAttribute('aria-busy', 'true');
     put(answer, h('p', { class: 'muted' }, '…'));
   }
 
-  function stop() {
-    if (result) return;
+  /// Of this image there is none, whoever asks.
+  function refuse(detail) {
+    failure = { detail, again: false };
     answer.removeAttribute('aria-busy');
-    put(answer, h('p', { class: 'muted' }, 'no answer'));
+    node.classList.add('bad');
+    put(answer, h('p', { class: 'field-error' }, detail));
   }
 
-  return { file, node, show, settle, wait, stop, free };
+  /// No answer came, for `detail`.
+  function miss(detail) {
+    if (result || failure) return;
+    failure = { detail, again: true };
+    answer.removeAttribute('aria-busy');
+    const button = h('button', { type: 'button', class: 'small', 'aria-label': `Ask again about ${name}`, onclick: () => {
+      // It goes with what it stands in.
+      answer.focus({ preventScroll: true });
+      askAgain(card);
+    } }, 'Ask again');
+    put(answer, h('p', { class: 'muted' }, 'no answer'), detail && h('p', { class: 'hint' }, detail), button);
+  }
+
+  const card = {
+    file, node, show, settle, wait, refuse, miss, free,
+    said: () => ({ name, result, error: failure && (failure.detail || 'no answer') }),
+    mayAskAgain: () => failure?.again === true,
+  };
+  return card;
 }

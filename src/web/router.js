@@ -3,7 +3,12 @@
 import { h, put } from './dom.js';
 import { problemBox } from './problem.js';
 import { byItself } from './api.js';
+import { whenBack } from './offline.js';
 import { pause } from './pause.js';
+
+/// What pages ask for is there for every key but those of the smallest scope, which may ask models.
+const FORBIDDEN = 403;
+const ALLOWED = '#/predict';
 
 const routes = [];
 let current = null;
@@ -45,10 +50,15 @@ export async function show() {
     shown = found ? await found.view({ params: found.params, query, signal: leaving.signal, title: setTitle }) : nothing(path);
   } catch (error) {
     if (leaving.signal.aborted) return;
+    if (error.status === FORBIDDEN && path === '/') {
+      location.replace(ALLOWED);
+      return;
+    }
     if (!error.status && error.status !== 0) console.error(error);
     title = 'Problem';
     failing = true;
     shown = h('div', null, h('h1', null, 'This could not be shown'), problemBox(error),
+      error.status === FORBIDDEN && h('p', null, 'This key is for predictions: it opens ', h('a', { href: ALLOWED }, 'Predict'), ' and Models. The button Key above sets another.'),
       h('p', null, h('button', { type: 'button', onclick: show }, 'Try again')));
   } finally {
     clearTimeout(slow);
@@ -64,6 +74,8 @@ export async function show() {
 export function showIfFailed() {
   if (failed) show();
 }
+
+whenBack(showIfFailed);
 
 function find(path) {
   for (const { expression, names, title, view } of routes) {

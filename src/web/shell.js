@@ -11,14 +11,14 @@ export function curl(path, ...parts) {
   return ['curl', ...(key() ? [KEY] : []), ...parts, address].join(' \\\n  ');
 }
 
-export const curlImport = () => curl('/datasets', '-F name=faces -F task=gender', '-F images=@images.zip', '-F train=@train.csv -F test=@test.csv');
+export const curlImport = () => curl('/datasets', '-F name=faces -F task=mask', '-F images=@images.zip', '-F train=@train.csv -F test=@test.csv');
 
 /// `most` labels can be trained on: an example that is refused teaches nothing.
 export const curlTrain = (dataset = 'faces', most = 200) => curl('/jobs', "-H 'content-type: application/json'",
   `-d '${JSON.stringify({ dataset, algorithm: 'mixmatch', labelled: Math.min(200, most), seed: 1 })}'`);
 
 /// `more` follows in the query: what a page asks with, so that the command gives the page's answer.
-export const curlPredict = (model = 'gender', more = {}) => curl(`/predict?${Object.entries({ model, ...more }).map((pair) => pair.join('=')).join('&')}`,
+export const curlPredict = (model = 'mask', more = {}) => curl(`/predict?${Object.entries({ model, ...more }).map((pair) => pair.join('=')).join('&')}`,
   "-H 'content-type: image/jpeg'", '--data-binary @face.jpg');
 
 export function command(text) {

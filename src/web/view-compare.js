@@ -8,9 +8,11 @@ import { lineChart } from './chart.js';
 import { field, select } from './form.js';
 import { problemBox } from './problem.js';
 import { table } from './table.js';
+import { testAccuracy, validationAccuracy } from './accuracy.js';
+import { doubt, notice, sources } from './compare-images.js';
 import { finished, badge, hyperParameter } from './job-parts.js';
 import { unmark } from './view-jobs.js';
-import { algorithm, labels, percent, share, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
+import { algorithm, labels, share, score, number, rate, duration, elapsed, shortId, exactly, inexact } from './format.js';
 
 const METRICS = {
   validation_accuracy: ['Validation accuracy', share, [0, 1]],
@@ -33,6 +35,8 @@ export async function compare({ query, signal }) {
   let runs = [];
   const missing = h('div');
   const drawMissing = changing(missing);
+  const images = h('div');
+  const drawNotice = changing(images);
   const leftOut = h('p', { class: 'hint' });
   const place = h('div');
   const tablePlace = h('div');
@@ -75,6 +79,8 @@ export async function compare({ query, signal }) {
     chart.update(lines, { xMax: Math.max(1, ...runs.map(({ job }) => (across === 'step' ? job.steps : job.epochs))) });
     put(leftOut, [...new Set(runs.map(({ epochs }) => epochs.leftOut).filter(Boolean))].map((words) => `Of a long run: ${words} `));
     drawTables(runs.map(({ job }) => job), () => [results(runs, asked), differences(runs)]);
+    const jobs = runs.map(({ job }) => job);
+    drawNotice(doubt(jobs), () => notice(jobs));
   }
 
   metric.input.addEventListener('change', rebuild);
@@ -89,7 +95,7 @@ export async function compare({ query, signal }) {
   return h('div', null,
     h('h1', null, 'Compare'), missing,
     asked.length > MOST && h('p', { class: 'notice warn' }, `${asked.length} jobs are marked; these are the first ${MOST}.`),
-    h('div', { class: 'inline-fields' }, metric.node, axis.node), place, leftOut, tablePlace);
+    images, h('div', { class: 'inline-fields' }, metric.node, axis.node), place, leftOut, tablePlace);
 }
 
 /// A job and its epochs: of those that were read before, what has come since, unless another attempt has begun.
@@ -107,8 +113,8 @@ function results(runs, ids) {
     { head: 'Job', cell: ({ job }) => h('div', null, h('a', { href: `#/jobs/${job.id}` }, `${algorithm(job)} (${shortId(job.id)})`), h('div', { class: 'hint nowrap' }, `${labels(job)}, seed ${exactly(job.config.seed)}`)) },
     { head: 'Data set', cell: ({ job }) => h('span', { class: 'nowrap' }, job.dataset.name) },
     { head: 'State', cell: ({ job }) => badge(job) },
-    { head: 'Best validation', number: true, cell: ({ job }) => (job.best ? h('div', null, percent(job.best.validation_accuracy), h('div', { class: 'hint' }, `epoch ${job.best.epoch}`)) : '–') },
-    { head: 'Test accuracy (95\u202f% interval)', number: true, cell: ({ job }) => (job.test ? h('div', null, percent(job.test.accuracy), h('div', { class: 'hint' }, job.test.accuracy_interval.map((share) => percent(share)).join(' to '))) : '–') },
+    { head: 'Best validation', number: true, cell: ({ job }) => (job.best ? h('div', null, validationAccuracy(job.best), h('div', { class: 'trust' }, `epoch ${job.best.epoch}`)) : '–') },
+    { head: 'Test accuracy', number: true, cell: ({ job }) => testAccuracy(job.test) },
     { head: 'Test F1 macro', number: true, cell: ({ job }) => score(job.test?.f1_macro) },
     { head: 'Rate', number: true, cell: ({ job }) => rate(job.last?.images_per_second ?? job.images_per_second) },
     { head: 'Took', number: true, cell: ({ job }) => duration(elapsed(job)) },
@@ -116,16 +122,21 @@ function results(runs, ids) {
   ], runs, { caption: 'Results' }));
 }
 
-/// Only the hyper-parameters that are not the same everywhere.
+/// Only what is not the same everywhere: of what the figures are, and the hyper-parameters.
 function differences(runs) {
   if (runs.length < 2) return null;
   const values = (name) => runs.map(({ job }) => job.config[name]);
   // Seeds that look alike beyond 2^53 may still differ.
   const differ = (name) => new Set(values(name).map((value) => JSON.stringify(value))).size > 1 || values(name).some(inexact);
-  const names = Object.keys(runs[0].job.config).filter(differ);
-  if (!names.length) return h('p', { class: 'muted' }, 'Their configurations are the same.');
+  const jobs = runs.map(({ job }) => job);
+  const rows = [
+    ...sources(jobs).map(({ name, value }) => ({ head: name, cell: (job) => value(job, jobs) })),
+    // The number of labels is one of those.
+    ...Object.keys(runs[0].job.config).filter((name) => name !== 'labelled' && differ(name)).map((name) => ({ head: h('code', null, name), cell: (job) => hyperParameter(name, job.config[name] ?? null) })),
+  ];
+  if (!rows.length) return h('p', { class: 'muted' }, 'Their configurations are the same.');
   return h('section', null, h('h2', null, 'What differs'), table([
-    { head: 'Hyper-parameter', cell: (name) => h('code', null, name) },
-    ...runs.map(({ job }) => ({ head: `${algorithm(job)} (${shortId(job.id)})`, number: true, cell: (name) => hyperParameter(name, job.config[name] ?? null) })),
-  ], names, { caption: 'Hyper-parameters that differ' }));
+    { head: 'What', cell: ({ head }) => head },
+    ...runs.map(({ job }) => ({ head: `${algorithm(job)} (${shortId(job.id)})`, number: true, cell: (row) => row.cell(job) })),
+  ], rows, { caption: 'Hyper-parameters that differ' }));
 }

@@ -8,7 +8,7 @@ import { table } from './table.js';
 import { countsTable, total } from './dataset-parts.js';
 import { pictures } from './dataset-pictures.js';
 import { count, plural, when } from './format.js';
-import { curlTrain, command } from './shell.js';
+import { command, curl } from './shell.js';
 
 const FIRST = 20;
 const SHOWN = 500;
@@ -24,14 +24,18 @@ export async function dataset({ params, signal, title }) {
     h('div', { class: 'title' }, h('h1', null, set.name),
       h('div', { class: 'actions' },
         h('a', { class: 'button primary', href: `#/jobs/new?dataset=${seg(set.name)}` }, 'Train on it'),
+        h('a', { class: 'button', href: '#/label' }, 'Label more'),
         action('Delete', async () => { await remove(path); go('#/datasets'); }, { place, confirm: 'Delete for good?', kind: 'danger', said: 'Deleted' }))),
     h('p', { class: 'muted' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
     place,
     h('section', null, h('h2', null, 'Images'), countsTable(set), set.counts.picked > 0 && h('p', { class: 'muted' }, `${plural(set.counts.picked, 'training label')} picked, not drawn: for training, not for validation.`)),
     h('section', null, h('h2', null, 'Pictures'), pictures(path, signal)),
     h('section', null, h('h2', null, 'Import report'), report(set, path, signal)),
-    h('section', null, h('h2', null, 'Train with curl'), command(curlTrain(set.name, Math.max(1, Math.floor(total(set.counts.train) / 2))))));
+    h('section', null, h('h2', null, 'Train with curl'), command(train(set.name))));
 }
+
+/// With all labels that there are to train on: whoever has labelled them wants them learned from.
+const train = (name) => curl('/jobs', "-H 'content-type: application/json'", `-d '${JSON.stringify({ dataset: name, algorithm: 'mixmatch', seed: 1 })}'`);
 
 function report(set, path, signal) {
   const { warnings, rejected, rejected_rows: bad } = set.report;

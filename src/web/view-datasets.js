@@ -10,7 +10,7 @@ import { curlImport, command } from './shell.js';
 export async function datasets({ signal }) {
   const sets = await all('/datasets', signal);
   return h('div', null,
-    h('h1', null, 'Data sets'),
+    h('div', { class: 'title' }, h('h1', null, 'Data sets'), sets.length > 0 && h('a', { class: 'button', href: '#/label' }, 'Label images')),
     sets.length ? datasetTable(sets) : h('p', { class: 'muted' }, 'None yet. Import one below, or ', labelLink('label images'), ' first.'),
     h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Import a data set'), h('p', null, 'No labels yet? ', labelLink('Label images here'))), importForm(signal)));
 }

@@ -5,8 +5,8 @@ import { h, put, rest } from './dom.js';
 import { go } from './router.js';
 import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
-import { total } from './dataset-parts.js';
-import { count, exactly, inexact } from './format.js';
+import { labelsHint } from './job-labels.js';
+import { exactly, inexact } from './format.js';
 
 export const PRESETS = [
   ['quick', 'quick – minutes on two CPU cores'],
@@ -50,7 +50,7 @@ export async function newJob({ query, signal }) {
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    put(fields.labelled.hint, !set ? ' ' : `Of ${count(total(set.counts.train))} labelled training images; a fifth of them (1,000 at most) are held out to choose the best epoch, empty takes all others, several as in 20, 40, 100 train them all. Those left over are used without their label.`);
+    put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields))) : ' ');
   };
   const describeMore = () => {
     const [before, now] = [model?.dataset.id, fields.dataset.input.value].map((id) => sets.find((set) => set.id === id)?.classes.length);
@@ -65,9 +65,13 @@ export async function newJob({ query, signal }) {
     const more = fields.more.input;
     if (own && more.value === '') more.value = given;
     else if (!own && more.value === given) more.value = '';
+    describeLabels();
     describeMore();
   });
-  fields.more.input.addEventListener('input', describeMore);
+  fields.more.input.addEventListener('input', () => {
+    describeLabels();
+    describeMore();
+  });
   fields.dataset.input.addEventListener('change', () => {
     describeLabels();
     describeMore();
@@ -130,6 +134,15 @@ function asWritten(text) {
   const number = Number(text);
   const exact = Number.isFinite(number) && !inexact(number);
   return exact ? number : text;
+}
+
+/// What is half written says nothing yet.
+function unlessWrong(read) {
+  try {
+    return read();
+  } catch {
+    return {};
+  }
 }
 
 function moreOf(fields) {

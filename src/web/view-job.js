@@ -13,6 +13,7 @@ import { jobCharts } from './job-charts.js';
 import { jobLog } from './job-log.js';
 import { sweep } from './view-sweep.js';
 import { testResult } from './job-test.js';
+import { warnings } from './job-warnings.js';
 import { jobTitle, shortId } from './format.js';
 
 export async function job({ params, signal, title }) {
@@ -35,7 +36,7 @@ export async function job({ params, signal, title }) {
   const bar = progress(now);
   const charts = jobCharts();
   const log = jobLog(seg(now.id), own);
-  const places = { head: h('div'), state: h('div'), figures: h('div'), verdict: h('div'), test: h('div') };
+  const places = { head: h('div'), state: h('div'), figures: h('div'), warnings: h('div'), verdict: h('div'), test: h('div') };
   const parts = Object.fromEntries(Object.entries({ ...places, link }).map(([name, place]) => [name, changing(place)]));
   let none = done ? 'Reading the epochs…' : 'The first epoch is not over yet.';
 
@@ -50,6 +51,8 @@ export async function job({ params, signal, title }) {
     const best = better(now.best, epochs.best);
     const last = later(now.last, epochs.last);
     parts.figures([best, last, now.test, now.state, now.model, Math.round(now.images_per_second ?? 0)], () => figures(now, best, last));
+    // Before the end it is chosen anew each time, and one epoch may look so by chance.
+    parts.warnings(finished(now) && best, () => finished(now) && warnings(best));
     if (!done && finished(now)) none = 'No epoch was finished.';
     charts.update(epochs.rows(), { none, epochs: now.epochs, best: best?.epoch, classes });
     if (now.baseline && finished(now)) verdict();
@@ -188,12 +191,12 @@ export async function job({ params, signal, title }) {
 
   return h('div', null,
     h('p', { class: 'crumbs' }, h('a', { href: '#/jobs' }, 'Jobs'), now.sweep && [' / ', h('a', { href: `#/jobs/${now.sweep}` }, 'Sweep')]),
-    places.head, trouble, places.state, link, places.figures, places.verdict,
-    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Epochs'),
+    places.head, trouble, places.state, link, places.figures, places.warnings, places.verdict, places.test,
+    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Epochs'), h('div', { class: 'actions' },
       action('Metrics as CSV', () => download(`${path}/metrics`, `job-${shortId(now.id)}.csv`, { accept: 'text/csv' }), { place: trouble, kind: 'small' }),
-      action('For TensorBoard', () => download(`${path}/tensorboard`, `events.out.tfevents.job-${shortId(now.id)}`, { accept: 'application/octet-stream' }), { place: trouble, kind: 'small' })),
+      action('For TensorBoard', () => download(`${path}/tensorboard`, `events.out.tfevents.job-${shortId(now.id)}`, { accept: 'application/octet-stream' }), { place: trouble, kind: 'small' }))),
       epochs.leftOut && h('p', { class: 'hint' }, `${epochs.leftOut} The CSV has all of them, and the figures above are of all.`), unread, charts.node),
-    places.test, log.node, configuration(now));
+    log.node, configuration(now));
 }
 
 /// Class names stand with the data set; a deleted one leaves numbers.

@@ -1,11 +1,12 @@
 // All jobs, page by page, with marks to compare some of them. The jobs of a sweep are one line.
 
-import { get, seg } from './api.js';
-import { h, put, keepingFocus } from './dom.js';
+import { Problem, get, remove, seg } from './api.js';
+import { announce, h, put, keepingFocus } from './dom.js';
 import { every, go } from './router.js';
 import { action } from './problem.js';
 import { table } from './table.js';
-import { jobLink, badge, testAccuracy, finished } from './job-parts.js';
+import { testAccuracy, validationAccuracy } from './accuracy.js';
+import { jobLink, badge, finished } from './job-parts.js';
 import { percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
 
 const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
@@ -23,6 +24,8 @@ export async function jobs({ query, signal }) {
   const list = h('div');
   const trouble = h('div');
   const compareButton = h('button', { type: 'button', onclick: () => go(`#/compare?ids=${[...marked].join(',')}`) });
+  const deletePlace = h('span');
+  const refused = h('div');
   const unmarkButton = h('button', { type: 'button', onclick: unmark }, 'Unmark all');
   const newest = (by) => get(`/jobs?limit=${PAGE}${filter}`, by);
   let pages = [await newest(signal)];
@@ -46,6 +49,7 @@ export async function jobs({ query, signal }) {
     compareButton.disabled = marked.size < 2;
     unmarkButton.hidden = marked.size === 0;
     put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
+    put(deletePlace, marked.size > 0 && action(`Delete ${marked.size}`, deleteMarked, { place: refused, kind: 'danger', confirm: `Delete ${plural(marked.size, 'job')} for good?` }));
   }
   // Those of a list of other states, or of jobs that are gone, have no box here.
   function unmark() {
@@ -53,6 +57,29 @@ export async function jobs({ query, signal }) {
     tellMarked();
     draw();
     list.querySelector('input')?.focus({ preventScroll: true });
+  }
+  /// Those that the server refuses, as they are not over, stay marked.
+  async function deleteMarked() {
+    const [asked, errors] = [[...marked], []];
+    const known = new Map(pages.flatMap((page) => page.items).map((job) => [job.id, job]));
+    for (const id of asked) {
+      try {
+        await remove(`/jobs/${seg(id)}`);
+        marked.delete(id);
+      } catch (error) {
+        // Somebody else was faster.
+        if (error.status === 404) marked.delete(id);
+        else if (!error.status) {
+          tellMarked();
+          throw error;
+        } else errors.push({ detail: `${[known.has(id) && algorithm(known.get(id)), shortId(id)].filter(Boolean).join(' ')}: ${error.message}` });
+      }
+    }
+    await restart();
+    tellMarked();
+    const deleted = `${asked.length - errors.length} of ${plural(asked.length, 'job')} deleted`;
+    announce(deleted);
+    if (errors.length) throw new Problem(409, { title: 'Not all could be deleted', detail: deleted, errors });
   }
   async function older(cursor) {
     const open = pages;
@@ -87,11 +114,11 @@ export async function jobs({ query, signal }) {
 
   return h('div', null,
     h('div', { class: 'title' }, h('h1', null, 'Jobs'),
-      h('div', { class: 'actions' }, unmarkButton, compareButton, h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job'))),
+      h('div', { class: 'actions' }, unmarkButton, deletePlace, compareButton, h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job'))),
     h('nav', { class: 'tabs', 'aria-label': 'State' }, STATES.map((name) => h('a', {
       href: name ? `#/jobs?state=${name}` : '#/jobs', 'aria-current': name === state ? 'true' : null,
     }, name || 'all'))),
-    list, trouble);
+    refused, list, trouble);
 }
 
 /// A sweep's jobs were queued at once, so that they are neighbours here. `of` says how many of them are here: those in the
@@ -130,7 +157,7 @@ function jobsTable(rows, marked, mark) {
     column('Data set', (job) => h('span', { class: 'nowrap' }, job.dataset.name), ({ jobs }) => h('span', { class: 'nowrap' }, jobs[0].dataset.name)),
     column('Seed', (job) => exactly(job.config.seed), null, true),
     column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
-    column('Validation accuracy', (job) => percent(job.best?.validation_accuracy), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
+    column('Validation accuracy', (job) => validationAccuracy(job.best), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
     column('Test accuracy', (job) => testAccuracy(job.test), null, true),
     column('Test F1 macro', (job) => score(job.test?.f1_macro), null, true),
     column('Took', (job) => duration(elapsed(job)), null, true),

@@ -5,12 +5,16 @@ import { h, put, announce } from './dom.js';
 import { dropZone } from './drop-zone.js';
 import { uploadDoubt } from './dataset-import.js';
 import { count, plural } from './format.js';
-import { begin, changed, nameable, tally } from './labelling.js';
+import { begin, changed, decided, renamed, tally } from './labelling.js';
 import { labelFinish } from './label-finish.js';
+import { nameable, unusedFiles } from './label-names.js';
+import { offers, storedList } from './label-offers.js';
 import { labelOrder } from './label-order.js';
+import { labelReview } from './label-review.js';
 import { labelSetup } from './label-setup.js';
+import { labelSheets } from './label-sheets.js';
 import { labelStage } from './label-stage.js';
-import { forget, keyOf, load, store } from './label-storage.js';
+import { forget, isNamed, keyOf, load, store } from './label-storage.js';
 import { action, problemBox } from './problem.js';
 import { entries } from './zip.js';
 
@@ -19,7 +23,7 @@ const WHY = 'The images come in a random order: MixMatch takes those without a l
 /// The archive and its labels, as long as the tab lives: other pages may be looked at meanwhile.
 let work = null;
 
-const labels = (session) => session.decisions.length + session.picks.decisions.length;
+const labels = (session) => session.decisions.length + session.picks.decisions.length + session.taken.length;
 const onlyHere = () => Boolean(work?.session && labels(work.session) && !work.kept);
 
 addEventListener('beforeunload', (event) => {
@@ -81,29 +85,39 @@ export function label({ signal }) {
         finish?.sending() && h('p', { class: 'notice warn' }, 'An import is under way: with another archive it is given up.'),
         trouble,
         work?.session && h('button', { type: 'button', onclick: () => toStage(false) }, h('span', { class: 'break' }, `Back to ${work.file.name}`)),
+        storedList(),
       ];
     });
   }
 
   function toSetup() {
-    const { images, left, session, file } = work;
+    const { images, left, others, session, file, key } = work;
     let setup;
+    const go = (next, said) => {
+      work.session = next;
+      keep();
+      toStage(false, said);
+    };
     turn(() => {
-      setup = labelSetup({ before: session, images: images.length, onsettings: (settings) => {
-        work.session = session ? changed(session, settings) : begin(settings);
-        keep();
-        toStage(false);
+      const sheets = session ? null : labelSheets({ images, onclasses: (names) => setup.addClasses(names) });
+      setup = labelSetup({ before: session, images: images.length, more: sheets?.node, onsettings: (settings) => {
+        const other = session && renamed(session.classes, settings.classes);
+        const has = other && decided(session, images.length).some(({ decision }) => decision === other.at);
+        const said = has && `“${other.from}” is called “${other.to}” now, and its labels are too.`;
+        go(session ? changed(session, settings) : { ...begin(settings), taken: sheets.taken(settings.classes) }, said);
       }, oncancel: session ? () => toStage(false) : chooseArchive });
       return [
         h('p', { class: 'muted' }, h('span', { class: 'break' }, file.name), ` · ${plural(images.length, 'image')} to label`),
         left > 0 && h('p', { class: 'notice warn' }, `${plural(left, 'image')} more cannot be named by a sheet and will have no label: two have the same path, or there is a line break or a space at an end.`),
+        others && h('p', { class: 'notice warn' }, others),
+        !session && offers({ key, images, ontake: go }),
         setup.node,
       ];
     });
     setup.focus();
   }
 
-  function toStage(again) {
+  function toStage(again, said) {
     const { file, images, session } = work;
     const storage = h('div');
     const trouble = h('div');
@@ -128,9 +142,11 @@ export function label({ signal }) {
         h('div', { class: 'section-head' },
           h('p', { class: 'muted' }, h('span', { class: 'break' }, file.name), ` · ${plural(images.length, 'image')}`),
           h('div', { class: 'actions' },
+            h('button', { type: 'button', onclick: toReview }, 'Review'),
             h('button', { type: 'button', onclick: toSetup }, 'Settings'),
             h('button', { type: 'button', onclick: chooseArchive }, 'Another ZIP'),
             startOver)),
+        said && h('p', { class: 'notice good' }, said),
         again && h('p', { class: 'hint' }, `Labelling goes on where it was: ${count(sum.train + sum.test + sum.picked)} labels were there.`),
         storage, trouble, stage.node, labelOrder({ session, images, signal: ended, onswitch: () => {
           keep();
@@ -140,6 +156,19 @@ export function label({ signal }) {
     });
     stage.focus();
     if (again) announce('Labelling goes on where it was');
+  }
+
+  function toReview() {
+    const { file, images, session } = work;
+    let review;
+    turn((ended) => {
+      review = labelReview({ session, file, images, signal: ended, onback: () => toStage(false), onchange: () => {
+        keep();
+        finish?.update();
+      } });
+      return review.node;
+    });
+    review.focus();
   }
 
   /// Two tabs that label one archive would write over each other: the one that was not touched rests.
@@ -168,17 +197,21 @@ export function label({ signal }) {
 
 /// Reads the directory; with the labels that this tab or this browser has for it.
 async function openArchive(file) {
-  const all = await entries(file);
+  const others = [];
+  const all = await entries(file, (name) => others.push(name));
   const images = nameable(all);
-  if (!images.length) throw new Error('There is no JPEG, PNG or WebP file in it that a sheet could name. Choose the ZIP of the images.');
+  if (!images.length) throw new Error(['There is no JPEG, PNG or WebP file in it that a sheet could name.', unusedFiles(others) ?? 'Choose the ZIP of the images.'].join(' '));
   const key = keyOf(file, images);
   // Of an archive that is chosen again, labels that are in this tab alone are the newer ones.
   const here = onlyHere() && work.key === key ? work.session : null;
-  return { file, images, left: all.length - images.length, key, session: here ?? load(key, images.length), kept: here === null };
+  const session = here ?? load(key, images.length);
+  // One of an earlier version has no names beside it.
+  if (session && !here && !isNamed(key)) store(key, session, file, images);
+  return { file, images, left: all.length - images.length, others: unusedFiles(others), key, session, kept: here === null };
 }
 
 function keep() {
-  work.kept = store(work.key, work.session);
+  work.kept = store(work.key, work.session, work.file, work.images);
 }
 
 function unreadable(error) {

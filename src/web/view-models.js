@@ -5,9 +5,10 @@ import { h, put } from './dom.js';
 import { show } from './router.js';
 import { action, problemBox } from './problem.js';
 import { table, facts } from './table.js';
-import { testAccuracy } from './job-parts.js';
+import { testAccuracy, validationAccuracy } from './accuracy.js';
 import { CHAMPION, allModels, isGender, genderNote } from './model-parts.js';
-import { ALGORITHMS, percent, score, when, count, exactly } from './format.js';
+import { sameImages } from './model-tests.js';
+import { ALGORITHMS, score, when, count, exactly } from './format.js';
 import { curlPredict, command } from './shell.js';
 
 export async function models({ signal }) {
@@ -27,9 +28,16 @@ function modelSection(model, signal) {
     h('p', { class: 'muted break' }, `Classes: ${classes.join(', ')}`),
     isGender(model.name, classes) && genderNote(),
     place,
+    tests(model).length > 1 && h('p', { class: 'notice warn' }, `These versions were tested on different images (${tests(model).map(count).join(', ')} of them): where one is ahead, its images may be the easier ones. Compare them on the same images below.`),
     versions(model, place),
     h('details', { ontoggle: (event) => event.target.open && details(event.target.lastElementChild, model, signal) }, h('summary', null, 'Network, split and preprocessing'), h('div')),
+    h('details', { ontoggle: (event) => event.target.open && sameImages(event.target.lastElementChild, model, signal) }, h('summary', null, 'Compare the versions on the same test images'), h('div')),
     h('details', null, h('summary', null, 'Predict with curl'), command(curlPredict(CHAMPION in model.aliases ? model.name : `${model.name}:${model.versions[0].version}`))));
+}
+
+/// The numbers of images that versions were tested on. Of equal numbers nobody here knows whether they are the same images.
+function tests(model) {
+  return [...new Set(model.versions.map(({ metrics }) => metrics.test?.images).filter((images) => images != null))].sort((a, b) => a - b);
 }
 
 function versions(model, place) {
@@ -38,7 +46,7 @@ function versions(model, place) {
     { head: 'Version', cell: (version) => [`version ${version.version}`, named(version).map((alias) => [' ', h('span', { class: 'badge succeeded' }, alias)])] },
     { head: 'Trained by', cell: ({ algorithm }) => ALGORITHMS[algorithm] ?? h('span', { class: 'muted' }, 'unknown') },
     { head: 'Labels', number: true, cell: ({ labelled }) => (labelled === null ? '–' : count(labelled)) },
-    { head: 'Validation accuracy', number: true, cell: ({ metrics }) => percent(metrics.validation?.validation_accuracy) },
+    { head: 'Validation accuracy', number: true, cell: ({ metrics }) => validationAccuracy(metrics.validation) },
     { head: 'Validation F1 macro', number: true, cell: ({ metrics }) => score(metrics.validation?.validation_f1_macro) },
     { head: 'Test accuracy', number: true, cell: ({ metrics }) => testAccuracy(metrics.test) },
     { head: 'Test F1 macro', number: true, cell: ({ metrics }) => score(metrics.test?.f1_macro) },

@@ -45,7 +45,7 @@ export async function overview({ signal }) {
       section('Running and queued', places.active),
       section('Latest results', places.results, h('a', { href: '#/jobs' }, 'All jobs')),
       section('Models', places.models, h('a', { href: '#/predict' }, 'Predict')),
-      section('Data sets', places.datasets, h('a', { href: '#/datasets' }, 'Import one')),
+      section('Data sets', places.datasets, h('div', { class: 'actions' }, h('a', { href: '#/label' }, 'Label images'), h('a', { href: '#/datasets' }, 'Import one'))),
     ];
   }
 
@@ -123,7 +123,7 @@ function firstSteps() {
     h('p', { class: 'lead' }, 'Train a classifier from a few labelled and many unlabelled images, and serve it. There is nothing here yet; three steps lead to a prediction.'),
     h('ol', { class: 'first-steps' },
       step('Import a data set', ['A ZIP of images, and a CSV or XLSX sheet with the image’s name and its label; an empty label means unlabelled. Here, or in the ', h('a', { href: '#/datasets' }, 'upload form'), '. No labels yet? ', h('a', { href: '#/label' }, 'Label images'), ' first.'], curlImport()),
-      step('Train', ['MixMatch with 250 of the labels; everything else is used without its label. Here, or in the ', h('a', { href: '#/jobs/new' }, 'form'), '.'], curlTrain()),
+      step('Train', ['MixMatch with as many of the labels as “labelled” says; everything else is used without its label. Here, or in the ', h('a', { href: '#/jobs/new' }, 'form'), '.'], curlTrain()),
       step('Predict', 'The model is published under the data set’s task when the job has succeeded.', curlPredict())),
   ];
 }

@@ -7,8 +7,12 @@ import { problemBox } from './problem.js';
 import { allModels, isGender, genderNote } from './model-parts.js';
 import { classify } from './predict-batches.js';
 import { resultCard } from './predict-card.js';
-import { percent, milliseconds, plural, count } from './format.js';
+import { predictOverview } from './predict-overview.js';
+import { count, percent, milliseconds, plural, rate } from './format.js';
 import { curlPredict, command } from './shell.js';
+
+/// Statuses of answers that will be the same another time.
+const FINAL = new Set([400, 413, 415, 422]);
 
 export async function predict({ query, signal }) {
   const items = await allModels(signal);
@@ -26,12 +30,16 @@ export async function predict({ query, signal }) {
   const grid = h('ul', { class: 'results' });
   const curlPlace = h('div');
   const cards = [];
+  const askAgain = (these) => these.length && ask(these);
+  const overview = predictOverview(cards, askAgain);
 
   const threshold = () => Number(slider.value);
+  const tally = () => overview.update(threshold(), model.input.value);
   const tellCommand = () => put(curlPlace, command(curlPredict(model.input.value, { threshold: threshold() })));
   const settle = () => {
     put(sliderValue, percent(threshold(), 0));
     cards.forEach((card) => card.settle(threshold()));
+    tally();
     tellCommand();
   };
   slider.addEventListener('input', settle);
@@ -54,8 +62,9 @@ export async function predict({ query, signal }) {
   });
 
   function add(files) {
-    const fresh = [...files].map((file) => resultCard(file, signal));
+    const fresh = [...files].map((file) => resultCard(file, signal, (card) => askAgain([card])));
     if (!fresh.length) return;
+    overview.showAll();
     cards.unshift(...fresh);
     grid.prepend(...fresh.map((card) => card.node));
     clear.hidden = false;
@@ -69,8 +78,10 @@ export async function predict({ query, signal }) {
     const still = AbortSignal.any([signal, chosen.signal]);
     put(trouble);
     asked.forEach((card) => card.wait());
+    tally();
+    const began = performance.now();
     put(status, `Asking about ${plural(asked.length, 'image')}…`);
-    const sum = { total_ms: 0, decode_ms: 0, queue_ms: 0, inference_ms: 0 };
+    const sum = { decode_ms: 0, queue_ms: 0, inference_ms: 0 };
     const tell = (error) => {
       // Of many requests one is enough.
       if (!trouble.textContent.includes(error.message)) trouble.append(problemBox(error));
@@ -81,22 +92,29 @@ export async function predict({ query, signal }) {
       for (const name of Object.keys(sum)) sum[name] += answer.timings[name] ?? 0;
       answered += answer.results.filter((result) => !result.problem).length;
       by = answer.model;
+      tally();
     };
     const onrefusal = (batch, error) => {
-      if (batch.length === 1) batch[0].show({ problem: { detail: error.message } });
-      else tell(error);
+      const last = FINAL.has(error.status) || error.errors.some(({ place }) => place !== undefined);
+      if (batch.length > 1) tell(error);
+      batch.forEach((card) => (last ? card.refuse(error.message) : card.miss(error.message)));
+      tally();
     };
+    let why = '';
     try {
       await classify(asked, { model: model.input.value, threshold: threshold(), signal: still, onanswer, onrefusal });
     } catch (error) {
       if (still.aborted) return;
       if (error.status === undefined) console.error(error);
+      why = error.message;
       tell(error);
     }
-    asked.forEach((card) => card.stop());
+    const took = performance.now() - began;
+    asked.forEach((card) => card.miss(why));
+    tally();
     const without = asked.length - answered;
     announce(`${plural(answered, 'image')} classified${without ? `, ${count(without)} without an answer` : ''}`);
-    if (mine === asking) put(status, answered > 0 && timings(answered, by, sum));
+    if (mine === asking) put(status, answered > 0 && timings(answered, by, took, sum));
   }
 
   const clear = h('button', { type: 'button', hidden: true, onclick: () => {
@@ -106,6 +124,7 @@ export async function predict({ query, signal }) {
     put(status);
     put(trouble);
     clear.hidden = true;
+    tally();
   } }, 'Clear');
 
   describe();
@@ -117,7 +136,7 @@ export async function predict({ query, signal }) {
     note, dropZone({ accept: 'image/jpeg,image/png,image/webp', multiple: true }, add,
       h('strong', null, 'Choose images'), ' or drop them here, or paste one', h('span', { class: 'hint' }, 'JPEG, PNG or WebP. They are classified and not kept.')), trouble,
     h('div', { class: 'section-head' }, status, clear),
-    grid,
+    overview.node, grid,
     h('details', null, h('summary', null, 'The same with curl'), curlPlace));
 }
 
@@ -138,7 +157,8 @@ function choices(models) {
 // A model that has lost its champion is still the one that was asked for.
 const wanted = (options, text) => (options.find(({ value }) => value === text) ?? options.find(({ name }) => name === text) ?? options[0]).value;
 
-function timings(images, model, sum) {
-  return `${plural(images, 'image')} by ${model.name}:${model.version} in ${milliseconds(sum.total_ms)}`
-    + ` (decoding ${milliseconds(sum.decode_ms)}, waiting ${milliseconds(sum.queue_ms)}, network ${milliseconds(sum.inference_ms)}), ${count(Math.round((images * 1000) / Math.max(sum.total_ms, 0.001)))} images/s`;
+/// `took` is what whoever waited has waited, in milliseconds: of what the server says, several images share some.
+function timings(images, model, took, { decode_ms: decoding, queue_ms: waiting, inference_ms: computing }) {
+  return `${plural(images, 'image')} by ${model.name}:${model.version} in ${milliseconds(took)}, ${rate((images * 1000) / Math.max(took, 0.001))}`
+    + ` (on the server: decoding ${milliseconds(decoding)}, waiting ${milliseconds(waiting)}, computing ${milliseconds(computing)})`;
 }

@@ -42,8 +42,9 @@ export class ZipError extends Error {
 }
 
 /// The images of an archive, in the order of its directory: `{ name, method, flags, compressed, size, offset, crc }`.
-/// Folders, hidden files and what file managers leave behind are not among them.
-export async function entries(blob) {
+/// Folders, hidden files and what file managers leave behind are not among them. `onother` is called with the name of each other
+/// file that is no image to label.
+export async function entries(blob, onother = () => {}) {
   const { start, size, count, shift } = await directory(blob);
   const view = await part(blob, start, size);
   const images = [];
@@ -54,7 +55,9 @@ export async function entries(blob) {
     const end = at + ENTRY_BYTES + nameBytes + extraBytes;
     if (end + commentBytes > size) throw damaged(`entry ${number} of its directory is cut off`);
     const entry = entryAt(view, at, nameBytes, end);
-    if (isWanted(entry, view, at)) images.push({ ...entry, offset: entry.offset + shift });
+    const what = kindOf(entry, view, at);
+    if (what === 'image') images.push({ ...entry, offset: entry.offset + shift });
+    else if (what === 'other') onother(entry.name);
     at = end + commentBytes;
   }
   return images;
@@ -207,8 +210,8 @@ function text(bytes) {
   }
 }
 
-/// Whether an entry is an image to label; throws where the server would refuse the whole archive because of it.
-function isWanted({ name, flags }, view, at) {
+/// Whether an entry is an image to label, another file, or nothing of anybody's; throws where the server would refuse the whole archive because of it.
+function kindOf({ name, flags }, view, at) {
   const system = view.getUint8(at + 5);
   const link = system === UNIX && ((view.getUint32(at + 38, true) >>> 16) & SYMBOLIC_LINK) === SYMBOLIC_LINK;
   const escapes = /^[/\\]|^[\0-\x7f]:|\0/.test(name) || name.split(/[/\\]/).includes('..');
@@ -218,12 +221,14 @@ function isWanted({ name, flags }, view, at) {
   const path = normalisedPath(name);
   const parts = path.split('/');
   const base = parts.at(-1);
-  if (base === '' || parts[0] === '__MACOSX' || ['.DS_Store', 'Thumbs.db', 'desktop.ini'].includes(base)) return false;
+  if (base === '' || parts[0] === '__MACOSX' || ['.DS_Store', 'Thumbs.db', 'desktop.ini'].includes(base)) return 'nothing';
   if (flags & ENCRYPTED) throw encrypted(JSON.stringify(name));
-  return TYPES.has(extension(path)) && !parts.some((one) => one.startsWith('.') && one !== '.');
+  if (parts.some((one) => one.startsWith('.') && one !== '.')) return 'nothing';
+  return TYPES.has(extension(path)) ? 'image' : 'other';
 }
 
-const extension = (name) => /\.([a-z]+)$/i.exec(name)?.[1].toLowerCase();
+/// Lower case; of a name without one nothing.
+export const extension = (name) => /\.([a-z0-9]+)$/i.exec(name)?.[1].toLowerCase();
 
 async function beginsLikeZip(blob) {
   return blob.size >= 4 && (await part(blob, 0, 4)).getUint32(0, true) === LOCAL;

@@ -40,6 +40,45 @@ walk('buttons', {}, (step) => {
     assert.equal(await page.getByRole('button', { name: /version 1 of mask$/ }).count(), 0);
   });
 
+  step('figures of different test images are said to be that', async ({ page, open }) => {
+    const tested = (number, images) => ({ ...version(number, ['mask', 'no_mask']), metrics: { test: { accuracy: 0.9, accuracy_interval: [0.8, 0.95], images } } });
+    const versions = [tested(2, 80), tested(1, 120)];
+    await page.route('**/models?*', (route) => route.fulfill({ json: { items: [{ name: 'mask', aliases: { champion: 1 }, versions }], next_cursor: null } }));
+    await open('#/models', 'Models');
+    await page.getByText(/tested on different images \(80, 120 of them\)/).waitFor();
+    await page.getByText('80.0–95.0\u202f%', { exact: true }).first().waitFor();
+    versions[1].metrics.test.images = 80;
+    await page.reload();
+    await page.getByText('80 images', { exact: true }).nth(1).waitFor();
+    assert.equal(await page.getByText(/tested on different images/).count(), 0);
+  });
+
+  step('versions are compared on the same test images', async ({ page, open, expects }) => {
+    await models(page);
+    const set = { id: 'later-id', name: 'later', task: 'mask', classes: ['mask', 'no_mask'], counts: { train: { mask: 9, no_mask: 9 }, test: { mask: 40, no_mask: 40 }, unlabelled: 0 } };
+    await page.route('**/datasets?*', (route) => route.fulfill({ json: { items: [set, { ...set, id: 'x', name: 'untested', counts: { ...set.counts, test: { mask: 0, no_mask: 0 } } }], next_cursor: null } }));
+    const test = (accuracy) => ({ accuracy, accuracy_interval: [accuracy - 0.1, accuracy + 0.05], images: 80, f1_macro: accuracy });
+    await page.route('**/models/mask/versions/*/test?dataset=later-id', (route) => (route.request().url().includes('/2/')
+      ? route.fulfill({ json: { seen_in_training: 0, test: test(0.9) } })
+      : route.fulfill({ json: { seen_in_training: 30, test: test(0.8) } })));
+    await open('#/models', 'Models');
+    await page.getByText('Compare the versions on the same test images').click();
+    await page.getByLabel('Test images of').waitFor();
+    assert.deepEqual(await page.getByLabel('Test images of').locator('option').allTextContents(), ['later (80 images)']);
+    await button(page, 'Test these versions of mask').click();
+    const rows = page.getByRole('table', { name: 'Versions of mask on the same test images' }).locator('tbody tr');
+    await until('both are tested', async () => (await rows.nth(1).textContent()).includes('80.0'));
+    assert.match(await rows.nth(0).textContent(), /version 2.*90\.0.*none/);
+    assert.match(await rows.nth(1).textContent(), /version 1.*champion.*80\.0.*30/);
+
+    // One that cannot be asked does not hide the other.
+    await page.route('**/models/mask/versions/2/test?*', (route) => route.fulfill({ status: 422, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Unprocessable', status: 422, detail: 'of a class that it does not know', errors: [] }) }));
+    expects(422, '/models/mask/versions/2/test?dataset=later-id');
+    await button(page, 'Test these versions of mask').click();
+    await page.getByText('of a class that it does not know').waitFor();
+    await until('the other is tested', async () => (await rows.nth(1).textContent()).includes('80.0'));
+  });
+
   step('one that has done its work and is still there has the focus', async ({ page, open, expects }) => {
     await open('#/datasets', 'Data sets');
     await importSet(page, { name: 'blobs', task: 'blob', set: drawnSet({ training: 6, test: 2 }) });
@@ -99,5 +138,38 @@ walk('buttons', {}, (step) => {
     await open(`#/jobs/${await send('"seed": 9007199254740993')}`, /^MixMatch on blobs/);
     await page.getByText('"pretrain_epochs": 0', { exact: true }).waitFor();
     assert.equal(await button(page, 'Train the supervised baseline on the same labels').count(), 0);
+  });
+
+  step('the jobs that are marked are deleted together, but for those that are not over', async ({ page, open, expects }) => {
+    await open('#/datasets/blobs', 'blobs');
+    const jobs = new URL('/jobs', page.url()).href;
+    const made = async (verb) => {
+      const { id } = await (await page.request.post(jobs, { data: { dataset: 'blobs', preset: 'quick', labelled: 4, epochs: 1, steps_per_epoch: 1 } })).json();
+      await page.request.post(`${jobs}/${id}/${verb}`);
+      await until('it rests', async () => ['canceled', 'paused', 'succeeded'].includes((await (await page.request.get(`${jobs}/${id}`)).json()).state));
+      return id;
+    };
+    const [first, second, paused] = [await made('cancel'), await made('cancel'), await made('pause')];
+    const state = (await (await page.request.get(`${jobs}/${paused}`)).json()).state;
+    assert.equal(state, 'paused');
+    expects(409, `/jobs/${paused}`);
+    await open('#/jobs', 'Jobs');
+    const mark = (id) => page.getByRole('checkbox', { name: `Compare MixMatch ${id.slice(-6)}` });
+    assert.equal(await page.getByRole('button', { name: /^Delete/ }).count(), 0);
+    for (const id of [first, second, paused]) await mark(id).check();
+    await button(page, 'Delete 3').click();
+    await heard(page, 'Delete 3 jobs for good?');
+    assert.equal(await mark(first).count(), 1, 'the first click only asks');
+    await button(page, 'Delete 3 jobs for good?').click();
+    await page.getByRole('alert').getByText('2 of 3 jobs deleted').waitFor();
+    await page.getByRole('alert').getByText(new RegExp(`^MixMatch ${paused.slice(-6)}: .+`)).waitFor();
+    assert.deepEqual([await mark(first).count(), await mark(second).count(), await mark(paused).count()], [0, 0, 1]);
+    assert.equal(await mark(paused).isChecked(), true);
+    await page.request.post(`${jobs}/${paused}/cancel`);
+    await button(page, 'Delete 1').click();
+    await button(page, 'Delete 1 job for good?').click();
+    await mark(paused).waitFor({ state: 'detached' });
+    assert.equal(await page.getByRole('alert').count(), 0);
+    assert.equal(await page.getByRole('button', { name: /^Delete/ }).count(), 0);
   });
 });

@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { parse } from '../../src/web/csv.js';
+import { parse, separatorOf } from '../../src/web/csv.js';
 
 test('rows come by the names of the header, quoted or not', () => {
   const text = 'image,label,group\n"7, at ""noon"".jpg",,3\r\nb.jpg,"two\nlines",\n';
@@ -13,4 +13,13 @@ test('rows come by the names of the header, quoted or not', () => {
   assert.deepEqual(parse('image,label\na.jpg,x'), [{ image: 'a.jpg', label: 'x' }], 'the last line may have no end');
   assert.deepEqual(parse('image\n'), []);
   assert.deepEqual(parse(''), []);
+});
+
+test('what a spreadsheet program has saved again is read by its own separator', () => {
+  for (const sign of [',', ';', '\t']) {
+    const text = `\r\nimage${sign}label\r\n"a${sign}1.jpg"${sign}x, y\r\n`.replace('x, y', sign === ',' ? 'x' : 'x, y');
+    assert.equal(separatorOf(text), sign);
+    assert.deepEqual(parse(text, sign), [{ image: `a${sign}1.jpg`, label: sign === ',' ? 'x' : 'x, y' }]);
+  }
+  assert.equal(separatorOf('image'), ',');
 });

@@ -101,7 +101,9 @@ walk('the dashboard', {}, (step) => {
     await open('#/datasets/blobs', 'blobs');
     await page.getByRole('link', { name: 'Train on it' }).click();
     await title(page, 'New job').waitFor();
-    await page.getByText('Of 80 labelled training images').waitFor();
+    await page.getByText('Of 80 labelled training images: 16 of them validate, to choose the best epoch, and at most 64 can be trained on.').waitFor();
+    await fillJob(page, { 'More hyper-parameters': '{"validation": 0.3}' });
+    await page.getByText('24 of them validate, to choose the best epoch, and at most 56 can be trained on.').waitFor();
     await fillJob(page, { Preset: 'quick', Labels: 'forty', 'More hyper-parameters': '{"epochs": 2' });
     await button(page, 'Queue the job').click();
     assert.match(await complaint(page, 'More hyper-parameters'), /^This is not JSON/);
@@ -146,12 +148,36 @@ walk('the dashboard', {}, (step) => {
     const groups = await cells(page, 'Accuracy by group');
     assert.deepEqual(groups.map((row) => row.slice(0, 3)), [['source', 'camera', '40'], ['source', 'phone', '40']]);
     await table(page, /^Confusion/).waitFor();
+    // Whether it is good comes before how it came about, with the number of images and the interval, where nobody need point.
+    const heads = await page.getByRole('heading', { level: 2 }).allTextContents();
+    assert.ok(heads.indexOf('Test') >= 0 && heads.indexOf('Test') < heads.indexOf('Epochs'), `${heads}`);
+    for (const [name, images] of [['Best validation accuracy', 16], ['Test accuracy', 80]]) {
+      assert.match(await page.locator('.tile').filter({ hasText: name }).innerText(), new RegExp(`[\\d.]+\\s% to [\\d.]+\\s% at 95\\s%, ${images} images`));
+    }
+    const abstaining = await cells(page, 'If it may abstain');
+    assert.match(abstaining[0].join(' '), /^50\s% 100\.0\s% [\d.]+\s%$/);
+    assert.equal(abstaining.at(-1)[0], '99\u202f%');
+    // What saves them stands together at the end of the line.
+    const [sheet, board] = await Promise.all(['Metrics as CSV', 'For TensorBoard'].map((name) => button(page, name).boundingBox()));
+    assert.ok(Math.abs(board.x - sheet.x - sheet.width) < 20, `${sheet.x} + ${sheet.width} to ${board.x}`);
 
     const saved = page.waitForEvent('download');
     await button(page, 'Metrics as CSV').click();
     const metrics = await readFile(await (await saved).path(), 'utf8');
     assert.match(metrics, /^epoch,/);
     assert.equal(metrics.trim().split('\n').length, 3, 'a head and two epochs');
+  });
+
+  step('what looked wrong at the epoch whose weights were taken is said in words', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    await page.route(`**/jobs/${job.split('/').at(-1)}`, async (route) => {
+      const response = await route.fetch();
+      const now = await response.json();
+      await route.fulfill({ response, json: { ...now, best: { ...now.best, warnings: ['guesses_collapsed'] } } });
+    });
+    await open(job, 'MixMatch on blobs succeeded');
+    await page.getByText(/^Doubt at epoch \d/).waitFor();
+    await page.getByText(/^A class that the labels have is hardly guessed among the unlabelled images\./).waitFor();
   });
 
   step('a job whose data set is gone is run again on none that nobody chose', async ({ page, open }) => {
@@ -315,6 +341,7 @@ walk('the dashboard', {}, (step) => {
     await boxes.first().waitFor();
     assert.equal(await boxes.count(), 2, 'the job and its baseline; a sweep is one line without a box');
     assert.equal(await button(page, 'Compare').isDisabled(), true);
+    for (const line of await cells(page, 'Jobs')) if (!line[0].startsWith('Sweep')) assert.match(line[5], /^[\d.]+\s%[\d.]+–[\d.]+\s% 80 images$/);
     for (const box of await boxes.all()) await box.check();
     await button(page, 'Compare 2').click();
     await title(page, 'Compare').waitFor();
@@ -322,6 +349,7 @@ walk('the dashboard', {}, (step) => {
     const chart = page.getByRole('img', { name: 'Validation accuracy by epoch' });
     await until('the chart has two lines', () => chart.evaluate((svg) => svg.querySelectorAll('path').length === 2));
     await rows(page, 'Hyper-parameters that differ').filter({ hasText: /^algorithm/ }).waitFor();
+    assert.equal(await page.getByText(/not of the same images/).count(), 0);
     await field(page, 'Figure').selectOption({ label: 'Loss' });
     await page.getByRole('img', { name: 'Loss by epoch' }).waitFor();
     await page.getByRole('button', { name: /^Leave out Supervised/ }).click();
@@ -334,6 +362,23 @@ walk('the dashboard', {}, (step) => {
     await button(page, 'Unmark all').click();
     assert.equal(await page.getByRole('checkbox', { checked: true }).count(), 0);
     assert.equal(await button(page, 'Compare').isDisabled(), true);
+  });
+
+  step('figures of different data sets are said to be of different images, and of how many', async ({ base, page, open }) => {
+    const { items } = await (await page.request.get(`${base}/jobs`)).json();
+    const ids = items.filter((one) => !one.sweep).map((one) => one.id);
+    assert.equal(ids.length, 2);
+    await page.route('**/jobs/*', async (route) => {
+      const answer = await route.fetch();
+      const now = await answer.json();
+      const other = now.algorithm === 'supervised' && { dataset: { id: 'another', name: 'faces' }, test: { ...now.test, images: 20 } };
+      await route.fulfill({ response: answer, json: { ...now, ...other } });
+    });
+    await open(`#/compare?ids=${ids.join(',')}`, 'Compare');
+    await page.getByText(/not of the same images: .*blobs \(16 validation images, 80 test images\)/).waitFor();
+    const [set, labels, validation, test] = await cells(page, 'Hyper-parameters that differ');
+    assert.deepEqual([set[0], labels, validation, test[0]], ['data set', ['labels', '40', '40'], ['validation images', '16', '16'], 'test images']);
+    assert.deepEqual(new Set(test.slice(1)), new Set(['80', '20']));
   });
 
   step('a job that is retried from elsewhere is compared as it is now', async ({ page, open }) => {

@@ -1,7 +1,8 @@
-// src/web/view-job-new.js: what of an earlier job's configuration a new job is given.
+// src/web/view-job-new.js: what of an earlier job's configuration a new job is given, and how many labels it can be given.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { divided, labelsHint } from '../../src/web/job-labels.js';
 import { others } from '../../src/web/view-job-new.js';
 
 const given = (config) => JSON.parse(others(config) || '{}');
@@ -24,4 +25,24 @@ test('what the server made of the run’s length is not given to a run of anothe
   assert.equal(momentum(64, 256, 0.001), 0.001);
   assert.equal(momentum(2, 10, 0.3), 0.3);
   assert.deepEqual(given({ epochs: 2, steps_per_epoch: 10, bn_momentum: 0.25, k: 1 }), { epochs: 2, steps_per_epoch: 10, k: 1 });
+});
+
+const set = (train, picked, classes = 2) => ({ classes: Array.from({ length: classes }, (_, at) => `c${at}`), counts: { train, picked, test: {}, unlabelled: 0 } });
+
+test('of labels that were picked none validates, and they train after those that were drawn', () => {
+  assert.deepEqual(divided(set({ a: 40, b: 41 }, 11)), { all: 81, picked: 11, drawn: 70, validate: 14, left: 56, most: 67 });
+  const hint = labelsHint(set({ a: 40, b: 41 }, 11));
+  assert.match(hint, /^Of 81 labelled training images: 14 of those that were drawn validate.* at most 67 can be trained on/);
+  assert.match(hint, /11 were picked: .* only with more than 56 labels\.$/);
+});
+
+test('what validates is a share of the labels, within its bounds', () => {
+  const validate = (...given) => divided(...given).validate;
+  assert.equal(validate(set({ a: 1500, b: 1500 }, 0)), 600);
+  assert.equal(validate(set({ a: 9000, b: 9000 }, 0)), 1000);
+  assert.equal(validate(set({ a: 9, b: 9 }, 0)), 4, 'rounded up');
+  assert.equal(validate(set({ a: 20 }, 0, 10)), 10, 'one of each class');
+  assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 0.5, validation_max: 30 }), 30);
+  assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 'much' }), 20, 'what the server will refuse');
+  assert.doesNotMatch(labelsHint(set({ a: 50, b: 50 }, 0)), /picked|drawn/);
 });

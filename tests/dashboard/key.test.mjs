@@ -58,6 +58,35 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await goTo(page, 'Models');
   });
 
+  step('whoever has no key is told how one is made', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    await page.goto(base);
+    await dialogue(page).getByText('mixmatch keys create --scope admin --name dashboard').waitFor();
+    await give(page, KEY);
+    await title(page, 'Welcome to mixmatch').waitFor();
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
+    await dialogue(page).getByText(/^Needed where the server has keys/).waitFor();
+    await dialogue(page).press('Escape');
+  });
+
+  step('a key for predictions alone leads to them', async ({ base, page, expects }) => {
+    ASKED.forEach((path) => expects(401, path));
+    for (const path of ['/jobs', '/datasets']) {
+      expects(403, path);
+      const detail = 'this needs a key of scope train; phone (abc) has scope predict';
+      await page.route(`**${path}?*`, (route) => ('authorization' in route.request().headers()
+        ? route.fulfill({ status: 403, contentType: 'application/problem+json', json: { title: 'The key\u2019s scope is too small', status: 403, detail, errors: [] } }) : route.continue()));
+    }
+    await page.goto(base);
+    await give(page, KEY);
+    await title(page, 'Predict').waitFor();
+    assert.equal(new URL(page.url()).hash, '#/predict');
+    await page.getByRole('link', { name: 'Jobs', exact: true }).click();
+    await title(page, 'This could not be shown').waitFor();
+    await page.getByText(/^This key is for predictions/).getByRole('link', { name: 'Predict' }).click();
+    await title(page, 'Predict').waitFor();
+  });
+
   step('where the browser keeps nothing for sites, the key holds as long as the page', async ({ base, page, expects }) => {
     ASKED.forEach((path) => expects(401, path));
     await page.addInitScript(() => {

@@ -6,7 +6,8 @@ import { blob, zip } from './drawn.mjs';
 import { button, field } from './parts.mjs';
 import { walk } from './walk.mjs';
 
-const archive = (name) => ({ name, mimeType: 'application/zip', buffer: zip(Array.from({ length: 12 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)])) });
+/// Of 12 images; of another `seed`, of other ones.
+const archive = (name, seed = 1) => ({ name, mimeType: 'application/zip', buffer: zip(Array.from({ length: 12 }, (_, at) => [`${at}.png`, blob(at % 2, at + seed)])) });
 const PHOTOS = archive('photos.zip');
 
 const choose = (page, file = PHOTOS) => page.getByLabel(/^Choose a ZIP of images/).setInputFiles(file);
@@ -70,11 +71,11 @@ walk('labels that could get lost', {}, (step) => {
     await page.getByText(/^This browser does not keep the labels: /).waitFor();
     await button(page, 'Another ZIP').click();
     await page.getByText(/^This browser does not keep the labels so far/).waitFor();
-    await choose(page);
+    await choose(page, archive('renamed.zip'));
     await goesOn(page, 3);
     await page.getByText(/^This browser does not keep the labels: /).waitFor();
     await button(page, 'Another ZIP').click();
-    await choose(page, archive('others.zip'));
+    await choose(page, archive('others.zip', 50));
     await button(page, 'Start labelling').waitFor();
   });
 

@@ -166,13 +166,26 @@ walk('labelling in the browser', {}, (step) => {
     assert.match(row[3], /this is no image format/);
   }, profile);
 
-  step('a name that is taken is told beside its field, and no label is lost', async ({ page, open, expects }) => {
-    expects(409, '/datasets');
+  step('another import has another name, and one that is taken is told beside its field before anything is sent', async ({ page, open, expects }) => {
     await open('#/label', 'Label images');
     await choose(page, photos);
     const next = await shown(page);
+    await until('a name that is not taken is proposed', async () => (await field(page, 'Name').inputValue()) === 'my-photos-2');
+    await field(page, 'Name').fill('my-photos');
+    assert.match(await complaint(page, 'Name'), /^There is a data set of this name: take another one, such as my-photos-2$/);
+    await button(page, 'Import as a data set').click();
+    assert.equal(await complaint(page, 'Name'), 'There is a data set of this name: take another one, such as my-photos-2');
+    assert.equal(await field(page, 'Name').evaluate((node) => node === document.activeElement), true);
+    // One that came since is told by the server.
+    await page.unrouteAll();
+    await page.route('**/datasets?*', (route) => route.fulfill({ json: { items: [], next_cursor: null } }));
+    await page.reload();
+    await choose(page, photos);
+    await shown(page);
+    expects(409, '/datasets');
     await button(page, 'Import as a data set').click();
     assert.match(await complaint(page, 'Name'), /^a data set named "my-photos" exists/);
+    await page.unrouteAll();
     assert.deepEqual([await shown(page), await progress(page)], [next, summary()]);
 
     // Other pages may be looked at meanwhile, where keys label nothing.
@@ -232,13 +245,39 @@ walk('labelling in the browser', {}, (step) => {
       return image.name === left[1] && image;
     });
     await page.keyboard.press(KEYS[second.label]);
-    await page.getByText(new RegExp(`^${left.length - 2} left of those that the model is unsure of · .* · 2 picked · `)).waitFor();
+    await page.getByText(new RegExp(`^2 of a batch of ${left.length}, least sure first, by colour, version 1 · .* · 2 picked · `)).waitFor();
 
     // A reload goes on in the list, and the way back leads to where the random order was.
     await page.reload();
     await title(page, 'Label images').waitFor();
     await choose(page, photos);
     assert.equal((await shown(page)).name, left[2]);
+    await page.getByText('Which images come next: least sure first, by colour, version 1').waitFor();
+    assert.equal(await field(page, 'Model').inputValue(), 'colour:1');
+    assert.equal(await page.getByText(/there is a newer one/).count(), 0);
+
+    // A newer version is offered, and orders what is left.
+    await page.route('**/models?*', async (route) => {
+      const response = await route.fetch();
+      const list = await response.json();
+      const [{ versions }] = list.items;
+      versions.unshift({ ...versions[0], version: 2 });
+      await route.fulfill({ response, json: list });
+    });
+    await page.route('**/models/colour/versions/2/predictions?*', (route) => route.fulfill({ contentType: 'text/csv', body: csv([['image'], [left[1]], [left[4]], [left[3]]]).toString() }));
+    await page.reload();
+    await title(page, 'Label images').waitFor();
+    await choose(page, photos);
+    await page.getByText('The images are in the order of colour, version 1, and there is a newer one, colour, version 2: it is unsure of others.').waitFor();
+    assert.equal(await field(page, 'Model').inputValue(), 'colour:2');
+    await button(page, 'Order them anew').click();
+    await page.getByText(/^0 of a batch of 2, least sure first, by colour, version 2 · .* · 2 picked · /).waitFor();
+    await until('the first of the new list is shown', async () => (await shown(page)).name === left[4]);
+    await page.keyboard.press('0');
+    await until('the second is', async () => (await shown(page)).name === left[3]);
+    assert.equal(await page.getByText(/^A batch is labelled/).count(), 0);
+    await page.keyboard.press('0');
+    await page.getByText(/^A batch is labelled: import the labels below and train again/).waitFor();
     await button(page, 'Go back to the random order').click();
     await until('the random order is back', async () => (await shown(page)).name === drawn.name);
 
@@ -302,6 +341,22 @@ walk('labelling in the browser', {}, (step) => {
     await tells('6 of 12 for training · 0 more for the test sheet · first 2 · second 4 · cannot tell 1');
     await press('1');
     await tells('6 of 12 for training · 1 more for the test sheet · first 3 · second 4 · cannot tell 1');
+    // So does a button, and Undo takes back one.
+    const hold = async (name, key) => {
+      await tabTo(page.getByRole('button', { name }));
+      for (let times = 0; times < 3; times += 1) {
+        await shown(page);
+        await keyboard.down(key);
+      }
+      await keyboard.up(key);
+    };
+    await hold(/^second/, 'Enter');
+    await tells('7 of 12 for training · 1 more for the test sheet · first 3 · second 5 · cannot tell 1');
+    await hold(/^Cannot tell/, 'Space');
+    await tells('7 of 12 for training · 1 more for the test sheet · first 3 · second 5 · cannot tell 2');
+    await hold(/^Undo/, 'Enter');
+    await hold(/^Undo/, 'Enter');
+    await tells('6 of 12 for training · 1 more for the test sheet · first 3 · second 4 · cannot tell 1');
     // Written into a field, a digit is a digit.
     await tabTo(field(page, 'Name'));
     await keyboard.press('End');
@@ -347,5 +402,17 @@ walk('labelling in the browser', {}, (step) => {
     await page.keyboard.press('1');
     await page.getByText('These were all images of the archive.').waitFor();
     await fits('its end');
+    await button(page, 'Review').click();
+    await page.locator('.label-thumbs canvas').first().waitFor();
+    await fits('the review');
+    await page.locator('.label-thumbs button').first().click();
+    await page.locator('.label-frame:not([aria-busy]) img').waitFor();
+    await fits('an image of the review');
+    await page.reload();
+    await page.getByText('Labels that this browser keeps').waitFor();
+    await fits('the list of what is kept');
+    await choose(page, archive(`${long}-again.zip`, drawn([[`${long}/1.png`, 0], [`${long}/2.png`, 1], [`${long}.png`, 0], [`1.x${long}`, 0], ['4.png', 1]])));
+    await button(page, `Take the labels of ${long}.zip over`).waitFor();
+    await fits('what can be taken over');
   }, { colorScheme: 'dark', viewport: { width: 360, height: 740 } });
 });

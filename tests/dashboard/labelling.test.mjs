@@ -1,8 +1,10 @@
-// src/web/labelling.js: the order, the decisions, and the sheets that become of them.
+// src/web/labelling.js and label-names.js: the order, the decisions, and the sheets that become of them.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { SKIPPED, UNSHOWN, begin, changed, classNames, decide, doubts, fingerprint, importable, isTest, nameable, order, pick, restored, saved, sheets, tally, undo } from '../../src/web/labelling.js';
+import { classNames, fingerprint, freeName, nameable, unusedFiles } from '../../src/web/label-names.js';
+import { newestOf, orderOf } from '../../src/web/label-order.js';
+import { SKIPPED, UNSHOWN, batch, begin, changed, decide, decided, doubts, importable, isTest, order, pick, relabel, renamed, restored, saved, sequenceOf, sheets, tally, undo } from '../../src/web/labelling.js';
 
 const session = ({ decisions = [], ...settings } = {}) => {
   const one = begin({ classes: ['mask', 'no_mask'], task: 'mask', goal: 10, every: 4, ...settings }, 7);
@@ -94,14 +96,46 @@ test('picks come in the model’s order, without what was decided; their labels 
   assert.equal(pick(one, [rest[1], rest[0]], 12), 1);
   assert.deepEqual(one.picks.images, [rest[3], rest[1], rest[6], rest[0]]);
   decide(one, 0, rest[0]);
-  assert.equal(pick(one, [rest[1], rest[0]], 12), 0);
-  assert.equal(one.picks.on, false);
+  const before = JSON.stringify(one);
+  assert.equal(pick(one, [rest[1], rest[0]], 12, 'mask:9'), 0);
+  assert.equal(JSON.stringify(one), before, 'nothing new, nothing changes');
+  one.picks.on = false;
 
   // What chance draws later is a drawn one, and no pick any more.
-  const before = tally(one);
+  const counted = tally(one);
   decide(one, 1, rest[0]);
-  assert.deepEqual([tally(one).train - before.train, tally(one).picked - before.picked], [1, -1]);
+  assert.deepEqual([tally(one).train - counted.train, tally(one).picked - counted.picked], [1, -1]);
   assert.deepEqual([one.picks.images, one.picks.decisions], [[rest[3], rest[1], rest[6]], [1, SKIPPED, 1]]);
+});
+
+test('picks know whose order they have, and how far a batch of it is', () => {
+  const one = session();
+  const images = [...order(200, one.seed)].slice(100);
+  pick(one, images.slice(0, 80), 200, 'mask:1');
+  assert.equal(orderOf(one), 'least sure first, by mask, version 1');
+  assert.deepEqual(batch(one), { done: 0, size: 50 });
+  for (let times = 0; times < 60; times += 1) decide(one, 0, one.picks.images[times]);
+  assert.deepEqual(batch(one), { done: 60, size: 50 });
+  // Made anew, it begins again.
+  pick(one, images.slice(50, 90), 200, 'mask:2');
+  assert.deepEqual([one.picks.model, batch(one)], ['mask:2', { done: 0, size: 30 }]);
+  const stored = JSON.parse(JSON.stringify(saved(one)));
+  assert.deepEqual(restored(stored, 200), one);
+  // One that is drawn after all is no pick, and the batch is as far as it was.
+  decide(one, 0, one.picks.images[60]);
+  one.picks.on = false;
+  decide(one, 0, images[0]);
+  assert.deepEqual(batch(one), { done: 1, size: 30 });
+  assert.equal(orderOf(one), 'in random order');
+  // A session of before there were names has none.
+  delete stored.picks.model;
+  assert.equal(orderOf(restored(stored, 200)), 'least sure first');
+  assert.deepEqual(batch(restored({ ...stored, picks: { ...stored.picks, from: 'x' } }, 200)), { done: 60, size: 50 });
+});
+
+test('the newest version of a model', () => {
+  const models = [{ name: 'age', versions: [{ version: 4 }] }, { name: 'mask', versions: [{ version: 2 }, { version: 11 }, { version: 3 }] }];
+  assert.deepEqual([newestOf(models, 'mask'), newestOf(models, 'hue')], ['mask:11', undefined]);
 });
 
 test('picks are kept with the session, and one that cannot be is none', () => {
@@ -117,7 +151,7 @@ test('picks are kept with the session, and one that cannot be is none', () => {
   }
   const other = changed(one, { ...one, classes: ['no_mask', 'mask'] });
   assert.deepEqual([other.decisions, other.picks.decisions], [[1, 0], [0]]);
-  assert.throws(() => changed(session(), { ...one, classes: ['a', 'b'] }) && changed({ ...session(), picks: one.picks }, { ...one, classes: ['mask', 'other'] }), /“no_mask” has labels already/);
+  assert.throws(() => changed(session(), { ...one, classes: ['a', 'b'] }) && changed({ ...session(), picks: one.picks }, { ...one, classes: ['mask', 'other', 'more'] }), /“no_mask” has labels already/);
 });
 
 test('cells with commas, quotes and line breaks are quoted', () => {
@@ -149,8 +183,66 @@ test('settings may change, labels stay with their classes', () => {
   const one = session({ decisions: [0, 1, SKIPPED] });
   const next = changed(one, { classes: ['unclear', 'no_mask', 'mask'], task: 'm', goal: 20, every: 0 });
   assert.deepEqual([next.decisions, next.goal, next.every, next.seed], [[2, 1, SKIPPED], 20, 0, one.seed]);
-  assert.throws(() => changed(one, { classes: ['mask', 'other'], task: 'm', goal: 20, every: 0 }), /“no_mask” has labels/);
+  assert.throws(() => changed(one, { classes: ['mask', 'other', 'more'], task: 'm', goal: 20, every: 0 }), /“no_mask” has labels/);
+  assert.throws(() => changed(one, { classes: ['other', 'without'], task: 'm', goal: 20, every: 0 }), /“mask” has labels/, 'two lines are others');
   assert.deepEqual(changed(session({ decisions: [0] }), { classes: ['mask', 'other'], task: 'm', goal: 20, every: 0 }).classes, ['mask', 'other']);
+});
+
+test('a class that alone has another name is renamed, with its labels', () => {
+  assert.deepEqual(renamed(['mask', 'no_mask'], ['mask', 'no mask']), { from: 'no_mask', to: 'no mask', at: 1 });
+  for (const classes of [['mask', 'no_mask'], ['no_mask', 'mask'], ['mask', 'no mask', 'other'], ['mask']]) assert.equal(renamed(['mask', 'no_mask'], classes), null);
+  const one = { ...session({ decisions: [0, 1, SKIPPED, 1] }), taken: [{ image: 19, decision: 1, kind: 'test' }] };
+  const next = changed(one, { ...one, classes: ['mask', 'no mask'] });
+  assert.deepEqual([next.decisions, next.taken], [one.decisions, one.taken]);
+  assert.match(sheets(next, Array.from({ length: 20 }, (_, number) => `${number}.jpg`)).test, /19\.jpg,no mask/);
+});
+
+test('labels that were taken over keep what they are for, and their images do not come again', () => {
+  const names = Array.from({ length: 12 }, (_, number) => `${number}.jpg`);
+  const one = session();
+  const [first, second, third, fourth, ...rest] = order(12, one.seed);
+  one.taken = [{ image: second, decision: 1, kind: 'test' }, { image: fourth, decision: 0, kind: 'picked' }, { image: rest[0], decision: SKIPPED, kind: 'train' }];
+  assert.deepEqual([...sequenceOf(one, 12)], [first, third, ...rest.slice(1)]);
+  [0, 1, 1, 0].forEach((decision) => decide(one, decision));
+  const sum = tally(one);
+  assert.deepEqual([sum.train, sum.test, sum.picked, sum.skipped], [3, 2, 1, 1]);
+  assert.equal(pick(one, [first, second, fourth, rest[5]], 12), 1);
+  const made = sheets(one, names);
+  assert.deepEqual(rows(made.train), [`${first}.jpg,mask,`, `${third}.jpg,no_mask,`, `${rest[1]}.jpg,no_mask,`, `${fourth}.jpg,mask,yes`]);
+  assert.deepEqual(rows(made.test), [`${second}.jpg,no_mask`, `${rest[2]}.jpg,mask`]);
+
+  const stored = JSON.parse(JSON.stringify(saved(one)));
+  assert.deepEqual(restored(stored, 12), one);
+  assert.equal(stored.version, 2, 'a page that knows nothing of them must not read it: it would put labels beside other images');
+  for (const taken of [undefined, [null], [{ ...one.taken[0], image: 12 }], [one.taken[0], one.taken[0]], [{ ...one.taken[0], decision: 2 }], [{ ...one.taken[0], kind: 'both' }]]) {
+    assert.throws(() => assert.ok(restored({ ...stored, taken }, 12)), JSON.stringify(taken));
+  }
+});
+
+test('a decision may be another one later, and is for what it was', () => {
+  const one = session({ decisions: [0, SKIPPED, 1, 1] });
+  one.taken = [{ image: 19, decision: 1, kind: 'test' }];
+  const sequence = sequenceOf(one, 20);
+  pick(one, [sequence[9]], 20);
+  decide(one, 0, sequence[9]);
+  const all = decided(one, 20);
+  assert.deepEqual(all.map(({ image, decision, kind }) => [image, decision, kind]), [[19, 1, 'test'], [sequence[0], 0, 'train'], [sequence[1], SKIPPED, 'train'],
+    [sequence[2], 1, 'train'], [sequence[3], 1, 'test'], [sequence[9], 0, 'picked']]);
+  for (const at of [0, 2, 5]) relabel(one, all[at], all[at].decision === 1 ? 0 : 1);
+  assert.deepEqual(decided(one, 20).map(({ decision }) => decision), [0, 0, 1, 1, 1, 1]);
+  assert.deepEqual(decided(one, 20).map(({ image, kind }) => [image, kind]), all.map(({ image, kind }) => [image, kind]));
+});
+
+test('a name that is taken gets the next number', () => {
+  const taken = new Set(['faces', 'faces-2', 'faces-2026', 'x'.repeat(64)]);
+  assert.deepEqual(['others', 'faces', 'faces-2', 'faces-2026', 'x'.repeat(64)].map((name) => freeName(name, taken)), ['others', 'faces-3', 'faces-3', 'faces-2027', `${'x'.repeat(62)}-2`]);
+});
+
+test('files that are no images to label are told by their endings', () => {
+  assert.equal(unusedFiles([]), null);
+  assert.match(unusedFiles(['a.HEIC']), /^1 file of the ZIP is not used: 1 \.heic\. Only JPEG/);
+  assert.match(unusedFiles(['a.heic', 'b/b.HEIC', 'c.mp4', 'README']), /^4 files of the ZIP are not used: 2 \.heic, 1 \.mp4, 1 without an ending\. /);
+  assert.match(unusedFiles(['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((ending) => `x.${ending}`)), /1 \.e, and 2 more kinds\./);
 });
 
 test('classes are told apart as the server does', () => {

@@ -73,6 +73,33 @@ walk('a job’s page over a long time', {}, (step) => {
     await ask(page, `/jobs/${sweep}/cancel`);
   });
 
+  step('a page that could not be shown while the server was away is shown when it is back', async ({ page, open, expects }) => {
+    await page.clock.install();
+    await open('#/jobs', 'Jobs');
+    for (const path of ['/models', '/livez']) expects('ERR_CONNECTION_REFUSED', path);
+    let away = true;
+    let asked = 0;
+    for (const path of ['**/models?*', '**/livez']) {
+      await page.route(path, (route) => {
+        asked += path === '**/livez';
+        return away ? route.abort('connectionrefused') : route.continue();
+      });
+    }
+    await page.getByRole('link', { name: 'Models', exact: true }).click();
+    await title(page, 'This could not be shown').waitFor();
+    await page.locator('#offline').waitFor();
+    await page.clock.runFor(3100);
+    await until('it is asked for', () => asked === 1);
+    await title(page, 'This could not be shown').waitFor();
+    away = false;
+    await page.clock.runFor(3100);
+    await title(page, 'Models').waitFor();
+    await page.locator('#offline').waitFor({ state: 'hidden' });
+    const before = asked;
+    await page.clock.runFor(10_000);
+    assert.equal(asked, before, 'an answer ends the questions');
+  });
+
   step('of very many classes a chart draws those that stand out, and its legend stays short', async ({ page, open }) => {
     const shares = (epoch) => CLASSES.map((name) => (OFTEN.includes(name) ? 0.05 * epoch / 2 : 0.4 / 188));
     const epoch = (at) => ({ epoch: at, step: at, validation_accuracy: 0.5, validation_loss: 1, loss: 1, guess_classes: shares(at), validation_classes: shares(at) });

@@ -1,12 +1,12 @@
 // The page that asks a model, where an image or a request is refused. A stand-in answers: what is refused depends on it alone.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { blob } from './drawn.mjs';
-import { change } from './parts.mjs';
+import { button, change, field } from './parts.mjs';
 import { walk } from './walk.mjs';
 
 const MODEL = { name: 'blob', aliases: { champion: 1 }, versions: [{ version: 1, classes: ['red', 'blue'], metrics: {} }] };
@@ -55,7 +55,7 @@ walk('refused predictions', {}, (step) => {
     await choose(page, names.map(image));
     await page.getByText(/^24 images by blob:1 in /).waitFor();
     await page.getByRole('alert').getByText(/it did not work/).waitFor();
-    await result(page, 'n15').getByText('no answer').waitFor();
+    await result(page, 'n15').getByText('no answer', { exact: true }).waitFor();
     await result(page, 'n39').getByText(/^red 97/).waitFor();
     assert.equal(asked.length, 3);
 
@@ -107,5 +107,64 @@ walk('refused predictions', {}, (step) => {
     await heard(page, '1 image classified');
     assert.equal(await page.getByRole('listitem').filter({ has: page.locator('.answer') }).count(), 3, 'the image beside it is taken');
     await rm(place, { recursive: true });
+  });
+
+  step('what has no answer is asked about again, one image or all, and a picture that is refused is not', async ({ page, open, expects }) => {
+    for (const status of [503, 413]) expects(status, '/predict');
+    let away = true;
+    const asked = await answering(page, (names) => (names.includes('large') && refusal(413, 'too many pixels')) || (away && refusal(503, 'the queue is full')));
+    await open('#/predict', 'Predict');
+    await choose(page, ['a', 'b', 'c'].map(image));
+    await result(page, 'b').getByText('the queue is full').waitFor();
+    await page.getByText('without an answer 3', { exact: true }).waitFor();
+    await choose(page, [image('large')]);
+    await page.getByText('without an answer 4', { exact: true }).waitFor();
+    away = false;
+    await button(page, 'Ask again about b.png').click();
+    await result(page, 'b').getByText(/^red 97/).waitFor();
+    assert.deepEqual(asked.at(-1), ['b']);
+    await button(page, 'Ask again about 2 images').click();
+    await page.getByText('red 3 · without an answer 1', { exact: true }).waitFor();
+    assert.deepEqual(asked.at(-1), ['a', 'c']);
+    assert.equal(await page.getByRole('button', { name: /^Ask again/ }).count(), 0);
+  });
+
+  step('all that was said is shown by what it is, counted, timed as one waits for it, and saved as a sheet', async ({ page, open }) => {
+    const results = {
+      sure: ANSWER, unsure: { ...ANSWER, probability: 0.6, probabilities: { red: 0.6, blue: 0.4 } }, other: { ...ANSWER, label: 'blue', probabilities: { red: 0.03, blue: 0.97 } },
+      broken: { problem: { detail: 'no image, or "none"' } },
+    };
+    await answering(page, () => null);
+    await page.route('**/predict?*', async (route) => {
+      const names = [...route.request().postData().matchAll(/filename="(.*?)\.png"/g)].map(([, name]) => name);
+      await new Promise((later) => { setTimeout(later, 1100); });
+      await route.fulfill({ json: { model: { name: 'blob', version: 1 }, results: names.map((name) => results[name]), timings } });
+    });
+    await open('#/predict', 'Predict');
+    await choose(page, Object.keys(results).map(image));
+    // The server says two milliseconds, and who waited waited for more than a second.
+    await page.getByText(/^3 images by blob:1 in \d+\.\d\d s, [0-2]\.\d images\/s/).waitFor();
+    await page.getByText('red 2 · blue 1 · without an answer 1', { exact: true }).waitFor();
+    await page.getByRole('slider', { name: /^Abstain below/ }).fill('0.8');
+    await page.getByText('red 1 · blue 1 · undecided 1 · without an answer 1', { exact: true }).waitFor();
+    const shown = () => page.locator('.result:visible .file').allTextContents();
+    for (const [kind, files] of [['red (1)', ['sure.png']], ['undecided (1)', ['unsure.png']], ['without an answer (1)', ['broken.png']], ['all (4)', Object.keys(results).map((name) => `${name}.png`)]]) {
+      await field(page, 'Show').selectOption({ label: kind });
+      assert.deepEqual(await shown(), files);
+    }
+    await field(page, 'Show').selectOption({ label: 'undecided (1)' });
+    await page.getByRole('slider', { name: /^Abstain below/ }).fill('0.5');
+    assert.deepEqual(await shown(), [], 'none is undecided any more');
+
+    const saved = page.waitForEvent('download');
+    await button(page, 'Download as CSV').click();
+    const file = await saved;
+    assert.equal(file.suggestedFilename(), 'predictions-blob.csv');
+    assert.equal(await readFile(await file.path(), 'utf8'), [
+      'file,label,probability,red,blue,abstained,error', 'sure.png,red,0.97,0.97,0.03,false,', 'unsure.png,red,0.6,0.6,0.4,false,', 'other.png,blue,0.97,0.03,0.97,false,',
+      'broken.png,,,,,,"no image, or ""none"""', '',
+    ].join('\r\n'));
+    await button(page, 'Clear').click();
+    await button(page, 'Download as CSV').waitFor({ state: 'hidden' });
   });
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { blob, csv, drawnSet, zip } from './drawn.mjs';
 import { button, change, complaint, field, focused, goTo, importSet, title } from './parts.mjs';
-import { walk } from './walk.mjs';
+import { until, walk } from './walk.mjs';
 
 const SET = { name: 'sent', task: 'blob', set: drawnSet({ training: 6, test: 2 }) };
 const PHOTOS = { name: 'photos.zip', mimeType: 'application/zip', buffer: zip(Array.from({ length: 12 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)])) };
@@ -66,7 +66,7 @@ walk('an upload under way', {}, (step) => {
     await page.getByRole('main').getByText(GIVEN_UP).waitFor();
   });
 
-  step('is not ended by a link unless somebody says so, and by going back not without a word', async ({ page, open }) => {
+  step('is not ended by a link or by going back unless somebody says so, and then not without a word', async ({ page, open }) => {
     const letGo = await held(page);
     await open('#/jobs', 'Jobs');
     await goTo(page, 'Data sets');
@@ -82,15 +82,29 @@ walk('an upload under way', {}, (step) => {
     await left;
     await title(page, 'Jobs').waitFor();
     await page.locator('#announce').getByText(GIVEN_UP).waitFor({ state: 'attached' });
+    await page.getByText(`${GIVEN_UP}.`, { exact: true }).waitFor();
     assert.equal(await question(page).count(), 0);
 
     await goTo(page, 'Data sets');
+    assert.equal(await page.getByText(`${GIVEN_UP}.`, { exact: true }).count(), 0, 'as long as the page that was gone to');
     const second = sending(page);
     await importSet(page, SET);
     await second;
     await page.locator('#announce').evaluate((region) => region.replaceChildren());
+    for (const answer of [() => question(page).getByRole('button', { name: 'Stay here' }).click(), () => page.keyboard.press('Escape')]) {
+      await page.goBack();
+      await question(page).waitFor();
+      await answer();
+      await until('the address is the page’s again', () => page.url().endsWith('#/datasets'));
+      await button(page, 'Cancel the upload').waitFor();
+    }
+    assert.equal(await page.locator('#announce').textContent(), '');
     await page.goBack();
-    await page.locator('#announce').getByText(GIVEN_UP).waitFor({ state: 'attached' });
+    const gone = ended(page);
+    await question(page).getByRole('button', { name: 'Leave' }).click();
+    await gone;
+    await title(page, 'Jobs').waitFor();
+    await page.getByText(`${GIVEN_UP}.`, { exact: true }).waitFor();
 
     // A question that nobody has answered goes with the upload.
     await page.goForward();
@@ -103,6 +117,19 @@ walk('an upload under way', {}, (step) => {
     letGo();
     await title(page, SET.name).waitFor();
     assert.equal(await question(page).count(), 0);
+
+    // So does one about going back.
+    await goTo(page, 'Data sets');
+    const fourth = sending(page);
+    await importSet(page, { ...SET, name: 'sent-too' });
+    await fourth;
+    await page.goBack();
+    await question(page).waitFor();
+    letGo();
+    await title(page, 'sent-too').waitFor();
+    assert.equal(await question(page).count(), 0);
+    await page.goBack();
+    await title(page, 'Data sets').waitFor();
   });
 
   step('goes on while the settings of the labels are looked at', async ({ page, open }) => {

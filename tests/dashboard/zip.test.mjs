@@ -74,7 +74,12 @@ test('a stored and a deflated image come out as they went in, with their media t
 test('only images count: no folders, hidden files, or what file managers leave', async () => {
   const kept = ['a.jpg', 'f/b.JPEG', 'c.webp', './d.png', 'e\\f.png', 'é:g.png'];
   const others = ['f/', 'f/notes.txt', 'jpg', 'x.constructor', '__MACOSX/a.jpg', '.h.jpg', 'f/._b.jpeg', '.cache/c.png', 'Thumbs.db', 'g.jpg/'];
-  assert.deepEqual(await names(archive([...others, ...kept].map((name) => ({ name })))), kept);
+  const all = archive([...others, ...kept].map((name) => ({ name })));
+  assert.deepEqual(await names(all), kept);
+  // What people put there themselves is told of, so that no photo is left out silently.
+  const told = [];
+  await entries(all, (name) => told.push(name));
+  assert.deepEqual(told, ['f/notes.txt', 'jpg', 'x.constructor']);
 });
 
 test('a comment at the end is no hindrance, even one that looks like an end', async () => {

@@ -320,6 +320,7 @@ fn made(text: &mut String, card: &Card) {
         let shown = match name.as_str() {
             "labelled" if setting.is_null() => "all".to_owned(),
             "positive_class" if setting.is_null() => "the first".to_owned(),
+            _ if setting.is_null() => "none".to_owned(),
             _ => value(setting),
         };
         [format!("`{name}`"), shown]

@@ -1,0 +1,51 @@
+// src/web/label-carry.js: labels of another archive, or of sheets, find their images.
+
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { carried, kindsOf, sheetLabels, takenOver } from '../../src/web/label-carry.js';
+import { begin, decide, pick, sequenceOf, sheets } from '../../src/web/labelling.js';
+
+const image = (name, crc = 0) => ({ name, crc });
+const found = (labels, images) => carried(labels, images).taken.map(({ name, image: number }) => [name, number]);
+
+test('labels are found by path and content, in whatever order the archive has its images', () => {
+  const images = [image('c.jpg', 3), image('b.jpg', 2), image('a.jpg', 9)];
+  const labels = [image('a.jpg', 1), image('b.jpg', 2), image('c.jpg', 3), image('d.jpg', 4)];
+  assert.deepEqual(found(labels, images), [['b.jpg', 1], ['c.jpg', 0]], 'a.jpg is another picture now');
+  assert.equal(carried(labels, images).missing, 2);
+});
+
+test('folders may have been added or taken away, where it is plain which image is meant', () => {
+  assert.deepEqual(found([image('photos/a.jpg', 1)], [image('b/a.jpg', 2), image('a.jpg', 1)]), [['photos/a.jpg', 1]]);
+  assert.deepEqual(found([image('a.jpg', 1)], [image('x/a.jpg', 1), image('y/a.jpg', 1)]), [], 'two of one content');
+  // Without a content the one path has to be the other's end.
+  const named = (...names) => names.map((name) => ({ name }));
+  assert.deepEqual(found(named('photos/a.jpg', './b.jpg'), [image('a.jpg'), image('new\\b.jpg')]), [['photos/a.jpg', 0], ['./b.jpg', 1]]);
+  assert.deepEqual(found(named('photos/a.jpg'), [image('others/a.jpg')]), []);
+  assert.deepEqual(found(named('x/a.jpg', 'y/a.jpg'), [image('a.jpg')]), [], 'nobody knows which of them is');
+  assert.deepEqual(found(named('x/a.jpg', 'a.jpg', 'a.jpg'), [image('a.jpg')]), [['a.jpg', 0]], 'each image once');
+});
+
+test('the sheets that were downloaded lead back to the same labels', () => {
+  const names = Array.from({ length: 30 }, (_, number) => `${number}, at noon.jpg`);
+  const one = begin({ classes: ['mask', 'no_mask'], task: 'mask', goal: 10, every: 4 }, 7);
+  for (let at = 0; at < 12; at += 1) decide(one, at % 3 === 2 ? -1 : at % 2);
+  pick(one, [...sequenceOf(one, 30)].slice(20, 24), 30);
+  one.picks.images.forEach((number) => decide(one, 1, number));
+  const made = sheets(one, names);
+  const labels = [...sheetLabels(made.train, 'train'), ...sheetLabels(made.test, 'test')];
+  assert.equal(kindsOf(labels), '6 for training, 2 for the test sheet, 4 picked');
+  const taken = takenOver(carried(labels, names.map((name) => image(name))).taken, ['no_mask', 'mask']);
+  const next = { ...begin({ ...one, classes: ['no_mask', 'mask'] }, 8), taken };
+  assert.deepEqual(sheets(next, names), made);
+  assert.throws(() => takenOver([{ image: 0, label: 'mask', kind: 'train' }], ['a', 'b']), /“mask” has labels in the sheets/);
+});
+
+test('a sheet of somebody else’s is read by its columns, or says what it lacks', () => {
+  const text = 'Age,Label,IMAGE,picked\r\n3,1.0,a.jpg,x\r\n4,,b.jpg,\r\n5,nan,c.jpg,\r\n6,cat,d.jpg,no\r\n';
+  assert.deepEqual(sheetLabels(text, 'train'), [{ name: 'a.jpg', label: '1', kind: 'picked' }, { name: 'd.jpg', label: 'cat', kind: 'train' }]);
+  assert.deepEqual(sheetLabels(text, 'test').map(({ kind }) => kind), ['test', 'test']);
+  assert.deepEqual(sheetLabels('image;label\na.jpg;cat\n', 'train'), [{ name: 'a.jpg', label: 'cat', kind: 'train' }]);
+  assert.throws(() => sheetLabels('name,label\na.jpg,cat\n', 'train'), /no columns “image” and “label”/);
+  assert.throws(() => sheetLabels('image,label\n', 'train'), /no row/);
+});
