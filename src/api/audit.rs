@@ -37,6 +37,9 @@ pub struct AuditEntry {
     target: String,
     /// Where a new thing is.
     created: Option<String>,
+    /// What exactly was changed, where the path does not say it: from which version to which an alias moved.
+    #[schema(example = "gender@champion: 3 -> 4")]
+    detail: Option<String>,
     /// The request's id, as in the log and the answer.
     request_id: Option<String>,
     /// The answer's status; `null` where it never went out.
@@ -46,10 +49,14 @@ pub struct AuditEntry {
 
 impl From<AuditRow> for AuditEntry {
     fn from(row: AuditRow) -> Self {
-        let AuditRow { id, at, actor, action, target, created, request_id, status } = row;
-        Self { id, at, actor, action, target, created, request_id, status }
+        let AuditRow { id, at, actor, action, target, created, detail, request_id, status } = row;
+        Self { id, at, actor, action, target, created, detail, request_id, status }
     }
 }
+
+/// What exactly a change was, where its path does not say it: an answer's extension, by which a handler tells the audit.
+#[derive(Clone, Debug)]
+pub struct Detail(pub String);
 
 /// Who changed what, newest first.
 #[utoipa::path(get, path = "/audit", tag = "audit", params(PageQuery), security(("api_key" = ["admin"])), responses(
@@ -78,7 +85,8 @@ pub async fn recorded(app: &App, caller: &Caller, request: Request, next: Next) 
     };
     let response = next.run(request).await;
     let created = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-    if let Err(error) = app.store.complete_audit(id, response.status().as_u16(), created).await {
+    let detail = response.extensions().get::<Detail>().map(|Detail(detail)| detail.as_str());
+    if let Err(error) = app.store.complete_audit(id, response.status().as_u16(), created, detail).await {
         // The change is made; that it began stands in the audit.
         tracing::error!(%error, audit = %id, "a change could not be completed in the audit");
     }

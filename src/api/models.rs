@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::audit::Detail;
 use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
@@ -190,6 +192,8 @@ pub struct Alias {
     alias: String,
     /// The version.
     version: u32,
+    /// The version that it meant before, to go back to; `null` where the alias is new.
+    previous: Option<u32>,
 }
 
 /// Let an alias mean another version.
@@ -208,7 +212,7 @@ pub async fn set_alias(
     State(app): State<AppState>,
     Path((name, alias)): Path<(String, String)>,
     Json(AliasRequest { version }): Json<AliasRequest>,
-) -> Result<axum::Json<Alias>, Problem> {
+) -> Result<(Extension<Detail>, axum::Json<Alias>), Problem> {
     check_alias(&alias)?;
     let row = app.store.version(&name, version).await?;
     // A caller who goes meanwhile and comes back finds the same loading, not a second one beside it.
@@ -233,9 +237,10 @@ pub async fn set_alias(
             }
         }
     })?;
-    app.store.set_alias(&name, &alias, version).await?;
-    tracing::info!(model = %name, %alias, version, "alias moved");
-    Ok(axum::Json(Alias { name, alias, version }))
+    let previous = app.store.set_alias(&name, &alias, version).await?;
+    tracing::info!(model = %name, %alias, version, previous, "alias moved");
+    let detail = moved(&name, &alias, previous, Some(version));
+    Ok((Extension(detail), axum::Json(Alias { name, alias, version, previous })))
 }
 
 /// Take an alias away; the version that it means stays.
@@ -250,10 +255,16 @@ pub async fn set_alias(
 pub async fn delete_alias(
     State(app): State<AppState>,
     Path((name, alias)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    app.store.delete_alias(&name, &alias).await?;
-    tracing::info!(model = %name, %alias, "alias deleted");
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<(StatusCode, Extension<Detail>), Problem> {
+    let previous = app.store.delete_alias(&name, &alias).await?;
+    tracing::info!(model = %name, %alias, previous, "alias deleted");
+    Ok((StatusCode::NO_CONTENT, Extension(moved(&name, &alias, Some(previous), None))))
+}
+
+/// What the audit says of an alias: whoever wants to go back finds there to which version.
+fn moved(name: &str, alias: &str, from: Option<u32>, to: Option<u32>) -> Detail {
+    let version = |version: Option<u32>| version.map_or("none".to_owned(), |version| version.to_string());
+    Detail(format!("{name}@{alias}: {} -> {}", version(from), version(to)))
 }
 
 /// Puts a version into memory, checked and warm.
@@ -330,6 +341,14 @@ mod tests {
         ] {
             assert_eq!(version_in(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_audit_says_from_which_version_to_which_an_alias_went() {
+        let told = |from, to| moved("mask", "champion", from, to).0;
+        assert_eq!(told(Some(3), Some(4)), "mask@champion: 3 -> 4");
+        assert_eq!(told(None, Some(1)), "mask@champion: none -> 1");
+        assert_eq!(told(Some(4), None), "mask@champion: 4 -> none");
     }
 
     #[test]

@@ -178,7 +178,7 @@ async fn audited(
     let changed = change.await;
     // A command has no status; these say whether it was done.
     let (status, prefix) = changed.as_ref().map_or((422, None), |row| (200, Some(row.prefix.as_str())));
-    store.complete_audit(id, status, prefix).await?;
+    store.complete_audit(id, status, prefix, None).await?;
     Ok(changed?)
 }
 

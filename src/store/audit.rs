@@ -23,6 +23,8 @@ pub struct AuditRow {
     pub target: String,
     /// Where a new thing is.
     pub created: Option<String>,
+    /// What exactly, where the path does not say it: `gender@champion: 3 -> 4`.
+    pub detail: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,
     /// The answer's status; none where it never went out.
@@ -50,6 +52,7 @@ struct Raw {
     action: String,
     target: String,
     created: Option<String>,
+    detail: Option<String>,
     request_id: Option<String>,
     status: Option<i64>,
 }
@@ -63,6 +66,7 @@ impl Raw {
             action: self.action,
             target: self.target,
             created: self.created,
+            detail: self.detail,
             request_id: self.request_id,
             status: self.status.and_then(|status| status.try_into().ok()),
         })
@@ -88,14 +92,21 @@ impl Store {
         Ok(id)
     }
 
-    /// Writes how a change ended, and where the thing is that it made.
+    /// Writes how a change ended, where the thing is that it made, and what exactly it was.
     ///
     /// # Errors
     /// The database's.
-    pub async fn complete_audit(&self, id: Uuid, status: u16, created: Option<&str>) -> Result<()> {
-        sqlx::query("UPDATE audit SET status = ?, created = ? WHERE id = ?")
+    pub async fn complete_audit(
+        &self,
+        id: Uuid,
+        status: u16,
+        created: Option<&str>,
+        detail: Option<&str>,
+    ) -> Result<()> {
+        sqlx::query("UPDATE audit SET status = ?, created = ?, detail = ? WHERE id = ?")
             .bind(status)
             .bind(created)
+            .bind(detail)
             .bind(id.to_string())
             .execute(&self.writer)
             .await?;
@@ -126,7 +137,7 @@ impl Store {
             }
         };
         // As commands do: no answer has this status, it says whether it was done.
-        self.complete_audit(id, if pruned.is_ok() { 200 } else { 500 }, None).await?;
+        self.complete_audit(id, if pruned.is_ok() { 200 } else { 500 }, None, None).await?;
         pruned
     }
 
@@ -203,6 +214,20 @@ mod tests {
 
         assert_eq!(store.prune_audit(days_ago(400)).await.unwrap(), 0);
         assert_eq!(store.audit(None, 1000).await.unwrap().len(), 6, "nothing to do leaves no row");
+    }
+
+    #[tokio::test]
+    async fn a_row_says_what_exactly_was_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        for detail in [None, Some("gender@champion: 3 -> 4")] {
+            let new = NewAudit { actor: "a", action: "PUT /x", target: "/x", request_id: None };
+            let id = store.begin_audit(new).await.unwrap();
+            assert_eq!(store.audit(None, 1).await.unwrap()[0].detail, None, "it is not done yet");
+            store.complete_audit(id, 200, None, detail).await.unwrap();
+            let row = store.audit(None, 1).await.unwrap().remove(0);
+            assert_eq!((row.id, row.status, row.detail.as_deref()), (id, Some(200), detail));
+        }
     }
 
     #[tokio::test]

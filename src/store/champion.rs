@@ -23,7 +23,8 @@ pub(super) const CROWN: &str = "
       )
     ORDER BY v.metrics ->> '$.validation.validation_accuracy' DESC,
       v.metrics ->> '$.validation.validation_loss', j.id
-    LIMIT 1";
+    LIMIT 1
+    RETURNING name, version";
 
 /// Gives a model without a champion one, now that `job` has ended.
 ///
@@ -31,6 +32,11 @@ pub(super) const CROWN: &str = "
 /// validation figures (never test: a figure that chose is no test any more). A baseline is there to measure
 /// others by and is never taken; whoever wants it served says so with an alias.
 pub(super) async fn crown(tx: &mut Transaction<'_, Sqlite>, job: Uuid) -> Result<()> {
-    sqlx::query(CROWN).bind(job.to_string()).bind(CHAMPION).bind(now()).execute(&mut **tx).await?;
+    let crowned: Option<(String, u32)> =
+        sqlx::query_as(CROWN).bind(job.to_string()).bind(CHAMPION).bind(now()).fetch_optional(&mut **tx).await?;
+    if let Some((model, version)) = crowned {
+        // Nobody asked for it, so that the audit has no row of it.
+        tracing::info!(%model, version, %job, "a model without a champion gets one");
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, now, time, to_json};
+use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, in_use, now, time, to_json};
 use crate::dataset::{Counts, ImportReport, Manifest, RejectedRow, Warning};
 use crate::train::config::DataFacts;
 
@@ -247,16 +247,7 @@ impl Store {
     /// [`StoreError::InUse`], [`StoreError::NotFound`].
     pub async fn delete_dataset(&self, id: Uuid) -> Result<()> {
         let mut tx = self.write().await?;
-        let needed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM jobs WHERE dataset_id = ? AND state IN ('queued', 'running', 'paused')",
-        )
-        .bind(id.to_string())
-        .fetch_one(&mut *tx)
-        .await?;
-        if needed > 0 {
-            let detail = format!("{needed} unfinished job(s) need this data set; cancel them first");
-            return Err(StoreError::InUse { detail });
-        }
+        in_use::refuse_while_needed(&mut tx, in_use::OF_DATASET, &id.to_string(), "need this data set").await?;
         let gone = sqlx::query("DELETE FROM datasets WHERE id = ?").bind(id.to_string()).execute(&mut *tx).await?;
         if gone.rows_affected() == 0 {
             return Err(StoreError::not_found("data set", id));

@@ -14,6 +14,7 @@ mod datasets;
 mod error;
 #[cfg(test)]
 mod idempotency_tests;
+mod in_use;
 mod jobs;
 mod keys;
 mod models;

@@ -268,12 +268,18 @@ impl Store {
         Ok(newest.map_or(missing, |newest| StoreError::NoAlias { model, alias, newest }))
     }
 
-    /// Lets `alias` mean `version` from now on.
+    /// Lets `alias` mean `version` from now on; gives what it meant before.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for a version that is not there, [`StoreError::InvalidName`].
-    pub async fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<()> {
+    pub async fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<Option<u32>> {
         names::check_alias(alias)?;
+        let mut tx = self.write().await?;
+        let previous = sqlx::query_scalar("SELECT version FROM model_aliases WHERE name = ? AND alias = ?")
+            .bind(name)
+            .bind(alias)
+            .fetch_optional(&mut *tx)
+            .await?;
         let moved = sqlx::query(
             "INSERT INTO model_aliases (name, alias, version, updated_at)
              SELECT name, ?2, version, ?4 FROM model_versions WHERE name = ?1 AND version = ?3
@@ -283,28 +289,26 @@ impl Store {
         .bind(alias)
         .bind(version)
         .bind(now())
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await?;
         if moved.rows_affected() == 0 {
             return Err(StoreError::not_found("model version", names::version_key(name, version)));
         }
-        Ok(())
+        commit(tx).await?;
+        Ok(previous)
     }
 
-    /// Takes an alias away.
+    /// Takes an alias away; gives the version that it meant.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
-        let gone = sqlx::query("DELETE FROM model_aliases WHERE name = ? AND alias = ?")
+    pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<u32> {
+        sqlx::query_scalar("DELETE FROM model_aliases WHERE name = ? AND alias = ? RETURNING version")
             .bind(name)
             .bind(alias)
-            .execute(&self.writer)
-            .await?;
-        if gone.rows_affected() == 0 {
-            return Err(StoreError::not_found("alias", format!("{name}@{alias}")));
-        }
-        Ok(())
+            .fetch_optional(&self.writer)
+            .await?
+            .ok_or_else(|| StoreError::not_found("alias", format!("{name}@{alias}")))
     }
 
     /// Forgets a version that no alias means, then removes its files, unless another row names the same bytes. Its number is

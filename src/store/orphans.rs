@@ -4,7 +4,7 @@
 //! But a data set that no row names, and that was neither being imported nor deleted, tells of a database that is older than the
 //! files. Then nothing whole is removed: it is put into `lost/`.
 //!
-//! Whoever adds a table that names an artifact adds it to `artifact_needs!`.
+//! Whoever adds a table that names an artifact adds it to `artifact_needs!` and to [`NAMED`].
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,14 +37,22 @@ macro_rules! named_artifacts {
 }
 pub(super) use {artifact_needs, named_artifacts};
 
+/// Whether a row names the artifact ?1, by the same tables and columns, each through an index: whoever deletes holds up
+/// everybody who writes, so that not all names may be gathered to look for one.
+pub(super) const NAMED: &str = "
+    SELECT EXISTS (SELECT 1 FROM model_versions WHERE weights_sha256 = ?1)
+      OR EXISTS (SELECT 1 FROM model_versions WHERE manifest_sha256 = ?1)
+      OR EXISTS (SELECT 1 FROM model_versions WHERE predictions_sha256 = ?1)
+      OR EXISTS (SELECT 1 FROM pretrained_weights WHERE sha256 = ?1)
+      OR EXISTS (
+        SELECT 1 FROM jobs WHERE config ->> '$.pretrained_sha256' = ?1 AND state IN ('queued', 'running', 'paused')
+      )";
+
 /// Those of `artifacts` that no row names now.
 pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {
     let mut unnamed = Vec::new();
     for sha256 in artifacts {
-        let named: bool = sqlx::query_scalar(concat!("SELECT ?1 IN (", named_artifacts!(), ")"))
-            .bind(&sha256)
-            .fetch_one(&mut **tx)
-            .await?;
+        let named: bool = sqlx::query_scalar(NAMED).bind(&sha256).fetch_one(&mut **tx).await?;
         if !named {
             unnamed.push(sha256);
         }
@@ -147,12 +155,16 @@ impl Store {
         }
     }
 
-    /// Removes what an earlier process was killed over, and puts aside what an older database does not know: only the holder of
-    /// the lock may call it, and only before anything is at work. Gives the number of files and directories.
+    /// Removes what an earlier process was killed over, rows of deleted jobs as well, and puts aside what an older database does
+    /// not know: only the holder of the lock may call it, and only before anything is at work. Gives the number of files and directories.
     ///
     /// # Errors
     /// The database's. That something cannot be removed is a line in the log.
     pub async fn clear_orphans(&self, data: &DataDir, _lock: &DataLock) -> Result<u64> {
+        if let Err(error) = self.erase_forgotten().await {
+            // Nobody finds them any more: no reason not to serve.
+            tracing::warn!(%error, "rows of deleted jobs are left; the next start tries again");
+        }
         let named = Named::read(self).await?;
         let data = data.clone();
         let clear = move || {

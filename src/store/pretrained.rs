@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::FromRow;
 
-use super::{DatasetRow, Result, Store, StoreError, artifacts, commit, names, now, orphans, time};
+use super::{DatasetRow, Result, Store, StoreError, artifacts, commit, in_use, names, now, orphans, time};
 use crate::train::config::{DataFacts, PretrainedFacts};
 
 /// Weights as stored.
@@ -161,16 +161,7 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         let sha256 = sha256.ok_or_else(|| StoreError::not_found("set of weights", name))?;
-        let needed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained' = ?",
-        )
-        .bind(name)
-        .fetch_one(&mut *tx)
-        .await?;
-        if needed > 0 {
-            let detail = format!("{needed} unfinished job(s) start from these weights; cancel them first");
-            return Err(StoreError::InUse { detail });
-        }
+        in_use::refuse_while_needed(&mut tx, in_use::OF_PRETRAINED, name, "start from these weights").await?;
         sqlx::query("DELETE FROM pretrained_weights WHERE name = ?").bind(name).execute(&mut *tx).await?;
         let unnamed = orphans::unnamed_of(&mut tx, vec![sha256]).await?;
         commit(tx).await?;

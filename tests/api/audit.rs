@@ -1,4 +1,4 @@
-//! How long the audit is kept.
+//! What the audit says of an alias, and how long its rows are kept.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,30 @@ use serde_json::Value;
 
 use super::app::{TestApp, expect};
 use super::pictures::data_set;
+
+#[tokio::test]
+async fn an_alias_that_goes_leaves_the_version_that_it_meant_in_the_audit() {
+    let app = TestApp::start().await;
+    let path = app.directory.path().join("data/mixmatch.db");
+    let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    for row in [
+        "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+         VALUES ('mask', 4, '[\"a\",\"b\"]', '{}', 'w', 'm', 0)",
+        "INSERT INTO model_aliases (name, alias, version, updated_at) VALUES ('mask', 'champion', 4, 0)",
+    ] {
+        sqlx::query(row).execute(&database).await.unwrap();
+    }
+    database.close().await;
+    let alias = "/models/mask/aliases/champion";
+    for status in [204, 404] {
+        expect(app.delete(alias).send().await.unwrap(), status).await;
+    }
+    let audit = app.json("/audit").await;
+    let told = |at: usize| (&audit["items"][at]["status"], &audit["items"][at]["detail"]);
+    assert_eq!(told(1), (&Value::from(204), &Value::from("mask@champion: 4 -> none")), "{audit:#}");
+    assert_eq!(told(0), (&Value::from(404), &Value::Null), "what was not done has none");
+    app.stop().await;
+}
 
 /// The audit's rows as `action target`, newest first.
 async fn rows(app: &TestApp) -> Vec<String> {

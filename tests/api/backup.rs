@@ -222,6 +222,16 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     };
     // As the version before the predictions left it.
     written(&[
+        "ALTER TABLE audit DROP COLUMN detail",
+        "DROP TABLE forgotten_jobs",
+        "DROP INDEX jobs_unfinished_by_dataset",
+        "DROP INDEX jobs_unfinished_by_pretrained",
+        "DROP INDEX jobs_unfinished_by_weights",
+        "DROP INDEX model_versions_by_weights",
+        "DROP INDEX model_versions_by_manifest",
+        "DROP INDEX model_versions_by_predictions",
+        "DROP INDEX pretrained_weights_by_sha256",
+        "CREATE INDEX jobs_by_dataset ON jobs (dataset_id)",
         "DROP TABLE passing_datasets",
         "DROP INDEX job_metrics_best",
         "ALTER TABLE job_metrics DROP COLUMN collapsed",

@@ -332,7 +332,11 @@ async fn check_aliases(app: &TestApp) {
     problem(app.put("/models/shape/aliases/7").json(&json!({"version": 2})).send().await.unwrap(), 422).await;
     assert_eq!(app.json("/models").await["items"][0]["aliases"]["champion"], 1);
     assert_eq!(app.json("/models/shape/versions/champion").await["version"], 1);
-    expect(app.put(path).json(&json!({"version": 2})).send().await.unwrap(), 200).await;
+    let moved = expect(app.put(path).json(&json!({"version": 2})).send().await.unwrap(), 200).await;
+    assert_eq!(moved, json!({"name": "shape", "alias": "champion", "version": 2, "previous": 1}));
+    let audit = app.json("/audit?limit=2").await;
+    assert_eq!(audit["items"][0]["detail"], "shape@champion: 1 -> 2", "{audit:#}");
+    assert_eq!((&audit["items"][1]["status"], &audit["items"][1]["detail"]), (&json!(422), &json!(null)));
     for what in ["", "/card", "/report", "/weights", "/predictions"] {
         let get = async |version: &str| {
             let answer = app.get(&format!("/models/shape/versions/{version}{what}")).send().await.unwrap();

@@ -2,9 +2,10 @@
 //!
 //! [`state`] owns the state machine, [`queue`] the ways in and out of the queue, [`wishes`] what people ask of a job,
 //! [`run`] what the worker writes while a job runs (every write fenced by the attempt), [`crash`] what becomes of a job
-//! whose run or server died, [`history`] what happened, [`sweeps`] which jobs belong together.
+//! whose run or server died, [`history`] what happened, [`sweeps`] which jobs belong together, [`deletion`] how they go.
 
 mod crash;
+mod deletion;
 mod history;
 mod position;
 mod queue;

@@ -3,6 +3,7 @@
 mod crash;
 mod deletion;
 mod growth;
+mod histories;
 mod model;
 mod sweeps;
 mod wishes;
@@ -179,8 +180,8 @@ async fn the_first_version_is_the_champion_and_later_ones_are_not() {
     }
     assert_eq!(f.store.resolve_model("gender").await.unwrap().version, 1);
     assert_eq!(f.store.resolve_model("gender:2").await.unwrap().version, 2);
-    f.store.set_alias("gender", "champion", 2).await.unwrap();
-    f.store.set_alias("gender", "shadow", 1).await.unwrap();
+    assert_eq!(f.store.set_alias("gender", "champion", 2).await.unwrap(), Some(1), "what it meant, to go back to");
+    assert_eq!(f.store.set_alias("gender", "shadow", 1).await.unwrap(), None);
     let models = f.store.models().await.unwrap();
     assert_eq!(models[0].versions.iter().map(|v| v.version).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(f.store.model_names(9).await.unwrap(), ["gender"], "once, however many versions it has");

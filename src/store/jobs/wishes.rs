@@ -1,5 +1,5 @@
-//! What people ask of jobs: cancel, pause, resume, retry, delete. Where a child is at work the wish is a column that its
-//! worker reads with the next heartbeat; else it is done at once.
+//! What people ask of jobs: cancel, pause, resume, retry (to delete them: `deletion`). Where a child is at work the wish
+//! is a column that its worker reads with the next heartbeat; else it is done at once.
 //!
 //! Each reaches a sweep's jobs through its id, and a job's baseline through the job's. Repeating is harmless.
 
@@ -164,51 +164,6 @@ impl Store {
         commit(tx).await?;
         Ok(members.iter().filter(|member| member.state != JobState::Succeeded).map(|member| member.id).collect())
     }
-
-    /// Deletes what is finished with its metrics, events and log. What was published stays. Gives the jobs that are
-    /// gone: their directories are the caller's to remove, afterwards.
-    ///
-    /// # Errors
-    /// [`StoreError::State`] when not all of it is finished.
-    pub async fn delete_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
-        let mut tx = self.write().await?;
-        let members = members(&mut tx, id).await?;
-        if !members.iter().all(|member| member.state.is_final()) {
-            return Err(refused(&members, "deleted; cancel it first"));
-        }
-        for member in &members {
-            forget(&mut tx, member.id).await?;
-        }
-        commit(tx).await?;
-        Ok(members.iter().map(|member| member.id).collect())
-    }
-}
-
-/// Deletes a job's row, and its sweep's with the last one.
-async fn forget(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<()> {
-    let (sweep, key, request): (Option<String>, Option<String>, Option<String>) =
-        sqlx::query_as("DELETE FROM jobs WHERE id = ? RETURNING sweep_id, idempotency_key, request_sha256")
-            .bind(id.to_string())
-            .fetch_one(&mut **tx)
-            .await?;
-    let Some(sweep) = sweep else { return Ok(()) };
-    // The sweep is there as long as one of its jobs is: its request, sent again, is to find it.
-    if let (Some(key), Some(request)) = (key, request) {
-        sqlx::query(
-            "UPDATE jobs SET idempotency_key = ?2, request_sha256 = ?3
-             WHERE id = (SELECT id FROM jobs WHERE sweep_id = ?1 ORDER BY id LIMIT 1)",
-        )
-        .bind(&sweep)
-        .bind(key)
-        .bind(request)
-        .execute(&mut **tx)
-        .await?;
-    }
-    sqlx::query("DELETE FROM sweeps WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE sweep_id = ?1)")
-        .bind(sweep)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
 
 /// Puts a job into the queue by `statement`.
@@ -217,7 +172,8 @@ async fn queue(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, stateme
     state_event(tx, id, attempt, JobState::Queued).await
 }
 
-fn refused(members: &[Member], what: &str) -> StoreError {
+/// Why a wish is refused: what it is that all of them are.
+pub(super) fn refused(members: &[Member], what: &str) -> StoreError {
     let detail = match members {
         [one] => format!("the job is {} and cannot be {what}", one.state.as_str()),
         many => {

@@ -1,6 +1,9 @@
-//! Versions that are deleted: their files, their numbers, and what races with them.
+//! Versions that are deleted: their files, their numbers, and what races with them. And what is not, because something
+//! needs it.
 
 use super::*;
+use crate::model::PREDICTIONS_FILE;
+use crate::store::orphans::{self, named_artifacts};
 use crate::store::{NewPretrained, VersionRow, read_snapshot};
 
 impl Fixture {
@@ -42,7 +45,7 @@ async fn a_deleted_version_takes_its_files_along_and_its_number_is_not_given_aga
     assert!(matches!(f.store.delete_version("gender", 2).await, Err(StoreError::NotFound { .. })));
     assert_eq!(f.publish("three").await.version, 3, "2 was somebody else's");
 
-    f.store.delete_alias("gender", "champion").await.unwrap();
+    assert_eq!(f.store.delete_alias("gender", "champion").await.unwrap(), 1);
     assert!(matches!(f.store.delete_alias("gender", "champion").await, Err(StoreError::NotFound { .. })));
     f.store.delete_version("gender", 1).await.unwrap();
     f.store.delete_version("gender", 3).await.unwrap();
@@ -116,4 +119,77 @@ async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_alo
     f.store.cancel_job(id).await.unwrap();
     assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 1, "nobody starts from them any more");
     assert!(!f.store.artifact(&sha256).exists());
+}
+
+/// The question about one artifact and the list of all of them must know the same tables.
+#[tokio::test]
+async fn whatever_names_an_artifact_is_found_by_its_hash() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let directory = f.model("one");
+    std::fs::write(directory.join(PREDICTIONS_FILE), "image,answer\n").unwrap();
+    f.store.finish_succeeded(job.id, job.attempt, &directory).await.unwrap();
+    let file = f.directory.path().join("start.safetensors");
+    std::fs::write(&file, "start").unwrap();
+    f.store.insert_pretrained(weights("start", file)).await.unwrap();
+    let waiting = f.queue().await;
+    let start =
+        sqlx::query("UPDATE jobs SET config = json_set(config, '$.pretrained_sha256', 'of a job') WHERE id = ?");
+    start.bind(waiting.to_string()).execute(&f.store.writer).await.unwrap();
+
+    let all =
+        async || -> Vec<String> { sqlx::query_scalar(named_artifacts!()).fetch_all(&f.store.reader).await.unwrap() };
+    let unnamed = async |artifacts: Vec<String>| {
+        let mut tx = f.store.write().await.unwrap();
+        orphans::unnamed_of(&mut tx, artifacts).await.unwrap()
+    };
+    let named = all().await;
+    assert_eq!(
+        named.len(),
+        5,
+        "weights, model.json, predictions, what to start from, and what a job starts from: {named:?}"
+    );
+    assert_eq!(unnamed(named).await, [""; 0]);
+    assert_eq!(unnamed(vec!["of nothing".into(), "of a job".into()]).await, ["of nothing"]);
+
+    f.store.cancel_job(waiting).await.unwrap();
+    assert_eq!(all().await.len(), 4);
+    assert_eq!(unnamed(vec!["of a job".into()]).await, ["of a job"], "a job that is over starts from nothing");
+}
+
+#[tokio::test]
+async fn what_unfinished_jobs_need_stays_and_the_refusal_says_how_many_they_are() {
+    let f = Fixture::new().await;
+    let told = |result: Result<(), StoreError>| match result {
+        Err(StoreError::InUse { detail }) => detail,
+        other => panic!("{other:?}"),
+    };
+    let file = f.directory.path().join("start.safetensors");
+    std::fs::write(&file, "start").unwrap();
+    let sha256 = f.store.insert_pretrained(weights("start", file)).await.unwrap().sha256;
+    let insert = async |jobs: usize| {
+        let config = TrainConfig {
+            pretrained: Some("start".into()),
+            pretrained_sha256: Some(sha256.clone()),
+            ..TrainConfig::default()
+        };
+        let job = |_| NewJob { id: Uuid::now_v7(), config: config.clone(), baseline_of: None };
+        let jobs = (0..jobs).map(job).collect();
+        let new = NewJobs { dataset_id: f.dataset, jobs, sweep: None, idempotency: None };
+        f.store.insert_jobs(new).await.unwrap();
+    };
+    insert(2).await;
+    let in_the_way = told(f.store.delete_dataset(f.dataset).await);
+    assert_eq!(in_the_way, "2 unfinished job(s) need this data set; cancel them first");
+    let in_the_way = told(f.store.delete_pretrained("start").await);
+    assert_eq!(in_the_way, "2 unfinished job(s) start from these weights; cancel them first");
+    insert(99).await;
+    assert!(told(f.store.delete_dataset(f.dataset).await).starts_with("more than 100 unfinished job(s) need"));
+    assert!(told(f.store.delete_pretrained("start").await).starts_with("more than 100 unfinished job(s) start"));
+
+    let all = sqlx::query("UPDATE jobs SET state = 'canceled', finished_at = 1");
+    all.execute(&f.store.writer).await.unwrap();
+    f.store.delete_pretrained("start").await.unwrap();
+    assert!(!f.store.artifact(&sha256).exists());
+    f.store.delete_dataset(f.dataset).await.unwrap();
 }

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 
 use sqlx::Row;
 
-use super::super::{history, position, queue, row, run};
+use super::super::{deletion, history, position, queue, row, run};
 use super::*;
-use crate::store::{champion, models};
+use crate::store::{champion, in_use, models, orphans};
 
 /// The steps of SQLite's plan for a query.
 async fn plan(store: &Store, query: &str) -> Vec<String> {
@@ -54,6 +54,48 @@ async fn a_jobs_end_reads_its_sweep_and_no_other_job() {
     let scans =
         |step: &&String| step.starts_with("SCAN") && !["SCAN member", "SCAN CONSTANT ROW"].contains(&step.as_str());
     assert_eq!(plan.iter().find(scans), None, "{plan:#?}");
+}
+
+/// Everybody who writes waits for a deletion.
+#[tokio::test]
+async fn a_deletion_looks_for_what_needs_it_by_keys_alone() {
+    let f = Fixture::new().await;
+    let queries = [
+        ("unfinished jobs on a data set", in_use::OF_DATASET, vec!["jobs_unfinished_by_dataset"]),
+        ("unfinished jobs from weights", in_use::OF_PRETRAINED, vec!["jobs_unfinished_by_pretrained"]),
+        (
+            "a row that names a file",
+            orphans::NAMED,
+            vec![
+                "model_versions_by_weights",
+                "model_versions_by_manifest",
+                "model_versions_by_predictions",
+                "pretrained_weights_by_sha256",
+                "jobs_unfinished_by_weights",
+            ],
+        ),
+    ];
+    for (what, query, indexes) in queries {
+        let plan = plan(&f.store, query).await;
+        let searches: Vec<&String> = plan.iter().filter(|step| step.starts_with("SEARCH")).collect();
+        assert_eq!(searches.len(), indexes.len(), "{what}: {plan:#?}");
+        for index in indexes {
+            assert!(searches.iter().any(|step| step.contains(&format!("{index} "))), "{what}: {index}\n{plan:#?}");
+        }
+        let scans = |step: &&String| step.starts_with("SCAN") && *step != "SCAN CONSTANT ROW" && !scans_little(step);
+        assert_eq!(plan.iter().find(scans), None, "{what}: {plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_a_deleted_jobs_history_is_found_by_the_jobs_id() {
+    let f = Fixture::new().await;
+    for erase in deletion::HISTORY {
+        let plan = plan(&f.store, erase).await;
+        assert!(plan.iter().any(|step| step.contains("(job_id=?")), "{plan:#?}");
+        let slow = |step: &&String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+        assert_eq!(plan.iter().find(slow), None, "{plan:#?}");
+    }
 }
 
 /// Common table expressions and subqueries of one row each.
