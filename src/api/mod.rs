@@ -18,6 +18,7 @@ mod encoding;
 mod epoch_stream;
 mod errors;
 mod extract;
+mod file_name;
 mod form;
 mod health;
 mod idempotency;
