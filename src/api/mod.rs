@@ -7,6 +7,7 @@ mod accept;
 mod admission;
 mod audit;
 mod auth;
+mod conditional;
 mod dashboard;
 mod dataset_pictures;
 mod datasets;
