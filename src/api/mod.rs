@@ -39,6 +39,7 @@ mod predict;
 mod predict_body;
 mod pretrained;
 mod problem;
+mod query;
 mod rate;
 mod retention;
 mod router;
@@ -48,6 +49,7 @@ mod state;
 mod sweeps;
 mod telemetry;
 mod upload;
+mod wording;
 
 pub use job::Job;
 pub use job_report::JobReport;
