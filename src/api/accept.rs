@@ -1,6 +1,6 @@
 //! Which of several media types an answer takes: the caller's `Accept` against what there is.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::problem::Problem;
 
@@ -20,8 +20,14 @@ pub fn negotiate<T: Copy>(headers: &HeaderMap, offers: &[(&'static str, T)]) -> 
     let best = accepted.min_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     best.map(|(_, _, offer)| offer).ok_or_else(|| {
         let all = offers.iter().map(|(media, _)| *media).collect::<Vec<_>>().join(", ");
-        Problem::not_acceptable(format!("this comes as one of {all}"))
+        let [(name, value)] = vary();
+        Problem::not_acceptable(format!("this comes as one of {all}")).with_header(name, value)
     })
+}
+
+/// Tells caches that another `Accept` gets another answer.
+pub fn vary() -> [(HeaderName, HeaderValue); 1] {
+    [(header::VARY, HeaderValue::from_static("accept"))]
 }
 
 /// The weight of a media type, and which of the ranges gives it; none where no range covers it. Ranges that differ in
@@ -61,7 +67,6 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     const OFFERS: [(&str, char); 3] = [("application/json", 'j'), ("text/csv", 'c'), ("text/markdown", 'm')];
 

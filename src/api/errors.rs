@@ -21,7 +21,11 @@ impl From<StoreError> for Problem {
             StoreError::KeyReused { .. } => {
                 Problem::invalid(error.to_string()).with_error("Idempotency-Key", "reused", error.to_string())
             }
-            StoreError::InvalidName { .. } => Problem::invalid(error.to_string()),
+            // Names come in paths: `what` tells of which part.
+            StoreError::InvalidName { what, .. } => {
+                let (part, code) = if what == "alias" { ("alias", "bad_alias") } else { ("name", "bad_name") };
+                Problem::invalid(error.to_string()).with_error(part, code, error.to_string())
+            }
             StoreError::State { .. } | StoreError::InUse { .. } => Problem::conflict(error.to_string()),
             error if error.is_busy() => {
                 tracing::error!(%error, "another process holds the database");

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +12,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_path_to_error::{Path as JsonPath, Segment, Track};
 
 use super::problem::Problem;
+pub use super::query::Query;
+use super::wording::{beginning, plain};
 
 /// A JSON body. 415 without a JSON media type, 400 for broken syntax, 422 for a wrong field.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,7 @@ pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<B
     if !is_json(request.headers()) {
         return Err(Problem::unsupported_media_type("the body must be JSON, sent with content-type: application/json"));
     }
+    refuse_announced(&request)?;
     let limit = BodyLimit::of(&request);
     Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))
 }
@@ -62,11 +65,7 @@ fn pointer_to(path: &JsonPath) -> String {
 
 /// A key as a pointer's token; of one that is as long as a body, the beginning.
 pub fn token(key: &str) -> String {
-    let key = match key.char_indices().nth(LONGEST) {
-        None => key.to_owned(),
-        Some((end, _)) => format!("{}…", &key[..end]),
-    };
-    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+    format!("/{}", beginning(key).replace('~', "~0").replace('/', "~1"))
 }
 
 /// What is wrong with a JSON body at `pointer`.
@@ -78,27 +77,14 @@ pub fn json_problem(error: &serde_json::Error, pointer: &str) -> Problem {
         }
         Category::Data => {
             let reason = error.to_string();
+            let name = pointer.strip_prefix('/').unwrap_or("the body");
             // A field that is there is in the path already.
             let missing = pointer.is_empty() || reason.starts_with("missing field");
             let pointer = if missing { format!("{pointer}{}", pointer_in(&reason)) } else { pointer.to_owned() };
-            let reason = shortened(reason);
-            Problem::invalid(format!("the body does not fit: {reason}")).with_error(&pointer, "wrong_shape", reason)
+            let detail = plain(name, &reason);
+            Problem::invalid(format!("the body does not fit: {detail}")).with_error(&pointer, "wrong_shape", detail)
         }
     }
-}
-
-/// Letters of a key that are repeated.
-const LONGEST: usize = 80;
-
-/// serde repeats a wrong value whole, however long it is: the beginning is kept, and the end, which says where it stands.
-fn shortened(message: String) -> String {
-    const PART: usize = 80;
-    let letters: Vec<char> = message.chars().collect();
-    if letters.len() <= 2 * PART {
-        return message;
-    }
-    let part = |letters: &[char]| letters.iter().collect::<String>();
-    format!("{} … {}", part(&letters[..PART]), part(&letters[letters.len() - PART..]))
 }
 
 /// serde names the field only inside its message (``missing field `version` ``).
@@ -155,6 +141,21 @@ pub fn body_too_large(limit: Option<BodyLimit>) -> Problem {
     Problem::too_large(detail)
 }
 
+/// How long a request says that its body is.
+pub fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Refuses a body that says itself that it is too large, before its first byte is asked for.
+///
+/// # Errors
+/// 413.
+pub fn refuse_announced(request: &Request) -> Result<(), Problem> {
+    let limit = BodyLimit::of(request);
+    let over = limit.zip(announced(request.headers())).is_some_and(|(limit, bytes)| bytes > limit.bytes);
+    if over { Err(body_too_large(limit)) } else { Ok(()) }
+}
+
 /// A body that could not be read whole: too large, or cut off.
 pub fn body_problem(rejection: &BytesRejection, limit: Option<BodyLimit>) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -162,32 +163,6 @@ pub fn body_problem(rejection: &BytesRejection, limit: Option<BodyLimit>) -> Pro
     } else {
         Problem::bad_request(format!("the body could not be read: {}", rejection.body_text()))
     }
-}
-
-/// A query string.
-#[derive(Debug, Clone, Copy)]
-pub struct Query<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        axum::extract::Query::<T>::from_request_parts(parts, state)
-            .await
-            .map(|axum::extract::Query(value)| Self(value))
-            .map_err(query_problem)
-    }
-}
-
-fn query_problem(rejection: QueryRejection) -> Problem {
-    let text = rejection.body_text();
-    let reason = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, reason)| reason);
-    // axum reports the failing key first: `limit: invalid digit found in string`.
-    let pointer = match reason.split_once(": ") {
-        Some((key, _)) if !key.contains(' ') => format!("?{key}"),
-        _ => format!("?{}", pointer_in(reason).trim_start_matches('/')),
-    };
-    Problem::invalid(format!("the query string does not fit: {reason}")).with_error(&pointer, "bad_query", reason)
 }
 
 /// Path parameters.
@@ -252,6 +227,9 @@ mod tests {
         assert_eq!(long_key.body().errors[0].pointer, token(&key));
         let long = parse_json::<Body>(format!("{{\"version\": \"{}\"}}", "x".repeat(1 << 20)).as_bytes()).unwrap_err();
         let detail = &long.body().errors[0].detail;
-        assert!(detail.len() < 1000 && detail.contains("invalid type") && detail.contains("line 1"), "{detail}");
+        assert!(
+            detail.len() < 1000 && detail.contains("whole number from 0 to") && detail.contains("line 1"),
+            "{detail}"
+        );
     }
 }

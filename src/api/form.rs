@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use futures::{Stream, StreamExt};
 
 use super::extract::{BodyLimit, body_too_large};
@@ -93,6 +93,11 @@ impl FormField<'_> {
     /// The name of the file that it is.
     pub fn file_name(&self) -> Option<&str> {
         self.part.file_name()
+    }
+
+    /// Its head.
+    pub fn headers(&self) -> &HeaderMap {
+        self.part.headers()
     }
 
     /// The next piece of its contents.

@@ -2,16 +2,16 @@
 //!
 //! The stream is a reader of the stored events that is woken when more are written: a client that lost
 //! its connection sends `Last-Event-ID` and misses nothing, and one that comes late sees all of it. The
-//! stream ends by itself after the job's final event.
+//! stream ends by itself after the job's final event, and whoever comes back for more of it is told that there is none.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
-use futures::Stream;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -33,12 +33,14 @@ const LOOK: Duration = Duration::from_secs(5);
 ///
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
 /// `start`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
-/// attempt begins or goes on; epochs after those come again. The stream ends after the final state.
+/// attempt begins or goes on; epochs after those come again. The stream ends after the final state. Whoever then asks again
+/// with the last `id`, as an `EventSource` does by itself, gets 204 without a body, upon which it asks no more.
 #[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", security(("api_key" = ["train"])), params(
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
 ), responses(
     (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+    (status = 204, description = "The job is over, and nothing happened after `Last-Event-ID`: stop asking"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -47,18 +49,24 @@ pub async fn events(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<axum::response::Sse<impl Stream<Item = Result<Sse, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let id = job_id(&id)?;
     let after = last_event_id(&headers)?;
     app.store.job(id).await?;
     let watch = app.supervisor.changes().watch(id);
-    let follower = Follower { watch, app, key: caller.key, job: id, after, ready: Vec::new(), done: false };
+    let mut follower = Follower { watch, app, key: caller.key, job: id, after, ready: Vec::new(), done: false };
+    follower.read().await?;
+    // An empty stream would be a connection that was lost: an `EventSource` would come back for ever.
+    if follower.done && follower.ready.is_empty() {
+        // Only for now: the job may be queued again.
+        return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
+    }
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
-        Some((Ok(event), follower))
+        Some((Ok::<_, Infallible>(event), follower))
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15)).text("still here");
-    Ok(axum::response::Sse::new(stream).keep_alive(keep_alive))
+    Ok(axum::response::Sse::new(stream).keep_alive(keep_alive).into_response())
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::accept::negotiate;
+use super::accept::{negotiate, vary};
 use super::epoch_stream::{self, Epochs};
 use super::extract::{Path, Query};
 use super::jobs::job_id;
@@ -84,7 +84,10 @@ pub struct JobMetrics {
     params(("id" = uuid::Uuid, Path), MetricsQuery), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
         (JobMetrics = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
-    ), headers(("last-event-id" = i64, description = "The job's newest event before the epochs were read"))),
+    ), headers(
+        ("last-event-id" = i64, description = "The job's newest event before the epochs were read"),
+        ("vary" = String, description = "`accept`"),
+    )),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
@@ -112,13 +115,13 @@ pub async fn metrics(
             let test = app.store.job(id).await?.test;
             let rows = epochs.rows(&app.store, limit + 1).await?;
             let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| row.epoch.to_string());
-            return Ok((told, axum::Json(JobMetrics { items, next_cursor, test })).into_response());
+            return Ok((told, vary(), axum::Json(JobMetrics { items, next_cursor, test })).into_response());
         }
         Format::Csv => ("text/csv; charset=utf-8", Lines { head: csv_head()?, write: csv }),
         Format::Ndjson => ("application/x-ndjson", Lines { head: Vec::new(), write: ndjson }),
     };
     let body = epoch_stream::body(app.store.clone(), epochs, lines).await?;
-    Ok((told, [(header::CONTENT_TYPE, kind)], body).into_response())
+    Ok((told, vary(), [(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 /// A head, and a line for each epoch.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::accept::negotiate;
+use super::accept::{negotiate, vary};
 use super::extract::Path;
 use super::jobs::job_id;
 use super::models::meant;
@@ -118,7 +118,7 @@ const FORMATS: [(&str, Format); 3] =
 #[utoipa::path(get, path = "/jobs/{id}/report", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path)), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `text/markdown`", content(
         (JobReport = "application/json"), (String = "text/csv"), (String = "text/markdown"),
-    )),
+    ), headers(("vary" = String, description = "`accept`"))),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -135,7 +135,7 @@ pub async fn report(
     params(("name" = String, Path), ("version" = String, Path, description = "Its number, or an alias: `champion`")), responses(
     (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `text/markdown`", content(
         (JobReport = "application/json"), (String = "text/csv"), (String = "text/markdown"),
-    )),
+    ), headers(("vary" = String, description = "`accept`"))),
     (status = 404, description = "No such version, or its job was deleted", body = ProblemBody, content_type = "application/problem+json"),
     (status = 406, body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -152,7 +152,7 @@ pub async fn report_of_version(
 async fn answer(app: &App, id: uuid::Uuid, headers: &HeaderMap) -> Result<Response, Problem> {
     let format = negotiate(headers, &FORMATS)?;
     let report = JobReport::read(&app.store, id).await?;
-    Ok(match format {
+    let answer = match format {
         Format::Json => axum::Json(report).into_response(),
         Format::Csv => {
             let bug = |error| Problem::bug("the report could not be written as CSV", &error);
@@ -162,5 +162,6 @@ async fn answer(app: &App, id: uuid::Uuid, headers: &HeaderMap) -> Result<Respon
         Format::Markdown => {
             ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], report.markdown()).into_response()
         }
-    })
+    };
+    Ok((vary(), answer).into_response())
 }

@@ -18,7 +18,8 @@ use crate::train::event::{EpochMetrics, TestMetrics};
 /// Save it as `DIR/RUN/events.out.tfevents.mixmatch`, one directory a run, and start `tensorboard --logdir DIR`. The steps
 /// are optimiser steps; the wall time is the start of the last attempt and the seconds that the epochs took.
 #[utoipa::path(get, path = "/jobs/{id}/tensorboard", tag = "jobs", security(("api_key" = ["train"])), params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, description = "TensorBoard's event file", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 200, description = "TensorBoard's event file", body = Vec<u8>, content_type = "application/octet-stream",
+        headers(("content-disposition" = String, description = "`attachment` with a name that TensorBoard looks for"))),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn tensorboard(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, Problem> {

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::Query;
+use super::extract::{Query, announced, refuse_announced};
 use super::models;
 use super::predict_body::{self, PredictForm, PredictRequest, pointer};
 use super::problem::{Problem, ProblemBody, ProblemItem};
@@ -110,8 +109,8 @@ pub async fn predict(
         return Err(missing_model(&app).await);
     };
     let row = app.store.resolve_model(&wanted).await?;
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let room = app.admission.body(announced.unwrap_or(1).min(app.config.limits.predict_bytes))?;
+    refuse_announced(&request)?;
+    let room = app.admission.body(announced(request.headers()).unwrap_or(1))?;
     let incoming = predict_body::read(&app, request, &room).await?;
     let counted = Arc::new(app.admission.images(incoming.len())?);
     let model = match models::load_in_time(&app, &row).await {

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::admission::Room;
 use super::extract::{BodyLimit, body_problem, is_json, media_type};
+use super::file_name;
 use super::form::Form;
 use super::problem::{Problem, ProblemItem};
 use super::state::App;
@@ -96,7 +97,7 @@ async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Probl
         if images.len() == most {
             return Err(too_many(most));
         }
-        let id = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
+        let id = file_name::of(field.headers(), field.file_name());
         images.push(Incoming { id, bytes: Ok(field.bytes().await?) });
     }
     Ok(images)
@@ -181,6 +182,23 @@ mod tests {
     use super::*;
     use crate::api::admission::Admission;
     use crate::config::{LimitsConfig, PredictConfig};
+
+    #[tokio::test]
+    async fn a_file_of_a_form_keeps_its_name() {
+        let heads = [
+            "; filename=\"a%22b.png\"",
+            "; filename*=UTF-8''%C3%A9.png",
+            "; filename=\"\"",
+            "",
+            "; filename=\"é.png\"",
+        ];
+        let part = |head: &str| format!("--b\r\ncontent-disposition: form-data; name=\"image\"{head}\r\n\r\nx\r\n");
+        let body = heads.map(part).concat() + "--b--\r\n";
+        let request = axum::http::Request::builder().header("content-type", "multipart/form-data; boundary=b");
+        let images = multipart(request.body(Body::from(body)).unwrap(), 9).await.unwrap();
+        let ids: Vec<Option<&str>> = images.iter().map(|image| image.id.as_deref()).collect();
+        assert_eq!(ids, [Some("a\"b.png"), Some("é.png"), None, None, Some("é.png")]);
+    }
 
     #[tokio::test]
     async fn much_is_read_on_another_thread_and_keeps_its_room_without_its_caller() {

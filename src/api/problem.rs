@@ -99,6 +99,8 @@ kinds! {
     too_large = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// 415: the body's media type is not one we read.
     unsupported_media_type = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
+    /// 416: the part that is asked for is not there.
+    range_not_satisfiable = RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "No such part";
     /// 422: readable, but what it says is not allowed; `errors` lists every reason.
     invalid = UNPROCESSABLE_ENTITY, "invalid", "The request is not valid";
     /// 429: this key sends too many requests.

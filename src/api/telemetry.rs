@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tower_http::request_id::{MakeRequestId, RequestId};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::state::AppState;
 
-/// Requests answered, by method, route and status.
+/// Requests answered, by method, route and status; as 499 those whose caller went away before.
 pub const HTTP_REQUESTS: &str = "mixmatch_http_requests_total";
 /// Seconds from the request's head to the answer's head.
 pub const HTTP_SECONDS: &str = "mixmatch_http_request_duration_seconds";
@@ -65,7 +65,10 @@ pub async fn upkeep(recorder: &'static PrometheusHandle, app: AppState) {
 }
 
 fn describe() {
-    metrics::describe_counter!(HTTP_REQUESTS, "Requests answered, by method, route and status");
+    metrics::describe_counter!(
+        HTTP_REQUESTS,
+        "Requests answered, by method, route and status; 499: the caller went away"
+    );
     metrics::describe_histogram!(HTTP_SECONDS, "Seconds from request to answer");
     metrics::describe_counter!(PREDICT_IMAGES, "Images classified, by model and outcome");
     metrics::describe_histogram!(PREDICT_BATCH, "Images in the forward pass that answered a request");
@@ -101,34 +104,71 @@ fn has_sane_id(headers: &HeaderMap) -> bool {
     })
 }
 
+/// What is counted for a request that nobody waits for any more, as nginx has it: HTTP knows no such status.
+const CALLER_GONE: u16 = 499;
+
 /// Times a request, counts it, and gives everything logged during it the request's id.
 pub async fn observe(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
-    let path = request.uri().path();
-    let span = tracing::info_span!("request", %id, %method, path, caller = tracing::field::Empty);
-    let response = next.run(request).instrument(span.clone()).await;
-
-    let status = response.status();
-    let seconds = started.elapsed().as_secs_f64();
-    let labels = [
-        ("method", known_method(&method).to_owned()),
-        ("route", route.clone()),
-        ("status", status.as_u16().to_string()),
-    ];
-    metrics::counter!(HTTP_REQUESTS, &labels).increment(1);
-    metrics::histogram!(HTTP_SECONDS, "route" => route).record(seconds);
-    span.in_scope(|| {
-        let milliseconds = (seconds * 1e6).round() / 1e3;
-        if status.is_server_error() {
-            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
-        } else {
-            tracing::debug!(status = status.as_u16(), milliseconds, "answered");
-        }
-    });
+    let underway = Underway::of(&request);
+    let response = next.run(request).instrument(underway.span.clone()).await;
+    underway.answered(response.status());
     response
+}
+
+/// A request that is not answered yet. The connection takes it away where its caller hangs up: then it is counted as it is dropped.
+struct Underway {
+    started: Instant,
+    method: Method,
+    route: String,
+    span: Span,
+    answered: bool,
+}
+
+impl Underway {
+    fn of(request: &Request) -> Self {
+        let started = Instant::now();
+        let method = request.method().clone();
+        let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
+        let path = request.uri().path();
+        let span = tracing::info_span!("request", %id, %method, path, caller = tracing::field::Empty);
+        Self { started, method, route, span, answered: false }
+    }
+
+    fn answered(mut self, status: StatusCode) {
+        self.answered = true;
+        let milliseconds = self.count(status.as_u16());
+        self.span.in_scope(|| {
+            if status.is_server_error() {
+                tracing::warn!(status = status.as_u16(), milliseconds, "answered");
+            } else {
+                tracing::debug!(status = status.as_u16(), milliseconds, "answered");
+            }
+        });
+    }
+
+    /// Counts it under this status; gives the milliseconds that it took.
+    fn count(&self, status: u16) -> f64 {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let labels = [
+            ("method", known_method(&self.method).to_owned()),
+            ("route", self.route.clone()),
+            ("status", status.to_string()),
+        ];
+        metrics::counter!(HTTP_REQUESTS, &labels).increment(1);
+        metrics::histogram!(HTTP_SECONDS, "route" => self.route.clone()).record(seconds);
+        (seconds * 1e6).round() / 1e3
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.answered {
+            let milliseconds = self.count(CALLER_GONE);
+            let status = CALLER_GONE;
+            self.span.in_scope(|| tracing::info!(status, milliseconds, "the caller went away before the answer"));
+        }
+    }
 }
 
 /// A method's name. Any word may stand in a request, from anybody, and each would be a series that stays.
@@ -150,6 +190,35 @@ fn known_method(method: &Method) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    #[tokio::test]
+    async fn a_request_whose_caller_went_away_is_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let router = Router::new()
+            .route("/slow", get(async || std::future::pending::<()>().await))
+            .route("/quick", get(async || StatusCode::NO_CONTENT))
+            .layer(from_fn(observe));
+        let service = TowerToHyperService::new(router);
+        let ask = |path: &str| service.call(Request::builder().uri(path).body(Body::empty()).unwrap());
+        let mut slow = Box::pin(ask("/slow"));
+        assert!(futures::poll!(slow.as_mut()).is_pending());
+        drop(slow);
+        assert_eq!(ask("/quick").await.unwrap().status(), StatusCode::NO_CONTENT);
+        let told = handle.render();
+        let counted: Vec<&str> = told.lines().filter(|line| line.starts_with("mixmatch_http_requests_total")).collect();
+        let has = |route: &str, status: &str| {
+            counted.iter().any(|line| line.contains(route) && line.contains(status) && line.ends_with(" 1"))
+        };
+        assert!(counted.len() == 2 && has("\"/slow\"", "\"499\"") && has("\"/quick\"", "\"204\""), "{told}");
+    }
 
     #[test]
     fn methods_that_somebody_made_up_are_one() {

@@ -175,6 +175,15 @@ async fn errors_have_one_shape() {
     assert!(page["errors"][0]["detail"].as_str().unwrap().contains("queued"), "{page}");
     problem(app.get("/jobs?cursor=%00").send().await.unwrap(), 422).await;
     problem(app.get("/jobs?colour=red").send().await.unwrap(), 422).await;
+    let both = problem(app.post("/predict?top_k=x&threshold=y").send().await.unwrap(), 422).await;
+    assert_eq!(pointers(&both), ["?threshold", "?top_k"]);
+    let json = app.put("/models/none/aliases/champion").json(&json!({"version": "1"})).send().await.unwrap();
+    let json = problem(json, 422).await;
+    assert_eq!(pointers(&json), ["/version"]);
+    let detail = json["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("version must be a whole number from 0 to 4294967295, not \"1\""), "{json}");
+    let name = problem(app.put("/pretrained/Bad%20Name").body("x").send().await.unwrap(), 422).await;
+    assert_eq!((pointers(&name), &name["errors"][0]["code"]), (vec!["name".to_owned()], &json!("bad_name")));
 }
 
 #[tokio::test]

@@ -213,6 +213,11 @@ async fn images_that_are_too_large_together_are_refused() {
     expect(ask(2).await.unwrap(), 200).await;
     let answer = problem(ask(3).await.unwrap(), 413).await;
     assert_eq!(answer["errors"][0]["code"], "too_many_pixels");
+    for media in ["image/png", "application/json", "multipart/form-data; boundary=b"] {
+        let head = format!("POST /predict?model=shape HTTP/1.1\r\ncontent-type: {media}");
+        let answer = announce(&app, &head, (64 << 20) + 1).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("--max-predict"), "{media}: {answer}");
+    }
     one_holds_the_memory(&app).await;
     nothing_is_kept(&app).await;
     errors_name_no_path(app).await;
@@ -225,6 +230,23 @@ async fn trained(app: TestApp) -> tempfile::TempDir {
     let job = app.until(&id, &["succeeded", "failed"]).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     app.stop().await
+}
+
+/// A body that says how long it is, of which nothing comes: who waits for it does not answer.
+async fn announce(app: &TestApp, head: &str, length: usize) -> String {
+    let mut stream = connect(app).await;
+    let head = format!("{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn json_that_says_that_it_is_too_large_is_refused_before_it_comes() {
+    let app = TestApp::start().await;
+    for line in ["POST /jobs HTTP/1.1", "PUT /models/x/aliases/y HTTP/1.1"] {
+        let answer = announce(&app, &format!("{line}\r\ncontent-type: application/json"), 2 << 20).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("1048576 bytes"), "{line}: {answer}");
+    }
 }
 
 /// Bodies under way are counted as they come: while one takes all the room, others are refused at once. One that only says that it

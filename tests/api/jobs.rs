@@ -141,6 +141,10 @@ async fn events_stream_to_the_end_and_resume_without_loss_or_repeat() {
     assert_eq!(rest, events[5..]);
     let metrics = app.get(&format!("/jobs/{id}/metrics")).send().await.unwrap();
     assert_eq!(metrics.headers()["last-event-id"], events.last().unwrap().0.as_str(), "where to go on from its epochs");
+    let over = app.get(&format!("/jobs/{id}/events")).header("last-event-id", &events.last().unwrap().0);
+    let over = over.send().await.unwrap();
+    assert_eq!(over.status(), 204, "there is no more: an EventSource stops asking");
+    assert!(over.bytes().await.unwrap().is_empty());
     problem(app.get(&format!("/jobs/{id}/events")).header("last-event-id", "x").send().await.unwrap(), 422).await;
 
     let job = app.json(&format!("/jobs/{id}")).await;
@@ -150,4 +154,12 @@ async fn events_stream_to_the_end_and_resume_without_loss_or_repeat() {
     let next = app.json(&format!("/jobs/{id}/logs?cursor={}", logs["next_cursor"].as_str().unwrap())).await;
     assert_eq!(next["items"][0]["message"], "line 3");
     problem(app.post(&format!("/jobs/{id}/cancel")).send().await.unwrap(), 409).await;
+
+    expect(app.post(&format!("/jobs/{id}/retry")).send().await.unwrap(), 202).await;
+    let again = read_events(&app, &id, Some(&events.last().unwrap().0)).await;
+    assert_eq!(
+        again.last().map(|(_, kind)| kind.as_str()),
+        Some("state"),
+        "a job that was queued again goes on telling"
+    );
 }

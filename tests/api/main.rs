@@ -10,6 +10,7 @@ mod contract;
 mod crashes;
 mod dataset_pictures;
 mod datasets;
+mod downloads;
 mod faces;
 mod faults;
 mod hostile;

@@ -100,6 +100,7 @@ async fn a_version_predicts_every_image_of_its_data_set() {
 
     check_selections(&app, path, &all).await;
     check_command(&app, &text);
+    super::downloads::check(&app).await;
     check_without(&app, path).await;
     app.stop().await;
 }
