@@ -93,6 +93,8 @@ async function readOnce(path, parser, signal, onevent, onopen) {
   if (parser.lastId != null) headers['last-event-id'] = parser.lastId;
   const response = await send('GET', path, { headers, signal });
   onopen();
+  // The job is over, and all of it was told.
+  if (response.status === 204) return;
   parser.reset();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
