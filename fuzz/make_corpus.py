@@ -70,6 +70,8 @@ def images():
         write("image", f"orientation-{orientation}.jpg", saved(picture(), "JPEG", exif=exif(orientation), quality=95))
     write("image", "orientation-out-of-range.jpg", saved(picture(), "JPEG", exif=exif(99)))
     write("image", "truncated.jpg", jpeg[: len(jpeg) * 2 // 3])
+    write("image", "truncated-before-another.jpg", jpeg[:-6] + jpeg)
+    write("image", "two-pictures.jpg", jpeg + jpeg)
     write("image", "polyglot-jpeg-zip.jpg", jpeg + zipped([("a.txt", b"hello")]))
     write("image", "polyglot-html.html", b"<!doctype html><script>1</script>" + jpeg)
     write("image", "huge-header.jpg", jpeg.replace(struct.pack(">HH", 16, 24), struct.pack(">HH", 65500, 65500), 1))

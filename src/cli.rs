@@ -116,14 +116,14 @@ impl DataArgs {
 /// What an image may be: the same for `serve`, `import` and `predict`.
 #[derive(Debug, Clone, Args)]
 struct ImageArgs {
-    /// Most pixels of one image.
+    /// Most pixels of one image. Its file may have half as many bytes, and 25 MiB in any case.
     #[arg(long, env = "MIXMATCH_MAX_PIXELS", default_value_t = DecodeLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: u64,
 }
 
 impl ImageArgs {
     fn limits(&self) -> DecodeLimits {
-        DecodeLimits { max_pixels: self.max_pixels, ..DecodeLimits::default() }
+        DecodeLimits::of_pixels(self.max_pixels)
     }
 }
 

@@ -204,6 +204,12 @@ fn a_damaged_packed_file_is_made_anew() {
     let file = upload.path("sets/one/packed/32-stretch.pack");
     std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();
     assert_eq!(open().bytes(), before);
+    // As an earlier version wrote it, whose pixels were others.
+    let mut earlier = std::fs::read(&file).unwrap();
+    earlier[7] = 1;
+    *earlier.last_mut().unwrap() ^= 0xff;
+    std::fs::write(&file, earlier).unwrap();
+    assert_eq!(open().bytes(), before);
 }
 
 #[test]
@@ -358,6 +364,130 @@ fn a_group_column_makes_groups_however_its_name_is_written() {
     let groups: Vec<Option<u32>> = imported.manifest.samples.iter().map(|sample| sample.group).collect();
     assert_eq!(groups, [Some(0), Some(0), Some(1), None, Some(1), None]);
     assert!(warning(&imported, "group_in_both_sheets").is_some());
+}
+
+#[test]
+fn groups_that_a_spreadsheet_wrote_otherwise_are_told_and_stay_apart() {
+    let train = "image,label,person\na.png,cat,000\nb.png,dog,001\nc.png,cat,p6\nd.png,dog,x\n";
+    let upload = Upload::new(&six(), train, Some("image,label,person\n"));
+    // Excel makes numbers of them.
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let page = book.add_worksheet();
+    page.write_row(0, 0, ["image", "label", "person"]).unwrap();
+    page.write_row(1, 0, ["e.png", "cat"]).unwrap().write(1, 2, 0).unwrap();
+    page.write_row(2, 0, ["f.png", "dog", "P6"]).unwrap();
+    book.save(upload.path("test.xlsx")).unwrap();
+    let test = Some(upload.path("test.xlsx"));
+    let request = ImportRequest { group_column: Some("person".into()), test, ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    let told = warning(&imported, "similar_groups").unwrap();
+    assert!(told.detail.starts_with("2 names") && told.detail.contains("2 of them in the training sheet"), "{told:?}");
+    assert_eq!(told.examples[0], "\"0\" (test) and \"000\" (train)");
+    assert_eq!(warning(&imported, "group_in_both_sheets"), None);
+    assert!(imported.manifest.samples.iter().all(|sample| sample.group.is_none()), "they may be two persons");
+}
+
+#[test]
+fn of_two_columns_of_one_name_neither_is_lost() {
+    // The first goes with the label, and would be overwritten by the second.
+    let names: Vec<String> = (0..40).map(|at| format!("{at}.png")).collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(String::as_str).zip((1..).map(picture)).collect();
+    let row = |(at, name): (usize, &String)| {
+        let (label, source) = [("cat", "web"), ("dog", "studio")][at % 2];
+        format!("{name},{label},{source},{}\n", ["one", "two"][at / 2 % 2])
+    };
+    let rows: String = names.iter().enumerate().map(row).collect();
+    let imported = Upload::new(&files, &format!("image,label,source,source\n{rows}"), None).import().unwrap();
+    let attributes = &imported.manifest.samples[0].attributes;
+    assert_eq!((attributes["source"].as_str(), attributes["source (2)"].as_str()), ("web", "one"));
+    assert!(warning(&imported, "repeated_column").unwrap().detail.contains("\"source (2)\""));
+    assert!(warning(&imported, "confounded_label").unwrap().detail.contains("column \"source\""));
+}
+
+#[test]
+fn a_spreadsheets_error_is_no_label() {
+    let upload = Upload::new(&six(), SIX, None);
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let page = book.add_worksheet();
+    page.write_row(0, 0, ["image", "label"]).unwrap();
+    for (row, (name, _)) in (1..).zip(six()) {
+        page.write(row, 0, name).unwrap().write(row, 1, ["cat", "dog"][row as usize % 2]).unwrap();
+    }
+    page.write_formula(3, 1, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
+    book.save(upload.path("train.xlsx")).unwrap();
+    let request = ImportRequest { train: upload.path("train.xlsx"), ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    assert_eq!(codes(&imported), [("error_cell".to_owned(), 4)]);
+    let detail = &imported.report.rejected[0].detail;
+    assert!(detail.contains("\"label\" is \"#N/A\", an error of the spreadsheet"), "{detail}");
+    assert_eq!(imported.manifest.classes, ["cat", "dog"]);
+    assert_eq!(warning(&imported, "lost_classes"), None);
+}
+
+#[test]
+fn labels_that_read_nan_are_counted() {
+    let train = "image,label\na.png,Nan\nb.png,dog\nc.png,nan\nd.png,dog\ne.png,\n";
+    let upload = Upload::new(&six(), train, None);
+    refused(
+        &upload,
+        &upload.request(),
+        "too_few_classes",
+        &["one class alone (dog)", "2 cells of the label column read NaN"],
+    );
+    let imported = Upload::new(&six(), &train.replace("d.png,dog", "d.png,cat"), None).import().unwrap();
+    assert!(warning(&imported, "nan_taken_as_empty").unwrap().detail.starts_with("2 cells of column \"label\""));
+    let empty = Upload::new(&six(), "image,label\na.png,\nb.png,\n", None);
+    let error = empty.import().unwrap_err().to_string();
+    assert!(!error.contains("NaN"), "{error}");
+}
+
+#[test]
+fn a_header_of_another_separator_is_read_by_its_columns() {
+    let train = "image;label;size (b,h,t)\na.png;cat;1\nb.png;dog;2\n";
+    let imported = Upload::new(&six(), train, None).import().unwrap();
+    assert_eq!(imported.manifest.samples[0].attributes["size (b,h,t)"], "1");
+    let upload = Upload::new(&six(), "picture;what,x\na.png;cat,1\nb.png;dog,2\n", None);
+    refused(&upload, &upload.request(), "no_such_column", &["image", "parted at each comma", "sep=;"]);
+}
+
+#[test]
+fn a_folder_about_all_files_and_missing_extensions_refuse_nothing() {
+    let mut files = six();
+    let paths = [
+        "set/train/a.png",
+        "set/train/b.png",
+        "set/train/c.png",
+        "set/train/d.png",
+        "set/test/e.png",
+        "set/test/f.png",
+    ];
+    files.iter_mut().zip(paths).for_each(|(file, path)| file.0 = path);
+    let train = "image,label\ntrain/a.png,cat\ntrain/b.png,dog\nc,cat\ntrain/d,dog\n";
+    let imported = Upload::new(&files, train, Some("image,label\ntest/e.png,cat\nf.png,dog\n")).import().unwrap();
+    assert_eq!(codes(&imported), []);
+    assert_eq!(imported.manifest.samples.iter().map(|sample| sample.entry).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    let told = warning(&imported, "names_without_extension").unwrap();
+    assert!(told.detail.starts_with("2 rows"), "{told:?}");
+    assert_eq!(told.examples[0], "train row 4 \"c\" is \"set/train/c.png\"");
+    assert_eq!(warning(&Upload::new(&six(), SIX, None).import().unwrap(), "names_without_extension"), None);
+}
+
+#[test]
+fn an_image_of_too_many_bytes_is_told_as_that_and_what_mends_it() {
+    let mut files = six();
+    // No picture at all: its size is judged before its bytes.
+    files[0].1 = (0..2000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let upload = Upload::new(&files, SIX, None);
+    let image = DecodeLimits { max_bytes: 1000, ..DecodeLimits::default() };
+    let limits = ImportLimits { image, ..ImportLimits::default() };
+    let rejected = match import(&upload.request(), &limits, &upload.path("sets/one"), &|_| {}) {
+        Ok(imported) => imported.report.rejected,
+        Err(ImportError::Rows { rejected, .. }) => rejected,
+        Err(other) => panic!("{other}"),
+    };
+    let first = rejected.iter().find(|row| row.image == "a.png").unwrap();
+    assert_eq!(first.code, "image_too_many_bytes");
+    assert!(first.detail.contains("2000 bytes") && first.detail.contains("MIXMATCH_MAX_PIXELS"), "{first:?}");
 }
 
 #[test]

@@ -29,6 +29,9 @@ const TEXT_FIELDS: [&str; 8] =
 /// The file fields of `POST /datasets`.
 const FILE_FIELDS: [&str; 3] = ["images", "train", "test"];
 
+/// The one of them that may be left away.
+const OPTIONAL_FILE: &str = "test";
+
 /// A complete upload. Its files vanish with it.
 #[derive(Debug)]
 pub struct Upload {
@@ -74,7 +77,13 @@ pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> 
             }
         } else if let Some(known) = file {
             let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
-            arrived.hashes.insert(known, save(field, &path).await?);
+            let unnamed = field.file_name().is_none_or(str::is_empty);
+            let (hash, bytes) = save(field, &path).await?;
+            if known == OPTIONAL_FILE && unnamed && bytes == 0 {
+                // What a browser sends of a form in which no file was chosen.
+                continue;
+            }
+            arrived.hashes.insert(known, hash);
             if arrived.files.insert(known, path).is_some() {
                 arrived.errors.push(ProblemItem::new(
                     format!("/{known}"),
@@ -120,7 +129,7 @@ impl Arrived {
         let (name, task) = (self.word("name"), self.word("task"));
         let images = self.file("images", "a ZIP file of images");
         let train = self.file("train", "a CSV or XLSX sheet");
-        let test = self.files.remove("test");
+        let test = self.files.remove(OPTIONAL_FILE);
         let mut column = |known| self.text.remove(known).filter(|value| !value.is_empty());
         let (image_column, label_column) = (column("image_column"), column("label_column"));
         let (group_column, picked_column) = (column("group_column"), column("picked_column"));
@@ -216,16 +225,18 @@ async fn read_text(
     }
 }
 
-/// Writes a field to `path`; gives its hash.
-async fn save(mut field: FormField<'_>, path: &Path) -> Result<String, Problem> {
+/// Writes a field to `path`; gives its hash and its bytes.
+async fn save(mut field: FormField<'_>, path: &Path) -> Result<(String, u64), Problem> {
     let mut hash = Sha256::new();
+    let mut bytes = 0;
     let mut file = tokio::fs::File::create(path).await.map_err(disk_problem)?;
     while let Some(chunk) = field.chunk().await? {
         hash.update(&chunk);
+        bytes += chunk.len() as u64;
         file.write_all(&chunk).await.map_err(disk_problem)?;
     }
     file.flush().await.map_err(disk_problem)?;
-    Ok(sha256::hex(hash))
+    Ok((sha256::hex(hash), bytes))
 }
 
 /// Reads what is left of a field, or the fields behind it could not be read.

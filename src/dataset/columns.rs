@@ -1,16 +1,15 @@
 //! Which column of a sheet is which: by the name that the import gives, or by the one that it usually has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised, quoted, same_column, shortened};
+use super::labels::{first_of, normalised, same_column, shortened};
 use super::manifest::Role;
-use super::report::Warning;
 use super::sheet::{MAX_NAME, Row, Sheet};
 
 /// Columns that a message names.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 /// What the column is called that says which images were picked.
 const PICKED: &str = "picked";
@@ -22,20 +21,14 @@ pub(super) struct Columns {
     pub group: Option<usize>,
     /// Whether an image was picked to be labelled, and not drawn.
     pub picked: Option<usize>,
+    /// What each column's cells are kept under: its name, numbered where an earlier column has it.
+    kept_as: Vec<String>,
 }
 
 impl Columns {
     pub fn of(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Self, ImportError> {
-        let image = find(sheet, role, "image", request.image_column.as_deref(), |name| {
-            ["image", "file", "filename", "file_name", "path", "image_path", "name"]
-                .iter()
-                .position(|usual| *usual == name)
-        })?;
-        let names = usual_labels(&request.task);
-        let label = find(sheet, role, "label", request.label_column.as_deref(), |name| {
-            let any = || (name.ends_with(" label") || name.ends_with("_label")).then_some(names.len());
-            names.iter().position(|usual| *usual == name).or_else(any)
-        })?;
+        let image = find(sheet, role, "image", request.image_column.as_deref(), image_rank)?;
+        let label = find(sheet, role, "label", request.label_column.as_deref(), label_rank(&request.task))?;
         let group = request.group_column.as_deref();
         let group = group.map(|name| named(sheet, role, "group", name)).transpose()?;
         let picked = match &request.picked_column {
@@ -65,7 +58,7 @@ impl Columns {
             );
             return Err(ImportError::invalid("same_column", detail));
         }
-        Ok(Self { image, label, group, picked })
+        Ok(Self { image, label, group, picked, kept_as: kept_as(&sheet.columns) })
     }
 
     /// Whether the row says that its image was picked.
@@ -91,10 +84,16 @@ impl Columns {
         [Some(self.image), Some(self.label), self.group].into_iter().flatten()
     }
 
+    /// Columns beside ours whose name an earlier one has, and what they are kept as.
+    pub fn repeated<'a>(&'a self, sheet: &'a Sheet) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let columns = sheet.columns.iter().zip(&self.kept_as).enumerate();
+        columns.filter(|(at, (name, kept_as))| name != kept_as && !self.is_of_us(*at)).map(|(_, names)| names)
+    }
+
     /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one. Of a
     /// long text the beginning will do: whatever it says, it tells no groups.
-    pub fn attributes(&self, sheet: &Sheet, cells: &[String]) -> BTreeMap<String, String> {
-        let named = sheet.columns.iter().zip(cells).enumerate();
+    pub fn attributes(&self, cells: &[String]) -> BTreeMap<String, String> {
+        let named = self.kept_as.iter().zip(cells).enumerate();
         named
             .filter(|(at, (name, cell))| !name.is_empty() && !cell.is_empty() && !self.is_of_us(*at))
             .filter_map(|(at, (name, cell))| {
@@ -104,6 +103,47 @@ impl Columns {
             })
             .collect()
     }
+}
+
+/// How usual a lower-case name is for an image column, 0 the most.
+fn image_rank(name: &str) -> Option<usize> {
+    ["image", "file", "filename", "file_name", "path", "image_path", "name"].iter().position(|usual| *usual == name)
+}
+
+/// How usual a lower-case name is for the task's label column, 0 the most.
+fn label_rank(task: &str) -> impl Fn(&str) -> Option<usize> {
+    let names = usual_labels(task);
+    move |name| {
+        let any = || (name.ends_with(" label") || name.ends_with("_label")).then_some(names.len());
+        names.iter().position(|usual| usual == name).or_else(any)
+    }
+}
+
+/// Whether a header has an image and a label column, or several that may be: it was cut where whoever wrote it meant so.
+pub(super) fn are_there(header: &[String], request: &ImportRequest) -> bool {
+    let has = |wanted: Option<&String>, rank: &dyn Fn(&str) -> Option<usize>| match wanted {
+        Some(wanted) => header.iter().any(|name| same_column(name, wanted)),
+        None => header.iter().any(|name| rank(&name.to_lowercase()).is_some()),
+    };
+    has(request.image_column.as_ref(), &image_rank) && has(request.label_column.as_ref(), &label_rank(&request.task))
+}
+
+/// The columns' names, those that an earlier column has numbered: `source (2)`.
+fn kept_as(columns: &[String]) -> Vec<String> {
+    let all: HashSet<&str> = columns.iter().map(String::as_str).collect();
+    let mut used: HashSet<String> = HashSet::new();
+    let own = |name: &String| {
+        let mut kept = name.clone();
+        let mut number = 2;
+        // The number must not be another column's own.
+        while !name.is_empty() && (used.contains(&kept) || (kept != *name && all.contains(kept.as_str()))) {
+            kept = format!("{name} ({number})");
+            number += 1;
+        }
+        used.insert(kept.clone());
+        kept
+    };
+    columns.iter().map(own).collect()
 }
 
 /// The column that is `wanted`, or the one whose name is the most usual: `usual` gives a lower-case name's rank, 0 the best.
@@ -144,63 +184,35 @@ fn only(sheet: &Sheet, role: Role, what: &str, found: Vec<usize>) -> Result<usiz
     Err(ImportError::invalid("ambiguous_column", detail))
 }
 
-/// Every label that the sheet names, of usable rows or not.
+/// Every label that the sheet names, of usable rows or not; a spreadsheet's errors are none.
 pub(super) fn labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<BTreeSet<String>, ImportError> {
     let column = Columns::of(sheet, role, request)?.label;
-    Ok(sheet.rows.iter().filter(|row| !row.surplus).filter_map(|row| normalised(row.cell(column))).collect())
+    let rows = sheet.rows.iter().filter(|row| !row.surplus && !row.has_error(column));
+    Ok(rows.filter_map(|row| normalised(row.cell(column))).collect())
 }
 
 fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
     let names: Vec<&String> = sheet.columns.iter().filter(|column| !column.is_empty()).collect();
     let detail = format!(
-        "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column",
+        "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column{}",
         role.as_str(),
-        first_of(names.into_iter(), NAMED)
+        first_of(names.into_iter(), NAMED),
+        sheet.separator.map_or_else(String::new, |separator| format!(
+            "; its columns were parted at each {}, and a first line such as sep=; says another separator",
+            match separator {
+                b'\t' => "tab",
+                b';' => "semicolon",
+                _ => "comma",
+            }
+        ))
     );
     ImportError::invalid("no_such_column", detail)
 }
 
-/// The label column where its name says only that it holds labels, and not that they are the task's.
-pub(super) fn guessed_label(
-    sheet: &Sheet,
-    role: Role,
-    request: &ImportRequest,
-) -> Result<Option<Warning>, ImportError> {
-    let name = &sheet.columns[Columns::of(sheet, role, request)?.label];
-    let guessed =
-        request.label_column.is_none() && usual_labels(&request.task).iter().all(|usual| !same_column(usual, name));
-    let detail = format!(
-        "the label is taken from the column {} of the {} sheet, as no other looks like the label of {:?}; if that is another \
-         column, name it in label_column",
-        quoted(name),
-        role.as_str(),
-        request.task
-    );
-    Ok(guessed.then(|| Warning::new("guessed_label_column", detail)))
-}
-
 /// What a label column is usually called, the most usual first.
-fn usual_labels(task: &str) -> [String; 5] {
+pub(super) fn usual_labels(task: &str) -> [String; 5] {
     let task = task.to_lowercase();
     ["label".to_owned(), task.clone(), format!("{task}_label"), format!("{task} label"), "class".to_owned()]
-}
-
-/// The columns of which cells are kept by their beginnings alone.
-pub(super) fn long_cells(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Option<Warning>, ImportError> {
-    let columns = Columns::of(sheet, role, request)?;
-    let mut long: BTreeSet<usize> = BTreeSet::new();
-    for row in &sheet.rows {
-        long.extend(row.cells.iter().enumerate().filter(|(_, cell)| cell.len() > MAX_NAME).map(|(at, _)| at));
-    }
-    // Rows whose names are too long were left out.
-    long.retain(|at| columns.names().all(|name| name != *at) && !sheet.columns[*at].is_empty());
-    let detail = format!(
-        "the {} sheet has cells of more than {MAX_NAME} bytes in {}: only their beginnings are kept, for columns beside image and \
-         label are there to tell groups of images",
-        role.as_str(),
-        first_of(long.iter().map(|&at| &sheet.columns[at]), NAMED)
-    );
-    Ok((!long.is_empty()).then(|| Warning::new("long_cells", detail)))
 }
 
 #[cfg(test)]
@@ -234,25 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_something_else_is_taken_and_said() {
-        let told = |header: &str, column: Option<&str>| {
-            let sheet = sheet(&format!("{header}\na.jpg,1,2\n"));
-            let label_column = column.map(str::to_owned);
-            let request = ImportRequest { task: "gender".into(), label_column, ..ImportRequest::default() };
-            guessed_label(&sheet, Role::Train, &request).unwrap().map(|warning| warning.detail)
-        };
-        let detail = told("image,age_label,sex", None).unwrap();
-        assert!(
-            detail.contains("column \"age_label\" of the train sheet") && detail.contains("label_column"),
-            "{detail}"
-        );
-        assert_eq!(told("image,age_label,sex", Some("age_label")), None, "it was asked for");
-        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label"] {
-            assert_eq!(told(usual, None), None, "{usual}");
-        }
-    }
-
-    #[test]
     fn the_picked_column_is_found_by_its_name_or_named_and_tells_no_groups() {
         let told = |header: &str, column: Option<&str>, cells: &str| {
             let sheet = sheet(&format!("{header}\n{cells}\n"));
@@ -260,7 +253,7 @@ mod tests {
             let request = ImportRequest { task: "gender".into(), picked_column, ..ImportRequest::default() };
             let columns = Columns::of(&sheet, Role::Train, &request).map_err(|error| error.to_string())?;
             let picked = columns.is_picked(&sheet.rows[0]).map_err(str::to_owned)?;
-            Ok::<_, String>((picked, columns.attributes(&sheet, &sheet.rows[0].cells).into_keys().collect::<Vec<_>>()))
+            Ok::<_, String>((picked, columns.attributes(&sheet.rows[0].cells).into_keys().collect::<Vec<_>>()))
         };
         for (cell, picked) in
             [("", false), ("0", false), ("No", false), ("1", true), ("yes", true), ("TRUE", true), ("x", true)]
@@ -275,5 +268,36 @@ mod tests {
         assert!(missing.contains("picked column \"asked\"") && missing.contains("picked_column"), "{missing}");
         let same = told("image,label,age", Some("label"), "a.jpg,cat,1").unwrap_err();
         assert!(same.contains("the same"), "{same}");
+    }
+
+    #[test]
+    fn a_repeated_name_is_numbered_and_no_cell_is_lost() {
+        let sheet = sheet("image,label,source,source,,source (2),source\na.jpg,cat,web,studio,5,x,y\n");
+        let columns = Columns::of(&sheet, Role::Train, &ImportRequest::default()).unwrap();
+        let kept: Vec<(String, String)> = columns.attributes(&sheet.rows[0].cells).into_iter().collect();
+        let expected = [("source", "web"), ("source (2)", "x"), ("source (3)", "studio"), ("source (4)", "y")];
+        assert_eq!(kept, expected.map(|(name, cell)| (name.to_owned(), cell.to_owned())));
+        let repeated: Vec<&str> = columns.repeated(&sheet).map(|(_, kept)| kept.as_str()).collect();
+        assert_eq!(repeated, ["source (3)", "source (4)"]);
+    }
+
+    #[test]
+    fn a_header_is_one_where_image_and_label_are_there() {
+        let header = |text: &str| text.split(';').map(str::to_owned).collect::<Vec<_>>();
+        let request = ImportRequest { task: "gender".into(), ..ImportRequest::default() };
+        assert!(are_there(&header("Image;Gender;x"), &request) && are_there(&header("file;a_label;b_label"), &request));
+        assert!(!are_there(&header("image;x"), &request) && !are_there(&header("gender;x"), &request));
+        let named = ImportRequest { image_column: Some("bild".into()), ..request };
+        assert!(are_there(&header("Bild;gender"), &named) && !are_there(&header("image;gender"), &named));
+    }
+
+    #[test]
+    fn a_missing_column_tells_where_the_columns_were_parted() {
+        let refused =
+            |text: &str| Columns::of(&sheet(text), Role::Train, &ImportRequest::default()).err().unwrap().to_string();
+        let told = refused("picture;what\na.jpg;cat\n");
+        assert!(told.contains("parted at each semicolon") && told.contains("sep=;"), "{told}");
+        let told = refused("sep=;\npicture;what\na.jpg;cat\n");
+        assert!(!told.contains("parted"), "its first line said so: {told}");
     }
 }

@@ -6,6 +6,7 @@ use super::groups;
 use super::labels::{EMPTY_CELL, first_of, same_column};
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
+use super::similar_groups;
 use crate::statistics::wilson;
 
 /// Cramér's V from which a column is said to predict the label.
@@ -26,6 +27,7 @@ pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<W
         }
     }
     warnings.extend(group_column.and_then(|column| straddling(manifest, column)));
+    warnings.extend(group_column.and_then(|column| similar_groups::warning(manifest, column)));
     warnings.extend(imbalance(manifest));
     warnings.extend(untested(manifest));
     warnings

@@ -16,7 +16,7 @@ use super::report::{ARCHIVE, ImportReport, RejectedRow, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::unlisted::{self, Unlisted};
-use super::{IMAGES_FILE, columns, confounding, duplicates, groups, labels, near_duplicates, task};
+use super::{IMAGES_FILE, column_doubts, columns, confounding, duplicates, groups, labels, near_duplicates, task};
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
 use pixels::Pixels;
@@ -124,7 +124,9 @@ fn import_into(
     limits: &ImportLimits,
     progress: &(dyn Fn(ImportProgress) + Sync),
 ) -> Result<Imported, ImportError> {
-    let read = |path, role: Role| Sheet::read(path, role.as_str()).map_err(|error| error.of_field(role.as_str()));
+    let is_header = |header: &[String]| columns::are_there(header, request);
+    let read =
+        |path, role: Role| Sheet::read(path, role.as_str(), &is_header).map_err(|error| error.of_field(role.as_str()));
     let train = read(&request.train, Role::Train)?;
     let test = request.test.as_ref().map(|path| read(path, Role::Test)).transpose()?;
     let sheets = [Some((Role::Train, &train)), test.as_ref().map(|sheet| (Role::Test, sheet))];
@@ -136,7 +138,7 @@ fn import_into(
         return Err(ImportError::invalid("unreadable_zip", detail).of_field("images"));
     }
     let archive_path = staging.join(IMAGES_FILE);
-    std::fs::copy(&request.images, &archive_path).map_err(|e| ImportError::reading(&request.images, e))?;
+    copy(&request.images, &archive_path)?;
     File::open(&archive_path).and_then(|f| f.sync_all()).map_err(|e| ImportError::storage(&archive_path, e))?;
     let of_archive = |error: ImportError| error.of_field("images");
     let mut images = archive::open(&archive_path).map_err(of_archive)?;
@@ -163,7 +165,8 @@ fn import_into(
     let pictures = pixels::decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
-    let assembled = assemble(&request.task, &mut candidates, &keep, &mut rejected);
+    let nan = column_doubts::nan_labels(&train, Role::Train, request)?;
+    let assembled = assemble(&request.task, &mut candidates, &keep, nan, &mut rejected);
     in_order(&mut rejected);
     // First, as a sheet that nothing is left of has no classes either.
     refuse_too_many(&rejected, &read, request.strict, &index)?;
@@ -188,14 +191,14 @@ fn import_into(
         warnings.extend(unlisted::warnings(&index, &named, kept, column));
     }
     warnings.extend(unlisted::unnamed(request.unlisted, &index, &named));
+    warnings.extend(rows::without_extension(&candidates, &index));
     if test.is_none() {
         let detail = "no test sheet: models of this data set will have validation figures only";
         warnings.push(Warning::new("no_test_sheet", detail));
     }
     for &(role, sheet) in &sheets {
         warnings.extend(unread(sheet));
-        warnings.extend(columns::guessed_label(sheet, role, request)?);
-        warnings.extend(columns::long_cells(sheet, role, request)?);
+        warnings.extend(column_doubts::warnings(sheet, role, request)?);
     }
     manifest.warnings = warnings.clone();
 
@@ -204,6 +207,18 @@ fn import_into(
     drop(pixels);
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
     Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
+}
+
+/// Copies the archive to the data set's place. Whoever named it may mend that it cannot be opened; what fails behind that is told of
+/// the place: a full disk is that one's.
+fn copy(images: &Path, archive: &Path) -> Result<(), ImportError> {
+    File::open(images).map_err(|error| ImportError::reading(images, error))?;
+    let copied = failpoint::pass("import.copy").and_then(|()| std::fs::copy(images, archive));
+    copied.map(drop).map_err(|error| {
+        let told = std::io::Error::new(error.kind(), format!("{} cannot be copied there: {error}", images.display()));
+        // Not the directory that is built in: it is gone when this is read.
+        ImportError::storage(archive.parent().and_then(Path::parent).unwrap_or(archive), told)
+    })
 }
 
 /// Training rows first, then test rows, then what no row names, by their numbers.
@@ -275,18 +290,19 @@ fn repeats(row: &RejectedRow) -> bool {
 }
 
 /// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
-/// take.
+/// take. `nan` of the training sheet's labels read NaN.
 fn assemble(
     task: &str,
     candidates: &mut [Candidate],
     keep: &[bool],
+    nan: usize,
     rejected: &mut Vec<RejectedRow>,
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
     let stay = |role: Role| -> Vec<usize> {
         (0..candidates.len()).filter(|&index| keep[index] && candidates[index].role == role).collect()
     };
     let (train, test) = (stay(Role::Train), stay(Role::Test));
-    let classes = labels::classes(train.iter().map(|&index| &candidates[index])).map_err(|error| match error {
+    let classes = labels::classes(train.iter().map(|&index| &candidates[index]), nan).map_err(|error| match error {
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail, .. } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());

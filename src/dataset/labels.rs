@@ -24,11 +24,16 @@ pub const EMPTY_CELL: &str = "(empty)";
 /// letter with its accent is one character or two, as the program that wrote it likes (Unicode's form NFC here).
 pub(super) fn normalised(cell: &str) -> Option<String> {
     let cell = cell.trim();
-    if cell.is_empty() || cell.eq_ignore_ascii_case("nan") {
+    if cell.is_empty() || reads_nan(cell) {
         return None;
     }
     let whole = cell.strip_suffix(".0").filter(|whole| whole.parse::<i64>().is_ok());
     Some(composed(whole.unwrap_or(cell)))
+}
+
+/// Whether a cell reads as pandas writes an empty one. It may be a name.
+pub(super) fn reads_nan(cell: &str) -> bool {
+    cell.trim().eq_ignore_ascii_case("nan")
 }
 
 /// Text in Unicode's form NFC.
@@ -66,18 +71,25 @@ pub(super) fn first_of<'a>(names: impl ExactSizeIterator<Item = &'a String>, mos
     if more > 0 { format!("{first} and {more} more") } else { first }
 }
 
-/// The class names: every label of the training sheet, sorted.
-pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>) -> Result<Vec<String>, ImportError> {
+/// The class names: every label of the training sheet, sorted. `nan` of its label cells were taken as empty though something stands there.
+pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>, nan: usize) -> Result<Vec<String>, ImportError> {
     let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
+    let gaps = match nan {
+        0 => String::new(),
+        nan => format!(
+            "; {nan} cells of the label column read NaN and were taken as empty: where that is a name, write it otherwise"
+        ),
+    };
     if names.is_empty() {
-        let detail = "no row of the training sheet has a label; label some images of each class first (the dashboard does at \
-                      /#/label)";
+        let detail = format!(
+            "no row of the training sheet has a label; label some images of each class first (the dashboard does at /#/label){gaps}"
+        );
         return Err(ImportError::invalid("too_few_classes", detail));
     }
     if names.len() < 2 {
         let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let detail = format!(
-            "the training sheet's label column holds one class alone ({found}) on usable rows; a classifier needs two"
+            "the training sheet's label column holds one class alone ({found}) on usable rows; a classifier needs two{gaps}"
         );
         return Err(ImportError::invalid("too_few_classes", detail));
     }
@@ -114,10 +126,14 @@ fn look_alikes(classes: &[String]) -> Option<Warning> {
     (!alike.is_empty()).then(|| Warning::new("similar_labels", detail))
 }
 
-/// What joins or parts words, and what is not seen at all (zero-width letters, marks of direction).
+/// What joins or parts words, and what is not seen at all.
 fn is_joint(letter: char) -> bool {
-    matches!(letter, '_' | '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
-        || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(letter, '_' | '-' | '\u{2010}'..='\u{2015}' | '\u{2212}') || is_unseen(letter)
+}
+
+/// Zero-width letters and marks of direction.
+pub(super) fn is_unseen(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
@@ -130,12 +146,40 @@ fn lost(classes: &[String], named: &BTreeSet<String>) -> Option<Warning> {
     (!lost.is_empty()).then(|| Warning::new("lost_classes", detail))
 }
 
+/// What stands in a cell where there is no label, in lower case; a spreadsheet's errors too, in English and German.
+const GAPS: &[&str] = &[
+    "na",
+    "n/a",
+    "n.a.",
+    "n/v",
+    "k.a.",
+    "<na>",
+    "nan",
+    "none",
+    "null",
+    "-",
+    "?",
+    "unknown",
+    "unlabelled",
+    "unlabeled",
+    "no label",
+    "#n/a",
+    "#nv",
+    "#ref!",
+    "#bezug!",
+    "#value!",
+    "#wert!",
+    "#name?",
+    "#div/0!",
+    "#null!",
+    "#num!",
+    "#zahl!",
+];
+
 fn gaps(classes: &[String]) -> Option<Warning> {
-    const WORDS: [&str; 11] =
-        ["na", "n/a", "nan", "none", "null", "-", "?", "unknown", "unlabelled", "unlabeled", "no label"];
     let meant: Vec<String> = classes
         .iter()
-        .filter(|class| WORDS.contains(&class.to_lowercase().as_str()))
+        .filter(|class| GAPS.contains(&class.to_lowercase().as_str()))
         .map(|class| format!("{class:?}"))
         .collect();
     let detail = format!(
@@ -193,6 +237,18 @@ mod tests {
         let told = told(&["N/A", "mask", "nobody"], &[]);
         assert_eq!((told.len(), told[0].0.as_str()), (1, "label_may_be_a_gap"));
         assert!(told[0].1.starts_with("\"N/A\" became"), "{told:?}");
+    }
+
+    #[test]
+    fn what_spreadsheets_write_for_a_missing_value_may_mean_no_label() {
+        for gap in
+            ["#N/A", "#NV", "#REF!", "#BEZUG!", "#VALUE!", "#WERT!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#ZAHL!"]
+        {
+            assert_eq!(told(&[gap, "mask"], &[])[0].0, "label_may_be_a_gap", "{gap}");
+        }
+        for gap in ["n.a.", "k.A.", "n/v"] {
+            assert_eq!(told(&["mask", gap], &[])[0].0, "label_may_be_a_gap", "{gap}");
+        }
     }
 
     #[test]

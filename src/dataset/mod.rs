@@ -6,6 +6,7 @@
 //! threads; nothing here knows HTTP or SQL.
 
 mod archive;
+mod column_doubts;
 mod columns;
 mod confounding;
 mod crop_style;
@@ -23,6 +24,7 @@ mod perceptual_hash;
 mod report;
 mod rows;
 mod sheet;
+mod similar_groups;
 mod split;
 mod task;
 mod unlisted;

@@ -18,7 +18,9 @@ use super::{IMAGES_FILE, archive};
 use crate::failpoint;
 use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
 
-const MAGIC: &[u8; 8] = b"MMPACK\x00\x01";
+/// The version is raised where the same images give other pixels, so that models are trained on what predictions see: 1 squeezed the
+/// padding of large JPEGs into the square.
+const MAGIC: &[u8; 8] = b"MMPACK\x00\x02";
 const HEADER: usize = 64;
 
 /// Images decoded between two writes: bounds the memory, whatever the data set's size, and the time until a stop is heard.
@@ -180,7 +182,8 @@ fn read_image(
 ) -> Result<Prepared, DatasetError> {
     let limits = DecodeLimits::JUDGED;
     let fail = |reason: String| DatasetError::Image { image: sample.image.clone(), reason };
-    let bytes = archive::read_entry(images, sample.entry, limits.max_bytes).map_err(fail)?;
+    let bytes =
+        archive::read_entry(images, sample.entry, limits.max_bytes).map_err(|unreadable| fail(unreadable.reason))?;
     imaging::prepare(&bytes, &limits, preprocess).map_err(|error| fail(error.to_string()))
 }
 

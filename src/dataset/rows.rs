@@ -6,10 +6,13 @@ use super::archive::{Found, Index};
 use super::columns::Columns;
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised, quoted, shortened};
+use super::labels::{first_of, normalised, quoted, reads_nan, shortened};
 use super::manifest::Role;
-use super::report::{self, ARCHIVE, RejectedRow};
+use super::report::{self, ARCHIVE, RejectedRow, Warning};
 use super::sheet::{MAX_NAME, Sheet};
+
+/// Rows that a warning shows.
+const EXAMPLES: usize = 5;
 
 /// Bytes of a cell that a message repeats.
 const LONGEST_CELL: usize = 64;
@@ -91,10 +94,19 @@ pub(super) fn candidates(
                 row.cell(at).len()
             );
             refuse("long_cell", detail);
+        } else if let Some(at) = columns.names().find(|&at| row.has_error(at)) {
+            let detail = format!(
+                "the cell in column {} is {}, an error of the spreadsheet and no value: mend what it is calculated from, or empty the \
+                 cell where nothing is known",
+                quoted(&sheet.columns[at]),
+                quoted(row.cell(at))
+            );
+            refuse("error_cell", detail);
         } else if image.is_empty() {
             refuse("no_image_name", "the row names no image".to_owned());
         } else if label.is_none() && role == Role::Test {
-            refuse("no_label", "a test row needs a label".to_owned());
+            let nan = if reads_nan(row.cell(columns.label)) { " (NaN is read as an empty cell)" } else { "" };
+            refuse("no_label", format!("a test row needs a label{nan}"));
         } else if let Err(cell) = picked {
             refuse(
                 "unclear_picked",
@@ -115,10 +127,12 @@ pub(super) fn candidates(
                 }
                 Found::Ambiguous => refuse(
                     "ambiguous_file",
-                    format!("several files in the archive are called {image:?}; name the folder in the sheet too"),
+                    format!(
+                        "several files in the archive are called {image:?}; name the folder in the sheet too, and the extension"
+                    ),
                 ),
-                Found::Entry(entry) => {
-                    let attributes = columns.attributes(sheet, &row.cells);
+                Found::Entry(entry) | Found::Bare(entry) => {
+                    let attributes = columns.attributes(&row.cells);
                     let picked = label.is_some() && picked == Ok(true);
                     let row = row.number;
                     found.push(Candidate { role, unlisted: false, row, image, entry, label, picked, attributes });
@@ -127,6 +141,21 @@ pub(super) fn candidates(
         }
     }
     Ok(unique_names(found, out))
+}
+
+/// How many rows name their images without the extension that these have in the archive.
+pub(super) fn without_extension(candidates: &[Candidate], index: &Index) -> Option<Warning> {
+    let bare = |candidate: &&Candidate| matches!(index.find(&candidate.image), Found::Bare(_));
+    let found: Vec<&Candidate> = candidates.iter().filter(bare).collect();
+    let told = |candidate: &&Candidate| {
+        format!("{} {} is {}", candidate.place(), quoted(&candidate.image), quoted(&index.names[&candidate.entry]))
+    };
+    let examples = found.iter().take(EXAMPLES).map(told).collect();
+    let detail = format!(
+        "{} rows name their images without an extension: each was taken for the one image of the archive that is called so otherwise",
+        found.len()
+    );
+    (!found.is_empty()).then(|| Warning::new("names_without_extension", detail).with_examples(examples))
 }
 
 /// The entries of the archive that the sheet's rows name or may mean, rows that cannot be used too.

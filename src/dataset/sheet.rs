@@ -26,6 +26,8 @@ pub(super) struct Sheet {
     pub rows: Vec<Row>,
     /// A workbook's further worksheets, which are not read.
     pub unread: Vec<String>,
+    /// What parts the columns of a CSV file, where no first line says so.
+    pub separator: Option<u8>,
 }
 
 /// A row of a sheet.
@@ -37,6 +39,8 @@ pub(super) struct Row {
     pub cells: Vec<String>,
     /// A CSV row with more cells than the header has: which of them is which cannot be told.
     pub surplus: bool,
+    /// Columns whose cells hold a spreadsheet's error, such as #N/A.
+    errors: Vec<u16>,
 }
 
 impl Row {
@@ -44,29 +48,38 @@ impl Row {
     pub fn cell(&self, column: usize) -> &str {
         self.cells.get(column).map_or("", String::as_str)
     }
+
+    /// Whether the cell in a column holds a spreadsheet's error and no value.
+    pub fn has_error(&self, column: usize) -> bool {
+        self.errors.iter().any(|&at| usize::from(at) == column)
+    }
 }
 
 impl Sheet {
-    /// Reads the sheet at `path`; `name` (`train`, `test`) is for messages. XLSX is told by its first bytes.
-    pub fn read(path: &Path, name: &str) -> Result<Self, ImportError> {
+    /// Reads the sheet at `path`; `name` (`train`, `test`) is for messages. XLSX is told by its first bytes. Of several separators
+    /// that a CSV file may have, the one is taken by which its header is one that `is_header` knows.
+    pub fn read(path: &Path, name: &str, is_header: &dyn Fn(&[String]) -> bool) -> Result<Self, ImportError> {
         let size = std::fs::metadata(path).map_err(|e| ImportError::reading(path, e))?.len();
         if size > MAX_BYTES {
             let detail = format!("the {name} sheet has {size} bytes, allowed are {MAX_BYTES}");
             return Err(ImportError::too_large("sheet_too_large", detail));
         }
         let bytes = std::fs::read(path).map_err(|e| ImportError::reading(path, e))?;
-        Self::parse(bytes, name)
+        Self::parse_as(bytes, name, is_header)
     }
 
-    /// Reads a sheet from its bytes.
+    /// Reads a sheet from its bytes, whatever its columns are called.
     pub fn parse(bytes: Vec<u8>, name: &str) -> Result<Self, ImportError> {
+        Self::parse_as(bytes, name, &|_| false)
+    }
+
+    fn parse_as(bytes: Vec<u8>, name: &str, is_header: &dyn Fn(&[String]) -> bool) -> Result<Self, ImportError> {
         let mut table = Table::new(name);
         let is_csv = !bytes.starts_with(b"PK");
-        let unread = if is_csv {
-            csv::read(&bytes, &mut table)?;
-            Vec::new()
+        let (separator, unread) = if is_csv {
+            (csv::read(&bytes, &mut table, is_header)?, Vec::new())
         } else {
-            xlsx::read(bytes, &mut table)?
+            (None, xlsx::read(bytes, &mut table)?)
         };
         let mut rows = table.rows.into_iter();
         let columns = rows.next().map(|row| row.cells).unwrap_or_default();
@@ -85,7 +98,7 @@ impl Sheet {
         if rows.is_empty() {
             return Err(ImportError::invalid("empty_sheet", format!("the {name} sheet has a header but no rows")));
         }
-        Ok(Self { columns, rows, unread })
+        Ok(Self { columns, rows, unread, separator })
     }
 
     /// Indices of the columns of that name, whatever its case and however its accents are written.
@@ -101,7 +114,9 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Sheet, ImportError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        Sheet::read(file.path(), "train")
+        Sheet::read(file.path(), "train", &|header| {
+            ["image", "label"].iter().all(|name| header.iter().any(|one| one == name))
+        })
     }
 
     #[test]
@@ -200,7 +215,12 @@ mod tests {
         let page = book.add_worksheet();
         page.write_row(0, 0, ["image", "label"]).unwrap().write(1, 0, "a.jpg").unwrap();
         page.write_formula(1, 1, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
-        assert_eq!(read(&book.save_to_buffer().unwrap()).unwrap().rows[0].cell(1), "#N/A");
+        let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
+        assert_eq!(
+            (sheet.rows[0].cell(1), sheet.rows[0].has_error(1), sheet.rows[0].has_error(0)),
+            ("#N/A", true, false)
+        );
+        assert!(!read(b"image,label\na.jpg,#N/A\n").unwrap().rows[0].has_error(1), "in a CSV it is a text");
     }
 
     #[test]
@@ -340,6 +360,31 @@ mod tests {
         assert_eq!((spaced.columns[1].as_str(), spaced.rows[0].cell(1)), ("label", "no mask"));
         let excel = read(b"sep=;\r\nimage;label\r\na.jpg;cat, small\r\n").unwrap();
         assert_eq!((excel.rows[0].number, excel.rows[0].cell(1)), (2, "cat, small"));
+    }
+
+    #[test]
+    fn of_several_separators_the_one_is_taken_that_gives_an_image_and_a_label_column() {
+        let columns = |text: &str| read(text.as_bytes()).unwrap().columns;
+        let sizes = ["image", "label", "Gr\u{f6}\u{df}e (b,h,t)"];
+        assert_eq!(
+            columns("image;label;Gr\u{f6}\u{df}e (b,h,t)\na.jpg;cat;1,2,3\n"),
+            sizes,
+            "as many of one as of the other"
+        );
+        let more = ["image", "label", "size (b,h,t,u)"];
+        assert_eq!(columns("image;label;size (b,h,t,u)\na.jpg;cat;1\n"), more, "more of the other");
+        assert_eq!(columns("image,label,a;b;c;d\na.jpg,cat,1\n"), ["image", "label", "a;b;c;d"]);
+        // Where none gives both, the one of which the rows have as many as the header.
+        assert_eq!(
+            columns("picture;what;size (b,h,t)\na.jpg;cat;12\nb.jpg;dog;13\n"),
+            ["picture", "what", "size (b,h,t)"]
+        );
+        assert_eq!(columns("picture,what;x\na.jpg,cat\n"), ["picture", "what;x"]);
+        // And else whichever there are most of.
+        assert_eq!(columns("picture,what,who;x\na.jpg,cat\n"), ["picture", "what", "who;x"]);
+        let separator = |text: &str| read(text.as_bytes()).unwrap().separator;
+        assert_eq!((separator("image\tlabel\na\tb\n"), separator("sep=;\nimage;label\na;b\n")), (Some(b'\t'), None));
+        assert_eq!(separator("image\na.jpg\n"), Some(b','));
     }
 
     #[test]

@@ -8,16 +8,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 
-use super::archive::Index;
+use super::archive::{Index, is_image};
 use super::error::ImportError;
 use super::import::refused;
 use super::manifest::Role;
 use super::report::{RejectedRow, Warning};
 use super::rows::Candidate;
 use super::sheet::MAX_NAME;
-
-/// What the names of images end in, in any case.
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Codes of rows of which it cannot be told what image they name.
 const UNCLEAR: [&str; 2] = ["line_break", "surplus_cells"];
@@ -144,7 +141,7 @@ pub(super) fn unnamed(choice: Unlisted, index: &Index, named: &HashSet<u32>) -> 
              sheet lists them with an empty label"
         }
         Unlisted::Unlabelled => {
-            "they are no images by their names, which end in .jpg, .jpeg, .png or .webp, or they are hidden by a dot"
+            "they are no images by their names, which end in .jpg, .jpeg, .jpe, .jfif, .png or .webp, or they are hidden by a dot"
         }
     };
     let files = if unnamed == 1 { "file in the archive is" } else { "files in the archive are" };
@@ -155,13 +152,6 @@ pub(super) fn unnamed(choice: Unlisted, index: &Index, named: &HashSet<u32>) -> 
 /// The entries that are images by their names.
 fn images(index: &Index) -> impl Iterator<Item = u32> {
     index.names.iter().filter(|(_, name)| is_image(name)).map(|(entry, _)| *entry)
-}
-
-/// By its extension; hidden files, and those in hidden folders, are some program's own.
-fn is_image(path: &str) -> bool {
-    let hidden = path.split(['/', '\\']).any(|part| part.starts_with('.') && part != ".");
-    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-    !hidden && EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 #[cfg(test)]
@@ -181,17 +171,6 @@ mod tests {
         }
         assert_eq!("all".parse::<Unlisted>(), Err("unlisted is \"all\", allowed is ignore or unlabelled".to_owned()));
         assert_eq!(Unlisted::default(), Unlisted::Ignore);
-    }
-
-    #[test]
-    fn images_are_told_by_their_extensions_and_hidden_files_are_none() {
-        for image in ["a.jpg", "x/b.JPEG", "x\\c.Png", "./d.webp", "x.y/e.1.jpg", "a./f.png"] {
-            assert!(is_image(image), "{image}");
-        }
-        for other in ["jpg", "a.gif", "a.jpg.txt", "README", "x.png/README", "._a.jpg", ".cache/a.jpg", "x\\.b.png", ""]
-        {
-            assert!(!is_image(other), "{other}");
-        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
 
+use super::fit::Area;
 use super::jpeg::{self, Jpeg};
-use super::{ImagingError, scaled_jpeg, size};
+use super::{Face, ImagingError, scaled_jpeg, size};
 
 /// What an image may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +29,59 @@ pub struct DecodeLimits {
 impl DecodeLimits {
     /// None, for pictures that were judged when they came in, by limits that may have been other than today's.
     pub const JUDGED: Self = Self { max_bytes: usize::MAX, max_side: u32::MAX, max_pixels: u64::MAX };
+
+    /// The usual ones for pictures of so many pixels. A file grows with its pixels: it may have half as many bytes, and the usual
+    /// number in any case.
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        let usual = Self::default();
+        // No picture has more than its sides allow.
+        let pixels = max_pixels.min(u64::from(usual.max_side) * u64::from(usual.max_side));
+        let max_bytes = usize::try_from(pixels / 2).unwrap_or(usize::MAX).max(usual.max_bytes);
+        Self { max_bytes, max_pixels, ..usual }
+    }
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
         Self { max_bytes: 25 << 20, max_side: 16_384, max_pixels: 50_000_000 }
+    }
+}
+
+/// A picture as it was decoded.
+#[derive(Clone, Debug)]
+pub(super) struct Decoded {
+    /// Its pixels, upright.
+    pub image: RgbImage,
+    /// Its own width and height, upright.
+    pub size: (u32, u32),
+    /// By how much it was decoded smaller than it is, on each side.
+    divisor: u32,
+    /// The part of `image` that is the picture: of one that was decoded smaller a last row or column may be padding for the most part.
+    pub area: Area,
+}
+
+impl Decoded {
+    fn whole(image: RgbImage) -> Self {
+        Self { size: image.dimensions(), divisor: 1, area: Area::whole(&image), image }
+    }
+
+    /// A picture of `stored` pixels across and down that was decoded at one `divisor`-th of them, turned upright.
+    fn smaller(image: RgbImage, stored: (u32, u32), divisor: u32, orientation: Orientation) -> Self {
+        let mut image = DynamicImage::from(image);
+        image.apply_orientation(orientation);
+        let (image, size) = (image.into_rgb8(), turned(stored, orientation));
+        let exact = |side: u32| f64::from(side) / f64::from(divisor);
+        let (width, height) = (exact(size.0), exact(size.1));
+        let (left, top) = padded_first(orientation);
+        let before = |padded: bool, all: u32, exact: f64| if padded { f64::from(all) - exact } else { 0.0 };
+        let (left, top) = (before(left, image.width(), width), before(top, image.height(), height));
+        Self { image, size, divisor, area: Area { left, top, width, height } }
+    }
+
+    /// A face that was found in the pixels, in the picture's own measure.
+    pub fn in_picture(&self, face: Face) -> Face {
+        let (left, top) = (face.left - self.area.left as f32, face.top - self.area.top as f32);
+        Face { left, top, ..face }.scaled(self.divisor as f32)
     }
 }
 
@@ -42,15 +91,11 @@ impl Default for DecodeLimits {
 /// # Errors
 /// When the bytes are too many, of another format, animated, damaged, or declare too large a picture.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingError> {
-    decode_for(bytes, limits, None).map(|(image, _)| image)
+    decode_for(bytes, limits, None).map(|decoded| decoded.image)
 }
 
-/// The same for a square of `size`: a far larger JPEG may come out smaller than it is. Beside it, its own width and height.
-pub(super) fn decode_for(
-    bytes: &[u8],
-    limits: &DecodeLimits,
-    size: Option<u32>,
-) -> Result<(RgbImage, (u32, u32)), ImagingError> {
+/// The same for a square of `size`: a far larger JPEG may come out smaller than it is.
+pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<Decoded, ImagingError> {
     if bytes.is_empty() {
         return Err(ImagingError::Empty);
     }
@@ -61,7 +106,7 @@ pub(super) fn decode_for(
         .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
 }
 
-fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<(RgbImage, (u32, u32)), ImagingError> {
+fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<Decoded, ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
         if is_truncated_jpeg(bytes) {
@@ -74,9 +119,8 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<(
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
         let size = size.filter(|_| jpeg.is_usual());
         let small = size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room));
-        let mut image = DynamicImage::from(small.map_or_else(|| jpeg.pixels(), Ok)?);
-        image.apply_orientation(orientation);
-        Ok((image.into_rgb8(), turned((width, height), orientation)))
+        let (image, divisor) = small.map_or_else(|| jpeg.pixels().map(|image| (image, 1)), Ok)?;
+        Ok(Decoded::smaller(image, (width, height), divisor, orientation))
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
         let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
@@ -118,7 +162,17 @@ fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     }
 }
 
-fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<(RgbImage, (u32, u32)), ImagingError> {
+/// Whether what padded a picture on its right, and at its bottom, lies on the left, and at the top, once it is upright.
+fn padded_first(orientation: Orientation) -> (bool, bool) {
+    match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+        Orientation::Rotate90 | Orientation::FlipHorizontal => (true, false),
+        Orientation::Rotate270 | Orientation::FlipVertical => (false, true),
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+    }
+}
+
+fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<Decoded, ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
     let orientation = decoder.orientation().map_err(ImagingError::corrupt)?;
@@ -132,9 +186,7 @@ fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<(RgbI
     decoder.set_limits(room).map_err(ImagingError::corrupt)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(ImagingError::corrupt)?;
     image.apply_orientation(orientation);
-    let image = if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() };
-    let size = image.dimensions();
-    Ok((image, size))
+    Ok(Decoded::whole(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() }))
 }
 
 fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), ImagingError> {
@@ -173,10 +225,20 @@ fn on_white(image: &DynamicImage) -> RgbImage {
     })
 }
 
-/// A JPEG without its end marker. The decoder would fill the rest with grey and say nothing.
+/// A JPEG without its end marker, or with another picture's beginning before it: that marker is the other's. The decoder would fill the
+/// rest with grey and say nothing.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
-    // As nearly all do: nothing needs to be looked for.
-    !bytes.ends_with(&[0xff, jpeg::END]) && !jpeg::markers(bytes).any(|marker| marker == jpeg::END)
+    let mut scanned = false;
+    for marker in jpeg::markers(bytes) {
+        match marker {
+            jpeg::END => return false,
+            jpeg::SCAN => scanned = true,
+            jpeg::START if scanned => return true,
+            _ => {}
+        }
+    }
+    // Behind a segment of which the length is wrong.
+    !bytes.ends_with(&[0xff, jpeg::END])
 }
 
 fn looks_like(bytes: &[u8]) -> &'static str {
@@ -245,8 +307,9 @@ mod tests {
         assert_eq!(upright.dimensions(), (8, 16));
         assert!(upright.get_pixel(4, 1).0[0] > 200 && upright.get_pixel(4, 14).0[2] > 200);
         // Decoded at half its size: what is told is the picture's own size, upright too.
-        let (small, size) = decode_for(&bytes, &DecodeLimits::default(), Some(2)).unwrap();
-        assert_eq!((small.dimensions(), size), ((4, 8), (8, 16)));
+        let small = decode_for(&bytes, &DecodeLimits::default(), Some(2)).unwrap();
+        assert_eq!((small.image.dimensions(), small.size, small.divisor), ((4, 8), (8, 16), 2));
+        assert_eq!(small.area, Area::whole(&small.image), "both sides divide by two");
     }
 
     #[test]
@@ -281,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn another_picture_behind_a_photo_that_was_cut_off_is_not_its_end() {
+        let photo = encoded(&gradient(64, 64).into(), ImageFormat::Jpeg);
+        let whole = default(&photo).unwrap();
+        // As phones write several pictures into one file.
+        assert_eq!(default(&[&photo[..], &photo].concat()).unwrap(), whole);
+        let cut = &photo[..photo.len() - 20];
+        assert_eq!(default(&[cut, &photo].concat()), Err(ImagingError::Truncated));
+        assert_eq!(default(&[cut, &photo, b"and more"].concat()), Err(ImagingError::Truncated));
+    }
+
+    #[test]
+    fn a_file_may_have_half_as_many_bytes_as_pixels_and_the_usual_number_in_any_case() {
+        let bytes = |pixels| DecodeLimits::of_pixels(pixels).max_bytes;
+        assert_eq!(DecodeLimits::of_pixels(50_000_000), DecodeLimits::default());
+        assert_eq!((bytes(1), bytes(60_000_000), bytes(100_000_000)), (25 << 20, 30_000_000, 50_000_000));
+        assert_eq!(bytes(u64::MAX), 16_384 * 16_384 / 2);
+    }
+
+    #[test]
     fn a_declared_size_is_judged_before_decoding() {
         let mut bytes = encoded(&gradient(4, 4).into(), ImageFormat::Png);
         bytes[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
@@ -292,6 +374,7 @@ mod tests {
         let small = DecodeLimits { max_pixels: 15, ..DecodeLimits::default() };
         let error = decode(&encoded(&gradient(4, 4).into(), ImageFormat::Png), &small).unwrap_err();
         assert_eq!(error.code(), "image_too_large");
+        assert!(error.to_string().contains("--max-pixels"), "{error}");
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

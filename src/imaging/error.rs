@@ -7,7 +7,10 @@ pub enum ImagingError {
     #[error("the image is empty")]
     Empty,
     /// More bytes than allowed.
-    #[error("the image has {bytes} bytes, allowed are {allowed}")]
+    #[error(
+        "the image has {bytes} bytes, allowed are {allowed}: save it smaller, or raise --max-pixels (MIXMATCH_MAX_PIXELS), half of which \
+         are allowed as bytes where that is more"
+    )]
     TooManyBytes {
         /// Its size.
         bytes: usize,
@@ -21,7 +24,9 @@ pub enum ImagingError {
         found: String,
     },
     /// More pixels than allowed, by its header.
-    #[error("the image is {width}×{height} pixels, allowed are {max_pixels} pixels and {max_side} a side")]
+    #[error(
+        "the image is {width}×{height} pixels, allowed are {max_pixels} pixels (--max-pixels, MIXMATCH_MAX_PIXELS) and {max_side} a side"
+    )]
     TooLarge {
         /// Pixels across.
         width: u32,

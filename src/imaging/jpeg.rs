@@ -10,13 +10,16 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::ImagingError;
 
+/// The marker at a picture's beginning.
+pub const START: u8 = 0xd8;
+
 /// The marker at a picture's end.
 pub const END: u8 = 0xd9;
 
 /// The marker at a scan's beginning.
 pub const SCAN: u8 = 0xda;
 
-/// The markers of a JPEG's segments, in order, and of its end.
+/// The markers of a JPEG's segments behind its beginning, in order, of its end, and of what begins another picture.
 ///
 /// They are looked for from segment to segment: a thumbnail in EXIF has some of its own, and phones hang films behind the picture, in
 /// which any bytes may stand.
@@ -29,7 +32,11 @@ pub fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
             match *bytes.get(at)? {
                 // Fill bytes stand before a marker.
                 0xff => {}
-                0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
+                0x00 | 0x01 | 0xd0..=0xd7 => at += 1,
+                START => {
+                    at += 1;
+                    return Some(START);
+                }
                 marker => {
                     let length = bytes.get(at + 1..at + 3);
                     let length = length.map_or(2, |length| u16::from_be_bytes([length[0], length[1]]));

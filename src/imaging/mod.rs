@@ -33,15 +33,15 @@ pub struct Prepared {
 /// # Errors
 /// When the bytes are no image that we take, see [`decode`].
 pub fn prepare(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Prepared, ImagingError> {
-    let (image, size) = decode::decode_for(bytes, limits, Some(preprocess.decoded_for()))?;
-    let found = if preprocess.fit == Fit::Face { face::find(&image) } else { None };
+    let decoded = decode::decode_for(bytes, limits, Some(preprocess.decoded_for()))?;
+    let found = if preprocess.fit == Fit::Face { face::find(&decoded.image) } else { None };
     let pixels = match &found {
-        Some(face) => face::cut(&image, face, preprocess.size),
-        None => resize(&image, preprocess)?,
+        Some(face) => face::cut(&decoded.image, face, preprocess.size),
+        None => fit::resize_area(&decoded.image, decoded.area, preprocess)?,
     };
     // A large JPEG is decoded smaller than it is; the face is told of the picture itself.
-    let factor = size.0.max(size.1) as f32 / image.width().max(image.height()) as f32;
-    Ok(Prepared { pixels, size, face: found.map(|face| face.scaled(factor)) })
+    let face = found.map(|face| decoded.in_picture(face));
+    Ok(Prepared { pixels, size: decoded.size, face })
 }
 
 #[cfg(test)]

@@ -26,27 +26,31 @@ fn has_many_scans(bytes: &[u8]) -> bool {
     markers(bytes).take_while(|marker| *marker != END).filter(|marker| *marker == SCAN).nth(MOST_SCANS).is_some()
 }
 
-/// A grey or YCbCr picture at a fraction of its size. None where it is not large enough for that, or of a kind that the whole
-/// decoder knows better (lossless, damaged, of very many scans): that one then decides.
-pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<RgbImage> {
+/// A grey or YCbCr picture at a fraction of its size, and by how much it is smaller on each side: its pixels are whole blocks of so many,
+/// so that the last ones of a side that does not divide by that show less than others. None where it is not large enough for that,
+/// or of a kind that the whole decoder knows better (lossless, damaged, of very many scans): that one then decides.
+pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<(RgbImage, u32)> {
     let divisor = divisor(width, height, size)?;
     if has_many_scans(bytes) {
         return None;
     }
-    let side = |whole: u32| u16::try_from(whole / divisor).ok();
+    let (across, down) = (width.div_ceil(divisor), height.div_ceil(divisor));
     let mut decoder = Decoder::new(bytes);
     // It would guess by the components' names, and differently from the whole decoder. Of a grey one nothing is transformed.
     decoder.set_color_transform(ColorTransform::YCbCr);
     decoder.set_max_decoding_buffer_size(max_bytes);
     // It takes the smallest of its scales at which one side is as large as asked for.
-    let (width, height) = decoder.scale(side(width)?, side(height)?).ok()?;
+    let scaled = decoder.scale(u16::try_from(across).ok()?, u16::try_from(down).ok()?).ok()?;
+    if (u32::from(scaled.0), u32::from(scaled.1)) != (across, down) {
+        return None;
+    }
     let pixels = decoder.decode().ok()?;
     let rgb = match decoder.info()?.pixel_format {
         PixelFormat::RGB24 => pixels,
         PixelFormat::L8 => pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
         PixelFormat::L16 | PixelFormat::CMYK32 => return None,
     };
-    RgbImage::from_raw(u32::from(width), u32::from(height), rgb)
+    Some((RgbImage::from_raw(across, down, rgb)?, divisor))
 }
 
 #[cfg(test)]
@@ -81,9 +85,9 @@ mod tests {
         let bytes = jpeg(&picture(1600, 1200));
         let limits = DecodeLimits::default();
         for size in [32, 64, 96] {
-            let small = decode(&bytes, (1600, 1200), size, 1 << 30).unwrap();
+            let (small, divisor) = decode(&bytes, (1600, 1200), size, 1 << 30).unwrap();
             let expected = if size == 96 { (400, 300) } else { (200, 150) };
-            assert_eq!(small.dimensions(), expected, "for {size}");
+            assert_eq!((small.dimensions(), divisor), (expected, 1600 / expected.0), "for {size}");
             for fit in [Fit::Stretch, Fit::Crop] {
                 let preprocess = Preprocess { size, fit };
                 let whole = resize(&imaging::decode(&bytes, &limits).unwrap(), &preprocess).unwrap();
@@ -93,6 +97,52 @@ mod tests {
                 assert!(mean < 1.5, "{size} {fit}: {mean} levels off on average");
                 assert!(*off.iter().max().unwrap() < 40, "{size} {fit}: an edge moved");
                 assert!(mean > 0.0, "{size} {fit}: the whole picture was decoded");
+            }
+        }
+    }
+
+    /// Waves across, down and between: a picture that is squeezed by a hundredth shows it everywhere.
+    fn waves(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let (u, v) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+            let wave = |phase: f64| (128.0 + 100.0 * phase.sin()) as u8;
+            Rgb([wave(50.0 * u), wave(50.0 * v), wave(30.0 * (u + v))])
+        })
+    }
+
+    /// The JPEG with an EXIF block of this one entry.
+    fn oriented(image: &RgbImage, orientation: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
+        let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
+        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
+        image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+        encoder.encode_image(image).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn sides_that_do_not_divide_are_not_stretched_whichever_way_the_picture_is_turned() {
+        let limits = DecodeLimits::default();
+        for (width, height, size) in [(513, 700, 32), (700, 513, 32), (513, 700, 64), (259, 389, 32), (259, 389, 64)] {
+            let picture = waves(width, height);
+            for orientation in 1..=8 {
+                let bytes = oriented(&picture, orientation);
+                let upright = imaging::decode(&bytes, &limits).unwrap();
+                for fit in [Fit::Stretch, Fit::Crop] {
+                    let preprocess = Preprocess { size, fit };
+                    let whole = resize(&upright, &preprocess).unwrap();
+                    let ours = imaging::prepare(&bytes, &limits, &preprocess).unwrap();
+                    assert_eq!(ours.size, upright.dimensions());
+                    let off: Vec<u8> = whole.iter().zip(&ours.pixels).map(|(a, b)| a.abs_diff(*b)).collect();
+                    let mean = off.iter().map(|&d| f64::from(d)).sum::<f64>() / off.len() as f64;
+                    let most = *off.iter().max().unwrap();
+                    // With the padding for a part of the picture it is 5 to 14 levels, and up to 47.
+                    let told =
+                        format!("{width}×{height} for {size}, orientation {orientation}, {fit}: {mean} and {most} off");
+                    assert!(mean < 3.0 && most < 16, "{told}");
+                    assert!(mean > 0.0, "{told}: the whole picture was decoded");
+                }
             }
         }
     }
@@ -128,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_very_many_scans_is_none_of_its_pictures() {
-        assert_eq!(decode(&progressive(9), (640, 640), 32, 1 << 30).unwrap().dimensions(), (80, 80));
+        assert_eq!(decode(&progressive(9), (640, 640), 32, 1 << 30).unwrap().0.dimensions(), (80, 80));
         assert!(decode(&progressive(MOST_SCANS - 1), (640, 640), 32, 1 << 30).is_some());
         assert!(decode(&progressive(MOST_SCANS), (640, 640), 32, 1 << 30).is_none());
         // Nor does the whole decoder make that many passes.
@@ -156,7 +206,7 @@ mod tests {
     #[test]
     fn grey_becomes_rgb() {
         let grey: GrayImage = ImageBuffer::from_fn(640, 640, |x, _| Luma([(x / 4) as u8]));
-        let small = decode(&jpeg(&grey), (640, 640), 32, 1 << 30).unwrap();
+        let (small, _) = decode(&jpeg(&grey), (640, 640), 32, 1 << 30).unwrap();
         let Rgb([r, g, b]) = *small.get_pixel(small.width() / 2, 5);
         assert!(r == g && g == b && r.abs_diff(80) < 4, "{r} {g} {b}");
     }

@@ -127,6 +127,28 @@ fn a_refused_import_names_the_option_that_mends_it() {
 }
 
 #[test]
+fn a_full_disk_is_told_of_the_data_directory_and_not_of_the_users_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(12, 4);
+    std::fs::create_dir(there.join("from")).unwrap();
+    std::fs::write(there.join("from/images.zip"), drawn.images).unwrap();
+    std::fs::write(there.join("from/train.csv"), drawn.train).unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+        .current_dir(there)
+        .env("MIXMATCH_FAIL", "import.copy=enospc")
+        .args(["import", "--name", "shapes", "--task", "shape", "--data-dir", "place"])
+        .args(["--images", "from/images.zip", "--train", "from/train.csv"])
+        .output()
+        .unwrap();
+    let told = lines(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("store the data set at place"), "{told}");
+    assert!(told.contains("from/images.zip cannot be copied there"), "{told}");
+    let left: Vec<_> = std::fs::read_dir(there.join("place/datasets")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn weights_are_imported_under_a_name_or_into_a_file() {
     let directory = tempfile::tempdir().unwrap();
     for more in [&[][..], &["--name", "a", "--output", "b.safetensors"]] {

@@ -98,6 +98,31 @@ async fn a_wrong_form_names_every_field() {
 }
 
 #[tokio::test]
+async fn a_form_in_which_no_test_file_was_chosen_has_none() {
+    let app = TestApp::start().await;
+    let drawn = data_set(20, 6);
+    let form = |name: &str, test: Part| {
+        Form::new()
+            .text("name", name.to_owned())
+            .text("task", "shape")
+            .part("images", Part::bytes(drawn.images.clone()).file_name("images.zip"))
+            .part("train", Part::bytes(drawn.train.clone().into_bytes()).file_name("train.csv"))
+            .part("test", test)
+    };
+    for (name, part) in
+        [("unnamed", Part::bytes(Vec::<u8>::new())), ("browser", Part::bytes(Vec::<u8>::new()).file_name(""))]
+    {
+        let created = expect(app.post("/datasets").multipart(form(name, part)).send().await.unwrap(), 201).await;
+        let warnings = created["report"]["warnings"].as_array().unwrap();
+        assert!(warnings.iter().any(|warning| warning["code"] == "no_test_sheet"), "{created}");
+    }
+    // A file that was chosen and holds nothing is a mistake.
+    let chosen = form("chosen", Part::bytes(Vec::<u8>::new()).file_name("test.csv"));
+    let answer = problem(app.post("/datasets").multipart(chosen).send().await.unwrap(), 422).await;
+    assert!(answer.to_string().contains("the test sheet has no header row"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_is_refused_leaves_nothing_behind() {
     let app = TestApp::start().await;
     let drawn = data_set(20, 6);

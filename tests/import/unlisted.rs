@@ -110,6 +110,18 @@ fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
 }
 
 #[test]
+fn thumbnails_of_network_drives_are_nobodys_images_and_jfif_is_a_jpeg() {
+    let mut files = six();
+    files.push(("@eaDir/a.png/SYNOPHOTO_THUMB_M.png", picture(7)));
+    files.push(("x/@eaDir/a.png", picture(8)));
+    files.push(("g.jfif", encoded(scene(3), ImageFormat::Jpeg)));
+    let upload = Upload::new(&files, TWO, Some(TEST));
+    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+    assert_eq!(without_label(&imported), ["c.png", "d.png", "g.jfif"]);
+    assert_eq!((codes(&imported), warning(&imported, "unnamed_files")), (vec![], None));
+}
+
+#[test]
 fn an_image_whose_name_has_spaces_around_it_is_meant_by_the_row_that_lost_them() {
     let mut files = six();
     files.extend([(" g.png", picture(7)), ("x/h .png", picture(8))]);

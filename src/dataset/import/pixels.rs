@@ -96,7 +96,7 @@ fn decode_one(
     limits: &DecodeLimits,
 ) -> Result<(Vec<u8>, Picture), RejectedRow> {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
-        .map_err(|reason| candidate.rejected("unreadable_file", reason))?;
+        .map_err(|unreadable| candidate.rejected(unreadable.code, unreadable.reason))?;
     let prepared = imaging::prepare(&bytes, limits, &CHECKED_AT);
     let Prepared { pixels, size, .. } =
         prepared.map_err(|error| candidate.rejected(error.code(), error.to_string()))?;

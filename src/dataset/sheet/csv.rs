@@ -3,14 +3,25 @@
 use super::Table;
 use crate::dataset::error::ImportError;
 
-/// Puts the rows of a CSV file into `table`.
-pub(super) fn read(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportError> {
+/// Bytes of a file that are looked at for its separator: its header and first rows.
+const LOOKED_AT: usize = 1 << 20;
+
+/// Rows of which the cells are counted for it.
+const ROWS: usize = 5;
+
+/// Puts the rows of a CSV file into `table`; gives what parts its columns, where its first line does not say so.
+pub(super) fn read(
+    bytes: &[u8],
+    table: &mut Table<'_>,
+    is_header: &dyn Fn(&[String]) -> bool,
+) -> Result<Option<u8>, ImportError> {
     let name = table.name;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = plain_text(bytes, name)?;
-    let (bytes, separator) = match separator_line(text) {
+    let said = separator_line(text);
+    let (bytes, separator) = match said {
         Some((separator, rest)) => (rest.as_bytes(), separator),
-        None => (bytes, delimiter(bytes)),
+        None => (bytes, delimiter(bytes, is_header)),
     };
     if let Some(line) = open_quote(bytes, separator) {
         let detail = format!(
@@ -19,8 +30,7 @@ pub(super) fn read(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportErro
         );
         return Err(ImportError::invalid("open_quote", detail));
     }
-    let mut reader =
-        ::csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes);
+    let mut reader = reader(bytes, separator);
     let mut record = ::csv::StringRecord::new();
     let unreadable = |e| ImportError::invalid("unreadable_sheet", format!("the {name} sheet is no CSV: {e}"));
     let mut number = 0;
@@ -34,7 +44,7 @@ pub(super) fn read(bytes: &[u8], table: &mut Table<'_>) -> Result<(), ImportErro
             table.put(number, column, cell_of(cell).to_owned())?;
         }
     }
-    Ok(())
+    Ok(said.is_none().then_some(separator))
 }
 
 /// Empty lines at `at`, the end of a record or of nothing.
@@ -102,8 +112,13 @@ fn cell_of(cell: &str) -> &str {
     inner.filter(|_| cell.starts_with([' ', '\t'])).unwrap_or(trimmed)
 }
 
-/// Whichever of comma, semicolon and tab stands most often in the first line that is not empty, outside of quotes.
-fn delimiter(bytes: &[u8]) -> u8 {
+fn reader(bytes: &[u8], separator: u8) -> ::csv::Reader<&[u8]> {
+    ::csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes)
+}
+
+/// Of comma, semicolon and tab the one that gives a header which `is_header` knows; else the one of which the first rows have as many as
+/// the header; else the most frequent. What stands most often in the first line that is not empty, outside of quotes, is tried first.
+fn delimiter(bytes: &[u8], is_header: &dyn Fn(&[String]) -> bool) -> u8 {
     let mut quoted = false;
     let begun = bytes.iter().skip_while(|byte| b"\r\n".contains(byte));
     let line = begun.take_while(|&&byte| byte != b'\n');
@@ -115,5 +130,29 @@ fn delimiter(bytes: &[u8]) -> u8 {
         })
         .collect();
     let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
-    [b',', b';', b'\t'].into_iter().rev().max_by_key(|&byte| count(byte)).unwrap_or(b',')
+    let mut ranked: Vec<u8> = [b',', b';', b'\t'].into_iter().filter(|&byte| count(byte) > 0).collect();
+    ranked.sort_by_key(|&byte| std::cmp::Reverse(count(byte)));
+    let [most, _, ..] = ranked[..] else { return ranked.first().copied().unwrap_or(b',') };
+    let beginning = whole_lines(bytes);
+    let first_rows: Vec<(u8, Vec<Vec<String>>)> =
+        ranked.into_iter().map(|separator| (separator, first_rows(beginning, separator))).collect();
+    let knows = |rows: &[Vec<String>]| rows.first().is_some_and(|header| is_header(header));
+    let even = |rows: &[Vec<String>]| rows.len() > 1 && rows.iter().all(|row| row.len() == rows[0].len());
+    let found =
+        first_rows.iter().find(|(_, rows)| knows(rows)).or_else(|| first_rows.iter().find(|(_, rows)| even(rows)));
+    found.map_or(most, |(separator, _)| *separator)
+}
+
+/// The first lines of a file, so many that they are looked at.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let beginning = &bytes[..bytes.len().min(LOOKED_AT)];
+    let end = if beginning.len() < bytes.len() { beginning.iter().rposition(|&byte| byte == b'\n') } else { None };
+    end.map_or(beginning, |end| &beginning[..end])
+}
+
+/// The header and the rows behind it, parted at this separator.
+fn first_rows(bytes: &[u8], separator: u8) -> Vec<Vec<String>> {
+    let mut reader = reader(bytes, separator);
+    let records = reader.records().take(1 + ROWS).map_while(Result::ok);
+    records.map(|record| record.iter().map(|cell| cell_of(cell).to_owned()).collect()).collect()
 }

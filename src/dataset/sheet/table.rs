@@ -39,7 +39,7 @@ impl<'a> Table<'a> {
             return Err(too_large(format!("the {name} sheet has more than {MAX_COLUMNS} columns")));
         }
         if self.rows.last().is_none_or(|row| row.number != number) {
-            self.rows.push(Row { number, cells: Vec::new(), surplus: false });
+            self.rows.push(Row { number, cells: Vec::new(), surplus: false, errors: Vec::new() });
         }
         if self.rows.len() == 1 {
             refuse_long_name(name, number, column, &text)?;
@@ -65,6 +65,13 @@ impl<'a> Table<'a> {
         }
         row.cells[column] = text;
         Ok(())
+    }
+
+    /// Notes that the cell which was put there last holds an error and no value.
+    pub fn is_error(&mut self, column: usize) {
+        if let (Some(row), Ok(column)) = (self.rows.last_mut(), u16::try_from(column)) {
+            row.errors.push(column);
+        }
     }
 }
 

@@ -51,6 +51,9 @@ fn cells(bytes: Vec<u8>, table: &mut Table<'_>) -> Result<Vec<String>, ImportErr
             return Err(ImportError::invalid("formula_without_value", detail));
         }
         table.put(number, column as usize, cell_text(&cell.value))?;
+        if matches!(cell.value, DataRef::Error(_)) {
+            table.is_error(column as usize);
+        }
     }
     Ok(others)
 }

@@ -1,0 +1,267 @@
+//! Where a sheet's names lead in an archive, and whether the archive is one that may be read.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+
+use zip::CompressionMethod;
+
+use super::Images;
+use super::names::{base_name, is_litter, normalised, stem, without_extension};
+use crate::dataset::error::ImportError;
+use crate::dataset::import::ImportLimits;
+
+/// Where a sheet's name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This entry.
+    Entry(u32),
+    /// This entry, the only image of the name, which the sheet writes without its extension.
+    Bare(u32),
+    /// No entry of that name.
+    Missing,
+    /// Several entries share the base name.
+    Ambiguous,
+}
+
+/// Names of the images in an archive.
+#[derive(Debug, Default)]
+pub struct Index {
+    by_path: HashMap<String, Option<u32>>,
+    by_base: HashMap<String, Option<u32>>,
+    /// Entry names by entry number.
+    pub names: HashMap<u32, String>,
+    /// The folder that all files lie in, with its slash: what zipping a folder puts before every path.
+    top: Option<String>,
+    /// The images less their extensions; made when the first name without one is missed.
+    bare: OnceLock<Bare>,
+    /// The first entry of each [`stem`]; made when the first name is missed.
+    by_stem: OnceLock<HashMap<String, u32>>,
+}
+
+/// Images by their names less their extensions.
+#[derive(Debug, Default)]
+struct Bare {
+    by_path: HashMap<String, Option<u32>>,
+    by_base: HashMap<String, Option<u32>>,
+}
+
+impl Index {
+    /// Reads the directory of `archive` and checks what it declares; contents are counted while inflating.
+    pub fn new(archive: &mut Images, limits: &ImportLimits) -> Result<Self, ImportError> {
+        if archive.len() > limits.max_entries {
+            let detail = format!(
+                "the archive has {} entries, allowed are {}: leave out what no sheet names, or make several data sets of it",
+                archive.len(),
+                limits.max_entries
+            );
+            return Err(ImportError::too_large("too_many_entries", detail));
+        }
+        if archive.has_duplicate_names()
+            && let Some(name) = repeated_file(archive)
+        {
+            let detail = format!(
+                "the archive has several entries {name:?}, of which one alone can be read; give each image a name of its own, or \
+                 unzip it and zip the files anew"
+            );
+            return Err(ImportError::invalid("repeated_entry", detail));
+        }
+        let mut index = Self::default();
+        let (mut inflated, mut stored) = (0u64, 0u64);
+        for number in 0..archive.len() {
+            let entry = archive.by_index_raw(number).map_err(|e| {
+                ImportError::invalid("unreadable_zip", format!("entry {number} of the archive is damaged: {e}"))
+            })?;
+            let name = entry.name().map(Cow::into_owned).unwrap_or_default();
+            refuse_escape(&name, entry.is_symlink())?;
+            let path = normalised(&name);
+            if entry.is_dir() || is_litter(&path) {
+                continue;
+            }
+            if entry.encrypted() {
+                let detail = format!("archive entry {name:?} is encrypted; zip the images without a password");
+                return Err(ImportError::invalid("encrypted_zip", detail));
+            }
+            if let Some(method) = unknown_method(entry.compression()) {
+                let detail = format!(
+                    "archive entry {name:?} is compressed with {method}, which is not understood; zip the images with Deflate or Store"
+                );
+                return Err(ImportError::invalid("unsupported_compression", detail));
+            }
+            inflated = inflated.saturating_add(entry.size());
+            stored = stored.saturating_add(entry.compressed_size());
+            index.add(number as u32, path, name);
+        }
+        refuse_bomb(inflated, stored, limits)?;
+        index.top = common_folder(index.by_path.keys());
+        Ok(index)
+    }
+
+    fn add(&mut self, number: u32, path: String, name: String) {
+        let base = base_name(&path).to_owned();
+        self.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
+        // `./a.jpg` beside `a.jpg`, or one accent written in two ways.
+        self.by_path.entry(path).and_modify(|known| *known = None).or_insert(Some(number));
+        self.names.insert(number, name);
+    }
+
+    /// An entry that a name which is not there may have meant: of another extension, case or folder.
+    pub fn like(&self, name: &str) -> Option<&str> {
+        let by_stem = self.by_stem.get_or_init(|| {
+            let mut numbers: Vec<u32> = self.names.keys().copied().collect();
+            numbers.sort_unstable_by(|a, b| b.cmp(a));
+            numbers.into_iter().map(|number| (stem(&normalised(&self.names[&number])), number)).collect()
+        });
+        by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+    }
+
+    /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
+    /// of another folder, extension or case.
+    pub fn meant<'a>(&self, names: impl Iterator<Item = &'a str>) -> HashSet<u32> {
+        let mut meant: HashSet<u32> = HashSet::new();
+        let mut doubtful: HashSet<String> = HashSet::new();
+        for name in names {
+            match self.find(name) {
+                Found::Entry(entry) | Found::Bare(entry) => {
+                    meant.insert(entry);
+                }
+                Found::Missing | Found::Ambiguous => {
+                    let path = normalised(name);
+                    doubtful.insert(stem(&path));
+                    // Written without its extension, and with a dot of its own.
+                    doubtful.insert(base_name(&path).trim().to_lowercase());
+                }
+            }
+        }
+        // One walk over the entries, however many names there are and however many entries are called alike.
+        if !doubtful.is_empty() {
+            let like = self.names.iter().filter(|(_, name)| doubtful.contains(&stem(&normalised(name))));
+            meant.extend(like.map(|(entry, _)| *entry));
+        }
+        meant
+    }
+
+    /// What the archive holds, for whoever looked for something else in it.
+    pub fn summary(&self) -> String {
+        let first = self.names.keys().min().map(|number| &self.names[number]);
+        first.map_or_else(
+            || "the archive holds no files".to_owned(),
+            |first| format!("the archive holds {} files, such as {first:?}", self.names.len()),
+        )
+    }
+
+    /// The entry of that path; where all lie in one folder, of that path within it; or the only one of that base name. Of a name
+    /// without extension, the image of which the same holds.
+    pub fn find(&self, name: &str) -> Found {
+        let name = normalised(name);
+        match self.within(&self.by_path, &self.by_base, &name) {
+            Some(entry) => entry.map_or(Found::Ambiguous, Found::Entry),
+            None if name.is_empty() || without_extension(&name).is_some() => Found::Missing,
+            None => {
+                let bare = self.bare.get_or_init(|| self.without_extensions());
+                let found = self.within(&bare.by_path, &bare.by_base, &name);
+                found.map_or(Found::Missing, |entry| entry.map_or(Found::Ambiguous, Found::Bare))
+            }
+        }
+    }
+
+    /// What the name stands for among these paths and base names: an entry, or several.
+    fn within(
+        &self,
+        by_path: &HashMap<String, Option<u32>>,
+        by_base: &HashMap<String, Option<u32>>,
+        name: &str,
+    ) -> Option<Option<u32>> {
+        let in_top = || by_path.get(&format!("{}{name}", self.top.as_ref()?));
+        // A sheet that names folders means them; one that names files means wherever they lie.
+        let anywhere = || by_base.get(name).filter(|_| !name.contains('/'));
+        by_path.get(name).or_else(in_top).or_else(anywhere).copied()
+    }
+
+    fn without_extensions(&self) -> Bare {
+        let mut bare = Bare::default();
+        for (&number, name) in &self.names {
+            let path = normalised(name);
+            if let Some(path) = without_extension(&path) {
+                let base = base_name(path).to_owned();
+                bare.by_base.entry(base).and_modify(|known| *known = None).or_insert(Some(number));
+                bare.by_path.entry(path.to_owned()).and_modify(|known| *known = None).or_insert(Some(number));
+            }
+        }
+        bare
+    }
+}
+
+/// The first folder of all these paths, with its slash; none where one has another, or lies in none.
+fn common_folder<'a>(mut paths: impl Iterator<Item = &'a String>) -> Option<String> {
+    let (folder, _) = paths.next()?.split_once('/')?;
+    let inside = |path: &String| path.split_once('/').is_some_and(|(first, _)| first == folder);
+    paths.all(inside).then(|| format!("{folder}/"))
+}
+
+/// What a compression is called that this program does not know.
+fn unknown_method(method: CompressionMethod) -> Option<&'static str> {
+    match method {
+        CompressionMethod::Stored | CompressionMethod::Deflated => None,
+        CompressionMethod::DEFLATE64 => Some("Deflate64"),
+        CompressionMethod::BZIP2 => Some("BZIP2"),
+        CompressionMethod::LZMA => Some("LZMA"),
+        CompressionMethod::ZSTD => Some("Zstandard"),
+        CompressionMethod::XZ => Some("XZ"),
+        _ => Some("another method"),
+    }
+}
+
+/// The first name that several files of the archive have. The reader keeps one entry of each name, so that the others can only be
+/// found in the central directory itself (APPNOTE.TXT §4.3.12).
+fn repeated_file(archive: &Images) -> Option<String> {
+    const HEADER: usize = 46;
+    let mapped = archive.clone().into_inner().into_inner();
+    let mut rest = mapped.as_ref().get(usize::try_from(archive.central_directory_start()).ok()?..)?;
+    let mut seen: HashSet<&[u8]> = HashSet::new();
+    while let Some(header) = rest.get(..HEADER).filter(|header| header.starts_with(b"PK\x01\x02")) {
+        let length = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let (name, extra, comment) = (length(28), length(30), length(32));
+        let bytes = rest.get(HEADER..HEADER + name)?;
+        let path = normalised(&String::from_utf8_lossy(bytes));
+        if !seen.insert(bytes) && !path.ends_with('/') && !is_litter(&path) {
+            return Some(path);
+        }
+        rest = rest.get(HEADER + name + extra + comment..)?;
+    }
+    None
+}
+
+fn refuse_escape(name: &str, symlink: bool) -> Result<(), ImportError> {
+    let parts = name.split(['/', '\\']);
+    let drive = matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    let absolute = name.starts_with(['/', '\\']) || drive;
+    if absolute || symlink || name.contains('\0') || parts.into_iter().any(|part| part == "..") {
+        let what = if symlink { "is a symbolic link" } else { "leads out of the archive" };
+        let detail = format!("archive entry {name:?} {what}; pack plain files in plain folders");
+        return Err(ImportError::invalid("unsafe_archive", detail));
+    }
+    Ok(())
+}
+
+fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), ImportError> {
+    if inflated > limits.max_inflated {
+        let detail = format!(
+            "the archive inflates to {inflated} bytes, allowed are {}: save the images smaller (networks see a few hundred pixels a \
+             side), or leave out those that no sheet names",
+            limits.max_inflated
+        );
+        return Err(ImportError::too_large("archive_too_large", detail));
+    }
+    // Images hardly shrink; a small archive may do as it likes.
+    if inflated > 64 << 20 && inflated / stored.max(1) > limits.max_ratio {
+        let detail = format!(
+            "the archive inflates {}-fold, allowed is {}: images that shrink that far are damaged or empty; if these are as they \
+             should be, zip them without compression (zip -0)",
+            inflated / stored.max(1),
+            limits.max_ratio
+        );
+        return Err(ImportError::too_large("archive_ratio", detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What the names of files say: where they lie, whether they are images, whether some program left them there.
+
+use crate::dataset::labels::composed;
+
+/// What the names of images end in, in any case.
+const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp"];
+
+/// Folders that file managers and network drives keep beside the files: thumbnails, forks.
+const LITTER: [&str; 3] = ["__MACOSX", "@eaDir", ".@__thumb"];
+
+/// A path as a sheet and an archive may both have meant it: some Windows programs write backslashes, others lead with `./`,
+/// and macOS writes a letter and its accent apart.
+pub fn normalised(path: &str) -> String {
+    let path = composed(&path.replace('\\', "/"));
+    path.trim_start_matches("./").to_owned()
+}
+
+/// What file managers leave in archives.
+pub fn is_litter(path: &str) -> bool {
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    folders.split('/').any(|folder| LITTER.contains(&folder))
+        || matches!(base_name(path), ".DS_Store" | "Thumbs.db" | "desktop.ini")
+}
+
+/// The name without its folders.
+pub fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// A file's name less folder, extension, case and the spaces around it, which a sheet's cells lose.
+pub fn stem(path: &str) -> String {
+    let base = base_name(path);
+    base.rsplit_once('.').map_or(base, |(stem, _)| stem).trim().to_lowercase()
+}
+
+/// An image's path less its extension; none where it has none of an image's.
+pub fn without_extension(path: &str) -> Option<&str> {
+    let (bare, extension) = path.rsplit_once('.')?;
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)).then_some(bare)
+}
+
+/// By its extension; hidden files, and those in hidden folders, are some program's own.
+pub fn is_image(path: &str) -> bool {
+    let hidden = path.split(['/', '\\']).any(|part| part.starts_with('.') && part != ".");
+    !hidden && without_extension(path).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_told_by_their_extensions_and_hidden_files_are_none() {
+        for image in ["a.jpg", "x/b.JPEG", "x\\c.Png", "./d.webp", "x.y/e.1.jpg", "a./f.png", "g.jfif", "h.JPE"] {
+            assert!(is_image(image), "{image}");
+        }
+        for other in ["jpg", "a.gif", "a.jpg.txt", "README", "x.png/README", "._a.jpg", ".cache/a.jpg", "x\\.b.png", ""]
+        {
+            assert!(!is_image(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_programs_leave_beside_images_is_litter() {
+        for litter in [
+            "x/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+            "@eaDir/a.jpg",
+            "x/.@__thumb/a.jpg",
+            "__MACOSX/._a.jpg",
+            "x/Thumbs.db",
+        ] {
+            assert!(is_litter(litter), "{litter}");
+        }
+        for file in ["@eaDir", "x/a@eaDir/b.jpg", "a.jpg"] {
+            assert!(!is_litter(file), "{file}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What to tell of a sheet's columns: which was guessed, which are called alike, of which cells not all is kept.
+
+use std::collections::BTreeSet;
+
+use super::columns::{Columns, NAMED, usual_labels};
+use super::error::ImportError;
+use super::import::ImportRequest;
+use super::labels::{first_of, quoted, reads_nan, same_column};
+use super::manifest::Role;
+use super::report::Warning;
+use super::sheet::{MAX_NAME, Sheet};
+
+/// Doubts about one sheet's columns.
+pub(super) fn warnings(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Vec<Warning>, ImportError> {
+    let columns = Columns::of(sheet, role, request)?;
+    let all = [
+        guessed_label(sheet, &columns, role, request),
+        repeated(sheet, &columns, role),
+        taken_as_empty(sheet, &columns, role),
+        long_cells(sheet, &columns, role),
+    ];
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Cells of the sheet's label column that read NaN, and so are empty.
+pub(super) fn nan_labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<usize, ImportError> {
+    Ok(nan_cells(sheet, Columns::of(sheet, role, request)?.label))
+}
+
+fn nan_cells(sheet: &Sheet, column: usize) -> usize {
+    sheet.rows.iter().filter(|row| !row.surplus && reads_nan(row.cell(column))).count()
+}
+
+/// Somebody may be called Nan.
+fn taken_as_empty(sheet: &Sheet, columns: &Columns, role: Role) -> Option<Warning> {
+    let counted = [Some(columns.label), columns.group].into_iter().flatten().map(|at| (at, nan_cells(sheet, at)));
+    let told: Vec<String> = counted
+        .filter(|(_, cells)| *cells > 0)
+        .map(|(at, cells)| format!("{cells} cells of column {}", quoted(&sheet.columns[at])))
+        .collect();
+    let detail = format!(
+        "{} of the {} sheet read NaN, as pandas writes an empty cell, and were taken as empty; where it is the name of a class or \
+         a group, write it otherwise (Nan_)",
+        told.join(" and "),
+        role.as_str()
+    );
+    (!told.is_empty()).then(|| Warning::new("nan_taken_as_empty", detail))
+}
+
+/// Columns of one name: the cells of the later ones would take the place of the first one's.
+fn repeated(sheet: &Sheet, columns: &Columns, role: Role) -> Option<Warning> {
+    let (names, kept): (BTreeSet<&String>, Vec<&String>) = columns.repeated(sheet).unzip();
+    let detail = format!(
+        "several columns of the {} sheet are called {}: the later ones are kept as {}; give each a name of its own",
+        role.as_str(),
+        first_of(names.into_iter(), NAMED),
+        first_of(kept.iter().copied(), NAMED)
+    );
+    (!kept.is_empty()).then(|| Warning::new("repeated_column", detail))
+}
+
+/// The label column where its name says only that it holds labels, and not that they are the task's.
+fn guessed_label(sheet: &Sheet, columns: &Columns, role: Role, request: &ImportRequest) -> Option<Warning> {
+    let name = &sheet.columns[columns.label];
+    let guessed =
+        request.label_column.is_none() && usual_labels(&request.task).iter().all(|usual| !same_column(usual, name));
+    let detail = format!(
+        "the label is taken from the column {} of the {} sheet, as no other looks like the label of {:?}; if that is another \
+         column, name it in label_column",
+        quoted(name),
+        role.as_str(),
+        request.task
+    );
+    guessed.then(|| Warning::new("guessed_label_column", detail))
+}
+
+/// The columns of which cells are kept by their beginnings alone.
+fn long_cells(sheet: &Sheet, columns: &Columns, role: Role) -> Option<Warning> {
+    let mut long: BTreeSet<usize> = BTreeSet::new();
+    for row in &sheet.rows {
+        long.extend(row.cells.iter().enumerate().filter(|(_, cell)| cell.len() > MAX_NAME).map(|(at, _)| at));
+    }
+    // Rows whose names are too long were left out.
+    long.retain(|at| columns.names().all(|name| name != *at) && !sheet.columns[*at].is_empty());
+    let detail = format!(
+        "the {} sheet has cells of more than {MAX_NAME} bytes in {}: only their beginnings are kept, for columns beside image and \
+         label are there to tell groups of images",
+        role.as_str(),
+        first_of(long.iter().map(|&at| &sheet.columns[at]), NAMED)
+    );
+    (!long.is_empty()).then(|| Warning::new("long_cells", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(text: &str) -> Sheet {
+        Sheet::parse(text.as_bytes().to_vec(), "train").unwrap()
+    }
+
+    /// The warning of that code.
+    fn told(sheet: &Sheet, request: &ImportRequest, code: &str) -> Option<String> {
+        let warnings = warnings(sheet, Role::Train, request).unwrap();
+        warnings.into_iter().find(|warning| warning.code == code).map(|warning| warning.detail)
+    }
+
+    #[test]
+    fn a_label_of_something_else_is_taken_and_said() {
+        let guessed = |header: &str, column: Option<&str>| {
+            let sheet = sheet(&format!("{header}\na.jpg,1,2\n"));
+            let label_column = column.map(str::to_owned);
+            let request = ImportRequest { task: "gender".into(), label_column, ..ImportRequest::default() };
+            told(&sheet, &request, "guessed_label_column")
+        };
+        let detail = guessed("image,age_label,sex", None).unwrap();
+        assert!(
+            detail.contains("column \"age_label\" of the train sheet") && detail.contains("label_column"),
+            "{detail}"
+        );
+        assert_eq!(guessed("image,age_label,sex", Some("age_label")), None, "it was asked for");
+        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label"] {
+            assert_eq!(guessed(usual, None), None, "{usual}");
+        }
+    }
+
+    #[test]
+    fn columns_of_one_name_are_told_with_what_they_are_kept_as() {
+        let request = ImportRequest::default();
+        let twice = sheet("image,label,source,source\na.jpg,cat,web,studio\n");
+        let detail = told(&twice, &request, "repeated_column").unwrap();
+        assert!(detail.contains("called \"source\"") && detail.contains("kept as \"source (2)\""), "{detail}");
+        let plain = sheet("image,label,source,,\na.jpg,cat,web,1,2\n");
+        assert_eq!(told(&plain, &request, "repeated_column"), None, "columns without a name are not kept");
+    }
+
+    #[test]
+    fn cells_that_read_nan_are_counted() {
+        let request = ImportRequest { group_column: Some("person".into()), ..ImportRequest::default() };
+        let sheet = sheet("image,label,person\na.jpg,Nan,x\nb.jpg,NaN,nan\nc.jpg,cat,y\nd.jpg,,z\n");
+        let detail = told(&sheet, &request, "nan_taken_as_empty").unwrap();
+        assert!(detail.starts_with("2 cells of column \"label\" and 1 cells of column \"person\""), "{detail}");
+        assert_eq!(nan_labels(&sheet, Role::Train, &request).unwrap(), 2);
+        let plain = self::sheet("image,label\na.jpg,nanny\nb.jpg,\n");
+        assert_eq!(told(&plain, &ImportRequest::default(), "nan_taken_as_empty"), None);
+    }
+}
