@@ -22,6 +22,7 @@ use super::page::{MOST, Page, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::store::EventRow;
+use crate::train::event::LogLevel;
 
 /// Events read from the store at once.
 const BATCH: u32 = 200;
@@ -152,6 +153,7 @@ pub struct LogLine {
     #[schema(value_type = String, format = DateTime)]
     at: jiff::Timestamp,
     /// `info`, `warn` or `error`.
+    #[schema(value_type = LogLevel)]
     level: String,
     /// One line.
     message: String,

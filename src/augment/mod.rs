@@ -19,7 +19,7 @@ use crate::nn::device::send;
 pub use draws::{CANDIDATES, Draws};
 
 /// How many of the operations a view gets: `compose`, every one that is on, one after another; `one_of_seven`, exactly one of brightness,
-/// contrast, saturation, flip, rotation, grayscale and gamma, and the K views of an image different ones.
+/// contrast, saturation, flip, rotation, grayscale and gamma, and the K views of an image different ones, as in the notebooks that this grew from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AugmentPolicy)]

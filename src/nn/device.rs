@@ -176,8 +176,8 @@ pub fn name(device: Device) -> String {
     }
 }
 
-/// The number format of activations and convolutions; master weights are always float32. `auto` is `bf16` where the device is fast at it,
-/// else `float32`.
+/// The number format of activations and convolutions: `auto`, `bf16` where the device is fast at it, else `float32`. Master weights are always
+/// float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrecisionWish {

@@ -144,9 +144,7 @@ pub struct TrainConfig {
     /// alone, and trained on views with every augmentation below. False guesses on the very views that are trained on,
     /// as MixMatch does.
     pub anchor: bool,
-    /// Whether a view gets every operation that is switched on below (`compose`) or exactly one of seven
-    /// (`one_of_seven`, as in the notebooks this service grew from), where the K views of an image get different
-    /// ones.
+    /// How many of the operations below a view gets.
     pub augment_policy: Policy,
     /// Mirror images left to right with probability ½.
     pub augment_flip: bool,

@@ -59,7 +59,9 @@ pub fn all() -> Vec<HyperParameter> {
                     words = part.enum_values.iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
                     // "How X: `a` …; `b` …": what follows the colon is new.
                     let more = part.description.as_deref().and_then(|text| text.split_once(": "));
-                    meaning.extend(more.map(|(_, words)| format!(" {words}")));
+                    if let Some((_, words)) = more {
+                        meaning = format!("{}: {words}", meaning.trim_end_matches('.'));
+                    }
                 }
             }
             RefOr::T(_) => {}
@@ -84,10 +86,13 @@ impl HyperParameter {
     /// What it may be, in words; empty where its meaning says it.
     fn allowed(&self) -> String {
         let words = self.words.iter().map(|word| format!("`{word}`"));
-        match self.range {
-            Some((low, high)) => format!("{} to {}", number(low), number(high)),
-            None if self.words.is_empty() => String::new(),
-            None => words.collect::<Vec<_>>().join(", "),
+        match (self.name.as_str(), self.range) {
+            (_, Some((low, high))) => format!("{} to {}", number(low), number(high)),
+            ("seed", None) => "0 to 2⁶³ − 1".to_owned(),
+            ("augment_pad", None) => "0 to `size` − 1".to_owned(),
+            ("labelled", None) => "one of each class at least".to_owned(),
+            _ if self.presets.iter().all(Value::is_boolean) => "true, false".to_owned(),
+            _ => words.collect::<Vec<_>>().join(", "),
         }
     }
 
@@ -151,7 +156,7 @@ fn value(value: &Value) -> String {
 }
 
 fn number(number: f64) -> String {
-    let rounded = format!("{number:.4}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    let rounded = format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned();
     if number != 0.0 && rounded.parse() == Ok(0.0) { format!("{number:e}") } else { rounded }
 }
 
@@ -188,7 +193,14 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_read_them() {
-        for (of, expected) in [(0.0, "0"), (0.25, "0.25"), (1e-8, "1e-8"), (2.0 / 3.0, "0.6667"), (4096.0, "4096")] {
+        for (of, expected) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1e-8, "1e-8"),
+            (2.0 / 3.0, "0.666667"),
+            (0.999_999, "0.999999"),
+            (4096.0, "4096"),
+        ] {
             assert_eq!(number(of), expected);
         }
     }

@@ -142,7 +142,7 @@ fn a_full_disk_is_told_of_the_data_directory_and_not_of_the_users_file() {
         .output()
         .unwrap();
     let told = lines(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("store the data set at place"), "{told}");
+    assert!(!refused.status.success() && told.contains("/place/datasets: "), "{told}");
     assert!(told.contains("from/images.zip cannot be copied there"), "{told}");
     let left: Vec<_> = std::fs::read_dir(there.join("place/datasets")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

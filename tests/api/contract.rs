@@ -97,7 +97,7 @@ async fn health_says_what_it_computes_on_and_why() {
 async fn a_server_whose_store_cannot_be_read_is_not_ready() {
     let app = TestApp::start().await;
     for at in 0..40 {
-        app.import(&format!("set-{at}"), &pictures::data_set(4, 0)).await;
+        app.import(&format!("set-{at}"), &pictures::data_set(4, 2)).await;
     }
     // Opened anew: nothing is remembered of the file.
     let app = TestApp::at(app.stop().await, |_| {}).await;
