@@ -73,7 +73,7 @@ walk('buttons', {}, (step) => {
 
     // One that cannot be asked does not hide the other.
     await page.route('**/models/mask/versions/2/test?*', (route) => route.fulfill({ status: 422, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Unprocessable', status: 422, detail: 'of a class that it does not know', errors: [] }) }));
-    expects(422, '/models/mask/versions/2/test?dataset=later-id');
+    expects(422, '/models/mask/versions/2/test');
     await button(page, 'Test these versions of mask').click();
     await page.getByText('of a class that it does not know').waitFor();
     await until('the other is tested', async () => (await rows.nth(1).textContent()).includes('80.0'));
