@@ -1,5 +1,6 @@
 //! Files whose bytes are named by their hash, asked for on a condition or in part (RFC 9110 §13 and §14): what a caller has already
-//! is not sent again, and a download that broke off goes on where it ended.
+//! is not sent again, and a download that broke off goes on where it ended. `If-Match` is not looked at: `If-Range` is what keeps two
+//! files apart.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};

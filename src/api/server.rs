@@ -1,6 +1,6 @@
 //! The life of a server: open the rooms, listen, and stop in an order that loses nothing.
 //!
-//! Stopping: readiness off → `drain_delay`, in which all goes on → no more claims → event streams closed → requests in flight drained →
+//! Stopping: readiness off, no more claims → `drain_delay`, in which all else goes on → event streams closed → requests in flight drained →
 //! children stopped with a checkpoint and their jobs put back into the queue → models released → store closed.
 
 use std::net::SocketAddr;
@@ -103,14 +103,25 @@ impl Server {
         &self.app
     }
 
-    /// Stops in order and waits for all of it.
-    pub async fn stop(mut self) {
+    /// Takes readiness away, and goes on for `drain_delay` but for new runs: load balancers are to see it.
+    pub async fn wait_to_be_seen(&self) {
         self.app.lifecycle.announce_stop();
+        self.app.supervisor.hold();
         let delay = self.app.config.drain_delay;
         if !delay.is_zero() {
             tracing::info!(seconds = delay.as_secs_f64(), "not ready any more; requests are still taken for so long");
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// Stops in order and waits for all of it.
+    pub async fn stop(self) {
+        self.wait_to_be_seen().await;
+        self.finish().await;
+    }
+
+    /// The same without [`Server::wait_to_be_seen`].
+    pub async fn finish(mut self) {
         tracing::info!("stopping: no new work, open requests are finished, running jobs go back to the queue");
         self.app.lifecycle.stop();
         let supervisor = self.app.supervisor.clone();

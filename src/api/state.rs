@@ -56,6 +56,11 @@ impl Lifecycle {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// True once open streams must end, and what takes long.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Resolves when open streams must end.
     pub async fn closed(&self) {
         self.closing.cancelled().await;

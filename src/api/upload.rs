@@ -76,8 +76,10 @@ pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> 
                 arrived.keep_text(known, value);
             }
         } else if let Some(known) = file {
-            let path = directory.path().join(format!("{known}{}", extension(field.file_name())));
             let unnamed = field.file_name().is_none_or(str::is_empty);
+            // One without a name may be nothing, and must not be written over one that was sent before.
+            let stem = if unnamed { format!("{known}-unnamed") } else { known.to_owned() };
+            let path = directory.path().join(format!("{stem}{}", extension(field.file_name())));
             let (hash, bytes) = save(field, &path).await?;
             if known == OPTIONAL_FILE && unnamed && bytes == 0 {
                 // What a browser sends of a form in which no file was chosen.

@@ -175,10 +175,17 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops; whoever asks again ends the process at once.
+/// Stops; whoever asks again ends the process at once, or while it still waits for load balancers, that.
 async fn stop(server: Server, mut signals: Signals) {
     tokio::select! {
-        () = server.stop() => {}
+        () = server.wait_to_be_seen() => {}
+        () = signals.wait_for_another() => {
+            tracing::info!("asked to stop again: not waiting any longer to be seen");
+            signals.begin_anew();
+        }
+    }
+    tokio::select! {
+        () = server.finish() => {}
         () = signals.wait_for_another() => {
             tracing::warn!("asked to stop again: ending at once, without waiting for checkpoints");
             // Without destructors: a thread may be inside libtorch, and a regular exit would crash there.

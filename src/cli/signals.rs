@@ -50,6 +50,11 @@ impl Signals {
         }
     }
 
+    /// What was asked for is under way; the last signal is the first of the next wish.
+    pub(super) fn begin_anew(&mut self) {
+        self.first = Some(Instant::now());
+    }
+
     /// Waits for one that is not the same wish as the first.
     pub(super) async fn wait_for_another(&mut self) {
         loop {

@@ -1,6 +1,6 @@
 //! Which column of a sheet is which: by the name that the import gives, or by the one that it usually has.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::error::ImportError;
 use super::import::ImportRequest;
@@ -131,17 +131,18 @@ pub(super) fn are_there(header: &[String], request: &ImportRequest) -> bool {
 /// The columns' names, those that an earlier column has numbered: `source (2)`.
 fn kept_as(columns: &[String]) -> Vec<String> {
     let all: HashSet<&str> = columns.iter().map(String::as_str).collect();
-    let mut used: HashSet<String> = HashSet::new();
+    // The number that the next column of a name gets.
+    let mut next: HashMap<String, u32> = HashMap::new();
     let own = |name: &String| {
-        let mut kept = name.clone();
-        let mut number = 2;
-        // The number must not be another column's own.
-        while !name.is_empty() && (used.contains(&kept) || (kept != *name && all.contains(kept.as_str()))) {
-            kept = format!("{name} ({number})");
-            number += 1;
+        let number = next.entry(name.clone()).or_insert(1);
+        loop {
+            let kept = if *number == 1 || name.is_empty() { name.clone() } else { format!("{name} ({number})") };
+            *number += 1;
+            // The number must not be another column's own.
+            if kept == *name || !all.contains(kept.as_str()) {
+                return kept;
+            }
         }
-        used.insert(kept.clone());
-        kept
     };
     columns.iter().map(own).collect()
 }
@@ -165,7 +166,11 @@ fn find(
 
 /// The column of that name.
 fn named(sheet: &Sheet, role: Role, what: &str, name: &str) -> Result<usize, ImportError> {
-    let found = sheet.columns_named(name);
+    let mut found = sheet.columns_named(name);
+    if found.is_empty() {
+        // As a repeated name is kept: `source (2)`.
+        found.extend(kept_as(&sheet.columns).iter().position(|kept| same_column(kept, name)));
+    }
     let one = if found.is_empty() { Err(no_column(sheet, role, what, name)) } else { only(sheet, role, what, found) };
     one.map_err(|error| error.of_field(&format!("{what}_column")))
 }
@@ -192,12 +197,16 @@ pub(super) fn labels(sheet: &Sheet, role: Role, request: &ImportRequest) -> Resu
 }
 
 fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
-    let names: Vec<&String> = sheet.columns.iter().filter(|column| !column.is_empty()).collect();
+    let kept = kept_as(&sheet.columns);
+    let names: Vec<&String> = kept.iter().filter(|column| !column.is_empty()).collect();
+    // Of several columns that have the usual names the separator is the right one.
+    let usual = |name: &str| image_rank(name).is_some() || label_rank("label")(name).is_some();
+    let parted = sheet.columns.len() > 1 && sheet.columns.iter().any(|name| usual(&name.to_lowercase()));
     let detail = format!(
         "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column{}",
         role.as_str(),
         first_of(names.into_iter(), NAMED),
-        sheet.separator.map_or_else(String::new, |separator| format!(
+        sheet.separator.filter(|_| !parted).map_or_else(String::new, |separator| format!(
             "; its columns were parted at each {}, and a first line such as sep=; says another separator",
             match separator {
                 b'\t' => "tab",
@@ -279,6 +288,7 @@ mod tests {
         assert_eq!(kept, expected.map(|(name, cell)| (name.to_owned(), cell.to_owned())));
         let repeated: Vec<&str> = columns.repeated(&sheet).map(|(_, kept)| kept.as_str()).collect();
         assert_eq!(repeated, ["source (3)", "source (4)"]);
+        assert_eq!(named(&sheet, Role::Train, "group", "source (4)").unwrap(), 6, "by the name that it is kept as");
     }
 
     #[test]
@@ -297,6 +307,8 @@ mod tests {
             |text: &str| Columns::of(&sheet(text), Role::Train, &ImportRequest::default()).err().unwrap().to_string();
         let told = refused("picture;what\na.jpg;cat\n");
         assert!(told.contains("parted at each semicolon") && told.contains("sep=;"), "{told}");
+        let told = refused("picture,label\na.jpg,cat\n");
+        assert!(!told.contains("parted"), "there is a label: {told}");
         let told = refused("sep=;\npicture;what\na.jpg;cat\n");
         assert!(!told.contains("parted"), "its first line said so: {told}");
     }

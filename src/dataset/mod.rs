@@ -33,7 +33,7 @@ pub use error::{DatasetError, ImportError};
 pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
 pub use labels::{EMPTY_CELL, same_column};
 pub use manifest::{Manifest, Role, Sample};
-pub use pack::{PackedImages, read_images};
+pub use pack::{PackedImages, file_marks, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
 pub use split::{Split, SplitSpec, odd_validation, split, unused_picks};
 pub use task::model_name;

@@ -29,10 +29,26 @@ const CHUNK: usize = 256;
 /// The same where a face is looked for in each, which takes tens of milliseconds.
 const FACE_CHUNK: usize = 32;
 
-/// A packed file, mapped into memory.
+/// What a packed file holds, be it one or not.
+#[derive(Debug)]
+enum Bytes {
+    File(Mmap),
+    Memory(Vec<u8>),
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Self::File(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}
+
+/// A packed file, mapped into memory; or the same of some samples, in memory alone.
 #[derive(Debug)]
 pub struct PackedImages {
-    map: Mmap,
+    bytes: Bytes,
     preprocess: Preprocess,
     len: usize,
 }
@@ -59,6 +75,35 @@ impl PackedImages {
             .ok_or_else(|| DatasetError::file(&path, "just written, and not as it should be"))
     }
 
+    /// The packed file for `preprocess`, where there is one.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn existing(
+        directory: &Path,
+        manifest: &Manifest,
+        preprocess: &Preprocess,
+    ) -> Result<Option<Self>, DatasetError> {
+        Self::open(&path(directory, preprocess), manifest, preprocess)
+    }
+
+    /// These samples alone, in memory: for a part of a data set that is not worth packing all of it. Decoded on the calling thread's pool.
+    ///
+    /// # Errors
+    /// When the archive cannot be read or an image cannot be decoded.
+    pub fn of_samples(directory: &Path, samples: &[&Sample], preprocess: &Preprocess) -> Result<Self, DatasetError> {
+        let images = open_archive(directory)?;
+        let decode = |images: &mut archive::Images, sample: &&Sample| read_image(images, sample, preprocess);
+        let prepared: Vec<Prepared> =
+            samples.par_iter().map_init(|| images.clone(), decode).collect::<Result<_, DatasetError>>()?;
+        let mut bytes = vec![0; HEADER];
+        prepared.iter().for_each(|image| bytes.extend_from_slice(&image.pixels));
+        if preprocess.fit == Fit::Face {
+            bytes.extend(prepared.iter().map(|image| u8::from(image.face.is_some())));
+        }
+        Ok(Self { bytes: Bytes::Memory(bytes), preprocess: *preprocess, len: samples.len() })
+    }
+
     /// None where the file is not there or holds something else.
     fn open(path: &Path, manifest: &Manifest, preprocess: &Preprocess) -> Result<Option<Self>, DatasetError> {
         let file = match File::open(path) {
@@ -72,7 +117,7 @@ impl PackedImages {
         let flags = if preprocess.fit == Fit::Face { len } else { 0 };
         let bytes = HEADER + len * image_bytes(preprocess) + flags;
         let fits = map.len() == bytes && map[..HEADER] == header(manifest, preprocess);
-        Ok(fits.then_some(Self { map, preprocess: *preprocess, len }))
+        Ok(fits.then_some(Self { bytes: Bytes::File(map), preprocess: *preprocess, len }))
     }
 
     /// Number of images.
@@ -92,12 +137,13 @@ impl PackedImages {
 
     /// All pixels, `len·size·size·3`.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[HEADER..self.pixels_end()]
+        &self.bytes.all()[HEADER..self.pixels_end()]
     }
 
     /// For each image whether a face was found in it; none where nobody looked for one.
     pub fn faces(&self) -> Option<impl Iterator<Item = bool>> {
-        (self.preprocess.fit == Fit::Face).then(|| self.map[self.pixels_end()..].iter().map(|&found| found != 0))
+        (self.preprocess.fit == Fit::Face)
+            .then(|| self.bytes.all()[self.pixels_end()..].iter().map(|&found| found != 0))
     }
 
     fn pixels_end(&self) -> usize {
@@ -168,6 +214,21 @@ pub fn read_images(
     let images = open_archive(directory)?;
     let pixels = |images: &mut archive::Images, sample: &&Sample| Ok(read_image(images, sample, preprocess)?.pixels);
     samples.par_iter().map_init(|| images.clone(), pixels).collect()
+}
+
+/// What the archive says of each sample's file, in their order: its CRC-32 and its length in bytes. Two files of which both are equal are
+/// the same, as far as nobody made them so on purpose.
+///
+/// # Errors
+/// When the archive cannot be read.
+pub fn file_marks(directory: &Path, samples: &[&Sample]) -> Result<Vec<(u32, u64)>, DatasetError> {
+    let mut images = open_archive(directory)?;
+    let mut mark = |sample: &&Sample| {
+        let entry = images.by_index_raw(sample.entry as usize);
+        let entry = entry.map_err(|error| DatasetError::file(&directory.join(IMAGES_FILE), error))?;
+        Ok((entry.crc32(), entry.size()))
+    };
+    samples.iter().map(&mut mark).collect()
 }
 
 fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {

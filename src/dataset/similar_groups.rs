@@ -49,8 +49,13 @@ pub(super) fn warning(manifest: &Manifest, column: &str) -> Option<Warning> {
 
 /// Whether one spelling is trained on and another one tested with.
 fn meets_in_both(spellings: &Spellings<'_>) -> bool {
-    let of = |role: Role| spellings.iter().filter(move |(_, sheets)| sheets.contains(&role)).map(|(value, _)| *value);
-    of(Role::Train).any(|train| of(Role::Test).any(|test| train != test))
+    // Two of each tell: there may be as many as rows.
+    let of = |role: Role| -> Vec<&str> {
+        let there = spellings.iter().filter(|(_, sheets)| sheets.contains(&role));
+        there.map(|(value, _)| *value).take(2).collect()
+    };
+    let (train, test) = (of(Role::Train), of(Role::Test));
+    train.iter().any(|train| test.iter().any(|test| train != test))
 }
 
 /// `"000" (train) and "0" (test)`.

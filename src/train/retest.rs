@@ -15,11 +15,19 @@ use super::evaluate::{Evaluation, evaluate};
 use super::event::{GroupGap, TestMetrics};
 use super::figures::figures;
 use super::groups::{Answered, by_group};
-use crate::dataset::{DatasetError, Manifest, PackedImages, Role};
+use super::metrics::Confusion;
+use crate::dataset::{DatasetError, MANIFEST_FILE, Manifest, PackedImages, Role, Sample, file_marks};
+use crate::imaging::Fit;
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
-use crate::nn::{self, NnError, file};
+use crate::nn::{self, Network, NnError, Weights, file};
 use crate::sha256;
+
+/// Images that are decoded and asked together, where there is no packed file: what is held in memory, and when a stop is heard.
+const TOGETHER: usize = 512;
+
+/// The same where a face is looked for in each.
+const FACES_TOGETHER: usize = 16;
 
 /// What is measured, and where.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +51,7 @@ pub struct RetestInput<'a> {
 pub struct Retested {
     /// The figures, as at the end of a run.
     pub test: TestMetrics,
-    /// How many of the test images were among those that the model learned from, with a label or without, by their pixels. None where the data
+    /// How many of the test images were among those that the model learned from, with a label or without, by their files. None where the data
     /// set that it learned from is gone.
     pub seen_in_training: Option<u64>,
 }
@@ -69,53 +77,127 @@ pub enum RetestError {
 
 impl From<DatasetError> for RetestError {
     fn from(error: DatasetError) -> Self {
-        match error {
-            DatasetError::Stopped => TrainError::Stopped.into(),
-            error => TrainError::from(error).into(),
-        }
+        TrainError::from(error).into()
     }
 }
 
-/// Asks the model for every test image of the data set; `stop` is asked between batches.
+/// Asks the model for every test image of the data set; `stop` is asked between batches. Nothing is written: where the data set is packed as
+/// the model wants it, that is used, else the test images alone are decoded, on the calling thread's pool.
 ///
 /// # Errors
 /// See [`RetestError`].
 pub fn retest(input: RetestInput<'_>, stop: &dyn Fn() -> bool) -> Result<Retested, RetestError> {
-    let RetestInput { model, device, .. } = input;
-    let mut progress = |_done: usize| if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let mut manifest = Manifest::read(input.dataset_dir)?;
+    let RetestInput { model, dataset_dir, .. } = input;
+    let mut manifest = Manifest::read(dataset_dir)?;
+    let packed = PackedImages::existing(dataset_dir, &manifest, &model.preprocess)?;
     let rows: Vec<u32> =
         (0..).zip(&manifest.samples).filter(|(_, one)| one.split == Role::Test).map(|(row, _)| row).collect();
     if rows.is_empty() {
         return Err(RetestError::NoTest);
     }
     translate(&mut manifest, &model.classes)?;
-    let packed = PackedImages::open_or_build(input.dataset_dir, &manifest, &model.preprocess, &mut progress)?;
     let seen_in_training =
-        input.trained_on.map(|directory| seen(model, directory, &packed, &rows, &mut progress)).transpose()?;
-    let faceless: Option<Vec<bool>> = packed.faces().map(Iterator::collect);
-    let faceless = faceless.map(|found| rows.iter().map(|&row| !found[row as usize]).collect());
+        input.trained_on.map(|directory| seen(&manifest, dataset_dir, directory)).transpose()?.flatten();
 
-    let unreadable = |reason: String| NnError::File { path: input.weights.to_owned(), reason };
-    let hash = sha256::of_file(input.weights).map_err(|error| TrainError::from(unreadable(error.to_string())))?;
-    if hash != input.weights_sha256 {
-        let changed = "its content has changed since it was published; restore it from a backup".to_owned();
-        return Err(TrainError::from(unreadable(changed)).into());
+    let asked = Asked::open(&input)?;
+    let mut answers = Answers::default();
+    match packed {
+        Some(packed) => {
+            let faces = packed.faces().map(Iterator::collect::<Vec<bool>>);
+            let faces = faces.map(|found| rows.iter().map(|&row| found[row as usize]).collect());
+            answers.take(asked.ask(packed, &rows, &truth(&manifest, &rows), stop)?, faces);
+        }
+        None => {
+            let together = if model.preprocess.fit == Fit::Face { FACES_TOGETHER } else { TOGETHER };
+            for rows in rows.chunks(together) {
+                if stop() {
+                    return Err(TrainError::Stopped.into());
+                }
+                let samples: Vec<&Sample> = rows.iter().map(|&row| &manifest.samples[row as usize]).collect();
+                let packed = PackedImages::of_samples(dataset_dir, &samples, &model.preprocess)?;
+                let faces = packed.faces().map(Iterator::collect);
+                let at: Vec<u32> = (0..).take(rows.len()).collect();
+                answers.take(asked.ask(packed, &at, &truth(&manifest, rows), stop)?, faces);
+            }
+        }
     }
-    let wish = serde_json::from_value(model.config["precision"].clone()).unwrap_or(PrecisionWish::Auto);
-    let compute = device::precision(wish, device).kind;
-    let network = nn::build(&model.network, model.head, model.classes.len(), compute).map_err(TrainError::from)?;
-    let weights = file::load(network.as_ref(), input.weights, device).map_err(TrainError::from)?;
-    let images = Images::new(packed, device).map_err(NnError::from).map_err(TrainError::from)?;
-    let truth: Vec<usize> =
-        rows.iter().filter_map(|&row| manifest.samples[row as usize].label).map(|label| label as usize).collect();
-    let asked = (rows.as_slice(), truth.as_slice());
-    let evaluation = evaluate(network.as_ref(), &weights, &images, asked, model.classes.len(), &mut progress)?;
+    let truth = truth(&manifest, &rows);
+    let evaluation = answers.evaluation(model.classes.len(), &truth);
     let positive = model.config["positive_class"].as_str();
     let positive = model.classes.iter().position(|class| Some(class.as_str()) == positive).unwrap_or(0);
+    let faceless = answers.faces.map(|found| found.into_iter().map(|found| !found).collect());
     let told = Told { manifest: &manifest, rows: &rows, truth: &truth, evaluation: &evaluation, positive, faceless };
     let epoch = model.validation["epoch"].as_u64().and_then(|epoch| u32::try_from(epoch).ok()).unwrap_or_default();
     Ok(Retested { test: told.metrics(model.temperature, epoch), seen_in_training })
+}
+
+/// Classes of rows, which all have one.
+fn truth(manifest: &Manifest, rows: &[u32]) -> Vec<usize> {
+    rows.iter().filter_map(|&row| manifest.samples[row as usize].label).map(|label| label as usize).collect()
+}
+
+/// A model that is asked.
+struct Asked {
+    network: Box<dyn Network>,
+    weights: Weights,
+    classes: usize,
+    device: Device,
+}
+
+impl Asked {
+    fn open(input: &RetestInput<'_>) -> Result<Self, TrainError> {
+        let RetestInput { model, device, .. } = *input;
+        let unreadable = |reason: String| NnError::File { path: input.weights.to_owned(), reason };
+        let hash = sha256::of_file(input.weights).map_err(|error| unreadable(error.to_string()))?;
+        if hash != input.weights_sha256 {
+            let changed = "its content has changed since it was published; restore it from a backup";
+            return Err(unreadable(changed.to_owned()).into());
+        }
+        let wish = serde_json::from_value(model.config["precision"].clone()).unwrap_or(PrecisionWish::Auto);
+        let compute = device::precision(wish, device).kind;
+        let network = nn::build(&model.network, model.head, model.classes.len(), compute)?;
+        let weights = file::load(network.as_ref(), input.weights, device)?;
+        Ok(Self { network, weights, classes: model.classes.len(), device })
+    }
+
+    fn ask(
+        &self,
+        packed: PackedImages,
+        rows: &[u32],
+        truth: &[usize],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, TrainError> {
+        let images = Images::new(packed, self.device).map_err(NnError::from)?;
+        let mut progress = |_done: usize| if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        evaluate(self.network.as_ref(), &self.weights, &images, (rows, truth), self.classes, &mut progress)
+    }
+}
+
+/// What was answered part by part.
+#[derive(Default)]
+struct Answers {
+    logits: Vec<Vec<f32>>,
+    answers: Vec<usize>,
+    /// Of the cross-entropies.
+    sum: f64,
+    faces: Option<Vec<bool>>,
+}
+
+impl Answers {
+    fn take(&mut self, part: Evaluation, faces: Option<Vec<bool>>) {
+        self.sum += part.loss * part.answers.len() as f64;
+        self.logits.extend(part.logits);
+        self.answers.extend(part.answers);
+        if let Some(faces) = faces {
+            self.faces.get_or_insert_default().extend(faces);
+        }
+    }
+
+    fn evaluation(&mut self, classes: usize, truth: &[usize]) -> Evaluation {
+        let (logits, answers) = (std::mem::take(&mut self.logits), std::mem::take(&mut self.answers));
+        let (confusion, loss) = (Confusion::new(classes, truth, &answers), self.sum / truth.len().max(1) as f64);
+        Evaluation { logits, answers, confusion, loss }
+    }
 }
 
 /// Labels as the model counts its classes.
@@ -137,19 +219,20 @@ fn translate(manifest: &mut Manifest, classes: &[String]) -> Result<(), RetestEr
     Ok(())
 }
 
-/// How many of the test images are among those that the model learned from.
-fn seen(
-    model: &ModelManifest,
-    trained_on: &Path,
-    test: &PackedImages,
-    rows: &[u32],
-    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<u64, RetestError> {
-    let manifest = Manifest::read(trained_on)?;
-    let packed = PackedImages::open_or_build(trained_on, &manifest, &model.preprocess, progress)?;
-    let learned = manifest.samples.iter().enumerate().filter(|(_, sample)| sample.split == Role::Train);
-    let known: HashSet<&[u8]> = learned.map(|(row, _)| packed.image(row)).collect();
-    Ok(rows.iter().filter(|&&row| known.contains(test.image(row as usize))).count() as u64)
+/// How many of the test images are among those that a data set trains on; none where that is gone, by now if not before.
+fn seen(asked: &Manifest, asked_dir: &Path, trained_on: &Path) -> Result<Option<u64>, RetestError> {
+    let marks = |manifest: &Manifest, directory: &Path, role: Role| {
+        let samples: Vec<&Sample> = manifest.samples.iter().filter(|sample| sample.split == role).collect();
+        file_marks(directory, &samples)
+    };
+    let learned = Manifest::read(trained_on).and_then(|manifest| marks(&manifest, trained_on, Role::Train));
+    let learned: HashSet<(u32, u64)> = match learned {
+        Ok(learned) => learned.into_iter().collect(),
+        Err(_) if !trained_on.join(MANIFEST_FILE).exists() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let test = marks(asked, asked_dir, Role::Test)?;
+    Ok(Some(test.iter().filter(|mark| learned.contains(mark)).count() as u64))
 }
 
 /// Answers to labelled rows of a data set.
@@ -191,7 +274,6 @@ impl Told<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Sample;
 
     fn manifest(classes: &[&str], labels: &[(u32, Role)]) -> Manifest {
         let samples = labels.iter().enumerate().map(|(at, &(label, split))| Sample {
@@ -205,6 +287,15 @@ mod tests {
         });
         let classes = classes.iter().map(|&class| class.to_owned()).collect();
         Manifest { classes, samples: samples.collect(), ..Manifest::default() }
+    }
+
+    #[test]
+    fn of_a_data_set_that_is_gone_nobody_knows_what_was_met() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(seen(&manifest(&["a"], &[]), directory.path(), &directory.path().join("gone")).unwrap(), None);
+        // One that is there and cannot be read is no such case.
+        std::fs::write(directory.path().join(MANIFEST_FILE), "{").unwrap();
+        assert!(seen(&manifest(&["a"], &[]), directory.path(), directory.path()).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) launcher: Launcher,
     pub(super) changes: Changes,
     pub(super) stop: CancellationToken,
+    /// Nothing more is claimed, and what runs goes on.
+    holding: AtomicBool,
     wake: Notify,
     nudges: Mutex<HashMap<Uuid, Arc<Notify>>>,
     busy: AtomicUsize,
@@ -97,6 +99,7 @@ impl Supervisor {
             launcher: Launcher::start()?,
             changes,
             stop: CancellationToken::new(),
+            holding: AtomicBool::new(false),
             wake: Notify::new(),
             nudges: Mutex::default(),
             busy: AtomicUsize::new(0),
@@ -137,6 +140,11 @@ impl Supervisor {
         self.0.busy.load(Ordering::Relaxed)
     }
 
+    /// Claims nothing more; what runs goes on.
+    pub fn hold(&self) {
+        self.0.holding.store(true, Ordering::Relaxed);
+    }
+
     /// Claims nothing more, stops the children, puts their jobs back into the queue, and waits for all of
     /// it. Repeating is harmless.
     pub async fn shutdown(&self) {
@@ -157,6 +165,10 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
+        if shared.holding.load(Ordering::Relaxed) {
+            shared.stop.cancelled().await;
+            return;
+        }
         let pause = match shared.store.claim(shared.boot, &slot.device.to_string(), shared.config.lease).await {
             Ok(Some(job)) => {
                 refused = if attempt(&shared, &slot, job).await { 0 } else { refused + 1 };

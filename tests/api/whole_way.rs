@@ -82,6 +82,15 @@ async fn check_test(app: &TestApp, at_the_end: &Value) {
         problem(app.get(path).send().await.unwrap(), 404).await;
     }
     problem(app.get("/models/shape/versions/1/test").send().await.unwrap(), 422).await;
+    let head =
+        app.client.head(format!("{}/models/shape/versions/1/test?dataset=later", app.base)).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.headers()["allow"].to_str().unwrap()), (405, "GET"));
+    // Where nothing is packed the test images alone are decoded, and nothing is written.
+    let packed =
+        app.directory.path().join("data/datasets").join(later["dataset"]["id"].as_str().unwrap()).join("packed");
+    std::fs::remove_dir_all(&packed).unwrap();
+    assert_eq!(app.json("/models/shape/versions/1/test?dataset=later").await, later);
+    assert!(!packed.exists());
 }
 
 async fn check_metrics(app: &TestApp, id: &str) {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use zip::CompressionMethod;
 
 use super::Images;
-use super::names::{base_name, is_litter, normalised, stem, without_extension};
+use super::names::{base_name, is_image, is_litter, normalised, stem, without_extension};
 use crate::dataset::error::ImportError;
 use crate::dataset::import::ImportLimits;
 
@@ -31,8 +31,8 @@ pub struct Index {
     by_base: HashMap<String, Option<u32>>,
     /// Entry names by entry number.
     pub names: HashMap<u32, String>,
-    /// The folder that all files lie in, with its slash: what zipping a folder puts before every path.
-    top: Option<String>,
+    /// The folders that all images lie in, the outermost first, each with its slash: what zipping a folder puts before every path.
+    tops: Vec<String>,
     /// The images less their extensions; made when the first name without one is missed.
     bare: OnceLock<Bare>,
     /// The first entry of each [`stem`]; made when the first name is missed.
@@ -82,7 +82,10 @@ impl Index {
                 let detail = format!("archive entry {name:?} is encrypted; zip the images without a password");
                 return Err(ImportError::invalid("encrypted_zip", detail));
             }
-            if let Some(method) = unknown_method(entry.compression()) {
+            // Of anything else nothing is ever read.
+            if is_image(&path)
+                && let Some(method) = unknown_method(entry.compression())
+            {
                 let detail = format!(
                     "archive entry {name:?} is compressed with {method}, which is not understood; zip the images with Deflate or Store"
                 );
@@ -93,7 +96,7 @@ impl Index {
             index.add(number as u32, path, name);
         }
         refuse_bomb(inflated, stored, limits)?;
-        index.top = common_folder(index.by_path.keys());
+        index.tops = common_folders(index.by_path.keys());
         Ok(index)
     }
 
@@ -172,7 +175,7 @@ impl Index {
         by_base: &HashMap<String, Option<u32>>,
         name: &str,
     ) -> Option<Option<u32>> {
-        let in_top = || by_path.get(&format!("{}{name}", self.top.as_ref()?));
+        let in_top = || self.tops.iter().find_map(|top| by_path.get(&format!("{top}{name}")));
         // A sheet that names folders means them; one that names files means wherever they lie.
         let anywhere = || by_base.get(name).filter(|_| !name.contains('/'));
         by_path.get(name).or_else(in_top).or_else(anywhere).copied()
@@ -192,11 +195,16 @@ impl Index {
     }
 }
 
-/// The first folder of all these paths, with its slash; none where one has another, or lies in none.
-fn common_folder<'a>(mut paths: impl Iterator<Item = &'a String>) -> Option<String> {
-    let (folder, _) = paths.next()?.split_once('/')?;
-    let inside = |path: &String| path.split_once('/').is_some_and(|(first, _)| first == folder);
-    paths.all(inside).then(|| format!("{folder}/"))
+/// The folders that all images among these paths lie in, the outermost first, each with its slash and those before it.
+fn common_folders<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let folders = paths.filter(|path| is_image(path)).map(|path| path.rfind('/').map_or("", |end| &path[..=end]));
+    let shared = folders.reduce(|shared, folder| {
+        let alike = shared.bytes().zip(folder.bytes()).take_while(|(a, b)| a == b).count();
+        // A slash is a byte of its own, so that what ends with one ends with a letter.
+        shared.as_bytes()[..alike].iter().rposition(|byte| *byte == b'/').map_or("", |end| &shared[..=end])
+    });
+    let shared = shared.unwrap_or_default();
+    shared.match_indices('/').map(|(end, _)| shared[..=end].to_owned()).collect()
 }
 
 /// What a compression is called that this program does not know.

@@ -101,7 +101,20 @@ fn an_archive_of_another_compression_says_so() {
         assert_eq!(refused.code(), "unsupported_compression");
         let told = refused.to_string();
         assert!(told.contains(name) && told.contains("\"a.jpg\"") && told.contains("Deflate or Store"), "{told}");
+        // What is no image is never read.
+        let bytes = std::fs::read(file.path()).unwrap();
+        let renamed: Vec<u8> = replaced(&bytes, b"a.jpg", b"a.txt");
+        std::fs::write(file.path(), renamed).unwrap();
+        assert!(Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).is_ok(), "{name}");
     }
+}
+
+fn replaced(bytes: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    while let Some(at) = bytes.windows(what.len()).position(|window| window == what) {
+        bytes[at..at + what.len()].copy_from_slice(by);
+    }
+    bytes
 }
 
 #[test]
@@ -126,6 +139,11 @@ fn a_folder_that_all_files_lie_in_may_be_left_away() {
     assert_eq!(two.find("train/a.jpg"), Found::Missing, "nothing wraps them all");
     let litter = index(&[("set/train/a.jpg", b"1"), ("__MACOSX/set/train/._a.jpg", b"2")]).unwrap();
     assert_eq!(litter.find("train/a.jpg"), Found::Entry(0));
+    let deep = index(&[("home/me/s/a.jpg", b"1"), ("home/me/sun/b.jpg", b"2"), ("README", b"3")]).unwrap();
+    for name in ["s/a.jpg", "me/s/a.jpg", "home/me/s/a.jpg"] {
+        assert_eq!(deep.find(name), Found::Entry(0), "{name}: what is no image lies where it likes");
+    }
+    assert_eq!(deep.find("un/b.jpg"), Found::Missing, "a folder's name is taken whole");
 }
 
 #[test]

@@ -32,9 +32,10 @@ impl Store {
     /// [`StoreError::State`](crate::store::StoreError::State) when not all of it is finished.
     pub async fn delete_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
         let jobs = self.forget_jobs(id).await?;
-        if let Err(error) = self.erase_histories(&jobs).await {
+        // Those of earlier deletions too, where the disk was full meanwhile.
+        if let Err(error) = self.erase_forgotten().await {
             // The jobs are gone, as was asked.
-            tracing::warn!(%error, "rows of deleted jobs are left; the next start removes them");
+            tracing::warn!(%error, "rows of deleted jobs are left; the next deletion or start removes them");
         }
         Ok(jobs)
     }

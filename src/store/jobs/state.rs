@@ -11,11 +11,12 @@
 
 use std::str::FromStr;
 
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for a slot.
     Queued,
