@@ -15,14 +15,18 @@ const MOST = 8;
 
 /// What stands in the page's fold, made when that is opened.
 export async function sameImages(place, model, signal) {
-  // What was measured stays when the fold is closed and opened again.
-  if (place.hasChildNodes()) return;
+  // What was measured stays when the fold is closed and opened again; what failed is asked for anew.
+  if ('ready' in place.dataset || 'busy' in place.dataset) return;
+  place.dataset.busy = '';
   put(place, h('p', { class: 'muted' }, 'Looking for data sets …'));
   try {
     const sets = (await all('/datasets', signal)).filter((set) => total(set.counts.test) > 0);
+    if (sets.length) place.dataset.ready = '';
     put(place, ...(sets.length ? asking(model, sets, signal) : [h('p', { class: 'muted' }, 'No data set has a test sheet.')]));
   } catch (error) {
     if (!signal.aborted) put(place, problemBox(error));
+  } finally {
+    delete place.dataset.busy;
   }
 }
 

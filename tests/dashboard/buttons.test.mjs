@@ -62,7 +62,14 @@ walk('buttons', {}, (step) => {
       ? route.fulfill({ json: { seen_in_training: 0, test: test(0.9) } })
       : route.fulfill({ json: { seen_in_training: 30, test: test(0.8) } })));
     await open('#/models', 'Models');
-    await page.getByText('Compare the versions on the same test images').click();
+    const fold = page.getByText('Compare the versions on the same test images');
+    await page.route('**/datasets?*', (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Unavailable', status: 503, detail: 'not now', errors: [] }) }), { times: 1 });
+    expects(503, '/datasets');
+    await fold.click();
+    await page.getByText('not now').waitFor();
+    // Closed and opened again it is asked for anew.
+    await fold.click();
+    await fold.click();
     await page.getByLabel('Test images of').waitFor();
     assert.deepEqual(await page.getByLabel('Test images of').locator('option').allTextContents(), ['later (80 images)']);
     await button(page, 'Test these versions of mask').click();
