@@ -138,7 +138,10 @@ predict() {
     kill -0 "$server" 2>/dev/null || break
     sleep 0.1
   done
-  [ -n "$ready" ] && kill -0 "$server" 2>/dev/null || { echo "gpu-check: the server was not ready" >&2; return 1; }
+  if [ -z "$ready" ] || ! kill -0 "$server" 2>/dev/null; then
+    echo "gpu-check: the server was not ready" >&2
+    return 1
+  fi
   "$binary" bench predict --url "$base/predict?model=mask" --concurrency 1,8,32 --seconds 4 --json >"$work/predict.json" 2>"$work/load.log"
   kill "$server"
   wait "$server" || true
