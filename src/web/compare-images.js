@@ -40,7 +40,7 @@ export function doubt(jobs) {
     return { kind: 'notice warn', words: `These jobs learned from ${count(sets.length)} data sets, and their figures are not of the same images: ${sets.join('; ')}. Where one is ahead, its images may be the easier ones.` };
   }
   const draws = new Set(jobs.map(({ config }) => JSON.stringify([config.seed, config.validation, config.validation_max])));
-  if (draws.size > 1) return { kind: 'hint', words: 'Their validation images were drawn apart, as the seed or the share of them differs; their test images are the same.' };
+  if (draws.size > 1) return { kind: 'hint', words: 'Their validation images were drawn apart, as the seed or the share of them differs' + (jobs.every((job) => tested(job) != null) ? '; their test images are the same.' : '.') };
   return null;
 }
 

@@ -24,7 +24,7 @@ export function labelSheets({ images, onclasses }) {
       one.error(null);
       const [sheet] = one.input.files;
       try {
-        return sheet ? sheetLabels(await sheet.text(), kind) : [];
+        return sheet ? sheetLabels(await textOf(sheet), kind) : [];
       } catch (error) {
         if (mine === reading) one.error(error.message);
         return [];
@@ -38,6 +38,17 @@ export function labelSheets({ images, onclasses }) {
   }
 
   return { node, taken: (classes) => takenOver(taken, classes) };
+}
+
+/// A browser would put a mark in place of what is not in UTF-8, and that would be a class of its own; the server refuses it too.
+async function textOf(sheet) {
+  const bytes = new Uint8Array(await sheet.arrayBuffer());
+  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? 'utf-16le' : 'utf-8';
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error('It is not in UTF-8: save it as “CSV UTF-8”');
+  }
 }
 
 function tell({ taken, missing }) {

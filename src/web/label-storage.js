@@ -13,7 +13,8 @@ export function keyOf(file, images) {
   const [count, print] = [images.length, fingerprint(images)];
   const mine = keys().filter(({ parts }) => parts.at(-2) === count && parts.at(-1) === print && load(keyFrom(parts), count));
   const named = mine.find(({ parts }) => parts.length === 4 && parts[0] === file.name && parts[1] === file.size);
-  const found = named ?? mine.find(({ parts }) => parts.length === 2) ?? mine[0];
+  const most = mine.map((one) => ({ ...one, labels: labels(load(one.key, count)) })).sort((a, b) => b.labels - a.labels)[0];
+  const found = named ?? mine.find(({ parts }) => parts.length === 2) ?? most;
   return found?.key ?? keyFrom([count, print]);
 }
 
@@ -38,7 +39,21 @@ function partsOf(key) {
 }
 
 export function load(key, count) {
-  return restored(read(key), count);
+  return sound(read(key), count);
+}
+
+/// The session that was stored; null where it is none, or damaged.
+function sound(value, count) {
+  try {
+    return restored(value, count);
+  } catch {
+    return null;
+  }
+}
+
+function labels(session) {
+  const { train, test, picked } = tally(session);
+  return train + test + picked;
 }
 
 function read(key) {
@@ -80,12 +95,13 @@ export function forget(key) {
 export function allStored() {
   return keys().flatMap(({ key, parts }) => {
     const value = read(key);
-    const session = restored(value, parts.at(-2));
+    const session = sound(value, parts.at(-2));
     if (!session) return [];
-    const { train, test, picked } = tally(session);
-    const labels = Array.isArray(value.labels) && value.labels.every(Array.isArray) ? value.labels.map(([name, crc, decision, kind]) => ({ name, crc, decision, kind })) : null;
-    const file = String(value.file ?? parts.at(-4) ?? 'a ZIP');
-    return train + test + picked === 0 ? [] : [{ key, file, at: value.at ?? null, images: parts.at(-2), count: train + test + picked, session, labels }];
+    const named = Array.isArray(value.labels) && value.labels.every(Array.isArray) ? value.labels.map(([name, crc, decision, kind]) => ({ name, crc, decision, kind })) : null;
+    const text = (one) => (typeof one === 'string' ? one : null);
+    const file = text(value.file) ?? String(parts.at(-4) ?? 'a ZIP');
+    const kept = labels(session);
+    return kept === 0 ? [] : [{ key, file, at: text(value.at), images: parts.at(-2), count: kept, session, labels: named }];
   }).sort((a, b) => ((a.at ?? '') < (b.at ?? '') ? 1 : -1));
 }
 

@@ -233,5 +233,6 @@ export function restored(value, count) {
     && Array.isArray(decisions) && decisions.length <= count && decisions.every((decision) => whole(decision, UNSHOWN, classes.length - 1));
   const picks = sound && restoredPicks(value.picks, count, classes.length);
   const taken = sound && restoredTaken(value, count, classes.length);
-  return picks && taken ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions], picks, taken } : null;
+  const fits = picks && taken && decisions.length <= count - taken.length;
+  return fits ? { version: VERSION, seed, classes: [...classes], task, goal, every, decisions: [...decisions], picks, taken } : null;
 }

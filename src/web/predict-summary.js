@@ -57,7 +57,8 @@ export function sheet(images, threshold) {
   return [head, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');
 }
 
+/// What a spreadsheet would take for a formula is made a text: names of files come from others.
 function cell(value) {
-  const text = String(value ?? '');
+  const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? '');
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

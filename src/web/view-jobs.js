@@ -7,7 +7,7 @@ import { action } from './problem.js';
 import { table } from './table.js';
 import { testAccuracy, validationAccuracy } from './accuracy.js';
 import { jobLink, badge, finished } from './job-parts.js';
-import { percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
+import { count, percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
 
 const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
 const PAGE = 50;
@@ -30,8 +30,15 @@ export async function jobs({ query, signal }) {
   const newest = (by) => get(`/jobs?limit=${PAGE}${filter}`, by);
   let pages = [await newest(signal)];
   let reading = false;
+  let offered = '';
 
-  const draw = () => keepingFocus(list, () => {
+  /// Nothing that is not seen here is deleted, though it is marked in a list of other states.
+  const listed = () => pages.flatMap((page) => page.items).filter(({ id }) => marked.has(id)).map(({ id }) => id);
+  const draw = () => {
+    drawList();
+    tellMarked();
+  };
+  const drawList = () => keepingFocus(list, () => {
     const items = pages.flatMap((page) => page.items);
     const next = pages.at(-1).next_cursor;
     put(list, items.length ? jobsTable(lines(items, { state, more: next != null }), marked, mark) : h('p', { class: 'muted' }, 'No such job.'),
@@ -49,7 +56,14 @@ export async function jobs({ query, signal }) {
     compareButton.disabled = marked.size < 2;
     unmarkButton.hidden = marked.size === 0;
     put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
-    put(deletePlace, marked.size > 0 && action(`Delete ${marked.size}`, deleteMarked, { place: refused, kind: 'danger', confirm: `Delete ${plural(marked.size, 'job')} for good?` }));
+    const [here, elsewhere] = [listed().length, marked.size - listed().length];
+    // While the button asks whether it is meant, it stays.
+    if (offered === `${here} ${elsewhere}`) return;
+    offered = `${here} ${elsewhere}`;
+    put(deletePlace, here > 0 && [
+      action(`Delete ${here}`, deleteMarked, { place: refused, kind: 'danger', confirm: `Delete ${plural(here, 'job')} for good?` }),
+      elsewhere > 0 && h('span', { class: 'hint' }, ` ${count(elsewhere)} more marked in other lists ${elsewhere === 1 ? 'stays' : 'stay'}`),
+    ]);
   }
   // Those of a list of other states, or of jobs that are gone, have no box here.
   function unmark() {
@@ -60,7 +74,7 @@ export async function jobs({ query, signal }) {
   }
   /// Those that the server refuses, as they are not over, stay marked.
   async function deleteMarked() {
-    const [asked, errors] = [[...marked], []];
+    const [asked, errors] = [listed(), []];
     const known = new Map(pages.flatMap((page) => page.items).map((job) => [job.id, job]));
     for (const id of asked) {
       try {
@@ -101,7 +115,6 @@ export async function jobs({ query, signal }) {
     draw();
   }
 
-  tellMarked();
   draw();
   every(4000, signal, async (own) => {
     // Later pages hang on the first one's cursor; while they are open the list stands still.

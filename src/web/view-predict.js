@@ -95,7 +95,8 @@ export async function predict({ query, signal }) {
       tally();
     };
     const onrefusal = (batch, error) => {
-      const last = FINAL.has(error.status) || error.errors.some(({ place }) => place !== undefined);
+      // Of several images an answer to the request says nothing of each.
+      const last = (batch.length === 1 && FINAL.has(error.status)) || error.errors.some(({ place }) => place !== undefined);
       if (batch.length > 1) tell(error);
       batch.forEach((card) => (last ? card.refuse(error.message) : card.miss(error.message)));
       tally();

@@ -164,6 +164,16 @@ walk('buttons', {}, (step) => {
     const mark = (id) => page.getByRole('checkbox', { name: `Compare MixMatch ${id.slice(-6)}` });
     assert.equal(await page.getByRole('button', { name: /^Delete/ }).count(), 0);
     for (const id of [first, second, paused]) await mark(id).check();
+    // What is marked and not listed here stays.
+    await page.getByRole('link', { name: 'paused', exact: true }).click();
+    await mark(first).waitFor({ state: 'detached' });
+    await button(page, 'Delete 1').waitFor();
+    await page.getByText('2 more marked in other lists stay').waitFor();
+    await page.getByRole('link', { name: 'running', exact: true }).click();
+    await mark(paused).waitFor({ state: 'detached' });
+    assert.equal(await page.getByRole('button', { name: /^Delete/ }).count(), 0);
+    await page.getByRole('link', { name: 'all', exact: true }).click();
+    await mark(first).waitFor();
     await button(page, 'Delete 3').click();
     await heard(page, 'Delete 3 jobs for good?');
     assert.equal(await mark(first).count(), 1, 'the first click only asks');

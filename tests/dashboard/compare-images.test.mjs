@@ -27,5 +27,6 @@ test('two that are called alike are told apart', () => {
 test('of one data set only what differs is listed, and that another seed validates with other images', () => {
   assert.equal(doubt([job('faces', 'a', 600, 800), job('faces', 'a', 600, 800)]), null);
   assert.deepEqual(listed(job('faces', 'a', 600, 800), job('faces', 'a', 600, 800, { labelled: 90 })), [['labels', '40', '90']]);
-  assert.match(doubt([job('faces', 'a', 600, 800), job('faces', 'a', 600, 800, { seed: 2 })]).words, /validation images were drawn apart/);
+  assert.match(doubt([job('faces', 'a', 600, 800), job('faces', 'a', 600, 800, { seed: 2 })]).words, /validation images were drawn apart.*test images are the same\./);
+  assert.doesNotMatch(doubt([job('faces', 'a', 600, null), job('faces', 'a', 600, null, { seed: 2 })]).words, /test images/, 'there are none');
 });

@@ -235,7 +235,9 @@ test('a decision may be another one later, and is for what it was', () => {
 
 test('a name that is taken gets the next number', () => {
   const taken = new Set(['faces', 'faces-2', 'faces-2026', 'x'.repeat(64)]);
-  assert.deepEqual(['others', 'faces', 'faces-2', 'faces-2026', 'x'.repeat(64)].map((name) => freeName(name, taken)), ['others', 'faces-3', 'faces-3', 'faces-2027', `${'x'.repeat(62)}-2`]);
+  assert.deepEqual(['others', 'faces', 'faces-2', 'faces-2026', 'x'.repeat(64)].map((name) => freeName(name, taken)), ['others', 'faces-3', 'faces-3', 'faces-2026-2', `${'x'.repeat(62)}-2`]);
+  const dates = ['photos-2024-05-01', 'photos-2024-05-12', 'set-9'];
+  assert.deepEqual(dates.map((name) => freeName(name, new Set(dates))), ['photos-2024-05-01-2', 'photos-2024-05-12-2', 'set-10'], 'a date is no number of ours');
 });
 
 test('files that are no images to label are told by their endings', () => {

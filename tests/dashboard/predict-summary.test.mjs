@@ -29,3 +29,12 @@ test('a sheet has a row for each image and a column for each class, also for one
     ['label.png', 'label', '0.9', String(1 - 0.9), 'true', ''], ['a, "b".png', '', '', '', '', 'gone'], ['waits.png', '', '', '', '', 'not answered yet'],
   ]);
 });
+
+test('what a spreadsheet would run is a text', () => {
+  const found = (name) => ({ name, result: { label: '=x', probability: 0.5, probabilities: { '=x': 0.5, b: -0.5 }, abstained: false } });
+  const text = sheet([found("=cmd|' /C calc'!A0.png"), found('+1.png'), found('@SUM(A1).png'), found('a=1.png')], 0);
+  assert.equal(text.split('\r\n')[0], "file,label,probability,'=x,b,abstained,error");
+  const rows = parse(text);
+  assert.deepEqual(rows.map(({ file, label }) => [file, label]), [["'=cmd|' /C calc'!A0.png", "'=x"], ["'+1.png", "'=x"], ["'@SUM(A1).png", "'=x"], ['a=1.png', "'=x"]]);
+  assert.equal(rows[0].b, '-0.5', 'a number is one');
+});
