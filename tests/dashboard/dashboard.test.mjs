@@ -170,20 +170,14 @@ walk('the dashboard', {}, (step) => {
 
   step('what looked wrong at the epoch whose weights were taken is said in words', async ({ page, open }) => {
     await open('#/jobs', 'Jobs');
-    let state = 'succeeded';
     await page.route(`**/jobs/${job.split('/').at(-1)}`, async (route) => {
       const response = await route.fetch();
       const now = await response.json();
-      await route.fulfill({ response, json: { ...now, state, best: { ...now.best, warnings: ['guesses_collapsed'] } } });
+      await route.fulfill({ response, json: { ...now, best: { ...now.best, warnings: ['guesses_collapsed'] } } });
     });
     await open(job, 'MixMatch on blobs succeeded');
     await page.getByText(/^Doubt at epoch \d/).waitFor();
     await page.getByText(/^A class that the labels have is hardly guessed among the unlabelled images\./).waitFor();
-    // Of one that has ended otherwise none were taken.
-    state = 'canceled';
-    await page.reload();
-    await title(page, 'MixMatch on blobs canceled').waitFor();
-    assert.equal(await page.getByText(/^Doubt at epoch/).count(), 0);
   });
 
   step('a job whose data set is gone is run again on none that nobody chose', async ({ page, open }) => {
