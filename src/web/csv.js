@@ -2,13 +2,19 @@
 
 /// The rows of a text with a header, each as an object by the header's names.
 export function parse(text, separator = ',') {
-  const [header = [], ...rows] = records(text, separator);
+  const [header = [], ...rows] = records(toldIn(text) === separator ? text.replace(TOLD, '') : text, separator);
   return rows.map((row) => Object.fromEntries(header.map((name, at) => [name, row[at] ?? ''])));
 }
 
+/// A first line of Excel's own, which tells what stands between the cells.
+const TOLD = /^\s*sep=([^\r\n"])(?:\r\n?|\n|$)/i;
+
+const toldIn = (text) => TOLD.exec(text)?.[1];
+
 /// What stands between a text's cells: where a comma is for fractions, spreadsheet programs take another sign.
 export function separatorOf(text) {
-  const [first] = text.trimStart().split(/\r?\n/, 1);
+  if (toldIn(text)) return toldIn(text);
+  const [first] = text.trimStart().split(/\r\n?|\n/, 1);
   const times = (sign) => first.split(sign).length;
   return [',', ';', '\t'].reduce((best, sign) => (times(sign) > times(best) ? sign : best));
 }
@@ -16,8 +22,10 @@ export function separatorOf(text) {
 function records(text, separator) {
   const rows = [];
   let row = [];
-  // A cell, in double quotes (doubled inside) or not, and what ends it.
-  const cells = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${separator}\\r\\n]*))(${separator}|\\r?\\n|$)`, 'g');
+  // Any sign may be the separator, also one that means something in a pattern.
+  const sign = `\\u${separator.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  // A cell, in double quotes (doubled inside) or not, and what ends it: the lines of old programs for the Mac end with a CR alone.
+  const cells = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${sign}\\r\\n]*))(${sign}|\\r\\n?|\\n|$)`, 'g');
   for (const [, quoted, plain, end] of text.matchAll(cells)) {
     row.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
     if (end === separator) continue;

@@ -15,12 +15,14 @@ const MOST_CLASSES = 40;
 const MOST_PAIRS = 30;
 
 export function testResult(test, classes) {
+  const byClass = known(test);
+  const positive = byClass.find((row) => row.class === test.positive_class);
   return h('section', null,
     h('h2', null, 'Test'),
     h('p', { class: 'muted' }, `${count(test.images)} images, seen once, with the weights of epoch ${test.best_epoch}.`),
     tiles([
       { name: 'Accuracy', value: percent(test.accuracy), note: trust(ofTest(test)) },
-      { name: `F1 of ${test.positive_class}`, value: score(test.f1) },
+      { name: `F1 of ${test.positive_class}`, value: score(positive?.f1 === null ? null : test.f1) },
       { name: 'F1 macro', value: score(test.f1_macro) },
       { name: 'Balanced accuracy', value: percent(test.balanced_accuracy) },
       test.roc_auc != null && { name: 'ROC-AUC', value: score(test.confusion.length > 2 ? test.roc_auc_macro : test.roc_auc), note: test.confusion.length > 2 ? 'mean of one against the rest' : `of ${test.positive_class}` },
@@ -28,7 +30,7 @@ export function testResult(test, classes) {
       { name: 'Cross-entropy', value: number(test.loss), note: 'nats' },
     ]),
     h('div', { class: 'columns' },
-      h('div', null, confusion(test.confusion, classes), test.classes?.length > 0 && perClass(test.classes)),
+      h('div', null, confusion(test.confusion, classes), byClass.length > 0 && perClass(byClass)),
       h('div', null, test.abstention?.length > 0 && abstention(test), test.groups.length > 0 && groups(test))));
 }
 
@@ -44,12 +46,18 @@ function abstention({ abstention: rows, faceless }) {
     ], rows, { caption: 'If it may abstain' }));
 }
 
+/// The figures of each class without those that are 0 for nothing: recall and F1 where it has no test images, precision where no answer is of it.
+function known({ classes = [], confusion: matrix }) {
+  const isAnswered = (i) => matrix.some((row) => row[i] > 0);
+  return classes.map((row, i) => ({ ...row, precision: isAnswered(i) ? row.precision : null, ...(row.images === 0 && { recall: null, f1: null }) }));
+}
+
 function perClass(rows) {
   return h('div', null, h('h3', null, 'Per class'), table([
     { head: 'Class', cell: (row) => row.class },
     { head: 'Images', number: true, cell: (row) => count(row.images) },
     { head: 'Precision', number: true, cell: (row) => percent(row.precision) },
-    { head: 'Recall', number: true, cell: (row) => h('span', { title: `${interval(row.recall_interval)} at 95 %` }, percent(row.recall)) },
+    { head: 'Recall', number: true, cell: (row) => (row.recall === null ? '–' : h('span', { title: `${interval(row.recall_interval)} at 95 %` }, percent(row.recall))) },
     { head: 'F1', number: true, cell: (row) => score(row.f1) },
   ], rows, { caption: 'Precision, recall and F1 per class' }));
 }
@@ -88,7 +96,7 @@ function pairs(matrix, name) {
 
 function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = [], skipped_columns: skipped = [] }) {
   const notes = [
-    banded.length > 0 && `Cut into fifths of the images: ${banded.join(', ')}.`,
+    banded.length > 0 && `Cut into fifths of the images, or near them where many have one number: ${banded.join(', ')}.`,
     skipped.length > 0 && `No groups: ${skipped.join(', ')}.`,
     rows.some((row) => row.images < SMALLEST) && `Groups of fewer than ${SMALLEST} images are never called the lowest or highest.`,
   ].filter(Boolean);

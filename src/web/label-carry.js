@@ -47,15 +47,18 @@ export function carried(labels, images) {
 /// Whether the one path is the other one in some folder.
 const isBelow = (path, other) => path.endsWith(`/${other}`);
 
-/// The labels of a sheet that this page wrote, or one like it: `{ name, label, kind }`. Throws where it has no such columns.
+/// The labels of a sheet that this page wrote, or one like it: `{ name, label, kind }`. Throws where it has no such columns, and
+/// where a label cannot be a class of this page.
 export function sheetLabels(text, kind) {
   const rows = parse(text, separatorOf(text))
     .map((row) => Object.fromEntries(Object.entries(row).map(([name, cell]) => [name.trim().toLowerCase(), cell.trim()])));
   if (!rows.length) throw new Error('There is no row in it');
   if (!('image' in rows[0] && 'label' in rows[0])) throw new Error('It has no columns “image” and “label”: choose a sheet that was downloaded here');
   const kindOf = (picked = '') => (kind === 'train' && YES.includes(picked.toLowerCase()) ? 'picked' : kind);
-  return rows.filter(({ image, label }) => image !== '' && label !== '' && !isGap(label))
-    .map(({ image, label, picked }) => ({ name: image, label: normalisedLabel(label), kind: kindOf(picked) }));
+  const labelled = rows.filter(({ image, label }) => image !== '' && label !== '' && !isGap(label));
+  const parted = labelled.find(({ label }) => /[,\r\n]/.test(label));
+  if (parted) throw new Error(`The label “${parted.label}” has a comma or a line break, and these part the classes on this page: give it another name in the sheet`);
+  return labelled.map(({ image, label, picked }) => ({ name: image, label: normalisedLabel(label), kind: kindOf(picked) }));
 }
 
 /// What a session takes over of labels that have found their images; throws where one's class is none of these.

@@ -22,8 +22,8 @@ const MOST_NAME = 64;
 /// The name itself, or with the first number behind it that makes one that is not taken: `faces-2`.
 export function freeName(name, taken) {
   if (!taken.has(name)) return name;
-  // A year or a day is no number of ours.
-  const [, stem, number] = /^(.*?)(?:(?<!-\d\d)-([2-9]|[1-9]\d))?$/.exec(name);
+  // A year, a month or a day is no number of ours.
+  const [, stem, number] = /^(.*?)(?:(?<!-\d\d|(?:^|-)\d{4})-([2-9]|[1-9]\d))?$/.exec(name);
   for (let next = Number(number ?? 1) + 1; ; next += 1) {
     const other = `${stem.slice(0, MOST_NAME - String(next).length - 1)}-${next}`;
     if (!taken.has(other)) return other;

@@ -1,18 +1,31 @@
 // What this browser keeps of other archives: a list of it, and what of it an archive can take over.
 
-import { h } from './dom.js';
+import { h, put } from './dom.js';
 import { count, plural, when } from './format.js';
 import { carried, kindsOf } from './label-carry.js';
 import { KINDS, SKIPPED, begin } from './labelling.js';
-import { allStored } from './label-storage.js';
+import { allStored, forget } from './label-storage.js';
+import { action } from './problem.js';
 
-/// Which ZIPs have labels here.
+/// Which ZIPs have labels here. Those of the archive that is open stay: *Start over* is for them.
 export function storedList() {
-  const stored = allStored();
-  if (!stored.length) return null;
-  return h('section', null, h('h2', null, 'Labels that this browser keeps'),
-    h('ul', { class: 'label-stored' }, stored.map((one) => h('li', null, h('strong', { class: 'break' }, one.file), `: ${lines(one)}`))),
-    h('p', { class: 'hint' }, 'Choose such a ZIP again to go on, under whatever name. With one that has the same images and others too, the labels can be taken over.'));
+  const node = h('div');
+  const trouble = h('div');
+  const line = (one) => h('li', null, h('span', null, h('strong', { class: 'break' }, one.file), `: ${lines(one)}`), ' ', !one.open && removal(one));
+  const removal = ({ key, file }) => action('Forget', async () => {
+    forget(key);
+    draw();
+  }, { kind: 'small danger', confirm: 'Forget these labels?', of: `of ${file}`, place: trouble, said: `Forgotten: the labels of ${file}` });
+
+  function draw() {
+    const stored = allStored();
+    put(node, stored.length > 0 && h('section', null, h('h2', null, 'Labels that this browser keeps'),
+      h('ul', { class: 'label-stored' }, stored.map(line)), trouble,
+      h('p', { class: 'hint' }, 'Choose such a ZIP again to go on, under whatever name. With one that has the same images and others too, the labels can be taken over.')));
+  }
+
+  draw();
+  return node;
 }
 
 const lines = ({ count: labels, images, at, session }) => [`${count(labels)} of ${plural(images, 'image')} labelled`, `task ${session.task}`, at && when(at)].filter(Boolean).join(', ');

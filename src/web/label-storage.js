@@ -7,6 +7,9 @@ import { UNSHOWN, decided, restored, saved, tally } from './labelling.js';
 
 const PREFIX = 'mixmatch.labels.';
 
+/// The key of the archive that this tab has chosen last.
+let open = null;
+
 /// Under what the session of an archive is kept: what is in it says which one it is, whatever it is called. Sessions of before stand
 /// under their archive's name and size too, and stay there.
 export function keyOf(file, images) {
@@ -15,7 +18,8 @@ export function keyOf(file, images) {
   const named = mine.find(({ parts }) => parts.length === 4 && parts[0] === file.name && parts[1] === file.size);
   const most = mine.map((one) => ({ ...one, labels: labels(load(one.key, count)) })).sort((a, b) => b.labels - a.labels)[0];
   const found = named ?? mine.find(({ parts }) => parts.length === 2) ?? most;
-  return found?.key ?? keyFrom([count, print]);
+  open = found?.key ?? keyFrom([count, print]);
+  return open;
 }
 
 const keyFrom = (parts) => `${PREFIX}${JSON.stringify(parts)}`;
@@ -32,7 +36,7 @@ function keys() {
 function partsOf(key) {
   try {
     const parts = JSON.parse(key.slice(PREFIX.length));
-    return keyFrom(parts) === key && [2, 4].includes(parts.length) ? [{ key, parts }] : [];
+    return Array.isArray(parts) && keyFrom(parts) === key && [2, 4].includes(parts.length) ? [{ key, parts }] : [];
   } catch {
     return [];
   }
@@ -90,8 +94,9 @@ export function forget(key) {
   }
 }
 
-/// All sessions that are kept and have labels, the latest first: `{ key, file, at, images, count, session, labels }`. Those of before
-/// do not know when they were made, nor have `labels` by name: null.
+/// All sessions that are kept and have labels, the latest first: `{ key, open, file, at, images, count, session, labels }`. `open` is
+/// the one of the archive that this tab has chosen last. Those of before do not know when they were made, nor have `labels` by
+/// name: null.
 export function allStored() {
   return keys().flatMap(({ key, parts }) => {
     const value = read(key);
@@ -99,9 +104,9 @@ export function allStored() {
     if (!session) return [];
     const named = Array.isArray(value.labels) && value.labels.every(Array.isArray) ? value.labels.map(([name, crc, decision, kind]) => ({ name, crc, decision, kind })) : null;
     const text = (one) => (typeof one === 'string' ? one : null);
-    const file = text(value.file) ?? String(parts.at(-4) ?? 'a ZIP');
+    const file = text(value.file) ?? text(parts.at(-4)) ?? 'a ZIP';
     const kept = labels(session);
-    return kept === 0 ? [] : [{ key, file, at: text(value.at), images: parts.at(-2), count: kept, session, labels: named }];
+    return kept === 0 ? [] : [{ key, open: key === open, file, at: text(value.at), images: parts.at(-2), count: kept, session, labels: named }];
   }).sort((a, b) => ((a.at ?? '') < (b.at ?? '') ? 1 : -1));
 }
 

@@ -35,7 +35,7 @@ function asking(model, sets, signal) {
   const [trouble, found] = [h('div'), h('div', { 'aria-live': 'polite' })];
   const button = action('Test these versions', () => ask(model, set.input.value, found, signal), { place: trouble, of: `of ${model.name}` });
   return [
-    h('p', { class: 'hint' }, `The ${asked(model).length < model.versions.length ? `newest ${MOST} versions and the champion` : 'versions'} are asked for the same test images, one after the other. It takes seconds for small networks.`),
+    h('p', { class: 'hint' }, `The ${asked(model).length < model.versions.length ? `newest ${MOST} versions and the champion` : 'versions'} are asked for the same test images, one after the other. It takes seconds for small networks. Seen in training are images that a version learned from, with a label or without, and those that chose its epoch: its figures flatter it by those.`),
     set.node, h('div', { class: 'actions' }, button), trouble, found,
   ];
 }
@@ -66,6 +66,6 @@ function results(model, rows) {
     { head: 'Trained by', cell: ({ version: { algorithm } }) => ALGORITHMS[algorithm] ?? 'unknown' },
     { head: 'Accuracy', number: true, cell: ({ answer, error }) => (answer ? testAccuracy(answer.test) : h('span', { class: 'muted' }, error ? error.message : '…')) },
     { head: 'F1 macro', number: true, cell: ({ answer }) => answer && score(answer.test.f1_macro) },
-    { head: 'Of these images it learned from', number: true, cell: (row) => row.answer && met(row) },
+    { head: 'Of these images seen in training', number: true, cell: (row) => row.answer && met(row) },
   ], rows, { caption: `Versions of ${model.name} on the same test images` });
 }

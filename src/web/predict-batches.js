@@ -16,6 +16,7 @@ export async function classify(cards, { model, threshold, signal, onanswer, onre
   const queue = batches(cards);
   while (queue.length) {
     const batch = queue.shift();
+    batch.forEach((card) => card.send());
     try {
       onanswer(batch, await ask(batch, model, threshold, signal));
     } catch (error) {

@@ -20,6 +20,8 @@ export function resultCard(file, signal, askAgain) {
   let result = null;
   /// Why there is no answer, and whether there may be one another time.
   let failure = null;
+  /// Whether the server is asked about it, or others are still before it.
+  let sent = false;
 
   function show(next, threshold) {
     if (next.problem) {
@@ -60,11 +62,15 @@ export function resultCard(file, signal, askAgain) {
   }
 
   function wait() {
-    [result, failure] = [null, null];
+    [result, failure, sent] = [null, null, false];
     node.classList.remove('bad', 'abstained');
     place.querySelector('svg')?.remove();
     answer.setAttribute('aria-busy', 'true');
     put(answer, h('p', { class: 'muted' }, '…'));
+  }
+
+  function send() {
+    sent = true;
   }
 
   /// Of this image there is none, whoever asks.
@@ -89,8 +95,8 @@ export function resultCard(file, signal, askAgain) {
   }
 
   const card = {
-    file, node, show, settle, wait, refuse, miss, free,
-    said: () => ({ name, result, error: failure && (failure.detail || 'no answer') }),
+    file, node, show, settle, wait, send, refuse, miss, free,
+    said: () => ({ name, result, sent, error: failure && (failure.detail || 'no answer') }),
     mayAskAgain: () => failure?.again === true,
   };
   return card;

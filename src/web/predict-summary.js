@@ -12,21 +12,22 @@ export const ofClass = (name) => `class:${name}`;
 /// Whether an answer is taken for undecided: below the threshold, or of a photo without the face that the model looks for.
 export const isUndecided = (result, threshold) => result.face === null || result.probability < threshold;
 
-/// What an image came to; of it there is `{ result }`, or the `{ error }` why there is none, or neither yet.
+/// What an image came to; of it there is `{ result }`, or the `{ error }` why there is none, or neither yet,
+/// though it may be `sent` already.
 export function outcome({ result, error }, threshold) {
   if (error != null) return UNANSWERED;
   if (!result) return WAITING;
   return isUndecided(result, threshold) ? UNDECIDED : ofClass(result.label);
 }
 
-/// How many images came to what, those that wait left out: `{ key, name, n }`, the most frequent class first.
+/// How many images came to what: `{ key, name, n }`, the most frequent class first.
 export function tally(images, threshold) {
   const numbers = new Map();
   for (const image of images) {
     const key = outcome(image, threshold);
     numbers.set(key, (numbers.get(key) ?? 0) + 1);
   }
-  const kinds = [[UNDECIDED, 'undecided'], [UNANSWERED, 'without an answer']].map(([key, name]) => ({ key, name, n: numbers.get(key) ?? 0 }));
+  const kinds = [[UNDECIDED, 'undecided'], [UNANSWERED, 'without an answer'], [WAITING, 'waiting']].map(([key, name]) => ({ key, name, n: numbers.get(key) ?? 0 }));
   const classes = classesOf(images).map((name) => ({ key: ofClass(name), name, n: numbers.get(ofClass(name)) ?? 0 }));
   return [...classes.sort((a, b) => b.n - a.n), ...kinds].filter(({ n }) => n > 0);
 }
@@ -51,8 +52,8 @@ const AFTER = ['abstained', 'error'];
 export function sheet(images, threshold) {
   const classes = classesOf(images);
   const own = new Set([...BEFORE, ...AFTER]);
-  const rows = images.map(({ name, result, error }) => [name, result?.label, result?.probability, ...classes.map((one) => result?.probabilities[one]),
-    result && isUndecided(result, threshold), result ? null : error ?? 'not answered yet']);
+  const rows = images.map(({ name, result, error, sent }) => [name, result?.label, result?.probability, ...classes.map((one) => result?.probabilities[one]),
+    result && isUndecided(result, threshold), result ? null : error ?? (sent ? 'not answered yet' : 'not asked yet')]);
   const head = [...BEFORE, ...classes.map((name) => (own.has(name) ? `${name} (class)` : name)), ...AFTER];
   return [head, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');
 }

@@ -19,9 +19,20 @@ export async function whileAsking(work) {
   const { signal } = over;
   const here = location.hash;
   let dialog = null;
+  /// What had the focus before the question.
+  let before = null;
   const question = (leave) => {
+    before = dialog ? before : document.activeElement;
     dialog?.remove();
-    dialog = ask(leave, stay);
+    dialog = ask(leave, () => {
+      stay();
+      refocus();
+    });
+  };
+  // What is disabled meanwhile had it as little as the body: a keyboard goes on at the page.
+  const refocus = () => {
+    const back = before !== document.body && before.checkVisibility() && !before.disabled ? before : document.getElementById('main');
+    back.focus({ preventScroll: true });
   };
   // Of Back the address has changed already. To which side one went nobody says: the page becomes the newest.
   const stay = () => {
@@ -55,6 +66,7 @@ export async function whileAsking(work) {
       // Back and forth again.
       dialog.remove();
       dialog = null;
+      refocus();
     }
   };
   try {

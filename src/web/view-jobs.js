@@ -57,9 +57,10 @@ export async function jobs({ query, signal }) {
     unmarkButton.hidden = marked.size === 0;
     put(compareButton, marked.size ? `Compare ${marked.size}` : 'Compare');
     const [here, elsewhere] = [listed().length, marked.size - listed().length];
-    // While the button asks whether it is meant, it stays.
-    if (offered === `${here} ${elsewhere}`) return;
-    offered = `${here} ${elsewhere}`;
+    // While the button asks whether it is meant, it stays: as long as it asks about the same jobs.
+    const offer = [...listed(), elsewhere].join(' ');
+    if (offered === offer) return;
+    offered = offer;
     put(deletePlace, here > 0 && [
       action(`Delete ${here}`, deleteMarked, { place: refused, kind: 'danger', confirm: `Delete ${plural(here, 'job')} for good?` }),
       elsewhere > 0 && h('span', { class: 'hint' }, ` ${count(elsewhere)} more marked in other lists ${elsewhere === 1 ? 'stays' : 'stay'}`),

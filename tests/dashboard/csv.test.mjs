@@ -23,3 +23,15 @@ test('what a spreadsheet program has saved again is read by its own separator', 
   }
   assert.equal(separatorOf('image'), ',');
 });
+
+test('Excel’s first line tells the separator and is no row, and lines may end with a CR alone', () => {
+  for (const sign of [',', ';', '\t', '|', '^', ']', '.']) {
+    const text = `sep=${sign}\r\nimage${sign}label\r\na${sign}"x, y; z"\r\n`;
+    assert.equal(separatorOf(text), sign);
+    assert.deepEqual(parse(text, sign), [{ image: 'a', label: 'x, y; z' }], sign);
+  }
+  assert.deepEqual(parse('sep=;\na\n'), [{ 'sep=;': 'a' }], 'where another one was asked for it is a header');
+  const old = 'image;label, more\ra.jpg;"two\rlines"\r\rb.jpg;x\r';
+  assert.equal(separatorOf('image;label\ra,b,c;x\r'), ';', 'of the first line alone');
+  assert.deepEqual(parse(old, ';'), [{ image: 'a.jpg', 'label, more': 'two\rlines' }, { image: 'b.jpg', 'label, more': 'x' }]);
+});

@@ -170,14 +170,20 @@ walk('the dashboard', {}, (step) => {
 
   step('what looked wrong at the epoch whose weights were taken is said in words', async ({ page, open }) => {
     await open('#/jobs', 'Jobs');
+    let state = 'succeeded';
     await page.route(`**/jobs/${job.split('/').at(-1)}`, async (route) => {
       const response = await route.fetch();
       const now = await response.json();
-      await route.fulfill({ response, json: { ...now, best: { ...now.best, warnings: ['guesses_collapsed'] } } });
+      await route.fulfill({ response, json: { ...now, state, best: { ...now.best, warnings: ['guesses_collapsed'] } } });
     });
     await open(job, 'MixMatch on blobs succeeded');
     await page.getByText(/^Doubt at epoch \d/).waitFor();
     await page.getByText(/^A class that the labels have is hardly guessed among the unlabelled images\./).waitFor();
+    // Of one that has ended otherwise none were taken.
+    state = 'canceled';
+    await page.reload();
+    await title(page, 'MixMatch on blobs canceled').waitFor();
+    assert.equal(await page.getByText(/^Doubt at epoch/).count(), 0);
   });
 
   step('a job whose data set is gone is run again on none that nobody chose', async ({ page, open }) => {
@@ -412,6 +418,22 @@ walk('the dashboard', {}, (step) => {
     });
     assert.ok(nodes < 20_000, `${nodes} nodes`);
     assert.deepEqual(first.slice(0, 3), ['class-999', 'class-0', '1,000']);
+  });
+
+  step('figures of a class that has no test images, or no answers, are not told as nought', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const [tile, ...rows] = await page.evaluate(async () => {
+      const { testResult } = await import('/assets/job-test.js');
+      const of = (name, images, figure) => ({ class: name, images, precision: figure, recall: figure, f1: figure, recall_interval: [0, 1] });
+      // None of a; b is right, and what is c was answered as b or as a.
+      const node = testResult({ images: 4, best_epoch: 1, accuracy: 0.5, accuracy_interval: [0.2, 0.8], positive_class: 'a', f1: 0, f1_macro: 0.5, balanced_accuracy: 0.5,
+        calibration_error: 0.1, calibration_error_raw: 0.1, loss: 1, groups: [], confusion: [[0, 0, 0], [0, 2, 0], [1, 1, 0]], classes: [of('a', 0, 0), of('b', 2, 0.8), of('c', 2, 0)] }, ['a', 'b', 'c']);
+      const words = (cells) => [...cells].map((cell) => cell.textContent);
+      const table = [...node.querySelectorAll('table')].find((one) => one.caption?.textContent.includes('per class'));
+      return [words([...node.querySelectorAll('.tile')].find((one) => one.textContent.startsWith('F1 of a')).children), ...[...table.tBodies[0].rows].map((row) => words(row.cells))];
+    });
+    assert.deepEqual(tile, ['F1 of a', '–']);
+    assert.deepEqual(rows, [['a', '0', '0.0\u202f%', '–', '–'], ['b', '2', '80.0\u202f%', '80.0\u202f%', '0.800'], ['c', '2', '–', '0.0\u202f%', '0.000']]);
   });
 
   step('the champion’s alias moves to another version', async ({ page, open }) => {

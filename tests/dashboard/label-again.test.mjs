@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 
 import { parse } from '../../src/web/csv.js';
 import { blob, zip } from './drawn.mjs';
-import { button, field } from './parts.mjs';
+import { button, complaint, field, focused } from './parts.mjs';
 import { until, walk } from './walk.mjs';
 
 const PHOTOS = Array.from({ length: 12 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]);
@@ -89,6 +89,28 @@ walk('labels are found again', {}, (step) => {
     await page.getByText(/^renamed\.zip: 4 of 12 images labelled/).waitFor();
     await choose(page, archive('faces.zip'));
     await page.getByText('Labelling goes on where it was: 4 labels were there.').waitFor();
+    await keep(page);
+  }, profile);
+
+  step('and are forgotten one by one, but for those of the archive that is open', async ({ page, open }) => {
+    await open('#/label', 'Label images');
+    await choose(page, archive('faces.zip'));
+    await page.getByText('Labelling goes on where it was: 4 labels were there.').waitFor();
+    await button(page, 'Another ZIP').click();
+    const list = page.getByRole('listitem').filter({ hasText: 'images labelled' });
+    await until('both are listed', async () => (await list.count()) === 2);
+    assert.equal(await button(page, 'Forget of renamed.zip').count(), 0);
+    await page.reload();
+    await button(page, 'Forget of renamed.zip').waitFor();
+    await button(page, 'Forget of faces again.zip').press('Enter');
+    assert.equal(await list.count(), 2, 'it asks first');
+    await button(page, 'Forget these labels? of faces again.zip').press('Enter');
+    await until('one is gone', async () => (await list.count()) === 1);
+    assert.equal(await focused(page), 'the page');
+    await button(page, 'Forget of renamed.zip').click();
+    await button(page, 'Forget these labels? of renamed.zip').click();
+    await page.getByText('Labels that this browser keeps').waitFor({ state: 'detached' });
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
   }, profile);
 
   step('from the sheets that were downloaded', async ({ page, open }) => {
@@ -99,6 +121,12 @@ walk('labels are found again', {}, (step) => {
     await page.getByText('Go on from sheets that you downloaded').click();
     await field(page, 'Training sheet').setInputFiles(csv('train.csv', 'name;kind\na;b\n'));
     await page.getByText(/^It has no columns “image” and “label”/).waitFor();
+    const german = made.train.replaceAll('red', 'männlich');
+    await field(page, 'Training sheet').setInputFiles({ ...csv('train.csv', ''), buffer: Buffer.from(german, 'latin1') });
+    assert.equal(await complaint(page, 'Training sheet'), 'It is not in UTF-8: save it as “CSV UTF-8”');
+    assert.equal(await field(page, 'Classes').inputValue(), '');
+    await field(page, 'Training sheet').setInputFiles({ ...csv('train.csv', ''), buffer: Buffer.from(`\ufeff${made.train.replaceAll(',', '\t')}`, 'utf16le') });
+    await page.getByText('3 labels will be taken over: 3 for training.').waitFor();
     await field(page, 'Training sheet').setInputFiles(csv('train.csv', `${made.train}not-there.png,red\r\n`));
     await field(page, 'Test sheet').setInputFiles(csv('test (1).csv', made.test));
     await page.getByText('4 labels will be taken over: 3 for training, 1 for the test sheet.').waitFor();

@@ -48,4 +48,15 @@ test('a sheet of somebody else’s is read by its columns, or says what it lacks
   assert.deepEqual(sheetLabels('image;label\na.jpg;cat\n', 'train'), [{ name: 'a.jpg', label: 'cat', kind: 'train' }]);
   assert.throws(() => sheetLabels('name,label\na.jpg,cat\n', 'train'), /no columns “image” and “label”/);
   assert.throws(() => sheetLabels('image,label\n', 'train'), /no row/);
+  for (const end of ['\r\n', '\r', '\n']) {
+    assert.deepEqual(sheetLabels(['sep=;', 'image;label', 'a.jpg;cat', ''].join(end), 'train'), [{ name: 'a.jpg', label: 'cat', kind: 'train' }], JSON.stringify(end));
+  }
+});
+
+test('a label that the page would take for two classes is refused', () => {
+  const refused = (text) => assert.throws(() => sheetLabels(text, 'train'), /^Error: The label “a[,\n]b” has a comma or a line break, .*: give it another name in the sheet$/);
+  refused('image,label\nx.jpg,cat\ny.jpg,"a,b"\n');
+  refused('image;label\nx.jpg;a,b\n');
+  refused('image,label\nx.jpg,"a\nb"\n');
+  assert.equal(sheetLabels('image,label\n"x,1.jpg",cat\n,"a,b"\n', 'train').length, 1, 'a row without an image has no label to lose');
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { classNames, fingerprint, freeName, nameable, unusedFiles } from '../../src/web/label-names.js';
 import { newestOf, orderOf } from '../../src/web/label-order.js';
+import { allStored, keyOf, load } from '../../src/web/label-storage.js';
 import { SKIPPED, UNSHOWN, batch, begin, changed, decide, decided, doubts, importable, isTest, order, pick, relabel, renamed, restored, saved, sequenceOf, sheets, tally, undo } from '../../src/web/labelling.js';
 
 const session = ({ decisions = [], ...settings } = {}) => {
@@ -177,6 +178,35 @@ test('what is no session of this archive is not restored', () => {
   const wrong = [null, 3, {}, { ...good, version: 2 }, { ...good, seed: -1 }, { ...good, classes: ['a'] }, { ...good, classes: ['a', 1] }, { ...good, decisions: [2] },
     { ...good, decisions: [0.5] }, { ...good, decisions: [-3] }, { ...good, decisions: [0, 0, 0] }, { ...good, goal: '10' }, { ...good, task: undefined }, { ...good, every: -1 }];
   for (const value of wrong) assert.equal(restored(value, 2), null, JSON.stringify(value));
+  const taken = [{ image: 0, decision: 1, kind: 'train' }];
+  assert.ok(restored({ ...good, version: 2, taken }, 3));
+  assert.equal(restored({ ...good, version: 2, taken }, 2), null, 'more labels than images');
+});
+
+/// What a browser keeps: values by their keys' parts.
+function kept(entries) {
+  const items = new Map(entries.map(([parts, value]) => [`mixmatch.labels.${JSON.stringify(parts)}`, JSON.stringify(value)]));
+  globalThis.localStorage = { get length() { return items.size; }, key: (at) => [...items.keys()][at] ?? null, getItem: (key) => items.get(key) ?? null };
+  return [...items.keys()];
+}
+
+test('a damaged session that is stored is none, and takes no other one away', () => {
+  const good = saved(session({ decisions: [0, 1] }));
+  const taken = [{ image: 0, decision: 1, kind: 'train' }];
+  const wrong = [{ ...good, version: 2, taken: [null] }, { ...good, version: 2, taken }, { ...good, version: 2, taken: 3 }, { ...good, picks: null }, { ...good, classes: [{}, null] }, [], 'x', null];
+  const keys = kept([...wrong.map((value, at) => [[2, at], value]), [{ length: 2 }, good], [[{ toString: 1 }, 5, 2, 98], good], [['a.zip', 5, 2, 99], { ...good, file: { a: 1 }, at: 5 }]]);
+  assert.deepEqual(keys.slice(0, wrong.length).map((key) => load(key, 2)), wrong.map(() => null));
+  const stored = allStored();
+  assert.deepEqual(stored.map(({ file, at, count, labels }) => [file, at, count, labels]).sort(), [['a ZIP', null, 2, null], ['a.zip', null, 2, null]]);
+});
+
+test('of two sessions of one archive under other names the one with the most labels goes on', () => {
+  const images = ['a', 'b', 'c'].map((name, at) => ({ name, crc: at }));
+  const parts = (name) => [name, 9, 3, fingerprint(images)];
+  const [few, many] = kept([[parts('a.zip'), saved(session({ decisions: [0, SKIPPED, UNSHOWN] }))], [parts('b.zip'), saved(session({ decisions: [0, 1] }))]]);
+  assert.equal(keyOf({ name: 'c.zip', size: 9 }, images), many);
+  assert.deepEqual(allStored().map(({ key, open }) => [key, open]).sort(), [[few, false], [many, true]]);
+  assert.equal(keyOf({ name: 'a.zip', size: 9 }, images), few, 'its own comes first');
 });
 
 test('settings may change, labels stay with their classes', () => {
@@ -238,6 +268,8 @@ test('a name that is taken gets the next number', () => {
   assert.deepEqual(['others', 'faces', 'faces-2', 'faces-2026', 'x'.repeat(64)].map((name) => freeName(name, taken)), ['others', 'faces-3', 'faces-3', 'faces-2026-2', `${'x'.repeat(62)}-2`]);
   const dates = ['photos-2024-05-01', 'photos-2024-05-12', 'set-9'];
   assert.deepEqual(dates.map((name) => freeName(name, new Set(dates))), ['photos-2024-05-01-2', 'photos-2024-05-12-2', 'set-10'], 'a date is no number of ours');
+  const months = ['photos-2024-12', '2024-11', 'set-100', 'set-1'];
+  assert.deepEqual(months.map((name) => freeName(name, new Set(months))), months.map((name) => `${name}-2`));
 });
 
 test('files that are no images to label are told by their endings', () => {

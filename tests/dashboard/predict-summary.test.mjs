@@ -9,7 +9,7 @@ const answer = (label, probability, more = {}) => ({ name: `${label}.png`, resul
 
 test('a class may be called as what is none', () => {
   const images = [answer('undecided', 0.9), answer('undecided', 0.4), answer('unanswered', 0.9), { name: 'x.png', error: 'gone' }, { name: 'y.png' }];
-  assert.equal(inWords(tally(images, 0.5)), 'undecided 1 · unanswered 1 · undecided 1 · without an answer 1');
+  assert.equal(inWords(tally(images, 0.5)), 'undecided 1 · unanswered 1 · undecided 1 · without an answer 1 · waiting 1');
 });
 
 test('without the face that a model looks for an image is undecided, however sure the answer is', () => {
@@ -23,10 +23,11 @@ test('of many classes the most frequent are named', () => {
 });
 
 test('a sheet has a row for each image and a column for each class, also for one called as another column', () => {
-  const images = [answer('label', 0.9), { name: 'a, "b".png', error: 'gone' }, { name: 'waits.png' }];
+  const images = [answer('label', 0.9), { name: 'a, "b".png', error: 'gone' }, { name: 'waits.png' }, { name: 'sent.png', sent: true }];
   const rows = parse(sheet(images, 0.95));
   assert.deepEqual(rows.map((row) => [row.file, row.label, row['label (class)'], row.other, row.abstained, row.error]), [
-    ['label.png', 'label', '0.9', String(1 - 0.9), 'true', ''], ['a, "b".png', '', '', '', '', 'gone'], ['waits.png', '', '', '', '', 'not answered yet'],
+    ['label.png', 'label', '0.9', String(1 - 0.9), 'true', ''], ['a, "b".png', '', '', '', '', 'gone'], ['waits.png', '', '', '', '', 'not asked yet'],
+    ['sent.png', '', '', '', '', 'not answered yet'],
   ]);
 });
 

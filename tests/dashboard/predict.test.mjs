@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { blob } from './drawn.mjs';
 import { button, change, field } from './parts.mjs';
-import { walk } from './walk.mjs';
+import { until, walk } from './walk.mjs';
 
 const MODEL = { name: 'blob', aliases: { champion: 1 }, versions: [{ version: 1, classes: ['red', 'blue'], metrics: {} }] };
 const ANSWER = { label: 'red', probability: 0.97, probabilities: { red: 0.97, blue: 0.03 }, abstained: false };
@@ -127,6 +127,51 @@ walk('refused predictions', {}, (step) => {
     await page.getByText('red 3 · without an answer 1', { exact: true }).waitFor();
     assert.deepEqual(asked.at(-1), ['a', 'c']);
     assert.equal(await page.getByRole('button', { name: /^Ask again/ }).count(), 0);
+  });
+
+  step('an answer to a request for many says nothing of each: they may be asked about again, and one alone may not', async ({ page, open, expects }) => {
+    for (const status of [400, 415, 422]) expects(status, '/predict');
+    let status = 400;
+    await answering(page, () => status && refusal(status, 'it cannot be read'));
+    await open('#/predict', 'Predict');
+    for (status of [400, 415, 422]) {
+      await choose(page, ['a', 'b'].map(image));
+      await button(page, 'Ask again about 2 images').waitFor();
+      await page.getByRole('button', { name: 'Clear' }).click();
+    }
+    await choose(page, ['a', 'b'].map(image));
+    await button(page, 'Ask again about b.png').click();
+    await page.getByText('it cannot be read', { exact: true }).nth(1).waitFor();
+    await result(page, 'b').getByText('it cannot be read', { exact: true }).waitFor();
+    await button(page, 'Ask again about 1 image').waitFor();
+    assert.equal(await button(page, 'Ask again about b.png').count(), 0);
+    status = null;
+    await button(page, 'Ask again about a.png').click();
+    await result(page, 'a').getByText(/^red 97/).waitFor();
+  });
+
+  step('images that wait for their turn are counted, and a sheet that is saved meanwhile says so', async ({ page, open }) => {
+    await answering(page, () => null);
+    const held = [];
+    await page.route('**/predict?*', async (route) => {
+      await new Promise((done) => { held.push(done); });
+      return route.fallback();
+    });
+    await open('#/predict', 'Predict');
+    await choose(page, Array.from({ length: 40 }, (_, at) => image(`n${at}`)));
+    await page.getByText('waiting 40', { exact: true }).waitFor();
+    await until('the first are asked about', () => held.length === 1);
+    held[0]();
+    await page.getByText('red 16 · waiting 24', { exact: true }).waitFor();
+    await until('the next are asked about', () => held.length === 2);
+    const saved = page.waitForEvent('download');
+    await button(page, 'Download as CSV').click();
+    const lines = (await readFile(await (await saved).path(), 'utf8')).trim().split('\r\n');
+    assert.deepEqual([1, 17, 33].map((at) => lines[at]), ['n0.png,red,0.97,0.97,0.03,false,', 'n16.png,,,,,,not answered yet', 'n32.png,,,,,,not asked yet']);
+    held[1]();
+    await until('the last are asked about', () => held.length === 3);
+    held[2]();
+    await page.getByText('red 40', { exact: true }).waitFor();
   });
 
   step('all that was said is shown by what it is, counted, timed as one waits for it, and saved as a sheet', async ({ page, open }) => {

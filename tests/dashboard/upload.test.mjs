@@ -91,12 +91,23 @@ walk('an upload under way', {}, (step) => {
     await importSet(page, SET);
     await second;
     await page.locator('#announce').evaluate((region) => region.replaceChildren());
+    const cancel = button(page, 'Cancel the upload');
     for (const answer of [() => question(page).getByRole('button', { name: 'Stay here' }).click(), () => page.keyboard.press('Escape')]) {
       await page.goBack();
       await question(page).waitFor();
       await answer();
       await until('the address is the page’s again', () => page.url().endsWith('#/datasets'));
-      await button(page, 'Cancel the upload').waitFor();
+      await cancel.waitFor();
+      await until('the page has the focus', async () => (await focused(page)) === 'the page');
+    }
+    for (const answer of [() => page.keyboard.press('Escape'), () => page.goForward()]) {
+      await cancel.focus();
+      await page.goBack();
+      await question(page).waitFor();
+      await answer();
+      await question(page).waitFor({ state: 'detached' });
+      await until('what had the focus has it', async () => (await focused(page)) === 'Cancel the upload');
+      await until('the address is the page’s again', () => page.url().endsWith('#/datasets'));
     }
     assert.equal(await page.locator('#announce').textContent(), '');
     await page.goBack();
