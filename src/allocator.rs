@@ -2,7 +2,7 @@
 //!
 //! A step of training allocates and frees the same hundreds of megabytes again and again. glibc gives large blocks back
 //! to the system each time and gets them back as fresh pages to be zeroed: a fifth of a training step, a third of a
-//! batch of predictions (docs/benchmarks.md). jemalloc keeps them, and asks for huge pages.
+//! batch of predictions (docs/experiments.md). jemalloc keeps them, and asks for huge pages.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;

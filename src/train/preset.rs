@@ -76,7 +76,7 @@ pub fn plain() -> TrainConfig {
     }
 }
 
-/// Minutes on two CPU cores; chosen on validation splits (docs/benchmarks.md).
+/// Minutes on two CPU cores; chosen on validation splits (docs/experiments.md).
 ///
 /// What a short run needs that the paper's did not: many small steps (B = 16, K = 1: the same arithmetic as a third of
 /// the steps at B = 32, K = 2), a warm-up on labels alone, guesses from the moving average, aligned to the labelled class
@@ -122,7 +122,7 @@ pub fn thorough() -> TrainConfig {
 }
 
 /// [`thorough`] with what a GPU has time for: 96×96 pixels, twice the width, and twice the batch, which on validation was
-/// worth more than anything else that was tried beside it (docs/benchmarks.md).
+/// worth more than anything else that was tried beside it (docs/experiments.md).
 pub fn gpu() -> TrainConfig {
     TrainConfig {
         preset: "gpu".to_owned(),

@@ -21,7 +21,7 @@ const LEAST: f32 = 0.02;
 const PLACES: usize = 3;
 
 /// The mean score of all further looks that is a face: among the windows about the whole picture, and among its parts,
-/// which are more and show more that might be one. How both were chosen: docs/benchmarks.md, "Cut to the face".
+/// which are more and show more that might be one. How both were chosen: docs/experiments.md, "Cut to the face".
 const SURE: [f32; 2] = [0.5, 0.6];
 
 /// Sides of the windows about the whole picture, of its longer side. The wide one is for pictures that are cut to the

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What labels are worth that the model picks, to somebody who labels N images: all of them drawn at random, or half drawn and half picked.
+
+As a user does it (README, step 5), on a data set whose labels are all known: the sheet has the N/2 or N labels and empty cells, a fifth of
+the drawn ones validates, and the test sheet is met once by each model. Prints each model's test figures, and how many of the images that were
+picked the first model had got wrong. Trainings run one after another in a data directory of its own (docs/benchmarks.md has figures).
+"""
+
+import argparse
+import csv
+import random
+import subprocess
+from pathlib import Path
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="a folder with images.zip, train.csv and test.csv (columns image, label)")
+    parser.add_argument("--binary", default="target/release/mixmatch")
+    parser.add_argument("--data-dir", default="target/label-next", help="where data sets and models go")
+    parser.add_argument("--labels", type=int, default=250, help="how many images are labelled in all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], help="a hyper-parameter of the trainings, as epochs=60")
+    return parser.parse_args()
+
+
+class Lab:
+    def __init__(self, asked):
+        self.asked = asked
+        self.sheets = Path(asked.data_dir) / "sheets"
+        self.sheets.mkdir(parents=True, exist_ok=True)
+        with open(asked.data / "train.csv", newline="") as sheet:
+            self.labels = {row["image"]: row["label"] for row in csv.DictReader(sheet)}
+
+    def run(self, command, *rest):
+        ran = [self.asked.binary, command, "--data-dir", self.asked.data_dir, *map(str, rest)]
+        return subprocess.run(ran, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def train(self, name, seed, labelled, picked=frozenset()):
+        """Trains on these labels alone, and prints the test figures."""
+        sheet = self.sheets / f"{name}.csv"
+        with open(sheet, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["image", "label", "picked"])
+            for image, label in self.labels.items():
+                rows.writerow([image, label if image in labelled else "", "yes" if image in picked else ""])
+        data = self.asked.data
+        self.run("import", "--name", name, "--task", name, "--images", data / "images.zip", "--train", sheet, "--test", data / "test.csv")
+        settings = [word for setting in self.asked.set for word in ("--set", setting)]
+        self.run("train", "--dataset", name, "--seed", seed, *settings)
+        print(self.run("test", "--model", name, "--dataset", name), flush=True)
+
+    def picks(self, model, count):
+        """The images without a label that the model is least sure of; prints how many of them it gets wrong."""
+        rows = list(csv.DictReader(self.run("predictions", "--model", model, "--rows", "unlabelled", "--limit", count).splitlines()))
+        predicted = next(column for column in rows[0] if column.startswith("predict"))
+        wrong = sum(self.labels[row["image"]] != row[predicted] for row in rows)
+        print(f"{model} is least sure of {len(rows)}, and wrong about {wrong} of them", flush=True)
+        return {row["image"] for row in rows}
+
+
+def main():
+    asked = arguments()
+    lab = Lab(asked)
+    half = asked.labels // 2
+    for seed in asked.seeds:
+        order = list(lab.labels)
+        random.Random(1000 + seed).shuffle(order)
+        name = f"{asked.data.resolve().name.replace('_', '-')}-{asked.labels}-{seed}"
+        drawn = set(order[:half])
+        lab.train(f"{name}-half", seed, drawn)
+        picked = lab.picks(f"{name}-half", asked.labels - half)
+        lab.train(f"{name}-picked", seed, drawn | picked, picked)
+        lab.train(f"{name}-drawn", seed, set(order[: asked.labels]))
+
+
+if __name__ == "__main__":
+    main()
