@@ -239,6 +239,28 @@ fn bad_rows_are_left_out_and_listed_with_their_row_number() {
 }
 
 #[test]
+fn of_very_many_rows_of_one_image_the_report_lists_the_first_and_counts_all() {
+    let train = format!("{SIX}{}", "a.png,cat,9\n".repeat(30_000));
+    let report = Upload::new(&six(), &train, None).import().unwrap().report;
+    assert_eq!((report.rejected_rows, report.rejected.len()), (30_000, 10_000));
+    assert!(report.rejected.iter().zip(6..).all(|(row, number)| row.code == "duplicate_row" && row.row == number));
+    let strict = Upload::new(&six(), &train, None);
+    let error = strict.import_as(&ImportRequest { strict: true, ..strict.request() }).unwrap_err();
+    assert!(error.to_string().starts_with("30000 of 30004 rows"), "{error}");
+    let ImportError::Rows { left_out, rejected, .. } = error else { panic!("{error}") };
+    assert_eq!((left_out, rejected.len()), (30_000, 10_000));
+}
+
+#[test]
+fn a_label_of_another_case_than_the_class_is_told() {
+    let train = SIX.replace("cat", "True").replace("dog", "False");
+    let test = "image,label\ne.png,TRUE\nf.png,False\n";
+    let imported = Upload::new(&six(), &train, Some(test)).import();
+    let told = imported.unwrap().report.rejected.into_iter().find(|row| row.code == "unknown_label").unwrap();
+    assert!(told.detail.contains("\"True\" differs by its case alone"), "{told:?}");
+}
+
+#[test]
 fn a_test_picture_in_the_training_sheet_is_not_trained_on() {
     let mut files = six();
     files.push(("copy-of-e.png", picture(5)));
@@ -405,14 +427,20 @@ fn of_two_columns_of_one_name_neither_is_lost() {
 }
 
 #[test]
-fn a_spreadsheets_error_is_no_label() {
+fn a_spreadsheets_error_is_no_label_and_no_group() {
     let upload = Upload::new(&six(), SIX, None);
     let mut book = rust_xlsxwriter::Workbook::new();
     let page = book.add_worksheet();
-    page.write_row(0, 0, ["image", "label"]).unwrap();
+    page.write_row(0, 0, ["image", "label", "age"]).unwrap();
     for (row, (name, _)) in (1..).zip(six()) {
-        page.write(row, 0, name).unwrap().write(row, 1, ["cat", "dog"][row as usize % 2]).unwrap();
+        page.write(row, 0, name)
+            .unwrap()
+            .write(row, 1, ["cat", "dog"][row as usize % 2])
+            .unwrap()
+            .write(row, 2, "30+")
+            .unwrap();
     }
+    page.write_formula(1, 2, rust_xlsxwriter::Formula::new("=1/0").set_result("#DIV/0!")).unwrap();
     page.write_formula(3, 1, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
     book.save(upload.path("train.xlsx")).unwrap();
     let request = ImportRequest { train: upload.path("train.xlsx"), ..upload.request() };
@@ -422,6 +450,9 @@ fn a_spreadsheets_error_is_no_label() {
     assert!(detail.contains("\"label\" is \"#N/A\", an error of the spreadsheet"), "{detail}");
     assert_eq!(imported.manifest.classes, ["cat", "dog"]);
     assert_eq!(warning(&imported, "lost_classes"), None);
+    let ages: Vec<_> =
+        imported.manifest.samples.iter().map(|sample| sample.attributes.get("age").map(String::as_str)).collect();
+    assert_eq!(ages, [None, Some("30+"), Some("30+"), Some("30+"), Some("30+")]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::error::ImportError;
 use super::import::ImportRequest;
 use super::labels::{first_of, normalised, same_column, shortened};
 use super::manifest::Role;
-use super::sheet::{MAX_NAME, Row, Sheet};
+use super::sheet::{MAX_NAME, Row, Sheet, not_read};
 
 /// Columns that a message names.
 pub(super) const NAMED: usize = 20;
@@ -67,7 +67,8 @@ impl Columns {
     /// A cell that is neither yes nor no.
     pub fn is_picked<'a>(&self, row: &'a Row) -> Result<bool, &'a str> {
         let cell = self.picked.map_or("", |column| row.cell(column));
-        match cell.to_lowercase().as_str() {
+        // pandas writes a column of 1 and nothing as 1.0 and nothing.
+        match normalised(cell).unwrap_or_default().to_lowercase().as_str() {
             "" | "0" | "no" | "n" | "false" => Ok(false),
             "1" | "yes" | "y" | "true" | "x" => Ok(true),
             _ => Err(cell),
@@ -90,12 +91,14 @@ impl Columns {
         columns.filter(|(at, (name, kept_as))| name != kept_as && !self.is_of_us(*at)).map(|(_, names)| names)
     }
 
-    /// Every other named column that is not empty in this row. Groups are told apart as labels are: 3 and 3.0 are one. Of a
-    /// long text the beginning will do: whatever it says, it tells no groups.
-    pub fn attributes(&self, cells: &[String]) -> BTreeMap<String, String> {
-        let named = self.kept_as.iter().zip(cells).enumerate();
+    /// Every other named column that is not empty in this row; a spreadsheet's error is no value. Groups are told apart as
+    /// labels are: 3 and 3.0 are one. Of a long text the beginning will do: whatever it says, it tells no groups.
+    pub fn attributes(&self, row: &Row) -> BTreeMap<String, String> {
+        let named = self.kept_as.iter().zip(&row.cells).enumerate();
         named
-            .filter(|(at, (name, cell))| !name.is_empty() && !cell.is_empty() && !self.is_of_us(*at))
+            .filter(|(at, (name, cell))| {
+                !name.is_empty() && !cell.is_empty() && !self.is_of_us(*at) && !row.has_error(*at)
+            })
             .filter_map(|(at, (name, cell))| {
                 let cell =
                     if Some(at) == self.group { normalised(cell)? } else { shortened(cell, MAX_NAME).into_owned() };
@@ -203,9 +206,10 @@ fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
     let usual = |name: &str| image_rank(name).is_some() || label_rank("label")(name).is_some();
     let parted = sheet.columns.len() > 1 && sheet.columns.iter().any(|name| usual(&name.to_lowercase()));
     let detail = format!(
-        "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column{}",
+        "the {} sheet has no {what} column {name:?}; its columns are {}; name it in {what}_column{}{}",
         role.as_str(),
         first_of(names.into_iter(), NAMED),
+        not_read(&sheet.unread),
         sheet.separator.filter(|_| !parted).map_or_else(String::new, |separator| format!(
             "; its columns were parted at each {}, and a first line such as sep=; says another separator",
             match separator {
@@ -262,10 +266,12 @@ mod tests {
             let request = ImportRequest { task: "gender".into(), picked_column, ..ImportRequest::default() };
             let columns = Columns::of(&sheet, Role::Train, &request).map_err(|error| error.to_string())?;
             let picked = columns.is_picked(&sheet.rows[0]).map_err(str::to_owned)?;
-            Ok::<_, String>((picked, columns.attributes(&sheet.rows[0].cells).into_keys().collect::<Vec<_>>()))
+            Ok::<_, String>((picked, columns.attributes(&sheet.rows[0]).into_keys().collect::<Vec<_>>()))
         };
         for (cell, picked) in
             [("", false), ("0", false), ("No", false), ("1", true), ("yes", true), ("TRUE", true), ("x", true)]
+                .into_iter()
+                .chain([("1.0", true), ("0.0", false), ("nan", false)])
         {
             let found = told("image,label,Picked,age", None, &format!("a.jpg,cat,{cell},3"));
             assert_eq!(found, Ok((picked, vec!["age".to_owned()])), "{cell:?}");
@@ -283,7 +289,7 @@ mod tests {
     fn a_repeated_name_is_numbered_and_no_cell_is_lost() {
         let sheet = sheet("image,label,source,source,,source (2),source\na.jpg,cat,web,studio,5,x,y\n");
         let columns = Columns::of(&sheet, Role::Train, &ImportRequest::default()).unwrap();
-        let kept: Vec<(String, String)> = columns.attributes(&sheet.rows[0].cells).into_iter().collect();
+        let kept: Vec<(String, String)> = columns.attributes(&sheet.rows[0]).into_iter().collect();
         let expected = [("source", "web"), ("source (2)", "x"), ("source (3)", "studio"), ("source (4)", "y")];
         assert_eq!(kept, expected.map(|(name, cell)| (name.to_owned(), cell.to_owned())));
         let repeated: Vec<&str> = columns.repeated(&sheet).map(|(_, kept)| kept.as_str()).collect();

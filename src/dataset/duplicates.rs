@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::labels::quoted;
+use super::left_out::LeftOut;
 use super::manifest::Role;
-use super::report::RejectedRow;
 use super::rows::Candidate;
 
 /// Decides, picture by picture, which rows stay; `digests[i]` is the pixel hash of `candidates[i]`, absent
@@ -12,7 +12,7 @@ use super::rows::Candidate;
 ///
 /// A training row whose picture is also in the test sheet goes, so that test figures stay honest. Rows that
 /// contradict each other all go. Of the rest the first with a label stays.
-pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: &mut Vec<RejectedRow>) -> Vec<bool> {
+pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: &mut LeftOut) -> Vec<bool> {
     let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
     for (index, digest) in digests.iter().enumerate() {
         if let Some(digest) = digest {
@@ -20,7 +20,9 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
         }
     }
     let mut keep: Vec<bool> = digests.iter().map(Option::is_some).collect();
-    for group in groups.into_values().filter(|group| group.len() > 1) {
+    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
+    groups.sort_unstable();
+    for group in groups {
         let (test, train): (Vec<usize>, Vec<usize>) =
             group.into_iter().partition(|&index| candidates[index].role == Role::Test);
         let dropped = if test.is_empty() {
@@ -86,9 +88,9 @@ mod tests {
 
     fn codes(candidates: &[Candidate], pictures: &[u8]) -> (Vec<bool>, Vec<String>) {
         let digests: Vec<_> = pictures.iter().map(|&picture| Some([picture; 32])).collect();
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         let keep = keep(candidates, &digests, &mut out);
-        (keep, out.into_iter().map(|row| row.code).collect())
+        (keep, out.listed().iter().map(|row| row.code.clone()).collect())
     }
 
     #[test]
@@ -114,10 +116,10 @@ mod tests {
             unlisted(6),
         ];
         let digests = [1, 2, 3, 3, 4, 1, 2, 3, 4, 5, 5].map(|picture| Some([picture; 32]));
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         let keep = keep(&rows, &digests, &mut out);
         assert_eq!(keep, [true, true, false, false, true, false, false, false, false, true, false]);
-        let mut told: Vec<_> = out.iter().filter(|row| row.sheet == "archive").collect();
+        let mut told: Vec<_> = out.listed().iter().filter(|row| row.sheet == "archive").collect();
         told.sort_by_key(|row| row.row);
         let codes: Vec<_> = told.iter().map(|row| (row.row, row.code.as_str())).collect();
         let (copy, conflict) = ("duplicate_image", "conflicting_label");
@@ -145,9 +147,9 @@ mod tests {
             candidate(Role::Train, 3, Some("b")),
             candidate(Role::Train, 4, None),
         ];
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         keep(&rows, &[Some([1; 32]); 3], &mut out);
-        let details: Vec<&str> = out.iter().map(|row| row.detail.as_str()).collect();
+        let details: Vec<&str> = out.listed().iter().map(|row| row.detail.as_str()).collect();
         assert_eq!(
             details,
             [
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn a_row_that_could_not_be_decoded_is_dropped_silently() {
         let rows = [candidate(Role::Train, 2, Some("a"))];
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         assert_eq!(keep(&rows, &[None], &mut out), [false]);
         assert!(out.is_empty());
     }

@@ -80,7 +80,9 @@ pub enum ImportError {
         code: &'static str,
         /// How many of how many.
         detail: String,
-        /// Each rejected row and why.
+        /// How many rows were left out in all.
+        left_out: usize,
+        /// Each of them and why; of very many the first of each reason.
         rejected: Vec<RejectedRow>,
     },
     /// The data set cannot be stored.

@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use super::archive::{self, Index};
 use super::crop_style::{self, Size};
 use super::error::ImportError;
+use super::left_out::{self, LeftOut};
 use super::manifest::{FORMAT_VERSION, Manifest, Role, Sample};
-use super::report::{ARCHIVE, ImportReport, RejectedRow, Warning};
+use super::report::{ARCHIVE, ImportReport, Warning};
 use super::rows::{self, Candidate};
 use super::sheet::Sheet;
 use super::unlisted::{self, Unlisted};
@@ -20,6 +21,9 @@ use super::{IMAGES_FILE, column_doubts, columns, confounding, duplicates, groups
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
 use pixels::Pixels;
+
+/// The sheet that is listed first.
+const TRAIN: &str = "train";
 
 /// Classes, or worksheets, that a message names.
 const NAMED: usize = 10;
@@ -144,7 +148,7 @@ fn import_into(
     let mut images = archive::open(&archive_path).map_err(of_archive)?;
     let index = Index::new(&mut images, limits).map_err(of_archive)?;
 
-    let (mut candidates, mut rejected): (Vec<Candidate>, Vec<RejectedRow>) = (Vec::new(), Vec::new());
+    let (mut candidates, mut rejected): (Vec<Candidate>, LeftOut) = (Vec::new(), LeftOut::default());
     let mut named: HashSet<u32> = HashSet::new();
     for &(role, sheet) in &sheets {
         let rows = rows::candidates(sheet, role, request, &index, &mut rejected);
@@ -167,7 +171,6 @@ fn import_into(
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
     let nan = column_doubts::nan_labels(&train, Role::Train, request)?;
     let assembled = assemble(&request.task, &mut candidates, &keep, nan, &mut rejected);
-    in_order(&mut rejected);
     // First, as a sheet that nothing is left of has no classes either.
     refuse_too_many(&rejected, &read, request.strict, &index)?;
     let (mut manifest, kept) = assembled?;
@@ -206,7 +209,8 @@ fn import_into(
     pixels.pack(staging, &manifest, &kept)?;
     drop(pixels);
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
-    Ok(Imported { manifest, report: ImportReport { rejected, warnings } })
+    let report = ImportReport { rejected_rows: rejected.len() as u64, rejected: rejected.into_listed(TRAIN), warnings };
+    Ok(Imported { manifest, report })
 }
 
 /// Copies the archive to the data set's place. Whoever named it may mend that it cannot be opened; what fails behind that is told of
@@ -221,44 +225,28 @@ fn copy(images: &Path, archive: &Path) -> Result<(), ImportError> {
     })
 }
 
-/// Training rows first, then test rows, then what no row names, by their numbers.
-fn in_order(rejected: &mut [RejectedRow]) {
-    rejected.sort_by(|a, b| (&b.sheet, a.row).cmp(&(&a.sheet, b.row)));
-}
-
-/// The whole import refused for its rows, which are listed in order.
-pub(super) fn refused(code: &'static str, detail: String, rejected: &[RejectedRow]) -> ImportError {
-    let mut rejected = rejected.to_vec();
-    in_order(&mut rejected);
-    ImportError::Rows { code, detail, rejected }
+/// The whole import refused for its rows, which are listed in order, those of the sheet to blame first.
+pub(super) fn refused(code: &'static str, detail: String, rejected: &LeftOut, sheet: &str) -> ImportError {
+    ImportError::Rows { code, detail, left_out: rejected.len(), rejected: rejected.clone().into_listed(sheet) }
 }
 
 /// Refuses the whole import for anything left out in strict mode, and where more than half of a sheet, or of the images
 /// that no row names, is bad. `read` says how many there are of each.
-fn refuse_too_many(
-    rejected: &[RejectedRow],
-    read: &[(&str, usize)],
-    strict: bool,
-    index: &Index,
-) -> Result<(), ImportError> {
-    let refuse = |code, detail| Err(refused(code, detail, rejected));
+fn refuse_too_many(rejected: &LeftOut, read: &[(&str, usize)], strict: bool, index: &Index) -> Result<(), ImportError> {
     if strict && !rejected.is_empty() {
         let all = read.iter().map(|(_, count)| count).sum::<usize>();
         let what = if read.iter().any(|(sheet, _)| *sheet == ARCHIVE) { "rows and unlisted images" } else { "rows" };
-        return refuse(
-            "rejected_rows",
-            format!("{} of {all} {what} cannot be used; strict was asked for", rejected.len()),
-        );
+        let detail = format!("{} of {all} {what} cannot be used; strict was asked for", rejected.len());
+        return Err(refused("rejected_rows", detail, rejected, TRAIN));
     }
     for &(sheet, all) in read {
-        let bad = rejected.iter().filter(|row| row.sheet == sheet && !repeats(row)).count();
+        let bad = rejected.bad(sheet);
         if bad * 2 > all {
-            // Those that it is refused for before the others.
-            let mut listed = rejected.to_vec();
-            listed.sort_by_key(|row| row.sheet != sheet);
-            let first = listed
-                .iter()
-                .find(|row| !repeats(row))
+            // As that sheet's come in the list.
+            let blamed = rejected.listed().iter().filter(|row| row.sheet == sheet);
+            let first = blamed
+                .filter(|row| !left_out::repeats(&row.sheet, &row.code))
+                .min_by_key(|row| row.row)
                 .map_or_else(String::new, |row| format!("; the first: {} {}: {}", row.place(), row.image, row.detail));
             let detail = if sheet == ARCHIVE {
                 format!(
@@ -273,20 +261,10 @@ fn refuse_too_many(
                     index.summary()
                 )
             };
-            return Err(ImportError::Rows { code: "mostly_rejected", detail, rejected: listed });
+            return Err(refused("mostly_rejected", detail, rejected, sheet));
         }
     }
     Ok(())
-}
-
-/// Whether it was left out only for saying, or showing, again what another does: that makes nothing bad. A sheet whose
-/// rows show the same pictures is doubtful, an archive that holds copies is not.
-fn repeats(row: &RejectedRow) -> bool {
-    match row.code.as_str() {
-        "duplicate_row" => true,
-        "duplicate_image" | "in_test_too" | "conflicting_label" => row.sheet == ARCHIVE,
-        _ => false,
-    }
 }
 
 /// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
@@ -296,7 +274,7 @@ fn assemble(
     candidates: &mut [Candidate],
     keep: &[bool],
     nan: usize,
-    rejected: &mut Vec<RejectedRow>,
+    rejected: &mut LeftOut,
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
     let stay = |role: Role| -> Vec<usize> {
         (0..candidates.len()).filter(|&index| keep[index] && candidates[index].role == role).collect()
@@ -306,7 +284,7 @@ fn assemble(
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail, .. } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
-            refused(code, detail, rejected)
+            refused(code, detail, rejected, TRAIN)
         }
         error => error.of_field(Role::Train.as_str()),
     })?;
@@ -317,7 +295,11 @@ fn assemble(
         if candidate.role == Role::Test && label.is_none() {
             let known = labels::first_of(classes.iter(), NAMED);
             let label = candidate.label.as_deref().unwrap_or_default();
-            let detail = format!("label {label:?} is no class of the training sheet ({known})");
+            let alike = classes.iter().find(|class| class.to_lowercase() == label.to_lowercase());
+            let hint = alike.map_or_else(String::new, |class| {
+                format!("; {class:?} differs by its case alone: write both alike (pandas writes True into a CSV, a workbook has TRUE)")
+            });
+            let detail = format!("label {label:?} is no class of the training sheet ({known}){hint}");
             rejected.push(candidate.rejected("unknown_label", detail));
             continue;
         }

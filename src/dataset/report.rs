@@ -11,7 +11,11 @@ pub(super) const ARCHIVE: &str = "archive";
 /// Everything a person should know about an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
-    /// Rows that were left out, each with its reason; images that no row names too, where those are learned from.
+    /// How many rows were left out, in all.
+    #[serde(default)]
+    pub rejected_rows: u64,
+    /// Those rows, each with its reason: of each sheet and reason the first 10,000. Images that no row names too, where those
+    /// are learned from.
     pub rejected: Vec<RejectedRow>,
     /// What may make figures on this data set look better than they are, and other doubts.
     pub warnings: Vec<Warning>,

@@ -7,6 +7,7 @@ use super::columns::Columns;
 use super::error::ImportError;
 use super::import::ImportRequest;
 use super::labels::{first_of, normalised, quoted, reads_nan, shortened};
+use super::left_out::LeftOut;
 use super::manifest::Role;
 use super::report::{self, ARCHIVE, RejectedRow, Warning};
 use super::sheet::{MAX_NAME, Sheet};
@@ -65,7 +66,7 @@ pub(super) fn candidates(
     role: Role,
     request: &ImportRequest,
     index: &Index,
-    out: &mut Vec<RejectedRow>,
+    out: &mut LeftOut,
 ) -> Result<Vec<Candidate>, ImportError> {
     let columns = Columns::of(sheet, role, request)?;
     let mut found: Vec<Candidate> = Vec::new();
@@ -132,7 +133,7 @@ pub(super) fn candidates(
                     ),
                 ),
                 Found::Entry(entry) | Found::Bare(entry) => {
-                    let attributes = columns.attributes(&row.cells);
+                    let attributes = columns.attributes(row);
                     let picked = label.is_some() && picked == Ok(true);
                     let row = row.number;
                     found.push(Candidate { role, unlisted: false, row, image, entry, label, picked, attributes });
@@ -178,7 +179,7 @@ pub(super) fn entries_meant(
 
 /// One row per image: the first with a label, or the first. Rows that contradict each other are all left out; one without a
 /// label contradicts nothing (a sheet of all images below one of the labelled).
-fn unique_names(found: Vec<Candidate>, out: &mut Vec<RejectedRow>) -> Vec<Candidate> {
+fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<Candidate> {
     let mut labels: HashMap<u32, BTreeSet<&String>> = HashMap::new();
     let mut stays: HashMap<u32, usize> = HashMap::new();
     for (index, candidate) in found.iter().enumerate() {
@@ -237,17 +238,17 @@ mod tests {
             candidate(7, 3, Some("cat")),
             candidate(8, 3, Some("dog")),
         ];
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         let stay = unique_names(found, &mut out);
         assert_eq!(stay.iter().map(|candidate| candidate.row).collect::<Vec<_>>(), [3, 5]);
-        let told: Vec<_> = out.iter().map(|row| (row.row, row.code.as_str())).collect();
+        let told: Vec<_> = out.listed().iter().map(|row| (row.row, row.code.as_str())).collect();
         let (twice, conflict) = ("duplicate_row", "conflicting_label");
         assert_eq!(told, [(2, twice), (4, twice), (6, twice), (7, conflict), (8, conflict)]);
 
         // However long the labels are and however many rows say them.
         let long = ["a", "b", "c"].map(|letter| letter.repeat(MAX_NAME));
-        out.clear();
+        let mut out = LeftOut::default();
         unique_names(long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect(), &mut out);
-        assert!(out.len() == 3 && out.iter().all(|row| row.detail.len() < 500), "{out:?}");
+        assert!(out.len() == 3 && out.listed().iter().all(|row| row.detail.len() < 500), "{out:?}");
     }
 }

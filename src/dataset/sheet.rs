@@ -9,13 +9,26 @@ mod xlsx;
 
 use std::path::Path;
 
+use super::columns::NAMED;
 use super::error::ImportError;
-use super::labels::same_column;
+use super::labels::{first_of, same_column};
 use table::{MAX_BYTES, Table};
 
 /// Bytes of what names something: a column, an image, a label, a group. All of these are repeated, in manifests, messages and
 /// models.
 pub(super) const MAX_NAME: usize = 1024;
+
+/// How a ZIP archive begins, one without files too. A column of a CSV file may be called PK.
+const ZIP_MARKS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+
+/// What to add where a sheet has not what it should, of worksheets that were not read.
+pub(super) fn not_read(unread: &[String]) -> String {
+    if unread.is_empty() {
+        return String::new();
+    }
+    let names = first_of(unread.iter(), NAMED);
+    format!("; of the workbook its first visible worksheet alone was read, not {names}: move the table to the front")
+}
 
 /// A table of text.
 #[derive(Debug)]
@@ -75,7 +88,7 @@ impl Sheet {
 
     fn parse_as(bytes: Vec<u8>, name: &str, is_header: &dyn Fn(&[String]) -> bool) -> Result<Self, ImportError> {
         let mut table = Table::new(name);
-        let is_csv = !bytes.starts_with(b"PK");
+        let is_csv = !ZIP_MARKS.iter().any(|mark| bytes.starts_with(*mark));
         let (separator, unread) = if is_csv {
             (csv::read(&bytes, &mut table, is_header)?, Vec::new())
         } else {
@@ -84,7 +97,8 @@ impl Sheet {
         let mut rows = table.rows.into_iter();
         let columns = rows.next().map(|row| row.cells).unwrap_or_default();
         if columns.is_empty() {
-            return Err(ImportError::invalid("empty_sheet", format!("the {name} sheet has no header row")));
+            let detail = format!("the {name} sheet has no header row{}", not_read(&unread));
+            return Err(ImportError::invalid("empty_sheet", detail));
         }
         let width = columns.len();
         let rows: Vec<Row> = rows
@@ -96,7 +110,8 @@ impl Sheet {
             })
             .collect();
         if rows.is_empty() {
-            return Err(ImportError::invalid("empty_sheet", format!("the {name} sheet has a header but no rows")));
+            let detail = format!("the {name} sheet has a header but no rows{}", not_read(&unread));
+            return Err(ImportError::invalid("empty_sheet", detail));
         }
         Ok(Self { columns, rows, unread, separator })
     }
@@ -310,6 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn a_first_worksheet_without_a_table_is_refused_with_the_names_of_the_others() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        book.add_worksheet().set_name("Read me").unwrap().write(0, 0, "Labels of spring").unwrap();
+        book.add_worksheet().set_name("labels").unwrap().write_row(0, 0, ["image", "label"]).unwrap();
+        let told = read(&book.save_to_buffer().unwrap()).unwrap_err().to_string();
+        assert!(told.contains("no rows; of the workbook") && told.contains("not \"labels\": move"), "{told}");
+        assert!(!read(b"image,label\n").unwrap_err().to_string().contains("workbook"));
+    }
+
+    #[test]
     fn a_date_is_read_as_one_and_not_as_the_days_since_1900() {
         use rust_xlsxwriter::{ExcelDateTime, Format};
         let mut book = rust_xlsxwriter::Workbook::new();
@@ -397,5 +422,14 @@ mod tests {
         ] {
             assert_eq!(read(bytes).unwrap_err().code(), code, "{bytes:?}");
         }
+        assert_eq!(read(b"PK,image,label\n1,a.jpg,cat\n").unwrap().columns, ["PK", "image", "label"], "a primary key");
+    }
+
+    #[test]
+    fn an_archive_that_is_no_workbook_is_refused_with_what_to_do() {
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        archive.start_file("content.xml", zip::write::SimpleFileOptions::default()).unwrap();
+        let told = read(&archive.finish().unwrap().into_inner()).unwrap_err().to_string();
+        assert!(told.contains("save it as XLSX") && told.contains("images"), "{told}");
     }
 }

@@ -11,8 +11,9 @@ use std::str::FromStr;
 use super::archive::{Index, is_image};
 use super::error::ImportError;
 use super::import::refused;
+use super::left_out::LeftOut;
 use super::manifest::Role;
-use super::report::{RejectedRow, Warning};
+use super::report::Warning;
 use super::rows::Candidate;
 use super::sheet::MAX_NAME;
 
@@ -52,21 +53,21 @@ impl FromStr for Unlisted {
 }
 
 /// Refuses rows of which it cannot be told what image they name: it would be taken for one that no row names.
-pub(super) fn refuse_unclear(rejected: &[RejectedRow]) -> Result<(), ImportError> {
-    let mut unclear = rejected.iter().filter(|row| UNCLEAR.contains(&row.code.as_str()));
+pub(super) fn refuse_unclear(rejected: &LeftOut) -> Result<(), ImportError> {
+    let mut unclear = rejected.listed().iter().filter(|row| UNCLEAR.contains(&row.code.as_str()));
     let Some(first) = unclear.next() else { return Ok(()) };
     let detail = format!(
         "{} of the rows do not tell what images they name, the first is {}: those would be taken for unlisted ones and \
          learned from; mend the rows, or set unlisted to {}",
-        1 + unclear.count(),
+        rejected.of_codes(&UNCLEAR),
         first.place(),
         Unlisted::Ignore.as_str()
     );
-    Err(refused("unclear_rows", detail, rejected))
+    Err(refused("unclear_rows", detail, rejected, Role::Train.as_str()))
 }
 
 /// The images that are not among the entries `named`, in the archive's order; those that cannot be used go to `out`.
-pub(super) fn candidates(index: &Index, named: &HashSet<u32>, out: &mut Vec<RejectedRow>) -> Vec<Candidate> {
+pub(super) fn candidates(index: &Index, named: &HashSet<u32>, out: &mut LeftOut) -> Vec<Candidate> {
     let mut entries: Vec<u32> = images(index).filter(|entry| !named.contains(entry)).collect();
     entries.sort_unstable();
     let mut found = Vec::with_capacity(entries.len());
@@ -177,14 +178,14 @@ mod tests {
     fn what_no_row_names_comes_in_the_archives_order_and_with_its_place() {
         let long = format!("{}.png", "x".repeat(MAX_NAME));
         let index = index(&["b.png", "notes.txt", "x/a.png", "named.png", &long, "two\nlines.png", "c.png"]);
-        let mut out = Vec::new();
+        let mut out = LeftOut::default();
         let found = candidates(&index, &HashSet::from([3]), &mut out);
         let found: Vec<_> = found.iter().map(|found| (found.image.as_str(), found.entry, found.place())).collect();
         let place = |number| format!("archive file {number}");
         assert_eq!(found, [("b.png", 0, place(1)), ("x/a.png", 2, place(3)), ("c.png", 6, place(7))]);
-        let told: Vec<_> = out.iter().map(|row| (row.place(), row.code.as_str())).collect();
+        let told: Vec<_> = out.listed().iter().map(|row| (row.place(), row.code.as_str())).collect();
         assert_eq!(told, [(place(5), "unusable_path"), (place(6), "unusable_path")]);
-        assert!(out[0].image.len() < MAX_NAME + 100, "{} bytes", out[0].image.len());
+        assert!(out.listed()[0].image.len() < MAX_NAME + 100, "{} bytes", out.listed()[0].image.len());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{ImportLimits, ImportProgress};
 use crate::dataset::archive::{self, Images};
 use crate::dataset::crop_style::Size;
 use crate::dataset::error::{DatasetError, ImportError};
+use crate::dataset::left_out::LeftOut;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::report::RejectedRow;
 use crate::dataset::rows::Candidate;
@@ -51,7 +52,7 @@ pub(super) fn decode_all(
     candidates: &[Candidate],
     limits: &ImportLimits,
     path: &Path,
-    rejected: &mut Vec<RejectedRow>,
+    rejected: &mut LeftOut,
     progress: &(dyn Fn(ImportProgress) + Sync),
 ) -> Result<Vec<Option<Picture>>, ImportError> {
     let storage = |error: std::io::Error| ImportError::storage(path, error);

@@ -84,6 +84,10 @@ fn place((row, column): (u32, u32)) -> String {
 /// the spreadsheet's stop where a part inflates to more than it declares.
 fn refuse_bomb(bytes: &[u8], name: &str, unreadable: &dyn Fn(String) -> ImportError) -> Result<(), ImportError> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))?;
+    if !archive.file_names().flatten().any(|part| part.to_lowercase().contains("workbook")) {
+        let detail = "it is a ZIP archive and no workbook; save it as XLSX, or as CSV in UTF-8 (is it the archive of images, or LibreOffice's ODS?)";
+        return Err(unreadable(detail.to_owned()));
+    }
     let mut inflated = 0u64;
     for index in 0..archive.len() {
         let part = archive.by_index_raw(index).map_err(|e| unreadable(e.to_string()))?;
