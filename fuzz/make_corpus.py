@@ -106,6 +106,7 @@ def images():
     write("image", "picture.tiff", saved(picture(), "TIFF"))
     write("image", "picture.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>')
     write("image", "picture.avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf")
+    write("image", "film.mp4", b"\0\0\0\x18ftypisom\0\0\x02\0isommp41")
     write("image", "document.pdf", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n")
     write("image", "empty", b"")
     write("image", "one-byte", b"\xff")

@@ -1,7 +1,9 @@
 //! `mixmatch predict`: classify files with a published model, without a server. It only reads the data
 //! directory, so it may run beside one.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DataArgs, ImageArgs};
-use crate::imaging::DecodeLimits;
+use crate::imaging::{DecodeLimits, ImagingError};
 use crate::serving::{Classified, Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
 
 /// Images in one call of the predictor.
@@ -70,14 +72,15 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 pub async fn run(args: PredictArgs) -> anyhow::Result<ExitCode> {
     let store = args.data.open_models().await?;
     let row = store.resolve_model(&args.model).await?;
-    let predictor = Predictor::new(predictor_options(args.files.len(), args.image.limits()));
+    let limits = args.image.limits();
+    let predictor = Predictor::new(predictor_options(args.files.len(), limits));
     let (weights, manifest) = store.version_files(&row);
     let options = PredictOptions { top_k: args.top_k, threshold: args.threshold };
     let mut failed = false;
     let outcome: anyhow::Result<()> = async {
         let model = predictor.load(&row.key(), ModelFiles { weights, manifest }).await?;
         for paths in args.files.chunks(BATCH) {
-            failed |= predict(&predictor, &model, paths, options).await?;
+            failed |= predict(&predictor, &model, paths, options, limits.max_bytes).await?;
         }
         Ok(())
     }
@@ -100,23 +103,27 @@ async fn predict(
     model: &Held,
     paths: &[PathBuf],
     options: PredictOptions,
+    max_bytes: usize,
 ) -> anyhow::Result<bool> {
     let mut images = Vec::new();
     let mut unread = Vec::new();
     for path in paths {
-        let read = tokio::fs::read(path).await;
-        unread.push(read.as_ref().err().map(|error| match error.kind() {
-            std::io::ErrorKind::IsADirectory => format!("it is a folder; name its files, as {}/*.jpg", path.display()),
-            _ => error.to_string(),
-        }));
-        images.extend(read.ok());
+        let path = path.clone();
+        let read = tokio::task::spawn_blocking(move || read(&path, max_bytes)).await?;
+        match read {
+            Ok(bytes) => {
+                images.push(bytes);
+                unread.push(None);
+            }
+            Err(problem) => unread.push(Some(problem)),
+        }
     }
     let answer = predictor.predict(model, images, options, ()).await?;
     let mut results = answer.results.into_iter();
     let mut failed = false;
     for (path, unread) in paths.iter().zip(unread) {
         let answer = match unread {
-            Some(reason) => Err(("unreadable", reason)),
+            Some(Problem { code, detail }) => Err((code, detail)),
             None => match results.next() {
                 Some(Ok(classified)) => Ok(classified),
                 Some(Err(error)) => Err((error.code(), error.to_string())),
@@ -134,9 +141,47 @@ async fn predict(
     Ok(failed)
 }
 
+/// The bytes of a file that is not larger than a picture may be: of a larger one nothing is read.
+fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let unreadable = |error: std::io::Error| {
+        let detail = match error.kind() {
+            ErrorKind::IsADirectory => format!("it is a folder; name its files, as {}/*.jpg", path.display()),
+            _ => error.to_string(),
+        };
+        Problem { code: "unreadable", detail }
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let about = file.metadata().map_err(unreadable)?;
+    // That of a folder or a pipe is not the length of what it holds.
+    let length = if about.is_file() { usize::try_from(about.len()).unwrap_or(usize::MAX) } else { 0 };
+    if length > max_bytes {
+        let error = ImagingError::TooManyBytes { bytes: length, allowed: max_bytes };
+        return Err(Problem { code: error.code(), detail: error.to_string() });
+    }
+    let mut bytes = Vec::with_capacity(length);
+    // With one byte too many it is refused all the same, once it is looked at.
+    file.take((max_bytes as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_file_that_is_too_large_nothing_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.png");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let Err(Problem { code, detail }) = read(&path, 1000) else { panic!("a terabyte was read") };
+        assert!(code == "image_too_many_bytes" && detail.contains("1099511627776 bytes, allowed are 1000"), "{detail}");
+        File::create(&path).unwrap().set_len(1000).unwrap();
+        assert_eq!(read(&path, 1000).ok().unwrap().len(), 1000);
+        // What does not say its length is read as far as it may be.
+        assert_eq!(read(Path::new("/dev/zero"), 1000).ok().unwrap().len(), 1001);
+        let Err(Problem { code, detail }) = read(directory.path(), 1000) else { panic!("a folder was read") };
+        assert!(code == "unreadable" && detail.contains("it is a folder"), "{detail}");
+    }
 
     #[test]
     fn no_batch_takes_too_long() {

@@ -9,11 +9,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, Limits, Rgb, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
 
+use super::budget::{Budget, DECODING, Share};
 use super::fit::Area;
 use super::jpeg::{self, Jpeg};
 use super::{Face, ImagingError, scaled_jpeg, size};
+
+/// Bytes that a PNG takes for each of its pixels: as many as the decoder's own has, and those of two RGB ones while it is turned.
+const UPRIGHT: u64 = 6;
+
+/// The same of a WebP, with the planes or the transparent copy that its decoder makes on the way.
+const WEBP: u64 = 12;
+
+/// The same of a JPEG: three, and the coefficients, 16 bits each, of up to four colours, which the decoder keeps of a progressive one.
+const JPEG: u64 = 11;
+
+/// The same of a JPEG that is decoded at half its size or less: its planes, its pixels and the turned ones have a quarter of the numbers.
+const SMALL_JPEG: u64 = 3;
+
+/// What a progressive one takes on top of that: coefficients of three colours at the whole size.
+const COEFFICIENTS: u64 = 6;
 
 /// What an image may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +64,7 @@ impl Default for DecodeLimits {
 }
 
 /// A picture as it was decoded.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Decoded {
     /// Its pixels, upright.
     pub image: RgbImage,
@@ -58,15 +74,22 @@ pub(super) struct Decoded {
     divisor: u32,
     /// The part of `image` that is the picture: of one that was decoded smaller a last row or column may be padding for the most part.
     pub area: Area,
+    /// What it takes of the memory for all pictures; the last field, as the pixels go before it.
+    _share: Share<'static>,
 }
 
 impl Decoded {
-    fn whole(image: RgbImage) -> Self {
-        Self { size: image.dimensions(), divisor: 1, area: Area::whole(&image), image }
+    fn whole(image: RgbImage, share: Share<'static>) -> Self {
+        Self { size: image.dimensions(), divisor: 1, area: Area::whole(&image), image, _share: share }
     }
 
     /// A picture of `stored` pixels across and down that was decoded at one `divisor`-th of them, turned upright.
-    fn smaller(image: RgbImage, stored: (u32, u32), divisor: u32, orientation: Orientation) -> Self {
+    fn smaller(
+        (image, divisor): (RgbImage, u32),
+        stored: (u32, u32),
+        orientation: Orientation,
+        share: Share<'static>,
+    ) -> Self {
         let mut image = DynamicImage::from(image);
         image.apply_orientation(orientation);
         let (image, size) = (image.into_rgb8(), turned(stored, orientation));
@@ -75,7 +98,7 @@ impl Decoded {
         let (left, top) = padded_first(orientation);
         let before = |padded: bool, all: u32, exact: f64| if padded { f64::from(all) - exact } else { 0.0 };
         let (left, top) = (before(left, image.width(), width), before(top, image.height(), height));
-        Self { image, size, divisor, area: Area { left, top, width, height } }
+        Self { image, size, divisor, area: Area { left, top, width, height }, _share: share }
     }
 
     /// A face that was found in the pixels, in the picture's own measure.
@@ -86,7 +109,7 @@ impl Decoded {
 }
 
 /// Decodes a JPEG, PNG or WebP image, turned upright by its EXIF orientation; grey becomes RGB, 16 bits
-/// become 8, transparency is laid on white.
+/// become 8, transparency is laid on white. Waits while the pictures that other threads decode take what all may take together.
 ///
 /// # Errors
 /// When the bytes are too many, of another format, animated, damaged, or declare too large a picture.
@@ -102,11 +125,16 @@ pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>)
     if bytes.len() > limits.max_bytes {
         return Err(ImagingError::TooManyBytes { bytes: bytes.len(), allowed: limits.max_bytes });
     }
-    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits, size)))
+    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits, size, &DECODING)))
         .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
 }
 
-fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<Decoded, ImagingError> {
+fn by_format(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    size: Option<u32>,
+    budget: &'static Budget,
+) -> Result<Decoded, ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
         if is_truncated_jpeg(bytes) {
@@ -118,9 +146,19 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<D
         let orientation = jpeg.orientation();
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
         let size = size.filter(|_| jpeg.is_usual());
-        let small = size.and_then(|size| scaled_jpeg::decode(bytes, (width, height), size, room));
-        let (image, divisor) = small.map_or_else(|| jpeg.pixels().map(|image| (image, 1)), Ok)?;
-        Ok(Decoded::smaller(image, (width, height), divisor, orientation))
+        let small = size.and_then(|size| {
+            let for_each = if is_progressive(bytes) { SMALL_JPEG + COEFFICIENTS } else { SMALL_JPEG };
+            let share = budget.take(memory(width, height, for_each));
+            Some((scaled_jpeg::decode(bytes, (width, height), size, room)?, share))
+        });
+        let (decoded, share) = match small {
+            Some(small) => small,
+            None => {
+                let share = budget.take(memory(width, height, JPEG));
+                ((jpeg.pixels()?, 1), share)
+            }
+        };
+        Ok(Decoded::smaller(decoded, (width, height), orientation, share))
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
         let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
@@ -133,7 +171,8 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<D
         if decoder.is_apng().map_err(ImagingError::corrupt)? {
             return Err(ImagingError::Animated);
         }
-        pixels(decoder, limits)
+        let for_each = u64::from(decoder.color_type().bytes_per_pixel()).max(UPRIGHT);
+        pixels(decoder, limits, budget, for_each)
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
         let decoder = WebPDecoder::new(input()).map_err(ImagingError::corrupt)?;
         if decoder.has_animation() {
@@ -143,7 +182,7 @@ fn by_format(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<D
         if size::webp_frames(bytes).any(|frame| frame != decoder.dimensions()) {
             return Err(ImagingError::Corrupt("its header and its picture are of different sizes".to_owned()));
         }
-        pixels(decoder, limits)
+        pixels(decoder, limits, budget, WEBP)
     } else {
         Err(ImagingError::UnsupportedFormat { found: looks_like(bytes).to_owned() })
     }
@@ -172,21 +211,74 @@ fn padded_first(orientation: Orientation) -> (bool, bool) {
     }
 }
 
-fn pixels(mut decoder: impl ImageDecoder, limits: &DecodeLimits) -> Result<Decoded, ImagingError> {
+/// The memory that so many pixels take, at so many bytes for each.
+fn memory(width: u32, height: u32, for_each: u64) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(for_each)
+}
+
+fn pixels(
+    mut decoder: impl ImageDecoder,
+    limits: &DecodeLimits,
+    budget: &'static Budget,
+    for_each: u64,
+) -> Result<Decoded, ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
     let orientation = decoder.orientation().map_err(ImagingError::corrupt)?;
-    // Neither `DynamicImage::from_decoder` nor `apply_orientation` asks the limits before it allocates: what they need
-    // is taken off here, and the decoder gets the rest.
+    // Nobody asks the limits before the pixels are allocated, or turned: what that needs is taken off here, and the decoder gets
+    // the rest.
     let mut room = allocation(limits, width, height);
     room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
     if !matches!(orientation, Orientation::NoTransforms) {
         room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
     }
     decoder.set_limits(room).map_err(ImagingError::corrupt)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(ImagingError::corrupt)?;
+    let share = budget.take(memory(width, height, for_each));
+    let colour = decoder.color_type();
+    let mut bytes = vec![0_u8; usize::try_from(decoder.total_bytes()).map_err(ImagingError::corrupt)?];
+    decoder.read_image(&mut bytes).map_err(ImagingError::corrupt)?;
+    let image = RgbImage::from_raw(width, height, rgb(bytes, colour))
+        .ok_or_else(|| ImagingError::Corrupt("the decoder gave fewer pixels than it declared".to_owned()))?;
+    // Turned last, when a pixel is three bytes and no more.
+    let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
-    Ok(Decoded::whole(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() }))
+    Ok(Decoded::whole(image.into_rgb8(), share))
+}
+
+/// The decoder's pixels, of 8 or 16 bits a channel, as RGB: over them where there is room, as beside 16-bit ones a copy would be the
+/// largest part of what a picture takes.
+fn rgb(mut bytes: Vec<u8>, colour: ColorType) -> Vec<u8> {
+    const RGB: usize = 3;
+    if colour == ColorType::Rgb8 {
+        return bytes;
+    }
+    let (length, channels) = (usize::from(colour.bytes_per_pixel()), usize::from(colour.channel_count()));
+    let (is_deep, is_grey, has_alpha) = (length > channels, !colour.has_color(), colour.has_alpha());
+    let convert = |pixel: &[u8]| {
+        let channel = |at: usize| {
+            if is_deep {
+                // Rounded: 65,535 is 255 times 257.
+                ((u32::from(u16::from_ne_bytes([pixel[2 * at], pixel[2 * at + 1]])) + 128) / 257) as u8
+            } else {
+                pixel[at]
+            }
+        };
+        let opaque = if is_grey { [channel(0); RGB] } else { [channel(0), channel(1), channel(2)] };
+        if has_alpha { on_white(opaque, channel(channels - 1)) } else { opaque }
+    };
+    let pixels = bytes.len() / length;
+    if length < RGB {
+        let mut wider = Vec::with_capacity(RGB * pixels);
+        wider.extend(bytes.chunks_exact(length).flat_map(convert));
+        return wider;
+    }
+    for at in 0..pixels {
+        let pixel = convert(&bytes[at * length..][..length]);
+        bytes[at * RGB..][..RGB].copy_from_slice(&pixel);
+    }
+    bytes.truncate(RGB * pixels);
+    bytes.shrink_to_fit();
+    bytes
 }
 
 fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), ImagingError> {
@@ -212,17 +304,16 @@ fn allocation(limits: &DecodeLimits, width: u32, height: u32) -> Limits {
     allocation
 }
 
-fn on_white(image: &DynamicImage) -> RgbImage {
-    let rgba = image.to_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
-        let blend = |value: u8| {
-            let (value, alpha) = (u32::from(value), u32::from(alpha));
-            // At most 255: a weighted mean of two bytes.
-            ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-        };
-        Rgb([blend(r), blend(g), blend(b)])
-    })
+fn on_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
+    let alpha = u32::from(alpha);
+    // At most 255: a weighted mean of two bytes.
+    colour.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+}
+
+/// Whether a JPEG's frame is a progressive one.
+fn is_progressive(bytes: &[u8]) -> bool {
+    const PROGRESSIVE: u8 = 0xc2;
+    jpeg::markers(bytes).take_while(|marker| *marker != jpeg::SCAN).any(|marker| marker == PROGRESSIVE)
 }
 
 /// A JPEG without its end marker, or with another picture's beginning before it: that marker is the other's. The decoder would fill the
@@ -247,7 +338,14 @@ fn looks_like(bytes: &[u8]) -> &'static str {
         [b'G', b'I', b'F', b'8', ..] => "this is a GIF",
         [b'B', b'M', ..] => "this is a BMP",
         [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "this is a TIFF",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "this is a HEIF or AVIF",
+        // The container is that of films; its brand says what is in it.
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>() {
+            Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis") => {
+                "this is a HEIF or AVIF"
+            }
+            Some(b"crx ") => "this is a raw photo",
+            _ => "this is a video",
+        },
         [b'%', b'P', b'D', b'F', ..] => "this is a PDF",
         [b'P', b'K', 3, 4, ..] => "this is a ZIP",
         _ if text.starts_with("<svg") || text.starts_with("<?xml") => "this is an SVG or XML text",
@@ -259,7 +357,7 @@ fn looks_like(bytes: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ExtendedColorType, ImageEncoder, ImageFormat, Luma, LumaA};
+    use image::{ExtendedColorType, ImageBuffer, ImageEncoder, ImageFormat, Luma, LumaA, Rgb};
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 5) as u8, 90]))
@@ -291,6 +389,76 @@ mod tests {
         assert_eq!(default(&encoded(&deep, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [128; 3]);
         let clear = DynamicImage::ImageLumaA8(image::ImageBuffer::from_pixel(3, 2, LumaA([0, 0])));
         assert_eq!(default(&encoded(&clear, ImageFormat::Png)).unwrap().get_pixel(0, 0).0, [255; 3]);
+    }
+
+    #[test]
+    fn pixels_of_every_kind_are_those_that_image_makes() {
+        // Every value in every channel, each time beside others: odd factors of 16-bit numbers leave none out.
+        let value = |at: usize, channels: usize| {
+            let (pixel, channel) = (at / channels, at % channels);
+            (pixel * (2 * channel + 1) + 77 * channel) as u16
+        };
+        let deep = |channels: usize| (0..channels << 16).map(|at| value(at, channels)).collect::<Vec<u16>>();
+        let flat = |channels: usize| deep(channels).into_iter().map(|value| (value >> 8) as u8).collect::<Vec<u8>>();
+        for image in [
+            DynamicImage::ImageLuma8(ImageBuffer::from_raw(256, 256, flat(1)).unwrap()),
+            DynamicImage::ImageLumaA8(ImageBuffer::from_raw(256, 256, flat(2)).unwrap()),
+            DynamicImage::ImageRgb8(ImageBuffer::from_raw(256, 256, flat(3)).unwrap()),
+            DynamicImage::ImageRgba8(ImageBuffer::from_raw(256, 256, flat(4)).unwrap()),
+            DynamicImage::ImageLuma16(ImageBuffer::from_raw(256, 256, deep(1)).unwrap()),
+            DynamicImage::ImageLumaA16(ImageBuffer::from_raw(256, 256, deep(2)).unwrap()),
+            DynamicImage::ImageRgb16(ImageBuffer::from_raw(256, 256, deep(3)).unwrap()),
+            DynamicImage::ImageRgba16(ImageBuffer::from_raw(256, 256, deep(4)).unwrap()),
+        ] {
+            let mut theirs = image.to_rgb8();
+            if image.color().has_alpha() {
+                for (rgb, rgba) in theirs.pixels_mut().zip(image.to_rgba8().pixels()) {
+                    let [r, g, b, alpha] = rgba.0;
+                    *rgb = Rgb(on_white([r, g, b], alpha));
+                }
+            }
+            let ours = default(&encoded(&image, ImageFormat::Png)).unwrap();
+            assert!(ours == theirs, "{:?}", image.color());
+        }
+    }
+
+    #[test]
+    fn a_picture_holds_its_share_of_the_memory_for_all_until_it_is_dropped() {
+        static BUDGET: Budget = Budget::new(1 << 20);
+        let limits = DecodeLimits::default();
+        let deep = DynamicImage::ImageRgba16(ImageBuffer::new(100, 10));
+        let (grey, flat) = (DynamicImage::new_luma8(100, 10), DynamicImage::from(gradient(100, 10)));
+        let small = DynamicImage::from(gradient(80, 40));
+        for (image, format, size, for_each) in [
+            (&deep, ImageFormat::Png, None, 8),
+            (&flat, ImageFormat::Png, None, 6),
+            (&grey, ImageFormat::Png, None, 6),
+            (&flat, ImageFormat::WebP, None, 12),
+            (&flat, ImageFormat::Jpeg, None, 11),
+            // Too small to be decoded at half of it.
+            (&flat, ImageFormat::Jpeg, Some(8), 11),
+            (&small, ImageFormat::Jpeg, Some(8), 3),
+        ] {
+            let decoded = by_format(&encoded(image, format), &limits, size, &BUDGET).unwrap();
+            let pixels = u64::from(image.width()) * u64::from(image.height());
+            assert_eq!(BUDGET.taken(), for_each * pixels, "{:?}, {format:?}, {size:?}", image.color());
+            drop(decoded);
+            assert_eq!(BUDGET.taken(), 0);
+        }
+        // Nor does a picture that cannot be decoded keep it.
+        let mut damaged = encoded(&flat, ImageFormat::Png);
+        damaged.truncate(damaged.len() / 2);
+        assert!(by_format(&damaged, &limits, None, &BUDGET).is_err());
+        assert_eq!(BUDGET.taken(), 0);
+    }
+
+    #[test]
+    fn a_progressive_jpeg_is_told_by_its_frame() {
+        let mut bytes = encoded(&gradient(16, 16).into(), ImageFormat::Jpeg);
+        assert!(!is_progressive(&bytes));
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        bytes[frame + 1] = 0xc2;
+        assert!(is_progressive(&bytes));
     }
 
     #[test]
@@ -389,6 +557,11 @@ mod tests {
             (&b"GIF89a............"[..], "GIF"),
             (b"<svg xmlns='x'/>", "SVG"),
             (b"%PDF-1.7", "PDF"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
+            (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF"),
+            (b"\0\0\0\x18ftypisom\0\0\x02\0isommp41", "video"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
+            (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", "raw photo"),
             (b"hello", "no image"),
         ] {
             let error = default(bytes).unwrap_err();

@@ -1,8 +1,9 @@
 //! From an encoded image to the pixels a network sees: one code path for import and for predict.
 //!
-//! Everything here is pure and runs on whatever thread calls it; decoding is costly and belongs on a pool,
-//! never on the async executor.
+//! Everything here is pure and runs on whatever thread calls it; decoding is costly, and waits where other threads decode as much
+//! as may be in memory at a time, so that it belongs on a pool, never on the async executor.
 
+mod budget;
 mod decode;
 mod error;
 mod face;

@@ -9,13 +9,20 @@ use std::fs::File;
 use std::path::Path;
 
 use memmap2::Mmap;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::layout::Entry;
 use super::{Architecture, Head, Network, NnError, Weights, file};
+
+/// Bytes of a safetensors file's header: it has some hundred a tensor, and the largest network some hundred tensors.
+const MOST_HEADER_BYTES: u64 = 4 << 20;
+
+/// Tensors of a file for each that the network has: a file of another network is told what is missing; of many times as many, each
+/// would be looked at.
+const MOST_FOR_EACH: usize = 16;
 
 /// Tensors by name, in whatever format somebody keeps them.
 pub trait NamedTensors {
@@ -45,7 +52,13 @@ pub fn network_of(source: &dyn NamedTensors, named: Option<&str>) -> String {
 
 /// A safetensors file, mapped into memory: one that turns out to be of another network has cost nothing.
 #[derive(Debug)]
-pub struct SafeTensorsFile(Mmap);
+pub struct SafeTensorsFile {
+    bytes: Mmap,
+    /// Read once: it may describe very many tensors.
+    header: Metadata,
+    /// Where the numbers begin.
+    numbers: usize,
+}
 
 impl SafeTensorsFile {
     /// Reads and checks the file.
@@ -54,47 +67,51 @@ impl SafeTensorsFile {
     /// When it cannot be read or is no safetensors file.
     pub fn open(path: &Path) -> Result<Self, NnError> {
         let io = |error: std::io::Error| NnError::Io { path: path.to_owned(), error };
+        let refused =
+            |reason: String| NnError::File { path: path.to_owned(), reason: format!("no safetensors file: {reason}") };
         let file = File::open(path).map_err(io)?;
         // SAFETY: an upload's own file, or one that its owner imports by hand: whoever writes to that meanwhile may end this
         // command, as with every mapped file.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        SafeTensors::deserialize(&bytes).map_err(|error| NnError::File {
-            path: path.to_owned(),
-            reason: format!("no safetensors file: {error}"),
-        })?;
-        Ok(Self(bytes))
+        let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+        if length > MOST_HEADER_BYTES {
+            return Err(refused(format!("its header would have {length} bytes, allowed are {MOST_HEADER_BYTES}")));
+        }
+        let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| refused(error.to_string()))?;
+        Ok(Self { bytes, header, numbers: size_of::<u64>() + length })
     }
 
-    fn view(&self, name: &str) -> Option<TensorView<'_>> {
-        SafeTensors::deserialize(&self.0).ok()?.tensor(name).ok()
+    /// What the header says of a tensor, and its bytes.
+    fn tensor(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
+        let info = self.header.info(name)?;
+        let (start, end) = info.data_offsets;
+        Some((info, self.bytes.get(self.numbers + start..self.numbers + end)?))
     }
 }
 
 impl NamedTensors for SafeTensorsFile {
     fn names(&self) -> Vec<String> {
-        let file = SafeTensors::deserialize(&self.0);
-        file.map_or(Vec::new(), |file| file.names().into_iter().map(|name| name.to_string()).collect())
+        self.header.offset_keys()
     }
 
     fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        Some(self.view(name)?.shape().iter().map(|&side| side as i64).collect())
+        Some(self.header.info(name)?.shape.iter().map(|&side| side as i64).collect())
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>, String> {
-        let view = self.view(name).ok_or("it is not there")?;
-        let (kind, size) = match view.dtype() {
+        let (info, bytes) = self.tensor(name).ok_or("it is not there")?;
+        let (kind, size) = match info.dtype {
             Dtype::F64 => (Kind::Double, 8),
             Dtype::F32 => (Kind::Float, 4),
             Dtype::F16 => (Kind::Half, 2),
             Dtype::BF16 => (Kind::BFloat16, 2),
             other => return Err(format!("it holds {other:?} numbers, floating-point ones are needed")),
         };
-        to_float32(view.data(), kind, size)
+        to_float32(bytes, kind, size)
     }
 
     fn network(&self) -> Option<String> {
-        let (_, header) = SafeTensors::read_metadata(&self.0).ok()?;
-        header.metadata().as_ref()?.get("network").cloned()
+        self.header.metadata().as_ref()?.get("network").cloned()
     }
 }
 
@@ -125,19 +142,23 @@ pub struct Contents {
 /// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` and `n_averaged` are left out.
 ///
 /// # Errors
-/// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown or not finite;
+/// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown or not finite, or where there are far too many;
 /// [`NnError::UnknownNetwork`]; or when `target` cannot be written.
 pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Result<Contents, NnError> {
     let architecture: Architecture = name.parse()?;
     let mismatch = |reason: String| NnError::Mismatch { network: name.to_owned(), reason };
-    let mut names = own_names(source);
+    let probe = architecture.network(Head::Linear, 1, Kind::Float)?;
+    let (found, needed) = (source.names(), entries(probe.as_ref()).count());
+    if found.len() > MOST_FOR_EACH * needed {
+        return Err(mismatch(format!("{} tensors in the file, {needed} in the network", found.len())));
+    }
+    let mut names = own_names(found);
     // A published model with head `reference`: what lies on top of its fc is new in each run.
     if let Ok(reference) = architecture.network(Head::Reference, 1, Kind::Float) {
         for entry in reference.layout().params().iter().filter(|entry| entry.head) {
             names.remove(&entry.name);
         }
     }
-    let probe = architecture.network(Head::Linear, 1, Kind::Float)?;
     let head = probe.layout().params().iter().find(|entry| entry.head && entry.shape.len() == 2);
     let rows = head.and_then(|entry| source.shape(names.get(&entry.name)?)?.first().copied());
     let classes = rows.filter(|&rows| (1..=1_000_000).contains(&rows));
@@ -175,10 +196,10 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
 }
 
 /// The names of our kind, each with the one that stands in the file.
-fn own_names(source: &dyn NamedTensors) -> HashMap<String, String> {
+fn own_names(names: Vec<String>) -> HashMap<String, String> {
     // What PyTorch's BatchNorm and its averaged models count.
     let counted = |name: &String| !name.ends_with("num_batches_tracked") && name != "n_averaged";
-    let names: Vec<String> = source.names().into_iter().filter(counted).collect();
+    let names: Vec<String> = names.into_iter().filter(counted).collect();
     let wrapped = names.iter().all(|name| name.starts_with("module."));
     let own = |name: &str| if wrapped { name["module.".len()..].to_owned() } else { name.to_owned() };
     names.into_iter().map(|name| (own(&name), name)).collect()
@@ -365,6 +386,38 @@ mod tests {
             found.map(|(_, tensor)| tensor.shallow_clone()).unwrap()
         };
         assert_eq!(fc(&taken), fc(&weights));
+    }
+
+    /// Adds so many tensors without a number, of a kind that is left out, to the file at `path`.
+    fn add_counted(path: &Path, number: usize) {
+        let bytes = std::fs::read(path).unwrap();
+        let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+        let (header, numbers) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).unwrap();
+        let none = serde_json::json!({ "dtype": "F32", "shape": [0], "data_offsets": [numbers.len(), numbers.len()] });
+        header.extend((0..number).map(|at| (format!("x{at}.num_batches_tracked"), none.clone())));
+        let header = serde_json::to_vec(&header).unwrap();
+        std::fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, numbers].concat()).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_far_too_many_tensors_is_refused_before_each_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("weights.safetensors"), directory.path().join("start.safetensors"));
+        let network = build("wrn-10-1", Head::Linear, 3, Kind::Float).unwrap();
+        let weights = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+        for (number, refusal) in [(100, None), (10_000, Some("tensors in the file")), (100_000, Some("its header"))] {
+            file::save(network.as_ref(), &weights, &path).unwrap();
+            add_counted(&path, number);
+            let answer = SafeTensorsFile::open(&path).and_then(|mut file| import(&mut file, "wrn-10-1", &target));
+            match (refusal, answer) {
+                (None, answer) => assert_eq!(answer.unwrap().tensors, entries(network.as_ref()).count()),
+                (Some(word), answer) => {
+                    let told = answer.unwrap_err().to_string();
+                    assert!(told.contains(word), "{told}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -165,6 +165,8 @@ impl StateDict {
 
     fn bytes_of(&mut self, tensor: &TensorRef) -> Result<Vec<u8>, PthError> {
         if self.last.as_ref().is_none_or(|(index, _)| *index != tensor.storage) {
+            // Before the next is read: two would be twice as much.
+            self.last = None;
             self.last = Some((tensor.storage, self.container.read(&self.heap.storages[tensor.storage])?));
         }
         let storage = self.last.as_ref().map_or(&[][..], |(_, bytes)| bytes);

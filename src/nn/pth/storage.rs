@@ -15,14 +15,19 @@ use super::pickle::{self, MOST_BYTES, StorageRef, Unpickled, Value};
 /// Bytes of one storage. The largest network that is read has 276 MB in all.
 const MOST_STORAGE_BYTES: usize = 4 << 30;
 
+/// What an entry of an archive may inflate to in any case; and beyond it, how many times what it takes there, as in an archive of
+/// images. PyTorch compresses nothing, and trained weights hardly shrink.
+const MOST_INFLATED: u64 = 64 << 20;
+const MOST_RATIO: u64 = 200;
+
 /// How a file of the older kind begins: protocol 2, the number 0x1950a86a20f9469cfc6c, end.
 pub(super) const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
 /// A file with its storages.
 #[derive(Debug)]
 pub(super) enum Container {
-    /// Storages are the entries `<prefix>data/<key>`.
-    Archive { archive: ZipArchive<BufReader<File>>, prefix: String },
+    /// Storages are the entries `<prefix>data/<key>` of a file of so many bytes.
+    Archive { archive: ZipArchive<BufReader<File>>, length: u64, prefix: String },
     /// Storages lie at these bytes.
     Plain { file: File, starts: HashMap<String, u64> },
 }
@@ -40,16 +45,21 @@ impl Container {
     /// The bytes of a storage: exactly as many as it says.
     pub fn read(&mut self, storage: &StorageRef) -> Result<Vec<u8>, PthError> {
         let bytes = bytes_of(storage)?;
+        let most = bytes as u64;
         let mut content = Vec::new();
         match self {
-            Self::Archive { archive, prefix } => {
+            Self::Archive { archive, length, prefix } => {
                 let entry = archive.by_name(&format!("{prefix}data/{}", storage.key)).map_err(archive_error)?;
-                entry.take(bytes as u64).read_to_end(&mut content)?;
+                refuse_bomb(&storage.key, entry.size(), entry.compressed_size().min(*length))?;
+                content.reserve_exact(entry.size().min(most) as usize);
+                entry.take(most).read_to_end(&mut content)?;
             }
             Self::Plain { file, starts } => {
                 let start = starts.get(&storage.key).ok_or_else(|| missing(&storage.key))?;
                 file.seek(SeekFrom::Start(*start))?;
-                file.take(bytes as u64).read_to_end(&mut content)?;
+                // The file was found to be long enough.
+                content.reserve_exact(bytes);
+                file.take(most).read_to_end(&mut content)?;
             }
         }
         if content.len() != bytes {
@@ -65,6 +75,16 @@ fn bytes_of(storage: &StorageRef) -> Result<usize, PthError> {
     bytes.ok_or_else(|| PthError::Archive(format!("storage {} says it has {} numbers", storage.key, storage.numel)))
 }
 
+/// Judged by what the entry declares: the reader stops where it inflates to more.
+fn refuse_bomb(key: &str, inflated: u64, stored: u64) -> Result<(), PthError> {
+    if inflated > MOST_INFLATED && inflated > stored.saturating_mul(MOST_RATIO) {
+        let reason =
+            format!("storage {key} inflates to more than {MOST_RATIO} times what it takes; save it uncompressed");
+        return Err(PthError::Archive(reason));
+    }
+    Ok(())
+}
+
 fn missing(key: &str) -> PthError {
     PthError::Archive(format!("storage {key} is not there"))
 }
@@ -77,6 +97,7 @@ fn archive_error(error: ZipError) -> PthError {
 }
 
 fn open_archive(file: File) -> Result<(Container, Unpickled), PthError> {
+    let length = file.metadata()?.len();
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(archive_error)?;
     let pickle = archive.file_names().flatten().find_map(|name| name.strip_suffix("data.pkl").map(str::to_owned));
     let prefix = pickle.ok_or_else(|| PthError::Archive("it holds no data.pkl".to_owned()))?;
@@ -97,7 +118,7 @@ fn open_archive(file: File) -> Result<(Container, Unpickled), PthError> {
     }
     let pickle = read("data.pkl", MOST_BYTES)?.ok_or_else(|| PthError::Archive("it holds no data.pkl".to_owned()))?;
     let unpickled = pickle::run(&pickle)?;
-    Ok((Container::Archive { archive, prefix }, unpickled))
+    Ok((Container::Archive { archive, length, prefix }, unpickled))
 }
 
 /// Magic, protocol version, a dictionary about the writer, the state dict, the list of the storages' keys; then

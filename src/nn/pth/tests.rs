@@ -1,5 +1,6 @@
 //! Files that Python wrote (`tests/golden/make_pth.py`), and the same files damaged.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -99,6 +100,36 @@ fn tensors_beyond_their_storage_and_expanded_ones_are_refused() {
     assert!(check(&heap(6), &tensor(0, &[usize::MAX, usize::MAX], &[1, 1])).is_err());
     assert!(check(&heap(6), &tensor(0, &[2], &[1, 1])).is_err());
     assert!(check(&heap(0), &tensor(9, &[0], &[1])).is_ok(), "nothing lies nowhere");
+}
+
+/// A file whose only tensor `w` is so many zeros, deflated.
+fn deflated(path: &Path, numel: u32) {
+    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let number = [&b"J"[..], &numel.to_le_bytes()].concat();
+    let class = b"ctorch\nFloatStorage\n";
+    let storage = [&b"("[..], &text("storage"), class, &text("0"), &text("cpu"), &number, b"tQ"].concat();
+    // {"w": _rebuild_tensor_v2(storage, 0, (numel,), (1,))}
+    let function = b"ctorch._utils\n_rebuild_tensor_v2\n";
+    let tensor = [&function[..], b"(", &storage, b"K\0", &number, b"\x85K\x01\x85tR"].concat();
+    let pickle = [&b"\x80\x02}"[..], &text("w"), &tensor, b"s."].concat();
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    archive.start_file("x/data.pkl", options).unwrap();
+    archive.write_all(&pickle).unwrap();
+    archive.start_file("x/data/0", options).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(4 * u64::from(numel)), &mut archive).unwrap();
+    archive.finish().unwrap();
+}
+
+#[test]
+fn a_storage_that_inflates_beyond_measure_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.pth");
+    deflated(&path, 1 << 18);
+    assert_eq!(read_all(&path), Ok(1 << 18), "a small one in any case");
+    deflated(&path, (16 << 20) + 1);
+    let refusal = read_all(&path).unwrap_err();
+    assert!(refusal.contains("storage 0 inflates to more than 200 times"), "{refusal}");
 }
 
 #[test]
