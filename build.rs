@@ -48,13 +48,14 @@ fn build_shim(lib: &Path) {
 
 /// The loops over activations, once for each instruction set; which one runs is decided at run time.
 fn build_kernels() {
-    let versions: [(&str, &[&str]); 4] = [
-        ("v1", &["-march=x86-64"]),
-        ("v3", &["-march=x86-64-v3"]),
-        ("v4", &["-march=x86-64-v4"]),
-        ("v4_bf16", &["-march=x86-64-v4", "-mavx512bf16"]),
+    // The level is what the source holds the flags against: those of CXXFLAGS come after these.
+    let versions: [(&str, &str, &[&str]); 4] = [
+        ("v1", "1", &["-march=x86-64"]),
+        ("v3", "3", &["-march=x86-64-v3"]),
+        ("v4", "4", &["-march=x86-64-v4"]),
+        ("v4_bf16", "5", &["-march=x86-64-v4", "-mavx512bf16"]),
     ];
-    for (version, flags) in versions {
+    for (version, level, flags) in versions {
         cc::Build::new()
             .cpp(true)
             .std("c++17")
@@ -64,6 +65,7 @@ fn build_kernels() {
             // Vectors wider than the registers are passed in inlined functions alone.
             .flag("-Wno-psabi")
             .define("NORM_ACT_TABLE", Some(format!("norm_act_{version}").as_str()))
+            .define("NORM_ACT_LEVEL", level)
             .file("native/norm_act_kernels.cpp")
             .compile(&format!("mixmatch_kernels_{version}"));
     }

@@ -4,6 +4,7 @@
 #include "norm_act.h"
 #include "norm_act_kernels.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -20,7 +21,8 @@ struct Version {
   const NormActKernels *kernels;
 };
 
-// The best that runs here, or what MIXMATCH_KERNELS names, if that does: to see whether a difference comes from there.
+// The best that runs here, or what MIXMATCH_KERNELS names, if that does: to see whether a difference comes from there. Where it
+// does not, that is said, or whoever compares would take the best for what was named.
 const NormActKernels &choose() {
   const bool v4 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
@@ -31,16 +33,25 @@ const NormActKernels &choose() {
       {"v1", true, &norm_act_v1},
   };
   const char *wanted = std::getenv("MIXMATCH_KERNELS");
-  const NormActKernels *best = nullptr;
+  const bool named = wanted != nullptr && *wanted != '\0';
+  const char *fault = "is none of v1, v3, v4 and v4_bf16";
+  const Version *best = nullptr;
   for (const Version &version : versions) {
-    if (version.runs && wanted != nullptr && std::strcmp(wanted, version.name) == 0) {
+    const bool meant = named && std::strcmp(wanted, version.name) == 0;
+    if (meant && version.runs) {
       return *version.kernels;
     }
+    if (meant) {
+      fault = "does not run on this processor";
+    }
     if (version.runs && best == nullptr) {
-      best = version.kernels;
+      best = &version;
     }
   }
-  return *best;
+  if (named) {
+    std::fprintf(stderr, "MIXMATCH_KERNELS=%.32s %s; %s is used\n", wanted, fault, best->name);
+  }
+  return *best->kernels;
 }
 
 const NormActKernels &kernels() {

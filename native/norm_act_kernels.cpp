@@ -1,5 +1,30 @@
-// Compiled four times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4, _v4_bf16 and the matching -march; one intrinsic.
+// Compiled four times with NORM_ACT_TABLE = norm_act_v1, _v3, _v4, _v4_bf16, NORM_ACT_LEVEL = 1, 3, 4, 5 and the matching
+// -march; one intrinsic.
 #include "norm_act_kernels.h"
+
+// Flags of the environment come after those of build.rs and would silently win: a version would crash where it is chosen, or be
+// slower than its name says.
+#ifdef __x86_64__
+#if NORM_ACT_LEVEL == 1
+#if defined(__AVX__)
+#error "norm_act_v1 is for any x86-64, but CXXFLAGS adds AVX to it: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif NORM_ACT_LEVEL == 3
+#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
+#error "norm_act_v3 is for AVX2 and FMA, but CXXFLAGS takes them away or adds AVX-512: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif NORM_ACT_LEVEL == 4
+#if !defined(__AVX512BW__) || defined(__AVX512BF16__)
+#error "norm_act_v4 is for AVX-512 without bf16, but CXXFLAGS makes it another: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif NORM_ACT_LEVEL == 5
+#if !defined(__AVX512BW__) || !defined(__AVX512BF16__)
+#error "norm_act_v4_bf16 is for AVX-512 with bf16, but CXXFLAGS takes it away: unset -march and -m flags in CXXFLAGS"
+#endif
+#else
+#error "NORM_ACT_LEVEL is 1, 3, 4 or 5 (build.rs)"
+#endif
+#endif
 
 #include <cstring>
 #include <type_traits>
@@ -87,7 +112,10 @@ template <class V> void add_to(double *sums, V values) {
   }
 }
 
-// Rows whose sums are kept in float before they go into a double: few enough that rounding stays below 1e-5.
+// Rows whose sums are kept in float before they go into a double: few enough that rounding stays below 1e-5. The variance that
+// comes of the sums is a difference, E[x²] − mean², and less exact the further the mean is from 0: measured with these loops
+// over 49,152 rows, its relative error is 1e-5 where |mean| is 10 standard deviations, .1 % at 100, 1 % at 300 and 10 % at 1000.
+// Networks that are trained here have at most 5 (WRN) and 40 (wide_resnet50_2 from random weights).
 constexpr int64_t kRows = 256;
 
 // Below, a chunk is N vectors of channels, whose constants and sums stay in registers over all rows.

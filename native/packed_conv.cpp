@@ -84,9 +84,14 @@ at::Tensor conv_unpacked(const at::Tensor &x, const at::Tensor &weight, const at
 
 } // namespace
 
+bool onednn_has_bf16() {
+  static const bool has = operation<bool()>("mkldnn::_is_mkldnn_bf16_supported", "").call();
+  return has;
+}
+
 at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding) {
   at::NoGradGuard no_grad;
-  if (!weight.is_cpu()) {
+  if (!weight.is_cpu() || (weight.scalar_type() == at::kBFloat16 && !onednn_has_bf16())) {
     return weight.clone(at::MemoryFormat::ChannelsLast);
   }
   static const auto pack = operation<Pack>("mkldnn::_reorder_convolution_weight", "");

@@ -1,11 +1,15 @@
 // Convolutions for inference: on the CPU with weights in the layout that oneDNN wants for them, what follows the convolution
-// done on the way out; elsewhere libtorch's own operations.
+// done on the way out; elsewhere, and in bf16 where oneDNN has none, libtorch's own operations.
 #pragma once
 #include <ATen/ATen.h>
 
 namespace mixmatch {
 
-// A copy of the weight [out, in, k, k], on the CPU in oneDNN's layout for inputs of that shape; only conv_run can read it.
+// Whether oneDNN computes in bf16 on this processor, be it by emulation: it needs AVX-512 or AVX-NE-CONVERT.
+bool onednn_has_bf16();
+
+// A copy of the weight [out, in, k, k], where oneDNN computes with it in its layout for inputs of that shape; only conv_run can
+// read it.
 at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding);
 
 // The same for other inputs, where the weight is `packed` for some already: `packed` itself where its layout is right for those too.

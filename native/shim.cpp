@@ -45,6 +45,13 @@ extern "C" void *mixmatch_scale_act(const void *input, const void *scale, const 
   return made(error, room, [&] { return mixmatch::scale_act(*tensor(input), *tensor(scale), *tensor(shift), slope); });
 }
 
+extern "C" int mixmatch_onednn_has_bf16() {
+  bool has = false;
+  char unsaid[1];
+  mixmatch::told(unsaid, sizeof unsaid, [&] { has = mixmatch::onednn_has_bf16(); });
+  return has ? 1 : 0;
+}
+
 extern "C" void *mixmatch_conv_pack(const void *weight, const long long *input, long long stride, long long padding,
                                     char *error, size_t room) {
   return made(error, room, [&] {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 use utoipa::ToSchema;
 
-use super::NnError;
+use super::{NnError, shim};
 
 /// Whether CUDA can be used by this process, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,6 +224,12 @@ fn precision_of(wish: PrecisionWish, device: Device, capability: Option<(i32, i3
     }
     let (kind, reason) = match (wish, device) {
         (PrecisionWish::Float32, _) => (Kind::Float, "float32 was asked for"),
+        (PrecisionWish::Bf16, Device::Cpu) if !shim::onednn_has_bf16() => {
+            (Kind::BFloat16, "bf16 was asked for, but this CPU has none and is several times slower than in float32")
+        }
+        (PrecisionWish::Bf16, Device::Cpu) if !cpu_has_bf16() => {
+            (Kind::BFloat16, "bf16 was asked for, but this CPU has no AVX512-bf16 and is slower than in float32")
+        }
         (PrecisionWish::Bf16, _) => (Kind::BFloat16, "bf16 was asked for"),
         (PrecisionWish::Auto, Device::Cuda(_)) => (Kind::BFloat16, "CUDA devices are fast at bf16"),
         (PrecisionWish::Auto, _) if cpu_has_bf16() => (Kind::BFloat16, "this CPU has AVX512-bf16"),
@@ -232,10 +238,11 @@ fn precision_of(wish: PrecisionWish, device: Device, capability: Option<(i32, i3
     Precision { kind, reason: reason.to_owned() }
 }
 
+/// Whether the processor is fast at bf16. oneDNN alone does not know: with AVX-512 it emulates, slower than float32.
 fn cpu_has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("avx512bf16")
+        std::arch::is_x86_feature_detected!("avx512bf16") && shim::onednn_has_bf16()
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -260,6 +267,27 @@ mod tests {
     fn an_explicit_number_format_is_obeyed_everywhere() {
         assert_eq!(precision(PrecisionWish::Float32, Device::Cuda(0)).kind, Kind::Float);
         assert_eq!(precision(PrecisionWish::Bf16, Device::Cpu).kind, Kind::BFloat16);
+    }
+
+    #[test]
+    fn bf16_where_it_is_slow_is_obeyed_and_said() {
+        let (auto, asked) = (precision(PrecisionWish::Auto, Device::Cpu), precision(PrecisionWish::Bf16, Device::Cpu));
+        assert_eq!(asked.kind, Kind::BFloat16);
+        assert_eq!(asked.reason.contains("slower"), auto.kind == Kind::Float, "{asked:?}, {auto:?}");
+        assert_eq!(asked.reason.contains("several times"), !shim::onednn_has_bf16(), "{asked:?}");
+        if cfg!(target_arch = "x86_64") && std::env::var_os("ONEDNN_MAX_CPU_ISA").is_some_and(|most| most == "AVX2") {
+            assert!(asked.reason.contains("several times"), "{asked:?}");
+        }
+    }
+
+    /// What oneDNN may use is settled once in a process: with AVX2 at most, it is as on a processor without AVX-512.
+    #[test]
+    fn bf16_is_slow_without_avx_512() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", "nn::device::tests::bf16_where_it_is_slow_is_obeyed_and_said"]);
+        let done = child.env("ONEDNN_MAX_CPU_ISA", "AVX2").output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]

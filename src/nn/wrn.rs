@@ -61,7 +61,10 @@ impl FromStr for WrnShape {
         let depth = depth.parse::<u32>().map_err(|_| unknown())?;
         let width = width.parse::<u32>().map_err(|_| unknown())?;
         let blocks = (5..=100).contains(&depth) && (depth - 4).is_multiple_of(2 * groups);
-        if blocks && (1..=16).contains(&width) { Ok(Self { depth, width, groups }) } else { Err(unknown()) }
+        let shape = Self { depth, width, groups };
+        // In one spelling alone: networks are compared by their names, and `parse` takes +10 and 010 as well.
+        let known = blocks && (1..=16).contains(&width) && shape.to_string() == name;
+        known.then_some(shape).ok_or_else(unknown)
     }
 }
 
@@ -270,6 +273,10 @@ mod tests {
             "wrn4-16-1",
             "wrn5-14-1",
             "wrn4-4-1",
+            "wrn-+10-1",
+            "wrn-+10-01",
+            "wrn-010-1",
+            "wrn4-12-+1",
         ];
         for name in wrong {
             assert!(name.parse::<WrnShape>().is_err(), "{name}");

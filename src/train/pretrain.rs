@@ -17,7 +17,7 @@ use super::error::TrainError;
 use super::event::{Event, Phase};
 use super::learner::{Learner, restore_rng, restore_weights, save_rng, save_weights};
 use super::optimizer::Adam;
-use super::progress::finite;
+use super::progress::{accumulate, finite};
 use super::setting::{Setting, info, warn};
 use crate::augment::Augment;
 use crate::nn::projection::Projecting;
@@ -126,7 +126,7 @@ pub(super) fn pretrain(
             return Err(TrainError::Stopped);
         }
         let loss = stage.step(setting)?;
-        told.add(loss)?;
+        accumulate(&mut told.loss, loss)?;
         if told.at.elapsed() >= TELL_EVERY || stage.done == stage.steps {
             told.tell(&stage, emit)?;
         }
@@ -151,14 +151,6 @@ struct Told {
 }
 
 impl Told {
-    fn add(&mut self, loss: Tensor) -> Result<(), NnError> {
-        self.loss = Some(match self.loss.take() {
-            Some(sum) => sum.f_add(&loss)?,
-            None => loss,
-        });
-        Ok(())
-    }
-
     fn tell(&mut self, stage: &Stage, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         let Some(sum) = self.loss.take() else { return Ok(()) };
         let steps = (stage.done - self.done) as f64;
