@@ -24,7 +24,7 @@ pub use restore::restore;
 
 use files::{expect, hash_of, link_or_copy, plain_files, refuse_full, remove, sync_directories};
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
 use crate::store::{NamedFile, NamedFiles, Need, Store, StoreError, artifact_in, needs_of, read_snapshot};
 
@@ -38,7 +38,7 @@ const FORMAT: u32 = 1;
 /// would go on growing inside the backup.
 const WHOLE_CHECKPOINT: &str = ".checkpoint";
 
-/// Without these a data set is nothing; what else lies beside them comes along.
+/// Without these a data set is nothing; what else lies beside them comes along where it can.
 const WHOLE_DATASET: [&str; 2] = [MANIFEST_FILE, IMAGES_FILE];
 
 /// New moments that are tried when files vanish under the copy.
@@ -99,7 +99,7 @@ pub enum BackupError {
     /// Rows name a file that is not there.
     #[error("{} is lost, and needed by {needs}: put it back from an earlier backup, or {ways}", path.display())]
     Lost {
-        /// The file, or the data set's directory.
+        /// The file; the data set's directory where all of it is gone.
         path: PathBuf,
         /// What needs it.
         needs: String,
@@ -117,6 +117,9 @@ pub enum BackupError {
         /// Why.
         error: std::io::Error,
     },
+    /// Somebody works in the directory that is restored to, or it can be none.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -126,6 +129,14 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
     |error| BackupError::Io { path: path.to_owned(), error }
 }
 
+/// What the file system refuses is told of the file alone: a copy of the database is no artifact.
+fn of_file(error: StoreError) -> BackupError {
+    match error {
+        StoreError::Io { path, error } => BackupError::Io { path, error },
+        error => error.into(),
+    }
+}
+
 /// Copies `data` into `to`, a directory that is empty or does not exist yet. The server may run.
 ///
 /// Artifacts are hard-linked where the file system allows it; every file is read and hashed in its new place.
@@ -133,21 +144,21 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
 /// # Errors
 /// See [`BackupError`]; what was written so far stays, without an index.
 pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
-    refuse_full(to)?;
+    refuse_full(to, |_| false)?;
     let store = Store::open_beside(data).await?;
     let copy = DataDir::new(to);
     let mut missed = BTreeSet::new();
     for _ in 0..MOMENTS {
         let taken_at = jiff::Timestamp::now();
         remove(&copy.database())?;
-        store.snapshot(&copy.database()).await?;
+        store.snapshot(&copy.database()).await.map_err(of_file)?;
         let named = read_snapshot(&copy.database()).await?;
         let (files, copied) = match copy_named(data, &copy, &named)? {
             Round::Whole(files, copied) => (files, copied),
-            Round::Lacks(file) => {
+            Round::Lacks(file, path) => {
                 // Rows go before their files.
                 if missed.contains(&file) {
-                    return Err(lost(data, &file, &needs_of(&copy.database(), &file).await?));
+                    return Err(lost(data, &path, &needs_of(&copy.database(), &file).await?));
                 }
                 missed.insert(file);
                 continue;
@@ -165,8 +176,8 @@ pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), Backup
 enum Round {
     /// All that its rows name.
     Whole(Hashes, Copied),
-    /// This is not there any more.
-    Lacks(NamedFile),
+    /// This is not there any more, or that file of it, by its path below the directory.
+    Lacks(NamedFile, PathBuf),
 }
 
 /// Copies what the rows name.
@@ -175,20 +186,12 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Roun
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
         if !copied.take(&artifact(sha256), Some(sha256))? {
-            return Ok(Round::Lacks(NamedFile::Artifact(sha256.clone())));
+            return Ok(Round::Lacks(NamedFile::Artifact(sha256.clone()), artifact(sha256)));
         }
     }
     for id in &named.datasets {
-        let (directory, gone) = (dataset(*id), || Ok(Round::Lacks(NamedFile::Dataset(*id))));
-        let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
-        // A set that is being deleted loses one file after the other.
-        if WHOLE_DATASET.iter().any(|needed| !names.iter().any(|name| name == needed)) {
-            return gone();
-        }
-        for name in names {
-            if !copied.take(&directory.join(name), None)? {
-                return gone();
-            }
+        if let Some(missing) = copied.take_dataset(*id)? {
+            return Ok(Round::Lacks(NamedFile::Dataset(*id), missing));
         }
     }
     for id in &named.unfinished {
@@ -196,7 +199,7 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Roun
         // Those of a run that still pretrains lie in a folder of their own.
         for directory in [directory.join("pretraining"), directory] {
             let names = plain_files(&data.root().join(&directory))?.unwrap_or_default();
-            for name in names.iter().filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
+            for name in names.iter().filter_map(|name| name.to_str()).filter(|name| name.ends_with(WHOLE_CHECKPOINT)) {
                 // One that was overtaken meanwhile is not missed.
                 copied.take(&directory.join(name), None)?;
             }
@@ -206,12 +209,8 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Roun
     Ok(Round::Whole(copied.files, copied.sum))
 }
 
-/// The error of a file that these rows name and nobody has.
-fn lost(data: &DataDir, file: &NamedFile, needs: &[Need]) -> BackupError {
-    let path = match file {
-        NamedFile::Artifact(sha256) => artifact(sha256),
-        NamedFile::Dataset(id) => dataset(*id),
-    };
+/// The error of a file that nobody has and that these need.
+fn lost(data: &DataDir, path: &Path, needs: &[Need]) -> BackupError {
     let told = |need: &Need| match need {
         Need::Version(name, version) => {
             (format!("model {name}:{version}"), format!("delete it (DELETE /models/{name}/versions/{version})"))
@@ -261,6 +260,41 @@ impl<'a> Copying<'a> {
         self.sum.linked += u64::from(linked);
         self.note(&target, hash)?;
         Ok(true)
+    }
+
+    /// Copies a data set; gives what is missing of it, by its path below the directory: one that is being deleted loses one file after the
+    /// other.
+    fn take_dataset(&mut self, id: Uuid) -> Result<Option<PathBuf>, BackupError> {
+        let directory = dataset(id);
+        let Some(names) = plain_files(&self.data.root().join(&directory))? else { return Ok(Some(directory)) };
+        for needed in WHOLE_DATASET.map(|name| directory.join(name)) {
+            if !self.take(&needed, None)? {
+                return Ok(Some(needed));
+            }
+        }
+        for name in names {
+            if !WHOLE_DATASET.iter().any(|needed| name == *needed) {
+                self.take_beside(&directory.join(name))?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies what lies beside a data set's own files, where it can be read and the index can have its name.
+    fn take_beside(&mut self, name: &Path) -> Result<(), BackupError> {
+        let source = self.data.root().join(name);
+        let reason = if name.to_str().is_none() {
+            "its name is no UTF-8".to_owned()
+        } else {
+            match self.take(name, None) {
+                Ok(true) => return Ok(()),
+                Ok(false) => "there is no such file, or it is a link that leads nowhere".to_owned(),
+                Err(BackupError::Io { path, error }) if path == source => error.to_string(),
+                Err(error) => return Err(error),
+            }
+        };
+        tracing::warn!(path = %source.display(), %reason, "not in the backup, and nothing needs it");
+        Ok(())
     }
 
     /// Counts a file that is in its place.

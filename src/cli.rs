@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 used wrongly.
 
+mod audited;
 mod backup;
 mod bench;
 mod export;
@@ -174,10 +175,21 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     match run(cli.command, cuda) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mixmatch: {error:#}");
+            eprintln!("mixmatch: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what caused it, less what was said already: many errors end with their cause's words.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
@@ -264,6 +276,20 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn what_an_error_says_of_its_cause_is_told_once() {
+        use crate::store::StoreError;
+
+        // Each of the three ends with the words of the next.
+        let full = || StoreError::from(sqlx::Error::Io(std::io::Error::other("the disk is full")));
+        let told = "database: error communicating with database: the disk is full";
+        assert_eq!(with_causes(&full().into()), told);
+        assert_eq!(with_causes(&anyhow::Error::from(full()).context("no copy")), format!("no copy: {told}"));
+        let newer = sqlx::migrate::MigrateError::VersionMissing(9999);
+        let newer = StoreError::Migration { path: "data/mixmatch.db".into(), source: newer };
+        assert_eq!(with_causes(&newer.into()).matches("9999").count(), 1);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The data directory: where things lie in it, and the lock that keeps two processes from working in it
 //! at once.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -11,6 +12,9 @@ use crate::failpoint;
 
 /// How the names of uploads begin: `tempfile`'s own prefix.
 const UPLOAD: &str = ".tmp";
+
+/// The file that names who holds the directory.
+const LOCK: &str = "lock";
 
 /// Where things are kept.
 #[derive(Debug, Clone)]
@@ -74,25 +78,55 @@ impl DataDir {
     /// When another process holds it, or the directory cannot be made.
     pub fn lock(&self) -> Result<DataLock, DataDirError> {
         let io = |error| DataDirError::Io { path: self.0.clone(), error };
-        for directory in [self.root().to_owned(), self.artifacts(), self.datasets(), self.uploads(), self.runs()] {
+        failpoint::pass("data_dir.create").and_then(|()| make_private(self.root())).map_err(io)?;
+        for directory in self.rooms() {
             failpoint::pass("data_dir.create").and_then(|()| std::fs::create_dir_all(directory)).map_err(io)?;
         }
-        let path = self.0.join("lock");
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+        // The directory itself, as somebody may take the file for a stale one and remove it. And the file: earlier versions hold that
+        // alone, and not every file system locks directories (NFS does not).
+        let directory = File::open(self.root()).map_err(io)?;
+        if matches!(directory.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(self.held());
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(self.lock_file())
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                return Err(DataDirError::Held { path: self.0.clone(), holder: holder.trim().to_owned() });
-            }
+            Err(TryLockError::WouldBlock) => return Err(self.held()),
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
         // Who holds it, for the one who is refused; a stale line here means nothing without the lock.
         let line = format!("process {}\n", std::process::id());
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
-        Ok(DataLock { _file: file })
+        Ok(DataLock { _directory: directory, _file: file })
+    }
+
+    /// The directories that the lock makes.
+    fn rooms(&self) -> [PathBuf; 4] {
+        [self.artifacts(), self.datasets(), self.uploads(), self.runs()]
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.0.join(LOCK)
+    }
+
+    fn held(&self) -> DataDirError {
+        // Whoever removed the file took the holder's name along.
+        let told = std::fs::read_to_string(self.lock_file()).unwrap_or_default();
+        let holder = if told.trim().is_empty() { "its lock file does not say which" } else { told.trim() };
+        DataDirError::Held { path: self.0.clone(), holder: holder.to_owned() }
+    }
+
+    /// Whether this entry of the directory is what [`DataDir::lock`] alone makes in it: the file, or a directory with nothing in it.
+    pub(crate) fn is_of_lock(&self, entry: &Path) -> bool {
+        let is_empty = |room: &Path| std::fs::read_dir(room).is_ok_and(|mut entries| entries.next().is_none());
+        entry == self.lock_file()
+            || self.rooms().iter().any(|room| room == entry && !room.is_symlink() && is_empty(room))
     }
 
     /// Removes what an earlier process left half done, and nothing else: a directory that is somebody's own may have a folder of that
@@ -110,9 +144,16 @@ impl DataDir {
     }
 }
 
+/// Makes a directory that nobody but its owner looks into. One that is there stays as it is, and directories above it are as others are.
+pub(crate) fn make_private(directory: &Path) -> std::io::Result<()> {
+    directory.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 /// Held while a process works in the data directory.
 #[derive(Debug)]
 pub struct DataLock {
+    _directory: File,
     _file: File,
 }
 
@@ -121,7 +162,8 @@ pub struct DataLock {
 pub enum DataDirError {
     /// A server (or another command) works in it.
     #[error(
-        "{} is in use by a running mixmatch ({holder}); ask that server over HTTP, stop it, or name another --data-dir",
+        "{} is in use by a running mixmatch ({holder}); ask that server over HTTP, stop it, or name another --data-dir. The file `lock` \
+         is never stale: leave it where it is",
         path.display()
     )]
     Held {
@@ -153,6 +195,44 @@ mod tests {
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(lock);
         data.lock().unwrap();
+    }
+
+    #[test]
+    fn who_removes_the_lock_file_lets_nobody_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let lock = data.lock().unwrap();
+        std::fs::remove_file(data.lock_file()).unwrap();
+        let refused = data.lock().unwrap_err();
+        assert!(matches!(refused, DataDirError::Held { .. }), "{refused}");
+        assert!(refused.to_string().contains("is never stale"), "{refused}");
+        assert!(!data.lock_file().exists(), "nobody holds it under another name");
+        drop(lock);
+        data.lock().unwrap();
+    }
+
+    #[test]
+    fn an_earlier_versions_server_holds_the_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let file = File::create(data.lock_file()).unwrap();
+        file.lock().unwrap();
+        assert!(matches!(data.lock(), Err(DataDirError::Held { .. })));
+        drop(file);
+        data.lock().unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_is_its_owners_alone_and_an_old_one_stays_as_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path().join("above/data"));
+        drop(data.lock().unwrap());
+        assert_eq!(mode(data.root()), 0o700);
+        std::fs::set_permissions(data.root(), std::fs::Permissions::from_mode(0o750)).unwrap();
+        drop(data.lock().unwrap());
+        assert_eq!(mode(data.root()), 0o750);
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! Files of a backup and of a directory that one is put back into: listed, copied, compared, synced.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{BackupError, io};
+use crate::data_dir::make_private;
 use crate::sha256;
 
 /// What a new file system has in its root.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
 /// Names of the files in a directory, be they links to such, less hidden ones and what is below it; none where it is gone.
-pub(super) fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, BackupError> {
+pub(super) fn plain_files(directory: &Path) -> Result<Option<Vec<OsString>>, BackupError> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         entries => entries.map_err(io(directory))?,
@@ -19,10 +21,10 @@ pub(super) fn plain_files(directory: &Path) -> Result<Option<Vec<String>>, Backu
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io(directory))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // A link that leads nowhere is a file that is lost.
+        let name = entry.file_name();
+        // A link that leads nowhere may be a file that is lost.
         let is_file = std::fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
-        if is_file && !name.starts_with('.') {
+        if is_file && !name.as_encoded_bytes().starts_with(b".") {
             names.push(name);
         }
     }
@@ -77,20 +79,20 @@ pub(super) fn hash_of(path: &Path) -> Result<String, BackupError> {
     sha256::of_file(path).map_err(io(path))
 }
 
+/// Removes a file that may be there. A read-only disk refuses that for one that never was.
 pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(BackupError::Io { path: path.to_owned(), error })
-        }
+        Err(error) if path.symlink_metadata().is_ok() => Err(BackupError::Io { path: path.to_owned(), error }),
         _ => Ok(()),
     }
 }
 
-pub(super) fn refuse_full(directory: &Path) -> Result<(), BackupError> {
-    std::fs::create_dir_all(directory).map_err(io(directory))?;
+/// Makes the directory, for nobody but its owner, where there is none, and refuses one with more in it than `passes`.
+pub(super) fn refuse_full(directory: &Path, passes: impl Fn(&Path) -> bool) -> Result<(), BackupError> {
+    make_private(directory).map_err(io(directory))?;
     for entry in std::fs::read_dir(directory).map_err(io(directory))? {
         let entry = entry.map_err(io(directory))?;
-        if entry.file_name() != LOST_AND_FOUND {
+        if entry.file_name() != LOST_AND_FOUND && !passes(&entry.path()) {
             return Err(BackupError::NotEmpty(directory.to_owned()));
         }
     }
@@ -111,6 +113,17 @@ pub(super) fn sync_directories(directory: &Path) -> Result<(), BackupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_was_there_is_removed_already() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, b"x").unwrap();
+        remove(&file.join("below")).expect("the system refuses with another error than that it is not there");
+        remove(&file).unwrap();
+        remove(&file).unwrap();
+        assert!(matches!(remove(directory.path()), Err(BackupError::Io { .. })), "what is there and stays");
+    }
 
     #[test]
     fn a_full_disk_is_told_of_the_one_that_is_full() {

@@ -1,4 +1,5 @@
-//! A backup put back: every file verified in its new place, and nothing left there where one is not right.
+//! A backup put back: every file verified in its new place, and nothing left there where one is not right. Meanwhile the directory is
+//! locked, so that no server starts on what is half there.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,17 @@ use crate::store::{bring_up_to_date, read_snapshot, refuse_newer};
 /// See [`BackupError`].
 pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), BackupError> {
     let index = read_index(from)?;
-    refuse_full(data.root())?;
+    refuse_newer(&DataDir::new(from).database()).await?;
+    let of_lock = |entry: &Path| data.is_of_lock(entry);
+    // Before the lock, which makes files of its own: somebody's own folder stays as it is. And behind it, as another restore may have held it.
+    refuse_full(data.root(), of_lock)?;
+    let _lock = data.lock()?;
+    refuse_full(data.root(), of_lock)?;
     match put_back(from, data, &index).await {
         Ok(copied) => Ok((index, copied)),
         Err(error) => {
-            // Nobody is to serve from half of it, and the same command is to work once its reason is mended.
-            // One that cannot be removed is not what went wrong.
+            // Nobody is to serve from half of it, and the same command is to work once its reason is mended: the lock's file does not
+            // stand in its way. One that cannot be removed is not what went wrong.
             for name in index.files.keys() {
                 if let Err(left) = remove(&data.root().join(name)) {
                     tracing::warn!(error = %left, "a file of the failed restore stays");
@@ -33,7 +39,6 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
 async fn put_back(from: &Path, data: &DataDir, index: &Index) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
     let database = data.database();
-    refuse_newer(&DataDir::new(from).database()).await?;
     // The database last: without it, what a power cut leaves is no data directory.
     let (last, first): (Vec<_>, Vec<_>) = index.files.iter().partition(|(name, _)| data.root().join(name) == database);
     for (name, sha256) in first.into_iter().chain(last) {

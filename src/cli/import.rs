@@ -8,12 +8,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
+use super::audited::audited;
 use super::{DataArgs, ImageArgs};
 use crate::data_dir::DataDir;
 use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, Unlisted, import};
-use crate::store::NewDataset;
+use crate::store::{NewDataset, Store};
 
-/// Rejected rows that are printed; `--json` prints all.
+/// Left-out rows that are printed; `--json` prints all that are listed.
 const ROWS_PRINTED: usize = 20;
 
 /// Arguments of `import`.
@@ -57,9 +58,16 @@ pub struct ImportArgs {
     strict: bool,
     #[command(flatten)]
     image: ImageArgs,
-    /// Print the result as one JSON object.
+    /// Print the result, or why there is none with every row that was left out, as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// What was imported.
+struct Kept {
+    id: Uuid,
+    imported: Imported,
+    seconds: f64,
 }
 
 /// Imports.
@@ -70,10 +78,30 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     }
-    let data = DataDir::new(args.data.data_dir);
+    let data = DataDir::new(args.data.data_dir.clone());
     let (_lock, store) = crate::api::open_rooms(&data).await?;
+    let (name, json) = (args.name.clone(), args.json);
+    let created = |kept: &Kept| Some(format!("/datasets/{}", kept.id));
+    let kept = audited(&store, "import", &name, created, keep(&store, &data, args)).await;
+    store.close().await;
+    match kept {
+        Ok(kept) if json => println!("{}", as_json(&name, &kept)),
+        Ok(kept) => print_report(&name, &kept),
+        Err(error) => {
+            if let Some(refusal) = error.downcast_ref::<ImportError>() {
+                print_refusal(refusal, json);
+            }
+            return Err(error);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files, then their row.
+async fn keep(store: &Store, data: &DataDir, args: ImportArgs) -> anyhow::Result<Kept> {
     if store.dataset(&args.name).await.is_ok() {
-        anyhow::bail!("a data set named {:?} exists; choose another name", args.name);
+        let detail = format!("a data set named {:?} exists; choose another name", args.name);
+        return Err(ImportError::Invalid { field: Some("name".to_owned()), code: "taken", detail }.into());
     }
     let id = Uuid::now_v7();
     store.expect_dataset(id).await?;
@@ -107,33 +135,14 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     })
     .await?;
     let seconds = began.elapsed().as_secs_f64();
-    let imported = match outcome {
-        Ok(imported) => imported,
-        Err(error) => {
-            if let ImportError::Rows { rejected, .. } = &error {
-                print_rejected(rejected);
-            }
-            return Err(with_options(error).into());
-        }
-    };
-    let new = NewDataset {
-        id,
-        name: args.name.clone(),
-        task: args.task,
-        manifest: &imported.manifest,
-        report: &imported.report,
-    };
+    let imported = outcome.map_err(with_options)?;
+    let new =
+        NewDataset { id, name: args.name, task: args.task, manifest: &imported.manifest, report: &imported.report };
     if let Err(error) = store.insert_dataset(new).await {
         let _ = std::fs::remove_dir_all(&destination);
         return Err(error.into());
     }
-    store.close().await;
-    if args.json {
-        println!("{}", as_json(id, &args.name, &imported, seconds));
-    } else {
-        print_report(id, &args.name, &imported);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Kept { id, imported, seconds })
 }
 
 /// The importer names what mends it by the fields of `POST /datasets`; here they are options.
@@ -150,7 +159,7 @@ fn with_options(mut error: ImportError) -> ImportError {
     error
 }
 
-fn as_json(id: Uuid, name: &str, imported: &Imported, seconds: f64) -> serde_json::Value {
+fn as_json(name: &str, Kept { id, imported, seconds }: &Kept) -> serde_json::Value {
     serde_json::json!({
         "id": id,
         "name": name,
@@ -162,7 +171,7 @@ fn as_json(id: Uuid, name: &str, imported: &Imported, seconds: f64) -> serde_jso
     })
 }
 
-fn print_report(id: Uuid, name: &str, imported: &Imported) {
+fn print_report(name: &str, Kept { id, imported, .. }: &Kept) {
     let counts = imported.manifest.counts();
     println!("imported {name} ({id})");
     for class in &imported.manifest.classes {
@@ -173,18 +182,34 @@ fn print_report(id: Uuid, name: &str, imported: &Imported) {
     if counts.picked > 0 {
         println!("  picked, and so not for validation: {}", counts.picked);
     }
-    print_rejected(&imported.report.rejected);
+    print_rejected(&imported.report.rejected, imported.report.rejected_rows as usize);
     for warning in &imported.report.warnings {
         eprintln!("warning ({}): {}", warning.code, warning.detail);
         warning.examples.iter().for_each(|example| eprintln!("  {example}"));
     }
 }
 
-fn print_rejected(rejected: &[RejectedRow]) {
-    for row in rejected.iter().take(ROWS_PRINTED) {
+/// The rows that are to blame, and for a program all of what is said: the words themselves come last, as those of every error.
+fn print_refusal(refusal: &ImportError, json: bool) {
+    let rows: &[RejectedRow] = match refusal {
+        ImportError::Rows { rejected, left_out, .. } => {
+            print_rejected(rejected, *left_out);
+            rejected
+        }
+        _ => &[],
+    };
+    if json {
+        let told = serde_json::json!({"code": refusal.code(), "detail": refusal.to_string(), "rejected": rows});
+        println!("{told}");
+    }
+}
+
+/// Of `all` rows that were left out, those that are listed.
+fn print_rejected(listed: &[RejectedRow], all: usize) {
+    for row in listed.iter().take(ROWS_PRINTED) {
         eprintln!("left out: {} {}: {}", row.place(), row.image, row.detail);
     }
-    if rejected.len() > ROWS_PRINTED {
-        eprintln!("left out: {} more", rejected.len() - ROWS_PRINTED);
+    if all > ROWS_PRINTED {
+        eprintln!("left out: {} more", all - ROWS_PRINTED);
     }
 }

@@ -11,11 +11,12 @@ use anyhow::Context;
 use clap::{ArgGroup, Args};
 
 use super::DataArgs;
+use super::audited::audited;
 use crate::data_dir::DataDir;
 use crate::nn::pretrained::{Contents, NamedTensors, SafeTensorsFile, import, network_of};
 use crate::nn::pth::StateDict;
 use crate::sha256;
-use crate::store::NewPretrained;
+use crate::store::{NewPretrained, PretrainedRow};
 
 /// Arguments of `import-weights`.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
     let contents = convert(&args.file, args.network.as_deref(), checked.path())?;
     let source = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = NewPretrained {
-        name,
+        name: name.clone(),
         network: contents.network.clone(),
         classes: contents.classes,
         parameters: contents.parameters,
@@ -59,7 +60,8 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
         source,
         source_sha256: sha256::of_file(&args.file)?,
     };
-    let row = store.insert_pretrained(new).await?;
+    let created = |row: &PretrainedRow| Some(format!("/pretrained/{}", row.name));
+    let row = audited(&store, "import-weights", &name, created, store.insert_pretrained(new)).await?;
     store.close().await;
     println!("imported {}: {}", row.name, words(&contents));
     Ok(ExitCode::SUCCESS)

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::DataArgs;
+use super::audited::audited;
 use crate::data_dir::DataDir;
 use crate::keys::{FreshKey, Scope};
-use crate::store::{KeyRow, NewAudit, NewKey, Store};
+use crate::store::{KeyRow, NewKey, Store, StoreError};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -101,10 +102,13 @@ async fn open(args: &DataArgs) -> anyhow::Result<Store> {
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
-    // The first key may come before the first start: a server beyond loopback wants one to begin with.
     let data = DataDir::new(args.data.data_dir);
     std::fs::create_dir_all(data.root())?;
-    let store = if data.database().exists() { Store::open_beside(&data).await? } else { Store::open(&data).await? };
+    let store = match Store::open_beside(&data).await {
+        // The first key may come before the first start: a server beyond loopback wants one to begin with.
+        Err(StoreError::NotThere { .. }) => Store::open(&data).await?,
+        opened => opened?,
+    };
     let key = FreshKey::generate()?;
     let expires_at = match args.expires {
         Expiry::At(end) => Some(end),
@@ -112,7 +116,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     };
     let new = NewKey { name: &args.name, prefix: &key.prefix, sha256: &key.sha256, scope: args.scope, expires_at };
     let first = !store.has_keys().await?;
-    let row = audited(&store, "keys create", &args.name, store.insert_key(new)).await?;
+    let row = audited(&store, "keys create", &args.name, prefix, store.insert_key(new)).await?;
     store.close().await;
     println!("{}", key.text);
     let end = row.expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end:.0}"));
@@ -159,27 +163,15 @@ fn as_json(row: &KeyRow) -> serde_json::Value {
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let store = open(&args.data).await?;
-    let row = audited(&store, "keys revoke", &args.key, store.revoke_key(&args.key)).await?;
+    let row = audited(&store, "keys revoke", &args.key, prefix, store.revoke_key(&args.key)).await?;
     store.close().await;
     eprintln!("key {} ({}) is revoked", row.name, row.prefix);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a change with its rows in the audit.
-async fn audited(
-    store: &Store,
-    action: &str,
-    target: &str,
-    change: impl Future<Output = Result<KeyRow, crate::store::StoreError>>,
-) -> anyhow::Result<KeyRow> {
-    // SAFETY: `getuid` reads a number and cannot fail.
-    let actor = format!("command line, user {}", unsafe { libc::getuid() });
-    let id = store.begin_audit(NewAudit { actor: &actor, action, target, request_id: None }).await?;
-    let changed = change.await;
-    // A command has no status; these say whether it was done.
-    let (status, prefix) = changed.as_ref().map_or((422, None), |row| (200, Some(row.prefix.as_str())));
-    store.complete_audit(id, status, prefix, None).await?;
-    Ok(changed?)
+/// What the audit calls a key by.
+fn prefix(row: &KeyRow) -> Option<String> {
+    Some(row.prefix.clone())
 }
 
 #[cfg(test)]

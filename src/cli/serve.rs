@@ -74,7 +74,7 @@ struct LimitArgs {
     /// Models kept in memory; with more in use, the one not used for longest makes room and is loaded again when it is wanted.
     #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     models_in_memory: usize,
-    /// Seconds until a prediction is answered with 504; the loading of a model has as long again.
+    /// Seconds until a prediction is answered with 504; one whose model is not loaded in as long, with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     predict_deadline: u64,
     /// Minutes of silence after which a run is taken for hung.

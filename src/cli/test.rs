@@ -39,6 +39,7 @@ pub async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     let (weights, manifest) = store.version_files(&row);
     let model = ModelManifest::read(&manifest)?;
     let trained_on = store.dataset_of_content(&model.dataset_hash).await?.map(|id| data.dataset(id));
+    let predictions = row.predictions_sha256.as_deref().map(|sha256| store.artifact(sha256));
     store.close().await;
     let input = RetestInput {
         model: &model,
@@ -46,6 +47,7 @@ pub async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
         weights_sha256: &row.weights_sha256,
         dataset_dir: &data.dataset(dataset.id),
         trained_on: trained_on.as_deref(),
+        predictions: predictions.as_deref(),
         device: device::parse(&args.device)?,
     };
     let Retested { test, seen_in_training } = retest(input, &|| false)?;
@@ -63,7 +65,11 @@ pub async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     super::train::tell_test(&test);
     match seen_in_training {
         Some(0) => {}
-        Some(seen) => println!("  it learned from {seen} of these images: the figures flatter it by those"),
+        Some(seen) => {
+            println!(
+                "  it learned from {seen} of these images, or was chosen by them: the figures flatter it by those"
+            );
+        }
         None => println!(
             "  the data set that it learned from is gone: whether it has met some of these images cannot be told"
         ),

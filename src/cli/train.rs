@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::audited::audited;
 use super::settings::{parse_grid, parse_setting, together};
 use super::signals::{Signals, end_with_the_reader};
 use super::{DataArgs, DeviceArgs};
@@ -19,7 +20,7 @@ use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
 use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobEntry, JobRow, JobState, LogRow, NewJobs, Store, StoreError};
-use crate::train::event::TestMetrics;
+use crate::train::event::{GroupGap, TestMetrics};
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
@@ -142,7 +143,8 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     }
     // Before there is a job: one that nobody waits for any more would be trained by the next `mixmatch train` first.
     let mut signals = Signals::new()?;
-    let id = store.insert_jobs(new).await?;
+    let created = |id: &Uuid| Some(format!("/jobs/{id}"));
+    let id = audited(&store, "train", &args.dataset, created, store.insert_jobs(new)).await?;
     let supervisor = Supervisor::start(store.clone(), data, worker, slots, Changes::default()).await?;
     let axes: Vec<String> = args.grid.iter().map(|(name, _)| name.clone()).collect();
     let mut followed = std::pin::pin!(follow_all(&store, &supervisor, &jobs, &axes));
@@ -150,7 +152,8 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         ended = &mut followed => ended?,
         () = signals.wait() => {
             eprintln!("stopping the run …");
-            match store.cancel_job(id).await {
+            let none = |_: &Vec<Uuid>| None;
+            match audited(&store, "train cancel", &format!("/jobs/{id}"), none, store.cancel_job(id)).await {
                 Ok(jobs) => jobs.into_iter().for_each(|job| supervisor.nudge(job)),
                 // They ended by themselves a moment ago; what they came to is reported as ever.
                 Err(StoreError::State { .. }) => {}
@@ -276,24 +279,51 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The figures of a test, and its groups.
+/// Prints the figures of a test, and its groups.
 pub(super) fn tell_test(test: &TestMetrics) {
+    print!("{}", test_in_words(test));
+}
+
+fn test_in_words(test: &TestMetrics) -> String {
     let [low, high] = test.accuracy_interval;
-    println!(
-        "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 of {} {:.4}, macro {:.4}, {} images",
-        test.accuracy, test.positive_class, test.f1, test.f1_macro, test.images
+    // Without images of its class F1 is 0, and is not to be read so.
+    let is_there = test.classes.iter().all(|class| class.class != test.positive_class || class.images > 0);
+    let f1 = if is_there { format!("{:.4}", test.f1) } else { "–".to_owned() };
+    let figures = format!(
+        "  test accuracy {:.4} ({low:.4} to {high:.4}), F1 of {} {f1}, macro {:.4}, {} images\n",
+        test.accuracy, test.positive_class, test.f1_macro, test.images
     );
-    for gap in &test.group_gaps {
-        println!(
-            "  {}: worst {} {:.4}, best {} {:.4}",
+    let gap = |gap: &GroupGap| {
+        format!(
+            "  {}: worst {} {:.4}, best {} {:.4}\n",
             gap.attribute, gap.worst, gap.worst_accuracy, gap.best, gap.best_accuracy
-        );
-    }
+        )
+    };
+    std::iter::once(figures).chain(test.group_gaps.iter().map(gap)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::event::ClassMetrics;
+
+    #[test]
+    fn the_f1_of_a_class_without_test_images_is_not_told_as_nought() {
+        let told = |images: u64| {
+            let class =
+                |name: &str, images: u64| ClassMetrics { class: name.into(), images, ..ClassMetrics::default() };
+            let gap = GroupGap { attribute: "age".into(), ..GroupGap::default() };
+            test_in_words(&TestMetrics {
+                positive_class: "mask".into(),
+                classes: vec![class("hat", 0), class("mask", images)],
+                group_gaps: vec![gap],
+                ..TestMetrics::default()
+            })
+        };
+        assert!(told(0).contains("F1 of mask –, macro 0.0000"), "{}", told(0));
+        assert!(told(5).contains("F1 of mask 0.0000, macro"), "{}", told(5));
+        assert!(told(5).ends_with(" images\n  age: worst  0.0000, best  0.0000\n"), "{}", told(5));
+    }
 
     #[derive(clap::Parser)]
     struct Line {

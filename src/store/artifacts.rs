@@ -22,7 +22,12 @@ pub fn artifact_in(root: &Path, sha256: &str) -> PathBuf {
     root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
 }
 
-/// Copies `source` into the directory `root` and gives its hash. Blocks.
+/// The hash that [`put`] will give. Blocks.
+pub(super) fn hash(source: &Path) -> Result<String, StoreError> {
+    sha256::of_file(source).map_err(|error| StoreError::io(source, error))
+}
+
+/// Copies `source` into the directory `root` and gives its hash, which is noted already (`Store::expect_artifacts`). Blocks.
 ///
 /// The copy is synced under another name and then renamed, its directory synced after: when this returns,
 /// the file survives a power cut, and a row may name it.
@@ -69,6 +74,7 @@ mod tests {
         let (root, source) = (directory.path().join("artifacts"), directory.path().join("source"));
         std::fs::write(&source, b"abc").unwrap();
         let hash = put(&root, &source).unwrap();
+        assert_eq!(super::hash(&source).unwrap(), hash);
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(put(&root, &source).unwrap(), hash);
         assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");

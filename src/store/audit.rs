@@ -87,7 +87,7 @@ impl Store {
             .bind(new.action)
             .bind(new.target)
             .bind(new.request_id)
-            .execute(&self.writer)
+            .execute(self.writable()?)
             .await?;
         Ok(id)
     }

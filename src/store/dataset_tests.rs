@@ -17,7 +17,7 @@ fn long_report() -> ImportReport {
         detail: "it is not in the archive".into(),
     });
     let warning = Warning { code: "one_class".into(), detail: "a doubt".into(), examples: vec!["row 2".into()] };
-    ImportReport { rejected: rejected.collect(), warnings: vec![warning] }
+    ImportReport { rejected_rows: 3_000, rejected: rejected.collect(), warnings: vec![warning] }
 }
 
 async fn assert_kept(store: &Store, id: Uuid, whole: &ImportReport) {
@@ -45,6 +45,25 @@ async fn a_long_report_is_read_only_by_whoever_asks_for_it() {
 }
 
 #[tokio::test]
+async fn a_data_set_is_found_by_its_id_however_that_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    let manifest = Manifest { format_version: 1, classes: vec!["a".into(), "b".into()], ..Manifest::default() };
+    let (id, report) = (Uuid::now_v7(), long_report());
+    // The other one's name is the id of the first.
+    for (id, name) in [(id, "faces".to_owned()), (Uuid::now_v7(), id.to_string())] {
+        let new = NewDataset { id, name, task: "t".into(), manifest: &manifest, report: &report };
+        store.insert_dataset(new).await.unwrap();
+    }
+    for written in ["faces".to_owned(), id.to_string(), id.to_string().to_uppercase(), id.simple().to_string()] {
+        assert_eq!(store.dataset(&written).await.unwrap().name, "faces", "{written}");
+    }
+    for other in ["Faces".to_owned(), Uuid::now_v7().to_string()] {
+        assert!(matches!(store.dataset(&other).await, Err(StoreError::NotFound { .. })), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_the_version_before_keeps_its_reports_and_tells_what_trained_its_models() {
     let directory = tempfile::tempdir().unwrap();
     let data = DataDir::new(directory.path());
@@ -54,10 +73,12 @@ async fn a_file_of_the_version_before_keeps_its_reports_and_tells_what_trained_i
     before.migrations = before.migrations.iter().filter(|migration| migration.version < 9).cloned().collect();
     before.run(&pool).await.unwrap();
     let (id, report) = (Uuid::now_v7(), long_report());
+    let mut of_before = serde_json::to_value(&report).unwrap();
+    of_before.as_object_mut().unwrap().remove("rejected_rows").unwrap();
     sqlx::query("INSERT INTO datasets VALUES (?, 'faces', 'gender', '[\"a\"]', ?, ?, 'h', 0)")
         .bind(id.to_string())
         .bind(serde_json::to_string(&Counts::default()).unwrap())
-        .bind(serde_json::to_string(&report).unwrap())
+        .bind(of_before.to_string())
         .execute(&pool)
         .await
         .unwrap();
@@ -85,4 +106,24 @@ async fn a_file_of_the_version_before_keeps_its_reports_and_tells_what_trained_i
     assert_eq!(known(store.version("gender", 2).await.unwrap()), (None, None), "its job is not there any more");
     let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&store.writer).await.unwrap();
     assert_eq!(whole, "ok");
+}
+
+#[tokio::test]
+async fn what_a_deletion_that_was_cut_off_leaves_is_litter() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = DataDir::new(directory.path());
+    let lock = data.lock().unwrap();
+    let store = Store::open(&data).await.unwrap();
+    let manifest = Manifest { format_version: 1, classes: vec!["a".into(), "b".into()], ..Manifest::default() };
+    let (id, report) = (Uuid::now_v7(), long_report());
+    store.expect_dataset(id).await.unwrap();
+    let new = NewDataset { id, name: "faces".into(), task: "t".into(), manifest: &manifest, report: &report };
+    store.insert_dataset(new).await.unwrap();
+    std::fs::create_dir_all(data.dataset(id)).unwrap();
+    for file in ["manifest.json", "images.zip"] {
+        std::fs::write(data.dataset(id).join(file), "x").unwrap();
+    }
+    store.delete_dataset(id).await.unwrap();
+    assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 1);
+    assert!(!data.dataset(id).exists() && !directory.path().join("lost").exists(), "whole, and meant to go");
 }

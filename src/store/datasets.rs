@@ -4,7 +4,7 @@
 //! by nobody else; beside the data set stands what lists show.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{BEHIND_EVERY_ID, Idempotency, Result, Store, StoreError, commit, from_json, in_use, now, time, to_json};
@@ -47,7 +47,7 @@ pub struct ReportSummary {
 impl ReportSummary {
     fn of(report: &ImportReport) -> Self {
         Self {
-            rejected_rows: report.rejected.len(),
+            rejected_rows: report.rejected_rows as usize,
             rejected: report.rejected.iter().take(ROWS_LISTED).cloned().collect(),
             warnings: report.warnings.clone(),
         }
@@ -112,7 +112,8 @@ impl Store {
     /// The database's.
     pub async fn expect_dataset(&self, id: Uuid) -> Result<()> {
         let mut tx = self.write().await?;
-        pass(&mut tx, id).await?;
+        let noted = sqlx::query("INSERT OR IGNORE INTO passing_datasets (id) VALUES (?)").bind(id.to_string());
+        noted.execute(&mut *tx).await?;
         commit(tx).await
     }
 
@@ -188,13 +189,15 @@ impl Store {
         earlier_request(&self.reader, idempotency).await
     }
 
-    /// A data set by id or name.
+    /// A data set by id, however that is written, or name.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn dataset(&self, id_or_name: &str) -> Result<DatasetRow> {
+        let id = Uuid::parse_str(id_or_name).ok().map(|id| id.to_string());
         // A name that looks like another set's id must not hide that set: the id goes first.
-        sqlx::query_as::<_, Raw>("SELECT * FROM datasets WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1")
+        sqlx::query_as::<_, Raw>("SELECT * FROM datasets WHERE id = ?1 OR name = ?2 ORDER BY id = ?1 DESC LIMIT 1")
+            .bind(id)
             .bind(id_or_name)
             .fetch_optional(&self.reader)
             .await?
@@ -224,7 +227,11 @@ impl Store {
             .bind(id.to_string())
             .fetch_optional(&self.reader)
             .await?;
-        from_json("import report", &report.ok_or_else(|| StoreError::not_found("data set", id))?)
+        let mut report: ImportReport =
+            from_json("import report", &report.ok_or_else(|| StoreError::not_found("data set", id))?)?;
+        // Those of before list every row and do not count them.
+        report.rejected_rows = report.rejected_rows.max(report.rejected.len() as u64);
+        Ok(report)
     }
 
     /// At most `limit` data sets older than `before`, newest first.
@@ -252,16 +259,13 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Err(StoreError::not_found("data set", id));
         }
-        pass(&mut tx, id).await?;
+        // Never named again: whole or not, what is left of it is litter.
+        let noted = sqlx::query(
+            "INSERT INTO passing_datasets (id, going) VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET going = 1",
+        );
+        noted.bind(id.to_string()).execute(&mut *tx).await?;
         commit(tx).await
     }
-}
-
-/// Notes that a data set comes or goes: until that is done, its files may be there without a row.
-async fn pass(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<()> {
-    let noted = sqlx::query("INSERT OR IGNORE INTO passing_datasets (id) VALUES (?)").bind(id.to_string());
-    noted.execute(&mut **tx).await?;
-    Ok(())
 }
 
 async fn earlier_request<'e>(

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+const SQLITE_PERM: i64 = 3;
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_LOCKED: i64 = 6;
+const SQLITE_READONLY: i64 = 8;
+const SQLITE_CORRUPT: i64 = 11;
 const SQLITE_FULL: i64 = 13;
+const SQLITE_CANTOPEN: i64 = 14;
+const SQLITE_NOTADB: i64 = 26;
 
 /// A failure of the store. The first eight are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,40 @@ pub enum StoreError {
         path: PathBuf,
         /// The reason.
         source: sqlx::migrate::MigrateError,
+    },
+    /// The file cannot be opened, or nothing be written beside it.
+    #[error(
+        "the database {} cannot be opened: {reason}; mixmatch must be able to write it and the files beside it (-wal, -shm), also where \
+         it only reads",
+        path.display()
+    )]
+    Unopened {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The file is damaged, or none of ours.
+    #[error(
+        "the database {} is damaged, or is none: {reason}; `mixmatch restore` a backup into a new directory. Was the file put there in \
+         place of another one? Then the -wal and -shm of that one must be taken away with it",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The file was taken away, or another one put in its place.
+    #[error(
+        "the database {} was removed or replaced while it was open, and what is written now would be lost: stop the server, put the data \
+         directory back (or `mixmatch restore` a backup), and start it again",
+        path.display()
+    )]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
     },
     /// There is no store here.
     #[error("there is no database {}: is this the data directory of a server?", path.display())]
@@ -176,10 +215,23 @@ impl StoreError {
         }
     }
 
-    /// SQLite's result code, less what its higher bits add to it.
     fn sqlite_code(&self) -> Option<i64> {
-        let Self::Database(sqlx::Error::Database(error)) = self else { return None };
-        Some(error.code()?.parse::<i64>().ok()? & 0xff)
+        let Self::Database(error) = self else { return None };
+        code_of(error)
+    }
+
+    /// Why a database could not be opened, with what mends it: SQLite's words name no file.
+    pub(super) fn opening(path: &Path, error: sqlx::Error) -> Self {
+        let path = path.to_owned();
+        let reason = match &error {
+            sqlx::Error::Database(told) => told.to_string(),
+            other => other.to_string(),
+        };
+        match code_of(&error) {
+            Some(SQLITE_PERM | SQLITE_READONLY | SQLITE_CANTOPEN) => Self::Unopened { path, reason },
+            Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Damaged { path, reason },
+            _ => error.into(),
+        }
     }
 
     pub(super) fn io(path: &Path, error: std::io::Error) -> Self {
@@ -193,6 +245,12 @@ impl StoreError {
     pub(super) fn not_found(what: &'static str, name: impl ToString) -> Self {
         Self::NotFound { what, name: name.to_string() }
     }
+}
+
+/// SQLite's result code, less what its higher bits add to it.
+fn code_of(error: &sqlx::Error) -> Option<i64> {
+    let sqlx::Error::Database(error) = error else { return None };
+    Some(error.code()?.parse::<i64>().ok()? & 0xff)
 }
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ impl NewVersion {
             predictions_sha256: predictions.map(|path| keep(&path)).transpose()?,
         })
     }
+
+    /// The hashes of its files.
+    pub(super) fn artifacts(&self) -> Vec<String> {
+        [&self.weights_sha256, &self.manifest_sha256].into_iter().chain(&self.predictions_sha256).cloned().collect()
+    }
 }
 
 /// Adds the next version of `name`.
@@ -347,8 +352,9 @@ impl Store {
         .await?;
         let (weights, manifest, predictions) =
             files.ok_or_else(|| StoreError::not_found("model version", names::version_key(name, version)))?;
-        let unnamed =
-            orphans::unnamed_of(&mut tx, [weights, manifest].into_iter().chain(predictions).collect()).await?;
+        let files: Vec<String> = [weights, manifest].into_iter().chain(predictions).collect();
+        orphans::pass(&mut tx, &files).await?;
+        let unnamed = orphans::unnamed_of(&mut tx, files).await?;
         commit(tx).await?;
         self.remove_artifacts(&unnamed).await;
         Ok(())

@@ -1,8 +1,9 @@
 //! What nothing names any more. Files are written before the row that names them and removed after it, so that a process
 //! which is killed in between leaves a file without a row: lost space and nothing worse. The next start clears it away.
 //!
-//! But a data set that no row names, and that was neither being imported nor deleted, tells of a database that is older than the
-//! files. Then nothing whole is removed: it is put into `lost/`.
+//! What comes or goes is noted before (`passing_artifacts`, `passing_datasets`, `passing_runs`). So a data set, an artifact or a run
+//! that no row names and no note tells of is no litter: the database is older than the files. It is put into `lost/`, and so is
+//! every other whole thing then, as the notes are as old as the database.
 //!
 //! Whoever adds a table that names an artifact adds it to `artifact_needs!` and to [`NAMED`].
 
@@ -12,8 +13,10 @@ use std::path::{Path, PathBuf};
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError, to_json};
+use super::artifacts::artifact_in;
+use super::{Result, Store, StoreError, commit, to_json};
 use crate::data_dir::{DataDir, DataLock};
+use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
 
 /// The query of every row that names an artifact: `sha256`, and the row as `kind`, `name` and `version`. An unfinished job
 /// names the weights that it starts from by itself: those that it was queued with may be deleted while others of the same
@@ -48,6 +51,25 @@ pub(super) const NAMED: &str = "
         SELECT 1 FROM jobs WHERE config ->> '$.pretrained_sha256' = ?1 AND state IN ('queued', 'running', 'paused')
       )";
 
+/// Forgets notes of artifacts.
+const SETTLED: &str = "DELETE FROM passing_artifacts WHERE sha256 IN (SELECT value FROM json_each(?))";
+
+/// Notes that artifacts come or go: until that is done, they may be there without a row.
+pub(super) async fn pass(tx: &mut Transaction<'_, Sqlite>, artifacts: &[String]) -> Result<()> {
+    let noted = sqlx::query("INSERT OR IGNORE INTO passing_artifacts (sha256) SELECT value FROM json_each(?)");
+    noted.bind(to_json(&artifacts)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Forgets these notes: the artifacts have a row now, or are gone.
+pub(super) async fn settle<'e>(
+    executor: impl sqlx::Executor<'e, Database = Sqlite>,
+    artifacts: &[String],
+) -> Result<()> {
+    sqlx::query(SETTLED).bind(to_json(&artifacts)?).execute(executor).await?;
+    Ok(())
+}
+
 /// Those of `artifacts` that no row names now.
 pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<String>) -> Result<Vec<String>> {
     let mut unnamed = Vec::new();
@@ -60,39 +82,64 @@ pub(super) async fn unnamed_of(tx: &mut Transaction<'_, Sqlite>, artifacts: Vec<
     Ok(unnamed)
 }
 
-/// What rows name.
+/// What rows name, and what is noted of the rest.
 struct Named {
     artifacts: BTreeSet<String>,
     datasets: BTreeSet<Uuid>,
     /// Jobs that may go on from a checkpoint.
     jobs: BTreeSet<Uuid>,
-    /// Data sets that are coming or going.
-    passing: BTreeSet<Uuid>,
+    /// Jobs that need none any more.
+    succeeded: BTreeSet<Uuid>,
+    /// Jobs that are deleted, and whose run may still be there.
+    forgotten: BTreeSet<Uuid>,
+    /// Artifacts that are coming or going.
+    passing: BTreeSet<String>,
+    /// Data sets that are coming.
+    coming: BTreeSet<Uuid>,
+    /// Data sets that are deleted.
+    going: BTreeSet<Uuid>,
 }
 
 /// What no row names.
 #[derive(Default)]
 struct Unnamed {
-    /// What was never finished.
+    /// What was never finished, is of no use any more or was deleted.
     litter: Vec<PathBuf>,
-    /// Data sets, models and checkpoints: whole, as far as their names tell.
+    /// Artifacts that are noted: litter too, unless the database is an older one, whose notes may be of what came after all.
+    noted: Vec<PathBuf>,
+    /// Whole, as far as the names tell, and nobody deleted it.
     whole: Vec<PathBuf>,
-    /// Whether there is a data set among those that was neither coming nor going.
-    is_lost: bool,
+    /// Whether there is something among those that the database never heard of.
+    is_older: bool,
+}
+
+impl Unnamed {
+    /// Takes up what must have had a row in another database.
+    fn lost(&mut self, path: PathBuf) {
+        self.is_older = true;
+        self.whole.push(path);
+    }
 }
 
 impl Named {
     async fn read(store: &Store) -> Result<Self> {
-        let artifacts: Vec<String> = sqlx::query_scalar(named_artifacts!()).fetch_all(&store.reader).await?;
-        let ids = async |query| -> Result<BTreeSet<Uuid>> {
+        let hashes = async |query: &'static str| -> Result<BTreeSet<String>> {
+            let hashes: Vec<String> = sqlx::query_scalar(query).fetch_all(&store.reader).await?;
+            Ok(hashes.into_iter().collect())
+        };
+        let ids = async |query: &'static str| -> Result<BTreeSet<Uuid>> {
             let ids: Vec<String> = sqlx::query_scalar(query).fetch_all(&store.reader).await?;
             ids.iter().map(|id| super::jobs::parse_id(id)).collect()
         };
         Ok(Self {
-            artifacts: artifacts.into_iter().collect(),
+            artifacts: hashes(named_artifacts!()).await?,
             datasets: ids("SELECT id FROM datasets").await?,
             jobs: ids("SELECT id FROM jobs WHERE state <> 'succeeded'").await?,
-            passing: ids("SELECT id FROM passing_datasets").await?,
+            succeeded: ids("SELECT id FROM jobs WHERE state = 'succeeded'").await?,
+            forgotten: ids("SELECT id FROM passing_runs").await?,
+            passing: hashes("SELECT sha256 FROM passing_artifacts").await?,
+            coming: ids("SELECT id FROM passing_datasets WHERE going = 0").await?,
+            going: ids("SELECT id FROM passing_datasets WHERE going <> 0").await?,
         })
     }
 
@@ -104,23 +151,27 @@ impl Named {
                 found.litter.push(path);
             }
         }
-        for shard in entries(&data.artifacts().join("sha256")) {
-            found.whole.extend(
-                entries(&shard).into_iter().filter(|path| is_hash(name(path)) && !self.artifacts.contains(name(path))),
-            );
+        for path in entries(&data.artifacts().join("sha256")).iter().flat_map(|shard| entries(shard)) {
+            match name(&path) {
+                hash if !is_hash(hash) || self.artifacts.contains(hash) => {}
+                hash if self.passing.contains(hash) => found.noted.push(path),
+                _ => found.lost(path),
+            }
         }
         for path in entries(&data.datasets()) {
             match Uuid::parse_str(name(&path)) {
-                Ok(id) if self.passing.contains(&id) && !self.datasets.contains(&id) => found.litter.push(path),
-                Ok(id) if !self.datasets.contains(&id) => {
-                    found.is_lost = true;
-                    found.whole.push(path);
-                }
-                Err(_) if name(&path).starts_with(".import-") => found.litter.push(path),
-                _ => {
+                Ok(id) if self.datasets.contains(&id) => {
                     let packed = entries(&path.join("packed")).into_iter();
                     found.litter.extend(packed.filter(|path| name(path).starts_with(".tmp")));
                 }
+                Ok(id) if self.going.contains(&id) => found.litter.push(path),
+                // Its import was cut off just before its end, or ended after this database was copied: nobody can tell, and who deletes
+                // the second takes away what somebody was told is there.
+                Ok(id) if self.coming.contains(&id) && is_whole(&path) => found.whole.push(path),
+                Ok(id) if self.coming.contains(&id) => found.litter.push(path),
+                Ok(_) => found.lost(path),
+                Err(_) if name(&path).starts_with(".import-") => found.litter.push(path),
+                Err(_) => {}
             }
         }
         for path in entries(&data.runs()) {
@@ -128,12 +179,38 @@ impl Named {
             if self.jobs.contains(&id) {
                 // An attempt's own directory is its child's, and no child outlives its server.
                 found.litter.extend(entries(&path).into_iter().filter(|path| name(path).parse::<u32>().is_ok()));
+            } else if self.succeeded.contains(&id) || self.forgotten.contains(&id) {
+                found.litter.push(path);
             } else {
-                found.whole.push(path);
+                // A job has its row before its run begins.
+                found.lost(path);
             }
         }
         found
     }
+
+    /// What is noted and not there any more, each with the statement that forgets such notes.
+    fn gone(&self, data: &DataDir) -> [(&'static str, Vec<String>); 3] {
+        let artifacts = self.passing.iter().filter(|hash| !artifact_in(&data.artifacts(), hash).exists());
+        let datasets = self.coming.iter().chain(&self.going).filter(|id| !data.dataset(**id).exists());
+        let runs = self.forgotten.iter().filter(|id| !data.run(**id).exists());
+        [
+            (SETTLED, artifacts.cloned().collect()),
+            (
+                "DELETE FROM passing_datasets WHERE id IN (SELECT value FROM json_each(?))",
+                datasets.map(Uuid::to_string).collect(),
+            ),
+            (
+                "DELETE FROM passing_runs WHERE id IN (SELECT value FROM json_each(?))",
+                runs.map(Uuid::to_string).collect(),
+            ),
+        ]
+    }
+}
+
+/// Whether nothing of a data set is missing in its directory.
+fn is_whole(dataset: &Path) -> bool {
+    [MANIFEST_FILE, IMAGES_FILE].iter().all(|name| dataset.join(name).is_file())
 }
 
 /// Whether there are files of data sets, models or jobs: without rows they are taken for litter.
@@ -145,13 +222,31 @@ pub(super) fn only_rows_explain(data: &DataDir) -> bool {
 }
 
 impl Store {
-    /// Removes files that no row names any more. One that stays is only lost space, until the next start.
+    /// Notes that artifacts are coming, before they are put into their place: whoever is killed before a row names them leaves litter,
+    /// and nothing that was lost.
+    pub(super) async fn expect_artifacts(&self, artifacts: &[String]) -> Result<()> {
+        let mut tx = self.write().await?;
+        pass(&mut tx, artifacts).await?;
+        commit(tx).await
+    }
+
+    /// Removes files that no row names any more, and that are noted to go. One that stays is only lost space, until the next start.
     pub(super) async fn remove_artifacts(&self, unnamed: &[String]) {
+        let mut gone = Vec::new();
         for sha256 in unnamed {
             let path = self.artifact(sha256);
-            if let Err(error) = tokio::fs::remove_file(&path).await {
-                tracing::warn!(path = %path.display(), %error, "a file that no row names could not be removed");
+            match tokio::fs::remove_file(&path).await {
+                Ok(()) => gone.push(sha256.clone()),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a file that no row names could not be removed");
+                }
             }
+        }
+        // The same bytes may come again: the note of before is not to be found with them in an older database.
+        if !gone.is_empty()
+            && let Err(error) = settle(&self.writer, &gone).await
+        {
+            tracing::warn!(%error, "notes of files that are gone stay until the next start");
         }
     }
 
@@ -168,19 +263,19 @@ impl Store {
         let named = Named::read(self).await?;
         let data = data.clone();
         let clear = move || {
-            let Unnamed { litter, whole, is_lost } = named.unnamed(&data);
-            let whole = whole.iter().filter(|path| if is_lost { put_aside(&data, path) } else { remove(path) });
-            let cleared = litter.iter().filter(|path| remove(path)).count() + whole.count();
-            let gone: Vec<Uuid> = named.passing.into_iter().filter(|id| !data.dataset(*id).exists()).collect();
-            (cleared as u64, gone)
+            let Unnamed { mut litter, noted, mut whole, is_older } = named.unnamed(&data);
+            let noted_go_to = if is_older { &mut whole } else { &mut litter };
+            noted_go_to.extend(noted);
+            let removed = litter.iter().filter(|path| remove(path)).count();
+            let cleared = removed + whole.iter().filter(|path| put_aside(&data, path)).count();
+            (cleared as u64, named.gone(&data))
         };
         let root = self.artifacts.clone();
         let (cleared, gone) = tokio::task::spawn_blocking(clear)
             .await
             .map_err(|error| StoreError::Artifact { path: root, reason: error.to_string() })?;
-        if !gone.is_empty() {
-            // One write, however many were deleted since the last start.
-            let forget = "DELETE FROM passing_datasets WHERE id IN (SELECT value FROM json_each(?))";
+        // One write of each kind, however many were deleted since the last start.
+        for (forget, gone) in gone.into_iter().filter(|(_, gone)| !gone.is_empty()) {
             sqlx::query(forget).bind(to_json(&gone)?).execute(&self.writer).await?;
         }
         Ok(cleared)
@@ -205,7 +300,8 @@ fn put_aside(data: &DataDir, path: &Path) -> bool {
     match &moved {
         Ok(()) => tracing::warn!(
             path = %path.display(), to = %target.display(),
-            "no row names this, and nobody deleted it: is the database an older one? Put aside; with the right database, move it back"
+            "no row names this, and nobody deleted it: is the database an older one, or was an import cut off at its end? Put aside; with the \
+             right database, move it back"
         ),
         Err(error) => {
             tracing::warn!(path = %path.display(), to = %target.display(), %error, "could not be put aside; no row names it")
@@ -230,24 +326,44 @@ fn is_hash(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Writes a file of one byte, and what it lies in.
+    fn file(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"x").unwrap();
+    }
+
+    async fn note(store: &Store, note: &'static str, of: &str) {
+        sqlx::query(note).bind(of).execute(&store.writer).await.unwrap();
+    }
+
+    async fn notes(store: &Store) -> i64 {
+        let all = "SELECT (SELECT COUNT(*) FROM passing_datasets) + (SELECT COUNT(*) FROM passing_artifacts)
+                        + (SELECT COUNT(*) FROM passing_runs)";
+        sqlx::query_scalar(all).fetch_one(&store.reader).await.unwrap()
+    }
+
+    const DELETED_DATASET: &str = "INSERT INTO passing_datasets (id, going) VALUES (?, 1)";
+    const DELETED_RUN: &str = "INSERT INTO passing_runs (id) VALUES (?)";
+
     #[tokio::test]
     async fn what_no_row_names_goes_and_what_is_not_ours_stays() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::new(directory.path());
         let lock = data.lock().unwrap();
         let store = Store::open(&data).await.unwrap();
-        let (hash, deleted) = ("ab".repeat(32), Uuid::now_v7());
+        let (hash, deleted, run) = ("ab".repeat(32), Uuid::now_v7(), Uuid::now_v7());
         let coming = Uuid::now_v7();
         store.expect_dataset(coming).await.unwrap();
-        let told = sqlx::query("INSERT INTO passing_datasets (id) VALUES (?)").bind(deleted.to_string());
-        told.execute(&store.writer).await.unwrap();
+        store.expect_artifacts(std::slice::from_ref(&hash)).await.unwrap();
+        note(&store, DELETED_DATASET, &deleted.to_string()).await;
+        note(&store, DELETED_RUN, &run.to_string()).await;
         let gone = [
             data.artifacts().join(".tmpAbc"),
             data.artifacts().join("sha256/ab").join(&hash),
             data.datasets().join(".import-x/pixels.tmp"),
-            data.dataset(deleted).join("manifest.json"),
-            data.dataset(coming).join("manifest.json"),
-            data.run(Uuid::now_v7()).join("checkpoints/step-000000000001.checkpoint"),
+            data.dataset(deleted).join(MANIFEST_FILE),
+            data.dataset(coming).join(MANIFEST_FILE),
+            data.run(run).join("checkpoints/step-000000000001.checkpoint"),
         ];
         let stays = [
             data.root().join("notes.txt"),
@@ -256,9 +372,10 @@ mod tests {
             data.artifacts().join("sha256/ab/README"),
         ];
         for path in gone.iter().chain(&stays) {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, b"x").unwrap();
+            file(path);
         }
+        // Whole, and deleted all the same.
+        file(&data.dataset(deleted).join(IMAGES_FILE));
         assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), gone.len() as u64);
         for path in gone {
             assert!(!path.exists(), "{}", path.display());
@@ -267,35 +384,63 @@ mod tests {
             assert!(path.exists(), "{}", path.display());
         }
         assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
-        let told: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM passing_datasets").fetch_one(&store.reader).await.unwrap();
-        assert_eq!((told, data.lost().exists()), (0, false));
+        assert_eq!((notes(&store).await, data.lost().exists()), (0, false));
     }
 
     #[tokio::test]
     async fn what_an_older_database_does_not_know_is_put_aside() {
+        let unknown = [
+            format!("datasets/{}/images.zip", Uuid::now_v7()),
+            format!("artifacts/sha256/ab/{}", "ab".repeat(32)),
+            format!("runs/{}/checkpoints/step-000000000001.checkpoint", Uuid::now_v7()),
+        ];
+        // Each of them by itself tells of an older database.
+        for unknown in &unknown {
+            let directory = tempfile::tempdir().unwrap();
+            let data = DataDir::new(directory.path());
+            let lock = data.lock().unwrap();
+            let store = Store::open(&data).await.unwrap();
+            // Of what was just being published when that was copied: its row came afterwards.
+            let (published, deleted) = ("cd".repeat(32), Uuid::now_v7());
+            store.expect_artifacts(std::slice::from_ref(&published)).await.unwrap();
+            note(&store, DELETED_RUN, &deleted.to_string()).await;
+            let kept = [unknown.clone(), format!("artifacts/sha256/cd/{published}")];
+            let litter = [data.artifacts().join(".tmpAbc"), data.run(deleted).join("checkpoints/x.checkpoint")];
+            for path in kept.iter().map(|path| data.root().join(path)).chain(litter.iter().cloned()) {
+                file(&path);
+            }
+            assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 4, "{unknown}");
+            for path in &kept {
+                assert!(data.lost().join(path).exists() && !data.root().join(path).exists(), "{path}");
+            }
+            for path in litter {
+                assert!(!path.exists(), "what was never whole goes, and what was deleted");
+            }
+            assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
+            assert!(data.lost().join(unknown).exists());
+            assert_eq!(notes(&store).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_data_set_that_was_still_coming_is_put_aside_and_litter_beside_it_goes() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::new(directory.path());
         let lock = data.lock().unwrap();
         let store = Store::open(&data).await.unwrap();
-        let (hash, set, job) = ("ab".repeat(32), Uuid::now_v7(), Uuid::now_v7());
-        let kept = [
-            format!("datasets/{set}/images.zip"),
-            format!("artifacts/sha256/ab/{hash}"),
-            format!("runs/{job}/checkpoints/step-000000000001.checkpoint"),
-        ];
-        let litter = data.artifacts().join(".tmpAbc");
-        for path in kept.iter().map(|path| data.root().join(path)).chain([litter.clone()]) {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, b"x").unwrap();
+        let (coming, hash) = (Uuid::now_v7(), "ab".repeat(32));
+        store.expect_dataset(coming).await.unwrap();
+        store.expect_artifacts(std::slice::from_ref(&hash)).await.unwrap();
+        let artifact = store.artifact(&hash);
+        let whole = [MANIFEST_FILE, IMAGES_FILE].map(|name| data.dataset(coming).join(name));
+        for path in whole.iter().chain([&artifact]) {
+            file(path);
         }
-        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 4);
-        for path in &kept {
-            assert!(data.lost().join(path).exists() && !data.root().join(path).exists(), "{path}");
-        }
-        assert!(!litter.exists(), "what was never whole goes");
-        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0);
-        assert!(data.lost().join(&kept[0]).exists());
+        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 2);
+        let aside = data.lost().join("datasets").join(coming.to_string());
+        assert!(is_whole(&aside) && !data.dataset(coming).exists());
+        assert!(!artifact.exists(), "its job goes on from its checkpoint and publishes it again");
+        assert_eq!(notes(&store).await, 0);
     }
 
     #[tokio::test]

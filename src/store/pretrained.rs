@@ -1,6 +1,6 @@
 //! Imported weights that a run may start from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sqlx::FromRow;
 
@@ -88,10 +88,11 @@ impl Store {
             return Err(StoreError::Taken { what: "set of weights", name: new.name });
         }
         let _files = self.files.read().await;
-        let (root, file) = (self.artifacts.clone(), new.file.clone());
-        let sha256 = tokio::task::spawn_blocking(move || artifacts::put(&root, &file))
-            .await
-            .map_err(|error| StoreError::stored("file of weights", error))??;
+        let expected = keep(new.file.clone(), artifacts::hash).await?;
+        self.expect_artifacts(&[expected]).await?;
+        let root = self.artifacts.clone();
+        let sha256 = keep(new.file.clone(), move |file| artifacts::put(&root, file)).await?;
+        let mut tx = self.write().await?;
         let inserted = sqlx::query_as::<_, Raw>(
             "INSERT INTO pretrained_weights (name, network, classes, parameters, sha256, source, source_sha256, created_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
@@ -104,14 +105,17 @@ impl Store {
         .bind(&new.source)
         .bind(&new.source_sha256)
         .bind(now())
-        .fetch_one(&self.writer)
+        .fetch_one(&mut *tx)
         .await;
-        match inserted {
+        let row = match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                Err(StoreError::Taken { what: "set of weights", name: new.name })
+                return Err(StoreError::Taken { what: "set of weights", name: new.name });
             }
-            other => other?.parse(),
-        }
+            other => other?,
+        };
+        orphans::settle(&mut *tx, std::slice::from_ref(&row.sha256)).await?;
+        commit(tx).await?;
+        row.parse()
     }
 
     /// Weights by name.
@@ -163,6 +167,8 @@ impl Store {
         let sha256 = sha256.ok_or_else(|| StoreError::not_found("set of weights", name))?;
         in_use::refuse_while_needed(&mut tx, in_use::OF_PRETRAINED, name, "start from these weights").await?;
         sqlx::query("DELETE FROM pretrained_weights WHERE name = ?").bind(name).execute(&mut *tx).await?;
+        // Those too that a job still starts from: once that is over, nobody names them.
+        orphans::pass(&mut tx, std::slice::from_ref(&sha256)).await?;
         let unnamed = orphans::unnamed_of(&mut tx, vec![sha256]).await?;
         commit(tx).await?;
         self.remove_artifacts(&unnamed).await;
@@ -183,6 +189,12 @@ impl Store {
         let pretrained = self.all_pretrained().await?.into_iter().map(facts).collect();
         Ok(DataFacts { pretrained, ..dataset.facts() })
     }
+}
+
+/// What `keep` makes of a file of weights, on a thread of its own.
+async fn keep(file: PathBuf, keep: impl FnOnce(&Path) -> Result<String> + Send + 'static) -> Result<String> {
+    let kept = tokio::task::spawn_blocking(move || keep(&file)).await;
+    kept.map_err(|error| StoreError::stored("file of weights", error))?
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! A copy of the data directory, made beside a running server, serves like the original.
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use mixmatch::data_dir::{DataDir, DataDirError};
 use serde_json::Value;
 
 use super::app::{TestApp, expect, tiny_job};
@@ -20,6 +25,23 @@ fn text(path: &Path) -> &str {
 fn done(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The names in a directory, in order.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The directory of the only data set in a data directory, or in a copy of one.
+fn only_data_set(directory: &Path) -> std::path::PathBuf {
+    std::fs::read_dir(directory.join("datasets")).unwrap().next().unwrap().unwrap().path()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 async fn predict(app: &TestApp) -> Value {
@@ -96,8 +118,7 @@ async fn a_damaged_backup_is_not_restored() {
     let place = tempfile::tempdir().unwrap();
     let (copy, new) = (place.path().join("copy"), place.path().join("new"));
     done(&mixmatch(&["backup", "--data-dir", text(&app.directory.path().join("data")), "--to", text(&copy)]));
-    let directory = std::fs::read_dir(copy.join("datasets")).unwrap().next().unwrap().unwrap().path();
-    let archive = directory.join("images.zip");
+    let archive = only_data_set(&copy).join("images.zip");
     let whole = std::fs::read(&archive).unwrap();
     let mut bytes = whole.clone();
     let middle = bytes.len() / 2;
@@ -108,12 +129,12 @@ async fn a_damaged_backup_is_not_restored() {
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]);
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(told.contains("is damaged") && told.contains(text(&archive)), "the backup's own file: {told}");
-    assert_eq!(std::fs::read_dir(&new).unwrap().count(), 0, "nothing that a server could start on");
+    assert_eq!(names(&new), ["lock"], "nothing that a server could start on");
 
     // One file of the index is not there at all.
     std::fs::remove_file(&archive).unwrap();
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]);
-    assert!(!refused.status.success() && std::fs::read_dir(&new).unwrap().count() == 0, "{refused:?}");
+    assert!(!refused.status.success() && names(&new) == ["lock"], "{refused:?}");
 
     // Mended, the very same command goes.
     std::fs::write(&archive, &whole).unwrap();
@@ -147,12 +168,6 @@ async fn a_checkpoint_that_is_being_written_is_not_in_a_backup() {
     std::fs::OpenOptions::new().append(true).open(&unfinished).unwrap().write_all(b"the rest").unwrap();
     done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
     let restored = new.join("runs").join(&id).join("checkpoints");
-    let names = |directory: &Path| {
-        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<_> = entries.collect();
-        names.sort();
-        names
-    };
     assert_eq!(names(&restored), ["pretraining", "step-000000000004.checkpoint"]);
     assert_eq!(names(&restored.join("pretraining")), ["step-000000000090.checkpoint"]);
     app.stop().await;
@@ -222,6 +237,8 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     };
     // As the version before the predictions left it.
     written(&[
+        "DROP TABLE passing_artifacts",
+        "DROP TABLE passing_runs",
         "ALTER TABLE audit DROP COLUMN detail",
         "DROP TABLE forgotten_jobs",
         "DROP INDEX jobs_unfinished_by_dataset",
@@ -264,8 +281,7 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     assert!(made.success());
     let private = place.path().join("private");
     done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&private)]));
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(private.join("mixmatch.db")).unwrap().permissions());
+    let mode = mode(&private.join("mixmatch.db"));
     assert_eq!(mode & 0o077, 0, "what nobody else could read in the backup nobody else reads now: {mode:o}");
     written(&["UPDATE _sqlx_migrations SET version = 9999 WHERE version = 12"]).await;
     let other = place.path().join("other");
@@ -273,8 +289,7 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     let refused = mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&other)]);
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && told.contains("newer version") && told.contains(text(&copy)), "{told}");
-    let left: Vec<_> = std::fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["lost+found"], "nothing that a server could start on, and the disk's own stays");
+    assert_eq!(names(&other), ["lost+found"], "nothing that a server could start on, and the disk's own stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,12 +302,19 @@ async fn a_data_set_without_its_images_is_no_backup_and_linked_ones_come_along()
     let (archive, elsewhere) = (data.join(&set).join("images.zip"), place.path().join("elsewhere.zip"));
     std::fs::rename(&archive, &elsewhere).unwrap();
     let backup = |to: &str| mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&place.path().join(to))]);
-    let refused = backup("without");
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("is lost") && told.contains("shapes"), "{told}");
+    let refused = |to: &str| {
+        let refused = backup(to);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        let lost = format!("{} is lost", archive.display());
+        assert!(!refused.status.success() && told.contains(&lost) && told.contains("shapes"), "{told}");
+    };
+    refused("without");
+    symlink(place.path().join("nowhere"), &archive).unwrap();
+    refused("leads-nowhere");
+    std::fs::remove_file(&archive).unwrap();
 
     // On a larger disk.
-    std::os::unix::fs::symlink(&elsewhere, &archive).unwrap();
+    symlink(&elsewhere, &archive).unwrap();
     done(&backup("whole"));
     let copied = place.path().join("whole").join(&set).join("images.zip");
     assert!(!copied.is_symlink() && std::fs::read(&copied).unwrap() == std::fs::read(&elsewhere).unwrap());
@@ -325,5 +347,98 @@ async fn a_disk_of_its_own_may_be_restored_onto_and_the_keys_that_open_it_are_to
     done(&restored);
     let told = String::from_utf8_lossy(&restored.stderr);
     assert!(told.contains("leaked (") && told.contains("keys revoke"), "{told}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_file_beside_a_data_set_is_told_of_and_does_not_keep_it_from_a_backup() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let set = only_data_set(&data);
+    std::fs::write(set.join("notes.txt"), "mine").unwrap();
+    std::fs::write(set.join(OsStr::from_bytes(b"Ger\xe4t.txt")), "of an old machine").unwrap();
+    symlink(place.path().join("nowhere"), set.join("old.zip")).unwrap();
+    let (copy, new) = (place.path().join("copy"), place.path().join("new"));
+    let made = mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]);
+    done(&made);
+    let told = String::from_utf8_lossy(&made.stderr);
+    let left = |part: &str| told.lines().any(|line| line.contains("not in the backup") && line.contains(part));
+    assert!(left("no UTF-8") && left("old.zip") && !left("notes.txt"), "{told}");
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
+    assert_eq!(names(&only_data_set(&new)), ["images.zip", "manifest.json", "notes.txt"]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_works_in_a_directory_that_is_restored_to() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let (copy, new) = (place.path().join("copy"), place.path().join("new"));
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]));
+    app.stop().await;
+    let restore = ["restore", "--from", text(&copy), "--data-dir", text(&new)];
+
+    // A server that has only just begun: its database is not there yet.
+    let held = DataDir::new(&new).lock().unwrap();
+    let refused = mixmatch(&restore);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("is in use by a running mixmatch"), "{told}");
+    assert_eq!(names(&new), ["artifacts", "datasets", "lock", "runs", "uploads"], "and it stays as it is");
+    drop(held);
+
+    // One that reads a pipe is in the middle of it until somebody has written to that.
+    let archive = only_data_set(&copy).join("images.zip");
+    let whole = std::fs::read(&archive).unwrap();
+    std::fs::remove_file(&archive).unwrap();
+    assert!(Command::new("mkfifo").arg(&archive).status().unwrap().success());
+    let mut restoring = Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+        .args(restore)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (began, mut options) = (Instant::now(), std::fs::OpenOptions::new());
+    let reads = loop {
+        // Without waiting, this succeeds as soon as somebody reads.
+        match options.write(true).custom_flags(libc::O_NONBLOCK).open(&archive) {
+            Ok(pipe) => break pipe,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let refused = DataDir::new(&new).lock();
+    assert!(matches!(refused, Err(DataDirError::Held { .. })), "{refused:?}");
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&archive).unwrap();
+    drop(reads);
+    pipe.write_all(&whole).unwrap();
+    drop(pipe);
+    let restored = restoring.wait().unwrap();
+    assert!(restored.success(), "{:?}", restoring.wait_with_output());
+    assert_eq!(std::fs::read(only_data_set(&new).join("images.zip")).unwrap(), whole);
+    drop(DataDir::new(&new).lock().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_its_owners_alone() {
+    let app = TestApp::start().await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    assert_eq!(mode(&data), 0o700);
+    let database = data.join("mixmatch.db");
+    std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (copy, new) = (place.path().join("above/copy"), place.path().join("new"));
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]));
+    done(&mixmatch(&["restore", "--from", text(&copy), "--data-dir", text(&new)]));
+    for place in [&copy, &new] {
+        assert_eq!((mode(place), mode(&place.join("mixmatch.db"))), (0o700, 0o600), "{}", place.display());
+    }
+
+    // One that is there is somebody's, who chose who may look into it.
+    let shared = place.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o750)).unwrap();
+    done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&shared)]));
+    assert_eq!(mode(&shared), 0o750);
     app.stop().await;
 }

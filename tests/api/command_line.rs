@@ -16,8 +16,24 @@ fn lines(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[test]
-fn a_data_set_is_imported_trained_on_and_its_model_asked() {
+/// What commands left in the audit, in their order: `200 import shapes /datasets` for one that made something there.
+async fn audit(there: &Path) -> Vec<String> {
+    let url = format!("sqlite://{}", there.join("data/mixmatch.db").display());
+    let database = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let of_commands =
+        "SELECT status, action, target, created FROM audit WHERE actor LIKE 'command line, user %' ORDER BY id";
+    let rows: Vec<(Option<i64>, String, String, Option<String>)> =
+        sqlx::query_as(of_commands).fetch_all(&database).await.unwrap();
+    database.close().await;
+    let words = |(status, action, target, created): (Option<i64>, String, String, Option<String>)| {
+        let (place, _) = created.as_deref().and_then(|created| created.rsplit_once('/')).unwrap_or_default();
+        format!("{} {action} {target} {place}", status.unwrap_or_default()).trim_end().to_owned()
+    };
+    rows.into_iter().map(words).collect()
+}
+
+#[tokio::test]
+async fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     let directory = tempfile::tempdir().unwrap();
     let there = directory.path();
     let drawn = data_set(120, 30);
@@ -70,6 +86,24 @@ fn a_data_set_is_imported_trained_on_and_its_model_asked() {
     let alone = mixmatch(there, &["predict", "--model", "shape", "missing.png"]);
     assert!(lines(&alone.stdout).contains("\"unreadable\""), "{alone:?}");
     assert_eq!(answers[2]["problem"]["detail"], "it is a folder; name its files, as data/*.jpg", "{answers:?}");
+    std::fs::File::create(there.join("huge.png")).unwrap().set_len(1 << 40).unwrap();
+    let huge = mixmatch(there, &["predict", "--model", "shape", "huge.png"]);
+    assert!(lines(&huge.stdout).contains("\"image_too_many_bytes\""), "nothing of a terabyte is read: {huge:?}");
+
+    let exported = mixmatch(there, &["export", "--model", "shape", "--to", "exported"]);
+    assert!(exported.status.success(), "{exported:?}");
+    let imported = mixmatch(there, &["import-weights", "exported/weights.safetensors", "--name", "own"]);
+    assert!(imported.status.success(), "{imported:?}");
+    assert_eq!(
+        audit(there).await,
+        [
+            "200 import shapes /datasets",
+            "200 train shapes /jobs",
+            "200 train shapes /jobs",
+            "200 import-weights own /pretrained"
+        ],
+        "what they changed stands in the audit, and what they only looked at does not"
+    );
 }
 
 #[test]
@@ -124,6 +158,43 @@ fn a_refused_import_names_the_option_that_mends_it() {
     let refused = mixmatch(there, &[&import[..], &["--unlisted", "unlabelled"]].concat());
     let text = lines(&refused.stderr);
     assert!(!refused.status.success() && text.contains("mend the rows, or leave out --unlisted"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refused_import_tells_a_program_every_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(12, 4);
+    let gone: String = (0..30).map(|row| format!("gone-{row}.png,disc,0\n")).collect();
+    std::fs::write(there.join("images.zip"), drawn.images).unwrap();
+    std::fs::write(there.join("train.csv"), &drawn.train).unwrap();
+    std::fs::write(there.join("more.csv"), format!("{}{gone}", drawn.train)).unwrap();
+    let import = |sheet: &str, more: &[&str]| {
+        let import = ["import", "--name", "shapes", "--task", "shape", "--images", "images.zip", "--json", "--train"];
+        mixmatch(there, &[&import[..], &[sheet], more].concat())
+    };
+    let refusal = |refused: &Output| -> Value {
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        serde_json::from_slice(&refused.stdout).unwrap()
+    };
+
+    let refused = import("more.csv", &["--strict"]);
+    let (told, text) = (refusal(&refused), lines(&refused.stderr));
+    let rows = told["rejected"].as_array().unwrap();
+    let named = |row: &&Value| row["image"].as_str().unwrap().starts_with("gone-");
+    assert_eq!(rows.iter().filter(named).count(), 30, "{told:#}");
+    assert!(rows[0]["sheet"] == "train" && rows[0]["code"].is_string() && rows[0]["row"].is_u64(), "{told:#}");
+    assert!(told["code"].is_string() && text.contains(told["detail"].as_str().unwrap()), "{told:#}\n{text}");
+    assert!(text.contains("left out: 10 more"), "{text}");
+
+    // What no row is to blame for has the same shape.
+    let told = refusal(&import("train.csv", &["--label-column", "none"]));
+    assert!(told["rejected"] == serde_json::json!([]) && told["code"].is_string(), "{told:#}");
+    let made = import("train.csv", &[]);
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(refusal(&import("train.csv", &[]))["code"], "taken");
+    let made = "200 import shapes /datasets";
+    assert_eq!(audit(there).await, ["422 import shapes", "422 import shapes", made, "422 import shapes"]);
 }
 
 #[test]

@@ -210,6 +210,25 @@ async fn what_a_run_leaves_behind_is_told_without_its_place() {
     assert!(detail.contains("could not be published") && detail.contains("No such file"), "{detail}");
 }
 
+#[tokio::test]
+async fn a_server_whose_database_was_taken_away_is_not_ready_and_takes_nothing() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    app.json("/readyz").await;
+    let database = app.directory.path().join("data/mixmatch.db");
+    std::fs::remove_file(&database).unwrap();
+    // Nor is one that somebody puts there instead.
+    for there in [None, Some(b"")] {
+        if let Some(bytes) = there {
+            std::fs::write(&database, bytes).unwrap();
+        }
+        problem(app.get("/readyz").send().await.unwrap(), 503).await;
+        let refused = problem(app.post("/jobs").json(&job()).send().await.unwrap(), 503).await;
+        assert!(!refused.to_string().contains("mixmatch.db"), "{refused}");
+    }
+    app.stop().await;
+}
+
 /// As another process would, which does not let go of it.
 async fn hold_database(app: &TestApp) -> sqlx::SqliteConnection {
     let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());

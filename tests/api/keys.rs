@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use futures::StreamExt;
 use mixmatch::config::ServeConfig;
 use serde_json::{Value, json};
 
@@ -127,6 +128,39 @@ async fn a_revoked_keys_stream_of_events_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_sends_that_is_revoked_meanwhile_is_not_kept() {
+    let app = TestApp::start().await;
+    let part = |name: &str, of: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{of}\r\n");
+    let file = |name: &str| part(&format!("{name}\"; filename=\"{name}"), "x");
+    let form = ["name", "task"].map(|name| part(name, "faces")).concat() + &file("images");
+    let uploads = [
+        ("PUT", "/pretrained/w", "", "some bytes".to_owned(), "and more".to_owned()),
+        ("POST", "/datasets", "multipart/form-data; boundary=b", form, file("train") + "--b--\r\n"),
+    ];
+    for (method, path, kind, first, last) in uploads {
+        let token = create(&data(&app), method, "train");
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let last = async move {
+            gone.await.unwrap();
+            Ok::<_, std::io::Error>(last)
+        };
+        let body = futures::stream::iter([Ok(first)]).chain(futures::stream::once(last));
+        let request = app.client.request(method.parse().unwrap(), format!("{}{path}", app.base)).bearer_auth(&token);
+        let sent = request.header("content-type", kind).body(reqwest::Body::wrap_stream(body)).send();
+        let sent = tokio::spawn(sent);
+        // It was let in: only the body is missing.
+        let uploads = app.directory.path().join("data/uploads");
+        while std::fs::read_dir(&uploads).unwrap().count() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert!(keys(&data(&app), &["revoke", method]).status.success());
+        go.send(()).unwrap();
+        let answer = problem(sent.await.unwrap().unwrap(), 401).await;
+        assert!(answer["detail"].as_str().unwrap().contains("was revoked"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
     let app = TestApp::with(|config| config.limits.requests_per_second = std::num::NonZeroU32::new(5)).await;
     let (busy, calm) = (create(&data(&app), "busy", "predict"), create(&data(&app), "calm", "predict"));
@@ -171,6 +205,51 @@ async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
     assert!(start().await.is_err(), "a revoked key is none");
 }
 
+#[test]
+fn first_keys_that_are_made_at_once_are_all_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let create = |name: String| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+            .args(["keys", "create", "--scope", "predict", "--name", &name])
+            .env("MIXMATCH_DATA_DIR", &data)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let at_once: Vec<_> = (0..6).map(|number| create(format!("key-{number}"))).collect();
+    for made in at_once {
+        let made = made.wait_with_output().unwrap();
+        assert!(made.status.success() && made.stdout.starts_with(b"mm_"), "{made:?}");
+    }
+    let listed = String::from_utf8(keys(&data, &["list", "--json"]).stdout).unwrap();
+    assert_eq!(listed.lines().count(), 6, "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_though_its_row_in_the_audit_cannot_be_completed() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    create(&data, "first", "admin");
+    let url = format!("sqlite://{}", data.join("mixmatch.db").display());
+    let database = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let trigger = "CREATE TRIGGER no_end BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'not today'); END";
+    sqlx::query(trigger).execute(&database).await.unwrap();
+
+    let made = keys(&data, &["create", "--name", "second", "--scope", "admin"]);
+    let told = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success() && made.stdout.starts_with(b"mm_"), "{made:?}");
+    assert!(told.contains("warning: ") && told.contains("not today"), "{told}");
+    let revoked = keys(&data, &["revoke", "second"]);
+    let told = String::from_utf8_lossy(&revoked.stderr).into_owned();
+    assert!(revoked.status.success() && told.contains("is revoked") && told.contains("not today"), "{revoked:?}");
+    let begun: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM audit WHERE status IS NULL").fetch_one(&database).await.unwrap();
+    assert_eq!(begun, 2, "that they began stands there");
+    database.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_from_elsewhere_cannot_use_an_open_server() {
     let app = TestApp::start().await;
@@ -179,6 +258,17 @@ async fn a_page_from_elsewhere_cannot_use_an_open_server() {
     let forged = app.post("/datasets").header("origin", "https://evil.example").body("x").send().await.unwrap();
     problem(forged, 401).await;
     assert_eq!(app.get("/jobs").header("origin", &app.base).send().await.unwrap().status(), 200);
+    // A picture that the page names comes without an origin; a link from there to our own pages may be followed.
+    let from = |path: &str, site: &str| app.get(path).header("sec-fetch-site", site.to_owned()).send();
+    for path in ["/datasets/none/samples.png", "/jobs", "/metrics"] {
+        problem(from(path, "cross-site").await.unwrap(), 401).await;
+    }
+    for path in ["/", "/docs/", "/openapi.json", "/livez"] {
+        assert_eq!(from(path, "cross-site").await.unwrap().status(), 200, "{path}");
+    }
+    for site in ["same-origin", "same-site", "none"] {
+        assert_eq!(from("/jobs", site).await.unwrap().status(), 200, "{site}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

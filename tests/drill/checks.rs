@@ -117,6 +117,8 @@ pub async fn orphans(data: &Path, before: SystemTime) -> Vec<PathBuf> {
             ["lock"] => true,
             [database] => database.starts_with("mixmatch.db"),
             ["artifacts", "sha256", _, hash] => artifacts.contains(*hash),
+            // Of a server that was killed between the last step of an import and its row; models and runs are never among them.
+            ["lost", "datasets", ..] => true,
             ["datasets", id, "packed", file] => datasets.contains(*id) && file.ends_with(".pack"),
             ["datasets", id, file] => datasets.contains(*id) && !file.ends_with(".tmp"),
             ["runs", id, "checkpoints", file] => {

@@ -2,7 +2,8 @@
 //!
 //! A sweep's history may be hundreds of thousands of rows, and whoever else writes waits for the end of each transaction. So the jobs
 //! go in a short one that notes them in `forgotten_jobs`; from then on nobody finds them. Their events, metrics, phases and log lines
-//! go after it, a bounded number in a transaction. What a kill cuts off, the next start does: the table says of which jobs.
+//! go after it, a bounded number in a transaction. What a kill cuts off, the next start does: the table says of which jobs. Another one,
+//! `passing_runs`, says whose directory may still be there.
 
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
@@ -104,7 +105,9 @@ async fn forget(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<()> {
             .bind(id.to_string())
             .fetch_one(&mut **tx)
             .await?;
-    sqlx::query("INSERT INTO forgotten_jobs (id) VALUES (?)").bind(id.to_string()).execute(&mut **tx).await?;
+    for note in ["INSERT INTO forgotten_jobs (id) VALUES (?)", "INSERT INTO passing_runs (id) VALUES (?)"] {
+        sqlx::query(note).bind(id.to_string()).execute(&mut **tx).await?;
+    }
     let Some(sweep) = sweep else { return Ok(()) };
     // The sweep is there as long as one of its jobs is: its request, sent again, is to find it.
     if let (Some(key), Some(request)) = (key, request) {

@@ -152,14 +152,34 @@ pub struct JobRow {
     pub baseline: Option<(Uuid, JobState)>,
 }
 
-/// A query for whole jobs with the given rest; [`Store::placed`] adds their places in the queue.
+/// A query for whole jobs with the given rest; [`Store::placed`] adds their places in the queue. Of many at once it is a query for `lines`,
+/// without what is there for each class: of a thousand classes that is megabytes a job.
 macro_rules! select_job {
     ($rest:literal) => {
+        select_job!("j.test", "m.metrics", $rest)
+    };
+    (lines $rest:literal) => {
+        select_job!(
+            "json_remove(j.test, '$.confusion', '$.classes')",
+            "json_remove(m.metrics, '$.guess_classes', '$.unlabelled_classes', '$.validation_classes')",
+            $rest
+        )
+    };
+    ($test:literal, $epoch:literal, $rest:literal) => {
         concat!(
-            "SELECT j.*,
-               (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
+            "SELECT j.id, j.dataset_id, j.dataset_name, j.model_name, j.state, j.priority, j.phase, j.config, j.attempt, j.device,
+               j.progress, j.model_version, j.error_code, j.error_detail, j.cancel_requested_at, j.pause_requested_at,
+               j.checkpoint_step, j.created_at, j.started_at, j.finished_at, j.worked_ms, j.sweep_id, j.baseline_of,
+               ",
+            $test,
+            " AS test,
+               (SELECT ",
+            $epoch,
+            " FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.epoch DESC LIMIT 1) AS last,
-               (SELECT m.metrics FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
+               (SELECT ",
+            $epoch,
+            " FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.collapsed, m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
                (SELECT b.id FROM jobs b WHERE b.baseline_of = j.id) AS baseline_id,
                (SELECT b.state FROM jobs b WHERE b.baseline_of = j.id) AS baseline_state
@@ -171,8 +191,9 @@ macro_rules! select_job {
 pub(super) use select_job;
 
 pub(super) const BY_ID: &str = select_job!("WHERE j.id = ?");
-pub(super) const PAGE: &str = select_job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
-pub(super) const PAGE_OF_STATE: &str = select_job!("WHERE j.id < ?1 AND j.state = ?3 ORDER BY j.id DESC LIMIT ?2");
+pub(super) const PAGE: &str = select_job!(lines "WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
+pub(super) const PAGE_OF_STATE: &str =
+    select_job!(lines "WHERE j.id < ?1 AND j.state = ?3 ORDER BY j.id DESC LIMIT ?2");
 
 #[derive(FromRow)]
 pub(super) struct Raw {
@@ -301,7 +322,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` jobs older than `before`, newest first, in `state` where one is given.
+    /// At most `limit` jobs older than `before`, newest first, in `state` where one is given; without what is there for each class: the
+    /// confusion and the classes of their test, and the shares by class of their epochs.
     ///
     /// # Errors
     /// The database's.

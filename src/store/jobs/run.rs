@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JobState;
 use super::history::{event, state_event};
 use crate::store::models::{self, NewVersion};
-use crate::store::{Result, Store, StoreError, VersionRow, artifacts, champion, commit, now, to_json};
+use crate::store::{Result, Store, StoreError, VersionRow, artifacts, champion, commit, now, orphans, to_json};
 use crate::train::event::Event;
 
 /// What somebody asked of a running job.
@@ -81,23 +81,23 @@ impl Store {
         commit(tx).await
     }
 
-    /// Publishes the model in `model_dir` and ends the job, in one transaction. The files are in place
+    /// Publishes the model in `model_dir` and ends the job, in one transaction. The files are noted before they come, and in place
     /// before any row names them.
     ///
     /// # Errors
     /// [`StoreError::Fenced`], or when the files cannot be read or kept.
     pub async fn finish_succeeded(&self, id: Uuid, attempt: u32, model_dir: &Path) -> Result<VersionRow> {
         let _files = self.files.read().await;
-        let (root, directory) = (self.artifacts.clone(), model_dir.to_owned());
-        let new =
-            tokio::task::spawn_blocking(move || NewVersion::from_files(&directory, |file| artifacts::put(&root, file)))
-                .await
-                .map_err(|e| StoreError::Artifact { path: model_dir.to_owned(), reason: e.to_string() })??;
+        let expected = read_model(model_dir, artifacts::hash).await?;
+        self.expect_artifacts(&expected.artifacts()).await?;
+        let root = self.artifacts.clone();
+        let new = read_model(model_dir, move |file| artifacts::put(&root, file)).await?;
         let mut tx = self.fenced(id, attempt).await?;
         let name: String = sqlx::query_scalar("SELECT model_name FROM jobs WHERE id = ?")
             .bind(id.to_string())
             .fetch_one(&mut *tx)
             .await?;
+        orphans::settle(&mut *tx, &new.artifacts()).await?;
         let row = models::publish(&mut tx, &name, id, new).await?;
         finish(&mut tx, id, attempt, JobState::Succeeded, None, Some(row.version)).await?;
         commit(tx).await?;
@@ -170,6 +170,14 @@ impl Store {
         }
         Ok(tx)
     }
+}
+
+/// A run's model, its files kept through `keep`.
+async fn read_model(directory: &Path, keep: impl Fn(&Path) -> Result<String> + Send + 'static) -> Result<NewVersion> {
+    let path = directory.to_owned();
+    tokio::task::spawn_blocking(move || NewVersion::from_files(&path, keep))
+        .await
+        .map_err(|error| StoreError::Artifact { path: directory.to_owned(), reason: error.to_string() })?
 }
 
 /// Ends a job.

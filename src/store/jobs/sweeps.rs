@@ -21,7 +21,7 @@ pub struct SweepRow {
     pub request: Map<String, Value>,
     /// When it was queued.
     pub created_at: jiff::Timestamp,
-    /// Its jobs in their order; one at least.
+    /// Its jobs in their order; one at least. Without what is there for each class, as in [`Store::jobs`].
     pub jobs: Vec<JobRow>,
 }
 
@@ -73,7 +73,7 @@ impl Store {
                 .fetch_optional(&self.reader)
                 .await?
                 .ok_or_else(|| StoreError::not_found("sweep", id))?;
-        let jobs = sqlx::query_as(select_job!("WHERE j.sweep_id = ? ORDER BY j.id"))
+        let jobs = sqlx::query_as(select_job!(lines "WHERE j.sweep_id = ? ORDER BY j.id"))
             .bind(id.to_string())
             .fetch_all(&self.reader)
             .await?;

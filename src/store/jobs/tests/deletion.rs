@@ -89,6 +89,69 @@ async fn a_deletion_waits_for_files_that_are_being_published() {
     deletion.await.unwrap();
 }
 
+/// What is not a file cannot be removed as one.
+fn in_the_way(file: &std::path::Path) {
+    std::fs::remove_file(file).unwrap();
+    std::fs::create_dir(file).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_cut_off_publication_or_deletion_leaves_is_litter() {
+    let f = Fixture::new().await;
+    let data = DataDir::new(f.directory.path());
+    let lock = data.lock().unwrap();
+    let cleared = async || f.store.clear_orphans(&data, &lock).await.unwrap();
+    let notes = async || -> i64 {
+        let all = "SELECT (SELECT COUNT(*) FROM passing_artifacts) + (SELECT COUNT(*) FROM passing_runs)";
+        sqlx::query_scalar(all).fetch_one(&f.store.reader).await.unwrap()
+    };
+    // Its files are in their place, and then it is not the job's attempt any more.
+    let job = f.running().await;
+    let fenced = f.store.finish_succeeded(job.id, job.attempt + 1, &f.model("one")).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced { .. })), "{fenced:?}");
+    assert_eq!((notes().await, cleared().await, notes().await), (2, 2, 0));
+
+    f.store.finish_succeeded(job.id, job.attempt, &f.model("one")).await.unwrap();
+    let version = f.publish("two").await;
+    assert_eq!((notes().await, cleared().await), (0, 0));
+
+    let file = f.store.artifact(&version.weights_sha256);
+    in_the_way(&file);
+    f.store.delete_version("gender", 2).await.unwrap();
+    assert!(file.exists());
+    assert_eq!((notes().await, cleared().await, notes().await), (1, 1, 0));
+
+    // As the server removes it afterwards.
+    std::fs::create_dir_all(data.run(job.id).join("checkpoints")).unwrap();
+    f.store.delete_job(job.id).await.unwrap();
+    assert_eq!((notes().await, cleared().await, notes().await), (1, 1, 0));
+    assert!(!data.lost().exists(), "none of it tells of an older database");
+}
+
+#[tokio::test]
+async fn models_and_checkpoints_of_one_data_set_outlast_an_older_database() {
+    let f = Fixture::new().await;
+    let data = DataDir::new(f.directory.path());
+    let older = f.directory.path().join("older.db");
+    f.store.snapshot(&older).await.unwrap();
+    let version = f.publish("one").await;
+    let later = f.queue().await;
+    let checkpoint = data.run(later).join("checkpoints/step-000000000001.checkpoint");
+    std::fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
+    std::fs::write(&checkpoint, b"days of work").unwrap();
+    let files = [f.store.artifact(&version.weights_sha256), f.store.artifact(&version.manifest_sha256), checkpoint];
+    f.store.close().await;
+    std::fs::rename(&older, data.database()).unwrap();
+
+    let lock = data.lock().unwrap();
+    let store = Store::open(&data).await.unwrap();
+    assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 3);
+    for file in files {
+        let aside = data.lost().join(file.strip_prefix(data.root()).unwrap());
+        assert!(aside.exists() && !file.exists(), "{}", file.display());
+    }
+}
+
 /// Two names of the same bytes: a job that is retried by the second holds on to them when both are gone.
 #[tokio::test]
 async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_along_in_a_backup() {

@@ -7,6 +7,7 @@ use sqlx::Row;
 use super::super::{deletion, history, position, queue, row, run};
 use super::*;
 use crate::store::{champion, in_use, models, orphans};
+use crate::train::event::{ClassMetrics, GroupAccuracy, TestMetrics};
 
 /// The steps of SQLite's plan for a query.
 async fn plan(store: &Store, query: &str) -> Vec<String> {
@@ -131,6 +132,46 @@ async fn places_follow_the_order_of_claims_through_priorities_and_pages() {
     assert_eq!(places.keys().copied().collect::<Vec<_>>(), (1..=9).collect::<Vec<u64>>());
     for id in order {
         assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, id);
+    }
+}
+
+/// Of a thousand classes it is megabytes a job, and a page may have a thousand of those.
+#[tokio::test]
+async fn what_is_there_for_each_class_is_read_with_its_job_and_not_with_a_page() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let shares = vec![0.1, 0.2, 0.7];
+    let epoch = EpochMetrics {
+        epoch: 1,
+        validation_accuracy: 0.1 + 0.2,
+        guess_classes: shares.clone(),
+        unlabelled_classes: shares.clone(),
+        validation_classes: shares,
+        ..EpochMetrics::default()
+    };
+    let group = GroupAccuracy { attribute: "source".into(), accuracy: 1.0 / 3.0, ..GroupAccuracy::default() };
+    let test = TestMetrics {
+        accuracy: 0.1 + 0.2,
+        confusion: vec![vec![1; 3]; 3],
+        classes: vec![ClassMetrics::default(); 3],
+        groups: vec![group],
+        ..TestMetrics::default()
+    };
+    f.store.record(job.id, 1, &[Event::Epoch(epoch.clone()), Event::Test(test.clone())]).await.unwrap();
+    let whole = f.store.job(job.id).await.unwrap();
+    assert_eq!((&whole.last, &whole.best, &whole.test), (&Some(epoch.clone()), &whole.last, &Some(test.clone())));
+
+    let epoch = EpochMetrics {
+        guess_classes: Vec::new(),
+        unlabelled_classes: Vec::new(),
+        validation_classes: Vec::new(),
+        ..epoch
+    };
+    let test = TestMetrics { confusion: Vec::new(), classes: Vec::new(), ..test };
+    for state in [None, Some(JobState::Running)] {
+        let page = f.store.jobs(state, None, 10).await.unwrap();
+        let [line] = page.as_slice() else { panic!("{page:?}") };
+        assert_eq!((&line.last, &line.best, &line.test), (&Some(epoch.clone()), &line.last, &Some(test.clone())));
     }
 }
 
