@@ -87,7 +87,7 @@ pub struct ConnectionsConfig {
     pub most: usize,
     /// How long the head of a request may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
-    /// A body that does not go on arriving for so long is given up.
+    /// A body that does not go on arriving for so long is given up, and so is an answer of which nothing is taken for so long.
     pub stall: Duration,
     /// Bytes a second that a body must bring on average over each `pace_window`; zero is no limit.
     pub slowest: u64,

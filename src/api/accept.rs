@@ -10,8 +10,12 @@ use super::problem::Problem;
 /// # Errors
 /// 406 with the list of offers when it accepts none.
 pub fn negotiate<T: Copy>(headers: &HeaderMap, offers: &[(&'static str, T)]) -> Result<T, Problem> {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-    let ranges: Vec<Range> = accept.split(',').map(Range::read).collect();
+    // Several lines are one list (RFC 9110, §5.3).
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut ranges: Vec<Range> = lines.flat_map(|line| line.split(',')).map(Range::read).collect();
+    if ranges.is_empty() {
+        ranges.push(Range::read("*/*"));
+    }
     let accepted = offers.iter().filter_map(|(media, offer)| {
         let (weight, place) = wanted(&ranges, media)?;
         (weight > 0.0).then_some((weight, place, *offer))
@@ -84,6 +88,9 @@ mod tests {
         assert_eq!(accept("Text/Markdown, */*;q=0.1").unwrap(), 'm');
         assert_eq!(accept("text/csv;q=0.2, application/json").unwrap(), 'j');
         assert_eq!(accept("text/html,application/xhtml+xml,*/*;q=0.8").unwrap(), 'j');
+        let lines = [HeaderValue::from_static("image/png, text/csv;q=0.2"), HeaderValue::from_static("text/markdown")];
+        let lines = HeaderMap::from_iter(lines.map(|line| (header::ACCEPT, line)));
+        assert_eq!(negotiate(&lines, &OFFERS).unwrap(), 'm', "several lines are one list");
         let none = accept("image/png, text/csv;q=0").unwrap_err();
         assert!(none.status() == 406 && none.detail().contains("text/markdown"), "{}", none.detail());
     }

@@ -1,5 +1,6 @@
 //! How many predictions are taken on at once: bytes before a body is read, images before they are decoded. What does not
-//! fit is refused at once (503), so that what was taken is answered in time and memory stays what it is.
+//! fit is refused at once (503), so that memory stays what it is. That what was taken is answered in time is the predictor's care
+//! (`serving/queue.rs`), which knows how long a model takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,11 @@ impl Admission {
         let taken = Arc::clone(&self.images).try_acquire_many_owned(number);
         taken.map_err(|_full| full("the model's queue is full"))
     }
+
+    /// Places of images that are taken: where they all are, [`Self::images`] refuses.
+    pub fn taken(&self) -> usize {
+        (self.most_images as usize).saturating_sub(self.images.available_permits())
+    }
 }
 
 impl Room {
@@ -126,6 +132,27 @@ fn full(detail: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Server;
+    use crate::config::ServeConfig;
+    use crate::nn::device::CudaStatus;
+
+    #[tokio::test]
+    async fn what_is_told_of_the_queue_is_what_refuses() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = ServeConfig::new(directory.path().join("data"), ([127, 0, 0, 1], 0).into());
+        config.worker.devices = "cpu".parse().unwrap();
+        let server = Server::start(config, CudaStatus::NoDriver).await.unwrap();
+        let get = async |path: &str| {
+            let answer = reqwest::get(format!("http://{}{path}", server.address())).await.unwrap();
+            answer.text().await.unwrap()
+        };
+        let taken = server.app().admission.images(3).unwrap();
+        assert!(get("/metrics").await.contains("mixmatch_predict_queue_images 3"));
+        assert!(get("/readyz").await.contains(r#""queued":3"#));
+        drop(taken);
+        assert!(get("/readyz").await.contains(r#""queued":0"#));
+        server.stop().await;
+    }
 
     #[test]
     fn what_does_not_fit_is_refused_until_there_is_room_again() {

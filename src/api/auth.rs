@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::rate::RateLimits;
 use super::state::{App, AppState};
 use crate::keys::{self, Scope};
+use crate::store::StoreError;
 
 /// Name of the security scheme in the description.
 pub const SCHEME: &str = "api_key";
@@ -32,6 +33,27 @@ pub struct Caller {
     pub scope: Scope,
     /// The key that is counted; none on a server that is open to its own machine, nil for the configured one.
     pub key: Option<Uuid>,
+}
+
+impl Caller {
+    /// Whether the caller's key still opens anything. A stream or an upload may last for days, and a revoked key is to open nothing
+    /// from that moment on.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn may_go_on(&self, app: &App) -> Result<bool, StoreError> {
+        // The configured key has no row, and lasts as long as the server.
+        let Some(key) = self.key.filter(|key| !key.is_nil()) else { return Ok(true) };
+        Ok(app.store.key_of_id(key).await?.is_some_and(|key| key.is_live()))
+    }
+
+    /// Refuses what took long to come where the key was revoked meanwhile, or is no longer valid.
+    pub async fn refuse_if_revoked(&self, app: &App) -> Result<(), Problem> {
+        match self.may_go_on(app).await? {
+            true => Ok(()),
+            false => Err(refuse("the API key was revoked, or has ended, while the request was sent")),
+        }
+    }
 }
 
 /// What each route needs.
@@ -136,7 +158,9 @@ const FORWARDED: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
 /// Whether a request was meant for this machine's own address, and sent here. A web page from elsewhere can make a browser send
-/// requests here, but not without its own name in `Host` (a name that was rebound) or in `Origin`.
+/// requests here, but not without its own name in `Host` (a name that was rebound) or in `Origin`; where the browser names no
+/// origin, as for a picture or a script that the page shows, it says `cross-site`. What is `same-site` comes from another port of
+/// this machine, as an `Origin` may.
 fn from_this_machine(headers: &HeaderMap) -> bool {
     let local = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
@@ -150,6 +174,7 @@ fn from_this_machine(headers: &HeaderMap) -> bool {
             || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     };
     [header::HOST, header::ORIGIN].iter().all(|name| headers.get(name).is_none_or(local))
+        && headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site")
         && !FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
@@ -192,10 +217,17 @@ mod tests {
         }
         assert!(!from("127.0.0.1:8080", Some("https://evil.example")));
         assert!(!from("127.0.0.1:8080", Some("null")));
-        for name in FORWARDED {
-            let headers = [("host", "127.0.0.1:8080"), (name, "203.0.113.9")]
+        let with = |name: &'static str, value: &'static str| {
+            let headers = [("host", "127.0.0.1:8080"), (name, value)]
                 .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
-            assert!(!from_this_machine(&HeaderMap::from_iter(headers)), "{name}");
+            from_this_machine(&HeaderMap::from_iter(headers))
+        };
+        for name in FORWARDED {
+            assert!(!with(name, "203.0.113.9"), "{name}");
         }
+        for site in ["none", "same-origin", "same-site"] {
+            assert!(with("sec-fetch-site", site), "{site}");
+        }
+        assert!(!with("sec-fetch-site", "cross-site"));
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use super::idempotency;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
-use super::upload::{Upload, most_bytes, receive, too_large};
+use super::upload::{Upload, most_bytes, receive, refuse_taken, too_large};
 use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
 use crate::store::{self, DatasetRow, Idempotency, NewDataset};
 
@@ -42,6 +43,10 @@ pub struct Dataset {
     #[schema(value_type = String, format = DateTime)]
     created_at: jiff::Timestamp,
 }
+
+/// Each uses all cores, and holds its sheets and what it found in memory: more at once take longer, and more room. One that is large
+/// does not hold up the others.
+static IMPORTS: Semaphore = Semaphore::const_new(2);
 
 /// What an import found; at most 100 rejected rows are listed here.
 #[derive(Debug, Serialize, ToSchema)]
@@ -144,7 +149,9 @@ pub async fn create(
     if announced.is_some_and(|bytes: usize| bytes > most_bytes(limit)) {
         return Err(too_large(limit));
     }
-    let upload = receive(Form::of(request).await?, &app.config.data_dir.uploads()).await?;
+    let store = key.is_none().then_some(&app.store);
+    let upload = receive(Form::of(request).await?, &app.config.data_dir.uploads(), store).await?;
+    caller.refuse_if_revoked(&app).await?;
     let idempotency = key.map(|key| Idempotency::new(caller.key, &key, upload.sha256.clone()));
     let earlier = match &idempotency {
         Some(idempotency) => app.store.dataset_of_request(idempotency).await?,
@@ -170,9 +177,8 @@ pub async fn create(
 async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Result<Uuid, Problem> {
     let id = Uuid::now_v7();
     // With a key, the set of that name may be the one that this very request is just making: the store will tell.
-    if idempotency.is_none() && app.store.dataset(&upload.name).await.is_ok() {
-        let detail = format!("a data set named {:?} exists; delete it or choose another name", upload.name);
-        return Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail));
+    if idempotency.is_none() {
+        refuse_taken(&app.store, &upload.name).await?;
     }
     app.store.expect_dataset(id).await?;
     let destination = app.config.data_dir.dataset(id);
@@ -180,7 +186,9 @@ async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Re
     let (name, target) = (upload.name.clone(), destination.clone());
     let started = std::time::Instant::now();
     let task = upload.request.task.clone();
+    let permit = IMPORTS.acquire().await.map_err(|error| Problem::bug("the imports have ended", &error))?;
     let imported = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         // All of it is moved in here: its files live until the import is done with them.
         let upload = upload;
         import(&upload.request, &limits, &target, &|_| {})
@@ -188,7 +196,7 @@ async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Re
     .await
     .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
     let images = imported.manifest.samples.len();
-    let rejected = imported.report.rejected.len();
+    let rejected = imported.report.rejected_rows;
     let new = NewDataset { id, name: name.clone(), task, manifest: &imported.manifest, report: &imported.report };
     let kept = app.store.insert_dataset_once(new, idempotency.as_ref()).await;
     if !matches!(kept, Ok(kept) if kept == id) {

@@ -32,6 +32,10 @@ impl From<StoreError> for Problem {
                 Problem::unavailable("another process holds the database; nothing was changed").retry_after(5)
             }
             error if error.is_full() => no_room(&error),
+            error @ StoreError::Replaced { .. } => {
+                tracing::error!(%error, "nothing is taken on");
+                Problem::unavailable("the server's database is not where it was; nothing was changed").retry_after(10)
+            }
             error if error.is_closed() => Problem::unavailable("the server is stopping").retry_after(10),
             error => Problem::bug("the store failed", &error),
         }
@@ -44,6 +48,7 @@ impl From<ServingError> for Problem {
             ServingError::Overloaded { .. } | ServingError::Crowded { .. } => {
                 Problem::unavailable(error.to_string()).retry_after(1)
             }
+            ServingError::Loading(_) => Problem::unavailable(error.to_string()).retry_after(5),
             // Others' models needed its place between loading and asking.
             ServingError::NotLoaded(_) => Problem::unavailable(error.to_string()).retry_after(1),
             ServingError::ShuttingDown => Problem::unavailable(error.to_string()).retry_after(10),
@@ -91,8 +96,8 @@ impl From<ImportError> for Problem {
             ImportError::TooLarge { field, detail, .. } => {
                 Problem::too_large(detail.clone()).with_error(&pointer(field), code, detail)
             }
-            ImportError::Rows { detail, rejected, .. } => {
-                let (all, most) = (rejected.len(), MOST as usize);
+            ImportError::Rows { detail, left_out: all, rejected, .. } => {
+                let most = MOST as usize;
                 let detail =
                     if all > most { format!("{detail}; the first {most} of {all} rows are listed") } else { detail };
                 let items = rejected.into_iter().take(most).map(|row| {

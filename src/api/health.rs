@@ -44,13 +44,13 @@ pub struct Ready {
 pub struct PredictDevice {
     /// `cpu` or `cuda:0`.
     device: String,
-    /// The number format of activations, `float32` or `bf16`.
+    /// The number format of activations, `float32` or `bf16`, of models that were not trained in float32 on purpose: those are computed in it.
     precision: String,
     /// Why this number format.
     reason: String,
     /// Models in memory.
     loaded: Vec<String>,
-    /// Images waiting.
+    /// Images that wait or are worked on: with `--predict-queue` of them more are refused.
     queued: usize,
 }
 
@@ -97,7 +97,7 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
             precision: status.precision,
             reason: status.reason,
             loaded: status.loaded,
-            queued: status.queued,
+            queued: app.admission.taken(),
         },
         slots: slots.map(|slot| SlotView { device: slot.device.to_string(), threads: slot.threads }).collect(),
         busy_slots: app.supervisor.busy(),
@@ -129,7 +129,7 @@ pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, P
     let (busy, all) = (app.supervisor.busy(), app.supervisor.slots().len());
     metrics::gauge!(telemetry::SLOTS, "use" => "busy").set(busy as f64);
     metrics::gauge!(telemetry::SLOTS, "use" => "idle").set(all.saturating_sub(busy) as f64);
-    metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.predictor.status().queued as f64);
+    metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.admission.taken() as f64);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()))
 }
 

@@ -1,14 +1,24 @@
 //! A job as callers see it.
 
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::problem::Problem;
 use crate::store::{JobRow, JobState};
 use crate::train::config::{AlgorithmName, TrainConfig};
 use crate::train::event::{EpochMetrics, Phase, TestMetrics};
 
-/// A job, and how far it is.
+/// What stands in a job and in none of a list, whose lines would grow with the classes and the sheet's columns.
+const LEFT_OUT_OF_LISTS: [(&str, &[&str]); 3] = [
+    ("last", &["guess_classes", "unlabelled_classes", "validation_classes"]),
+    ("best", &["guess_classes", "unlabelled_classes", "validation_classes"]),
+    ("test", &["confusion", "classes", "groups"]),
+];
+
+/// A job, and how far it is. In a list it has no `guess_classes`, `unlabelled_classes` and `validation_classes` in `last` and `best`, and no
+/// `confusion`, `classes` and `groups` in `test`: `GET /jobs/{id}` has them.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Job {
     /// UUID v7.
@@ -82,6 +92,20 @@ pub struct Job {
     baseline: Option<Baseline>,
     /// The job that this one is the baseline of.
     baseline_of: Option<Uuid>,
+}
+
+impl Job {
+    /// As a line of a list.
+    pub(super) fn line(row: JobRow) -> Result<Value, Problem> {
+        let mut job = serde_json::to_value(Self::from(row))
+            .map_err(|error| Problem::bug("the list of jobs could not be written", &error))?;
+        for (part, fields) in LEFT_OUT_OF_LISTS {
+            if let Some(part) = job.get_mut(part).and_then(Value::as_object_mut) {
+                part.retain(|field, _| !fields.contains(&field.as_str()));
+            }
+        }
+        Ok(job)
+    }
 }
 
 /// What a job says of itself, beside sweeps.

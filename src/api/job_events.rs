@@ -35,7 +35,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
 /// `start`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
 /// attempt begins or goes on; epochs after those come again. The stream ends after the final state. Whoever then asks again
-/// with the last `id`, as an `EventSource` does by itself, gets 204 without a body, upon which it asks no more.
+/// with the last `id`, as an `EventSource` does by itself, gets 204 without a body, upon which it asks no more. An `id` beyond the
+/// newest is of another history, as when a backup was put back meanwhile: then all events come.
 #[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", security(("api_key" = ["train"])), params(
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
@@ -52,10 +53,12 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = job_id(&id)?;
-    let after = last_event_id(&headers)?;
+    let last = last_event_id(&headers)?;
     app.store.job(id).await?;
+    // Behind an event that never was nothing would come until as many more have happened.
+    let after = if last > app.store.newest_event(id).await? { 0 } else { last };
     let watch = app.supervisor.changes().watch(id);
-    let mut follower = Follower { watch, app, key: caller.key, job: id, after, ready: Vec::new(), done: false };
+    let mut follower = Follower { watch, app, caller, job: id, after, ready: Vec::new(), done: false };
     follower.read().await?;
     // An empty stream would be a connection that was lost: an `EventSource` would come back for ever.
     if follower.done && follower.ready.is_empty() {
@@ -84,8 +87,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
 /// Where one client stands in one job's events.
 struct Follower {
     app: AppState,
-    /// The key that opened the stream.
-    key: Option<uuid::Uuid>,
+    /// Whose key opened the stream.
+    caller: Caller,
     job: uuid::Uuid,
     watch: crate::worker::Watch,
     after: i64,
@@ -125,7 +128,7 @@ impl Follower {
     /// Reads what is new; true if there is something to send or nothing more will come. The state is read
     /// *before* the events: final then means that everything is written.
     async fn read(&mut self) -> Result<bool, crate::store::StoreError> {
-        if !self.may_go_on().await? {
+        if !self.caller.may_go_on(&self.app).await? {
             self.done = true;
             return Ok(true);
         }
@@ -134,13 +137,6 @@ impl Follower {
         self.ready.reverse();
         self.done = finished && self.ready.len() < BATCH as usize;
         Ok(self.done || !self.ready.is_empty())
-    }
-
-    /// Whether the key still opens anything: a stream may last for days, and a revoked key is to open nothing from that moment on.
-    async fn may_go_on(&self) -> Result<bool, crate::store::StoreError> {
-        // The configured key has no row, and lasts as long as the server.
-        let Some(key) = self.key.filter(|key| !key.is_nil()) else { return Ok(true) };
-        Ok(self.app.store.key_of_id(key).await?.is_some_and(|key| key.is_live()))
     }
 }
 

@@ -47,8 +47,9 @@ pub struct ModelTest {
     model: ModelName,
     /// Whose test images.
     dataset: DatasetName,
-    /// How many of them were among the images that the version learned from, with a label or without, by their files: its figures flatter it by
-    /// those. `null` where that data set was deleted.
+    /// How many of them were among the images that the version learned from, with a label or without, or that chose its epoch (`used` of its
+    /// predictions is `labelled`, `unlabelled` or `validation`), by their files: its figures flatter it by those. Of a version that an older
+    /// build published without predictions, how many were in its training sheet. `null` where that data set was deleted.
     seen_in_training: Option<u64>,
     /// The figures, as at the end of a job.
     test: TestMetrics,
@@ -92,6 +93,7 @@ pub async fn test(
     let trained_on = trained_on.map(|id| app.config.data_dir.dataset(id));
     let directory = app.config.data_dir.dataset(dataset.id);
     let weights = app.store.artifact(&row.weights_sha256);
+    let predictions = row.predictions_sha256.as_deref().map(|sha256| app.store.artifact(sha256));
     let (sha256, device) = (row.weights_sha256.clone(), app.predictor.status().device);
     // Set when this future is dropped, where the caller goes away.
     let gone = Arc::new(AtomicBool::new(false));
@@ -106,6 +108,7 @@ pub async fn test(
             weights_sha256: &sha256,
             dataset_dir: &directory,
             trained_on: trained_on.as_deref(),
+            predictions: predictions.as_deref(),
             device: device::parse(&device).map_err(TrainError::from)?,
         };
         tch::set_num_threads(1);
@@ -117,11 +120,11 @@ pub async fn test(
     let asked = tokio::task::spawn_blocking(move || pool.install(ask)).await;
     let asked = match asked.map_err(|error| Problem::bug("testing the model failed unexpectedly", &error))? {
         Ok(asked) => asked,
-        Err(RetestError::Train(error)) => {
+        Err(error @ (RetestError::Train(_) | RetestError::Predictions { .. })) => {
             app.store.dataset(&dataset.id.to_string()).await?;
             app.store.version(&row.name, row.version).await?;
             return Err(match error {
-                TrainError::Stopped => stopping(),
+                RetestError::Train(TrainError::Stopped) => stopping(),
                 error => Problem::bug("the model could not be tested", &error),
             });
         }

@@ -1,5 +1,6 @@
 //! `/models`: what has been published, its weights, and the aliases that say which version serves.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axum::Extension;
@@ -20,7 +21,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, VersionRow, is_alias, version_key, version_number};
+use crate::store::{ModelRow, StoreError, VersionRow, is_alias, version_key, version_number};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -276,17 +277,46 @@ pub async fn load(app: &App, row: &VersionRow) -> Result<Held, ServingError> {
 /// The same for a caller who does not wait for longer than for an answer; the model goes on loading for whoever comes next.
 ///
 /// # Errors
-/// [`ServingError::Deadline`], or why it cannot be loaded.
+/// [`ServingError::Loading`], or why it cannot be loaded.
 pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, ServingError> {
     // As nearly every request finds it.
     if let Some(held) = app.predictor.loaded(&row.key())? {
         return Ok(held);
     }
-    let deadline = app.predictor.deadline();
-    match tokio::time::timeout(deadline, load_apart(app, row)).await {
+    match tokio::time::timeout(app.predictor.deadline(), load_apart(app, row)).await {
         Ok(ended) => loaded(ended),
-        Err(_elapsed) => Err(ServingError::Deadline { seconds: deadline.as_secs_f64() }),
+        Err(_elapsed) => Err(ServingError::Loading(row.key())),
     }
+}
+
+/// Puts champions into memory after a start, the newest first and as many as have room, so that their first callers need not wait. One
+/// that cannot be loaded is told to the log, and to whoever asks for it.
+pub async fn load_champions(app: AppState) {
+    let champions = match newest_champions(&app).await {
+        Ok(champions) => champions,
+        Err(error) => {
+            tracing::warn!(%error, "no model is loaded before somebody asks for it");
+            return;
+        }
+    };
+    for row in champions {
+        let (model, (weights, manifest)) = (row.key(), app.store.version_files(&row));
+        match app.predictor.preload(&model, ModelFiles { weights, manifest }).await {
+            Ok(true) => tracing::info!(model, "a champion is in memory"),
+            Ok(false) | Err(ServingError::ShuttingDown) => return,
+            Err(error) => tracing::warn!(model, %error, "a champion could not be loaded"),
+        }
+    }
+}
+
+async fn newest_champions(app: &App) -> Result<Vec<VersionRow>, StoreError> {
+    let mut champions = Vec::new();
+    for name in app.store.model_names(u32::MAX).await? {
+        // Not every model has one, and it may have been deleted meanwhile.
+        champions.extend(app.store.resolve_model(&name).await.ok());
+    }
+    champions.sort_by_key(|row| Reverse(row.created_at));
+    Ok(champions)
 }
 
 /// [`load`] in a task of its own, which goes on where its caller goes.

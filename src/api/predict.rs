@@ -95,7 +95,7 @@ pub struct PredictResult {
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The model's queue is full, the models' memory is taken, or the server is stopping", body = ProblemBody,
+        (status = 503, description = "The model's queue is full or takes too long, the model is still being loaded, the models' memory is taken, or the server is stopping", body = ProblemBody,
             content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
         (status = 504, description = "No answer in time", body = ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -112,7 +112,8 @@ pub async fn predict(
     refuse_announced(&request)?;
     let room = app.admission.body(announced(request.headers()).unwrap_or(1))?;
     let incoming = predict_body::read(&app, request, &room).await?;
-    let counted = Arc::new(app.admission.images(incoming.len())?);
+    let counted = app.admission.images(incoming.len());
+    let counted = Arc::new(counted.inspect_err(|_full| count_refused(&row.name, incoming.len()))?);
     let model = match models::load_in_time(&app, &row).await {
         Ok(held) => held,
         Err(error) => return Err(unless_deleted(&app, &row, error).await),
@@ -132,10 +133,16 @@ pub async fn predict(
         results.push(result);
     }
     let mut timings = Timings::default();
-    if !images.is_empty() {
+    let number = images.len();
+    if number > 0 {
         let answer = match app.predictor.predict(&model, images, options, (room, Arc::clone(&counted))).await {
             Ok(answer) => answer,
-            Err(error) => return Err(unless_deleted(&app, &row, error).await),
+            Err(error) => {
+                if matches!(error, ServingError::Overloaded { .. }) {
+                    count_refused(&row.name, number);
+                }
+                return Err(unless_deleted(&app, &row, error).await);
+            }
         };
         timings = answer.timings;
         for (place, outcome) in places.into_iter().zip(answer.results) {
@@ -155,8 +162,8 @@ pub async fn predict(
 /// that which is told.
 async fn unless_deleted(app: &AppState, row: &VersionRow, error: ServingError) -> Problem {
     // A full queue and a passed deadline have other reasons, and come when there is no time to ask the database.
-    use ServingError::{Crowded, Deadline, Overloaded, ShuttingDown};
-    if matches!(error, Overloaded { .. } | Crowded { .. } | Deadline { .. } | ShuttingDown) {
+    use ServingError::{Crowded, Deadline, Loading, Overloaded, ShuttingDown};
+    if matches!(error, Overloaded { .. } | Crowded { .. } | Deadline { .. } | Loading(_) | ShuttingDown) {
         return error.into();
     }
     match app.store.version(&row.name, row.version).await {
@@ -186,6 +193,12 @@ fn count(model: &str, results: &[PredictResult], timings: &Timings) {
         metrics::histogram!(telemetry::PREDICT_BATCH, "model" => name.clone()).record(timings.batch_size as f64);
         metrics::histogram!(telemetry::PREDICT_SECONDS, "model" => name).record(timings.total_ms / 1e3);
     }
+}
+
+/// Images that a full queue had no place for.
+fn count_refused(model: &str, images: usize) {
+    metrics::counter!(telemetry::PREDICT_IMAGES, "model" => model.to_owned(), "outcome" => "refused")
+        .increment(images as u64);
 }
 
 fn check_options(query: &PredictQuery) -> Result<PredictOptions, Problem> {

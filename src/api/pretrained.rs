@@ -1,8 +1,9 @@
 //! `/pretrained`: weights that a run may start from. They come in through `mixmatch import-weights`, which reads
 //! PyTorch's pickles in a process of its own; here only safetensors are taken.
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use futures::StreamExt;
@@ -13,8 +14,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
+use super::auth::Caller;
 use super::deletion::to_its_end;
-use super::extract::{Path, Query};
+use super::extract::{Path, Query, refuse_announced};
 use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
@@ -126,13 +128,16 @@ pub struct UploadQuery {
     ))]
 pub async fn create(
     State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<UploadQuery>,
-    body: Body,
+    request: Request,
 ) -> Result<impl IntoResponse, Problem> {
     acceptable(&app, &name, query.network.as_deref()).await?;
+    refuse_announced(&request)?;
     let uploads = app.config.data_dir.uploads();
-    let (sent, source_sha256) = receive(body, &uploads, app.config.limits.upload_bytes).await?;
+    let (sent, source_sha256) = receive(request.into_body(), &uploads, app.config.limits.upload_bytes).await?;
+    caller.refuse_if_revoked(&app).await?;
     let checked = NamedTempFile::new_in(&uploads).map_err(disk_problem)?;
     let permit = ONE_AT_A_TIME.acquire().await.map_err(|error| Problem::bug("the imports have ended", &error))?;
     // The files go along: they are removed when this has ended, whether or not the caller is still there.

@@ -208,7 +208,6 @@ fn encode(body: &ProblemBody) -> Vec<u8> {
 /// itself (an empty 405, a plain-text 413) into a problem.
 pub async fn finish(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let path = request.uri().path().to_owned();
-    let head = request.method() == axum::http::Method::HEAD;
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let response = next.run(request).await;
     let status = response.status();
@@ -233,7 +232,8 @@ pub async fn finish(request: axum::extract::Request, next: axum::middleware::Nex
         body.instance = path;
         body.request_id = id;
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        *response.body_mut() = if head { axum::body::Body::empty() } else { axum::body::Body::from(encode(&body)) };
+        // The router takes it away from the answer to a HEAD, which so tells the length that it has.
+        *response.body_mut() = axum::body::Body::from(encode(&body));
     }
     response
 }

@@ -1,15 +1,16 @@
 //! Every route, and what lies around them.
 //!
 //! Routes of the API are added through `routes!` only: that registers the handler and its description in
-//! one step. What is around a handler, from the outside in: request id → counting and tracing → problems
-//! get their `instance` → the rest of a refused body is read → a panic becomes a problem → the key, its
-//! scope and its rate → changes are written down → no body is compressed, and it must keep arriving → the route.
+//! one step. What is around a handler, from the outside in: answers are kept from others' pages → request id → counting
+//! and tracing → problems get their `instance` → the rest of a refused body is read → a panic becomes a problem → the key,
+//! its scope and its rate → changes are written down → no body is compressed, and it must keep arriving → the route.
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, StatusCode};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -109,6 +110,13 @@ pub fn openapi_json() -> String {
     text
 }
 
+/// Keeps answers out of pages from elsewhere: a browser that was led to ask for one, as for a picture, does not hand it over.
+async fn own_pages_only(mut response: Response) -> Response {
+    let name = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().insert(name, HeaderValue::from_static("same-origin"));
+    response
+}
+
 /// The whole service.
 pub fn router(app: AppState) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
@@ -129,5 +137,6 @@ pub fn router(app: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(request_id.clone()))
         .layer(SetRequestIdLayer::new(request_id, telemetry::NewRequestId))
         .layer(from_fn(telemetry::sane_request_id))
+        .layer(map_response(own_pages_only))
         .with_state(app)
 }

@@ -1,7 +1,7 @@
 //! The life of a server: open the rooms, listen, and stop in an order that loses nothing.
 //!
 //! Stopping: readiness off, no more claims → `drain_delay`, in which all else goes on → event streams closed → requests in flight drained →
-//! children stopped with a checkpoint and their jobs put back into the queue → models released → store closed.
+//! children stopped with a checkpoint and their jobs put back into the queue → models released, for ten seconds at most → store closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
-use super::{listen, retention, telemetry};
+use super::{listen, models, retention, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::nn::device::CudaStatus;
@@ -85,6 +85,8 @@ impl Server {
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
         tokio::spawn(retention::prune_daily(Arc::clone(&app)));
+        // Nobody waits for it: the server is ready for all else, and says of a model that it is being loaded.
+        tokio::spawn(models::load_champions(Arc::clone(&app)));
 
         let stop = CancellationToken::new();
         let (router, stopped) = (super::router(Arc::clone(&app)), stop.clone());

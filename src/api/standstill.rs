@@ -21,7 +21,7 @@ pub fn stood_still(deadline: Instant) -> bool {
     deadline.elapsed() > LATE
 }
 
-/// hyper's clock for the heads of requests, which forgives standstills.
+/// hyper's clock for the heads of requests, and ours for answers that wait to be taken; it forgives standstills.
 #[derive(Clone, Copy, Debug)]
 pub struct ForgivingTimer;
 

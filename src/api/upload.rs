@@ -12,6 +12,7 @@ use super::form::{Form, FormField};
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::{ImportRequest, Unlisted};
 use crate::sha256;
+use crate::store::{Store, StoreError};
 
 /// Text fields are names and words; longer ones are refused.
 const TEXT_BYTES: usize = 1024;
@@ -54,12 +55,14 @@ struct Arrived {
     errors: Vec<ProblemItem>,
 }
 
-/// Receives a form into a directory of its own under `uploads`.
+/// Receives a form into a directory of its own under `uploads`. With a `store`, a name that is taken is refused as soon as
+/// it has come, before the archive behind it; a request that may be a repeated one brings none, since the set of that name
+/// may be its own.
 ///
 /// # Errors
-/// 400 for what is no form, 413 beyond the limit, 422 with every field that is missing, unknown or wrong, 507 on a full
-/// disk.
-pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> {
+/// 400 for what is no form, 409 for a name that is taken, 413 beyond the limit, 422 with every field that is missing, unknown
+/// or wrong, 507 on a full disk.
+pub async fn receive(mut form: Form, uploads: &Path, store: Option<&Store>) -> Result<Upload, Problem> {
     let directory = TempDir::new_in(uploads).map_err(disk_problem)?;
     let mut arrived = Arrived::default();
     while let Some(field) = form.next_field().await? {
@@ -73,6 +76,9 @@ pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> 
         let file = FILE_FIELDS.into_iter().find(|known| *known == name);
         if let Some(known) = text {
             if let Some(value) = read_text(field, known, &mut arrived.errors).await? {
+                if let Some(store) = store.filter(|_| known == "name" && arrived.may_be_named(&value)) {
+                    refuse_taken(store, &value).await?;
+                }
                 arrived.keep_text(known, value);
             }
         } else if let Some(known) = file {
@@ -104,6 +110,11 @@ pub async fn receive(mut form: Form, uploads: &Path) -> Result<Upload, Problem> 
 }
 
 impl Arrived {
+    /// Nothing is wrong so far, the name included: else all that is wrong is told together at the end.
+    fn may_be_named(&self, name: &str) -> bool {
+        self.errors.is_empty() && check_name("name", name).is_ok()
+    }
+
     fn keep_text(&mut self, known: &'static str, value: String) {
         self.hashes.insert(known, sha256::of(&value));
         if self.text.insert(known, value).is_some() {
@@ -201,6 +212,21 @@ pub fn check_name(field: &str, value: &str) -> Result<(), String> {
     Err(format!(
         "{field} is {value:?}; allowed are 1 to 64 letters, digits, - _ . with a letter or digit first, and no UUID"
     ))
+}
+
+/// Refuses a name that a data set has already.
+///
+/// # Errors
+/// 409.
+pub async fn refuse_taken(store: &Store, name: &str) -> Result<(), Problem> {
+    match store.dataset(name).await {
+        Ok(_) => {
+            let detail = format!("a data set named {name:?} exists; delete it or choose another name");
+            Err(Problem::conflict(detail.clone()).with_error("/name", "taken", detail))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn read_text(

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServingError {
     /// The queue in front of the model is full; the caller should come again.
-    #[error("the model's queue is full ({queued} images wait)")]
+    #[error("the model's queue is full ({queued} images wait{})", for_about(*seconds))]
     Overloaded {
         /// Images waiting.
         queued: usize,
+        /// Seconds that they take, as far as that is known.
+        seconds: f64,
     },
     /// Models that answer somebody take all memory that models may have; the caller should come again.
     #[error(
@@ -26,6 +28,9 @@ pub enum ServingError {
         /// The deadline.
         seconds: f64,
     },
+    /// The model is not in memory yet, and will be; the caller should come again.
+    #[error("model {0} is being loaded: come again")]
+    Loading(String),
     /// The service is stopping and takes no more requests.
     #[error("the service is shutting down")]
     ShuttingDown,
@@ -53,4 +58,9 @@ pub enum ServingError {
     /// libtorch refused.
     #[error("inference failed: {0}")]
     Inference(String),
+}
+
+/// Less than a second is not worth telling.
+fn for_about(seconds: f64) -> String {
+    if seconds < 1.0 { String::new() } else { format!(", for about {seconds:.0} s") }
 }

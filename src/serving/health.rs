@@ -50,8 +50,9 @@ impl Health {
 
     /// Notes that the compute thread is at something, until the answer is dropped.
     pub fn at_work(&self) -> AtWork<'_> {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        AtWork(self)
+        let work = AtWork(self);
+        work.goes_on();
+        work
     }
 
     /// Notes that it computed something.
@@ -84,6 +85,13 @@ impl Health {
 
 /// As long as there is one, the compute thread is at something.
 pub(super) struct AtWork<'a>(&'a Health);
+
+impl AtWork<'_> {
+    /// Notes that a part of it has come to its end, and that it goes on with the next one.
+    pub fn goes_on(&self) {
+        *self.0.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {

@@ -1,6 +1,7 @@
 //! A model in memory, checked and warm.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
@@ -64,6 +65,12 @@ impl Loaded {
         Ok(Self { network: network.fold(weights, size)?, device, size, temperature })
     }
 
+    /// A stand-in for `network` on the CPU.
+    #[cfg(test)]
+    pub(super) fn stand_in(network: Box<dyn Folded>, size: u32) -> Self {
+        Self { network, device: Device::Cpu, size: i64::from(size), temperature: 1.0 }
+    }
+
     /// Whether it runs on a GPU: warm only for the thread that warmed it, and nearly as fast with a full batch as with one image.
     pub fn is_on_gpu(&self) -> bool {
         self.device.is_cuda()
@@ -106,15 +113,23 @@ impl Loaded {
         Ok(())
     }
 
-    /// Runs every batch size that it will be run at, up to `most`, so that no caller waits for kernels to be compiled.
+    /// Runs every batch size that it will be run at, up to `most`, so that no caller waits for kernels to be compiled; as long as it
+    /// shall `go_on`, which is asked before each. How many seconds an image takes in the largest.
     ///
     /// # Errors
-    /// libtorch's.
-    pub fn warm(&self, most: usize) -> Result<(), ServingError> {
+    /// libtorch's; [`ServingError::ShuttingDown`] where it shall not go on.
+    pub fn warm(&self, most: usize, go_on: impl Fn() -> bool) -> Result<f64, ServingError> {
+        let mut seconds = 0.0;
         for images in sizes::up_to(most) {
-            self.probabilities(&vec![0; images * (self.size * self.size * 3) as usize], images)?;
+            if !go_on() {
+                return Err(ServingError::ShuttingDown);
+            }
+            let pixels = vec![0; images * (self.size * self.size * 3) as usize];
+            let began = Instant::now();
+            self.probabilities(&pixels, images)?;
+            seconds = began.elapsed().as_secs_f64() / images as f64;
         }
-        Ok(())
+        Ok(seconds)
     }
 
     fn forward(&self, pixels: &[u8], count: usize) -> Result<Tensor, NnError> {
@@ -144,8 +159,37 @@ impl Loaded {
     }
 }
 
+/// A network for tests that takes so long for each image, and says the same of all of them.
+#[cfg(test)]
+pub(super) struct Slow {
+    each: std::time::Duration,
+    images: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+#[cfg(test)]
+impl Slow {
+    /// The network, and how many images it has computed.
+    pub fn boxed(each: std::time::Duration) -> (Box<dyn Folded>, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+        let images = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+        (Box::new(Self { each, images: std::sync::Arc::clone(&images) }), images)
+    }
+}
+
+#[cfg(test)]
+impl Folded for Slow {
+    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+        let count = images.size()[0];
+        std::thread::sleep(self.each * count as u32);
+        self.images.fetch_add(count as usize, std::sync::atomic::Ordering::Relaxed);
+        Ok(Tensor::f_zeros([count, 2], (Kind::Float, Device::Cpu))?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
@@ -160,6 +204,18 @@ mod tests {
             "this device may not be fast at it"
         );
         assert_eq!(of(serde_json::json!({})), PrecisionWish::Auto);
+    }
+
+    #[test]
+    fn a_model_is_warmed_size_by_size_until_the_server_stops() {
+        let (slow, images) = Slow::boxed(Duration::from_millis(2));
+        let model = Loaded::stand_in(slow, 8);
+        let seconds = model.warm(4, || true).unwrap();
+        assert_eq!(images.load(Ordering::Relaxed), 1 + 2 + 3 + 4);
+        assert!(seconds >= 0.002, "{seconds}");
+        let go_on = || images.load(Ordering::Relaxed) < 12;
+        assert!(matches!(model.warm(4, go_on), Err(ServingError::ShuttingDown)));
+        assert_eq!(images.load(Ordering::Relaxed), 10 + 1 + 2);
     }
 
     #[test]

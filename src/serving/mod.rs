@@ -5,12 +5,14 @@
 //! libtorch gets an OpenMP pool of its own, and those would fight). Loading happens on a thread that lives
 //! only as long. Nothing here blocks the async executor, reads the database or knows HTTP.
 
+mod ending;
 mod engine;
 mod error;
 mod health;
 mod loaded;
 mod memory;
 mod predictor;
+mod queue;
 mod result;
 mod sizes;
 mod together;

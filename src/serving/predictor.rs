@@ -1,25 +1,30 @@
 //! The door to serving: load a model, classify images.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::ServingError;
 use super::engine::{Command, Engine, Request, compute_threads};
 use super::health::Trouble;
 use super::loaded::{Loaded, ModelFiles};
 use super::memory::{Held, Refused, put_out};
+use super::queue::Waiting;
 use super::result::{PredictOptions, Prediction, Timings, classified};
 use super::together::Together;
+use super::{ServingError, ending};
 use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
 
 /// Deadlines that pass before a batch that has not ended is trouble of the device: one may pass while a model is warmed.
 const PATIENCE: u32 = 3;
+
+/// Models loaded at once: one that takes long to load keeps no other waiting.
+const LOADS: usize = 2;
 
 /// How a predictor runs.
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub struct PredictorOptions {
     pub deadline: Duration,
     /// What an image may be.
     pub limits: DecodeLimits,
+    /// How long threads that compute may take to end: a device that never answers must not keep the process from it.
+    pub ending: Duration,
 }
 
 impl Default for PredictorOptions {
@@ -50,6 +57,7 @@ impl Default for PredictorOptions {
             queue_images: 1024,
             deadline: Duration::from_secs(30),
             limits: DecodeLimits::default(),
+            ending: Duration::from_secs(10),
         }
     }
 }
@@ -59,13 +67,13 @@ impl Default for PredictorOptions {
 pub struct PredictorStatus {
     /// The device.
     pub device: String,
-    /// `float32` or `bf16`.
+    /// `float32` or `bf16`: of models that do not ask for float32.
     pub precision: String,
     /// Why that number format.
     pub reason: String,
     /// Keys of the models in memory.
     pub loaded: Vec<String>,
-    /// Images that wait.
+    /// Images that wait or are worked on.
     pub queued: usize,
     /// Why the device does not compute, where it was found not to.
     pub trouble: Option<Trouble>,
@@ -75,11 +83,15 @@ pub struct PredictorStatus {
 pub struct Predictor {
     options: PredictorOptions,
     running: Mutex<Option<Running>>,
-    /// One load at a time, so that two callers do not load the same model twice; and what could not be loaded.
-    loading: tokio::sync::Mutex<Refused>,
+    /// One load of a model at a time, so that two callers do not load the same one twice.
+    turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// Places for [`LOADS`], and no more than for models: each takes the memory of one.
+    places: Semaphore,
+    /// What could not be loaded.
+    refused: Mutex<Refused>,
     /// Threads that load: a caller may have gone while its goes on.
     loaders: Mutex<Vec<JoinHandle<()>>>,
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
 }
 
 struct Running {
@@ -87,8 +99,8 @@ struct Running {
     decoders: Arc<rayon::ThreadPool>,
     /// Least recently used first.
     models: Vec<Held>,
-    /// The key of the model that is being loaded; [`Predictor::unload`] takes it away.
-    loading: Option<String>,
+    /// The keys of the models that are being loaded; [`Predictor::unload`] takes them away.
+    loading: Vec<String>,
 }
 
 impl Running {
@@ -99,15 +111,47 @@ impl Running {
     }
 }
 
+/// A model that was read and checked; and the seconds that an image takes it, where it was warmed.
+struct Opened {
+    model: Loaded,
+    manifest: ModelManifest,
+    seconds: Option<f64>,
+}
+
+/// As long as there is one, a model is being loaded.
+struct Loading<'a> {
+    predictor: &'a Predictor,
+    key: &'a str,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.predictor.running().as_mut() {
+            running.loading.retain(|loading| loading != self.key);
+        }
+    }
+}
+
+/// Who wants a model in memory.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// A caller, who waits for it.
+    Asked,
+    /// Nobody yet: it is the first to make room.
+    Foreseen,
+}
+
 impl Predictor {
     /// A predictor without models or threads.
     pub fn new(options: PredictorOptions) -> Self {
         Self {
+            places: Semaphore::new(options.models.clamp(1, LOADS)),
             options,
             running: Mutex::new(None),
-            loading: tokio::sync::Mutex::new(Refused::default()),
+            turns: Mutex::default(),
+            refused: Mutex::default(),
             loaders: Mutex::new(Vec::new()),
-            closing: AtomicBool::new(false),
+            closing: Arc::default(),
         }
     }
 
@@ -130,22 +174,78 @@ impl Predictor {
         })
     }
 
-    /// Puts a model into memory under `key`, checked and warm, unless it is there.
+    /// Puts a model into memory under `key`, checked and warm, unless it is there. Another one that is loaded meanwhile does not keep
+    /// it waiting.
     ///
     /// # Errors
     /// When its files cannot be read, do not fit, or the golden check fails; [`ServingError::NotLoaded`] if it was
     /// [unloaded](Self::unload) meanwhile.
     pub async fn load(&self, key: &str, files: ModelFiles) -> Result<Held, ServingError> {
-        let mut refused = self.loading.lock().await;
-        self.with_running(|running| running.loading = Some(key.to_owned()))?;
+        self.bring(key, files, Wish::Asked).await
+    }
+
+    /// The same for a model that nobody has asked for yet: no other makes room for it. False where there is none.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub async fn preload(&self, key: &str, files: ModelFiles) -> Result<bool, ServingError> {
+        let models = self.with_running(|running| running.models.len() + running.loading.len())?;
+        if models >= self.options.models.max(1) {
+            return Ok(false);
+        }
+        self.bring(key, files, Wish::Foreseen).await.map(|_held| true)
+    }
+
+    async fn bring(&self, key: &str, files: ModelFiles, wish: Wish) -> Result<Held, ServingError> {
+        let turn = self.turn(key);
+        let _alone = turn.lock().await;
         if let Some(held) = self.loaded(key)? {
             return Ok(held);
         }
-        if let Some(error) = refused.lately(key) {
+        let lately = self.refused().lately(key);
+        if let Some(error) = lately {
             return Err(error);
         }
-        self.refuse_crowd()?;
-        let (name, options) = (key.to_owned(), self.options.clone());
+        let _place = self.places.acquire().await.map_err(|_closed| ServingError::ShuttingDown)?;
+        let _loading = self.begin(key)?;
+        let opened = self.open(key, files).await.inspect_err(|error| {
+            self.refused().note(key, error);
+            // A device that is gone fails here first, where no model is in memory.
+            self.ask_device();
+        })?;
+        self.install(key, opened, wish)
+    }
+
+    /// The lock of a model's loads.
+    fn turn(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let there = turns.get(key).and_then(Weak::upgrade);
+        there.unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(key.to_owned(), Arc::downgrade(&turn));
+            turn
+        })
+    }
+
+    /// Notes that a model is being loaded, where there is room for it. Models that answer somebody stay beyond what is allowed,
+    /// but not more than as many again.
+    fn begin<'a>(&'a self, key: &'a str) -> Result<Loading<'a>, ServingError> {
+        let most = self.options.models.max(1);
+        self.with_running(|running| {
+            running.make_room(most);
+            let models = running.models.len() + running.loading.len();
+            if models >= 2 * most {
+                return Err(ServingError::Crowded { models });
+            }
+            running.loading.push(key.to_owned());
+            Ok(Loading { predictor: self, key })
+        })?
+    }
+
+    /// Reads, checks and warms a model on a thread of its own.
+    async fn open(&self, key: &str, files: ModelFiles) -> Result<Opened, ServingError> {
+        let (name, options, closing) = (key.to_owned(), self.options.clone(), Arc::clone(&self.closing));
         let (reply, answer) = oneshot::channel();
         self.spawn_loader(move || {
             let open = || {
@@ -153,26 +253,21 @@ impl Predictor {
                 // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
                 tch::set_num_threads(compute_threads(options.threads, device));
                 let (model, manifest) = Loaded::open(&name, &files, device)?;
+                let mut seconds = None;
                 if !model.is_on_gpu() {
-                    model.warm(options.max_batch)?;
+                    seconds = Some(model.warm(options.max_batch, || !closing.load(Ordering::Acquire))?);
                 }
-                Ok((model, manifest))
+                Ok(Opened { model, manifest, seconds })
             };
             // The caller may have gone; the model is then dropped with the message.
             let _gone = reply.send(open());
         })?;
-        let opened = answer.await.unwrap_or_else(|_| Err(ServingError::Inference("loading the model panicked".into())));
-        let (model, manifest) = opened.inspect_err(|error| {
-            refused.note(key, error);
-            // A device that is gone fails here first, where no model is in memory.
-            self.ask_device();
-        })?;
-        self.install(key, model, manifest)
+        answer.await.unwrap_or_else(|_| Err(ServingError::Inference("loading the model panicked".into())))
     }
 
     /// Starts a thread that [`Self::shutdown`] waits for, whoever else still does.
     fn spawn_loader(&self, load: impl FnOnce() + Send + 'static) -> Result<(), ServingError> {
-        let mut loaders = self.loaders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: `shutdown` closes first and takes the threads then.
         if self.closing.load(Ordering::Acquire) {
             return Err(ServingError::ShuttingDown);
@@ -183,14 +278,20 @@ impl Predictor {
         Ok(())
     }
 
-    fn install(&self, key: &str, model: Loaded, manifest: ModelManifest) -> Result<Held, ServingError> {
+    fn install(&self, key: &str, opened: Opened, wish: Wish) -> Result<Held, ServingError> {
+        let Opened { model, manifest, seconds } = opened;
         let held = Held::new(key, manifest);
         let wanted = self.with_running(|running| {
-            let wanted = running.loading.take().is_some_and(|loading| loading == key);
+            let wanted = running.loading.iter().any(|loading| loading == key);
             if wanted {
-                running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model) });
-                running.models.push(held.clone());
-                running.make_room(self.options.models);
+                running.engine.send(Command::Install { key: key.to_owned(), model: Box::new(model), seconds });
+                match wish {
+                    Wish::Asked => {
+                        running.models.push(held.clone());
+                        running.make_room(self.options.models);
+                    }
+                    Wish::Foreseen => running.models.insert(0, held.clone()),
+                }
             }
             wanted
         })?;
@@ -200,9 +301,9 @@ impl Predictor {
     /// Takes a model out of memory once what was sent before is answered, and keeps one out that is still being loaded; nothing where
     /// it is not there.
     pub fn unload(&self, key: &str) {
-        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = self.running();
         let Some(running) = running.as_mut() else { return };
-        running.loading.take_if(|loading| loading == key);
+        running.loading.retain(|loading| loading != key);
         if let Some(at) = running.models.iter().position(|held| held.key == key) {
             running.models.remove(at);
             running.engine.send(Command::Remove { key: key.to_owned() });
@@ -237,7 +338,7 @@ impl Predictor {
         (began, held): (Instant, impl Send + Sync + 'static),
     ) -> Result<Prediction, ServingError> {
         let manifest = &model.manifest;
-        self.refuse_overload(images.len())?;
+        let _waiting = self.wait_for(&model.key, images.len())?;
         let prepared = self.prepare(images, manifest, held).await?;
         let decode_ms = began.elapsed().as_secs_f64() * 1e3;
 
@@ -246,13 +347,20 @@ impl Predictor {
         let mut probabilities = Vec::new();
         if count > 0 {
             let pixels = prepared.iter().flatten().flat_map(|image| &image.pixels).copied().collect();
+            let pixels: Arc<Vec<u8>> = Arc::new(pixels);
             let (reply, answer) = oneshot::channel();
-            let request = Request { key: model.key.clone(), pixels, count, sent: Instant::now(), reply };
-            self.with_running(|running| {
-                running.engine.queued.fetch_add(count, Ordering::Relaxed);
-                running.engine.send(Command::Infer(request))
-            })?;
+            let request = Request {
+                key: model.key.clone(),
+                pixels: Arc::downgrade(&pixels),
+                count,
+                began,
+                deadline: self.options.deadline,
+                sent: Instant::now(),
+                reply,
+            };
+            self.with_running(|running| running.engine.send(Command::Infer(request)))?;
             let answer = answer.await.map_err(|_| ServingError::ShuttingDown)??;
+            drop(pixels);
             timings.queue_ms = answer.queue_ms;
             timings.inference_ms = answer.inference_ms;
             timings.batch_size = answer.batch_size;
@@ -296,28 +404,30 @@ impl Predictor {
         answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))
     }
 
-    fn refuse_overload(&self, images: usize) -> Result<(), ServingError> {
-        let queued = self.with_running(|running| running.engine.queued.load(Ordering::Relaxed))?;
-        // A request larger than the whole queue may pass when nobody waits; it could never otherwise.
-        if queued > 0 && queued + images > self.options.queue_images {
-            return Err(ServingError::Overloaded { queued });
-        }
-        Ok(())
+    /// A place in the queue, until it is dropped: whoever goes makes room.
+    fn wait_for(&self, key: &str, images: usize) -> Result<Waiting, ServingError> {
+        let (queue, trouble) =
+            self.with_running(|running| (Arc::clone(&running.engine.queue), self.trouble(running)))?;
+        // Behind a batch that does not end nobody is answered in time; one at a time finds out whether it has.
+        let most = if matches!(trouble, Some(Trouble::Stuck(_))) { 0 } else { self.options.queue_images };
+        queue.enter(key, images, most, self.options.deadline)
     }
 
-    /// Models that answer somebody stay beyond what is allowed, but not more than as many again.
-    fn refuse_crowd(&self) -> Result<(), ServingError> {
-        let most = self.options.models.max(1);
-        let models = self.with_running(|running| {
-            running.make_room(most);
-            running.models.len()
-        })?;
-        if models >= 2 * most { Err(ServingError::Crowded { models }) } else { Ok(()) }
+    fn trouble(&self, running: &Running) -> Option<Trouble> {
+        running.engine.health.trouble(self.options.deadline.saturating_mul(PATIENCE))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` on the threads, which start now if they did not yet.
     fn with_running<T>(&self, act: impl FnOnce(&mut Running) -> T) -> Result<T, ServingError> {
-        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = self.running();
         // Under the lock: `shutdown` closes first and takes the threads then.
         if self.closing.load(Ordering::Acquire) {
             return Err(ServingError::ShuttingDown);
@@ -329,7 +439,8 @@ impl Predictor {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let engine = Engine::start(self.options.threads, self.options.max_batch, self.device())
+        let closing = Arc::clone(&self.closing);
+        let engine = Engine::start(self.options.threads, self.options.max_batch, self.device(), closing)
             .map_err(|e| format!("no inference thread: {e}"))?;
         let decoders = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
@@ -338,7 +449,7 @@ impl Predictor {
             .panic_handler(|_| tracing::error!("an image's preparation panicked"))
             .build()
             .map_err(|e| format!("no decoding threads: {e}"))?;
-        Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new(), loading: None })
+        Ok(Running { engine, decoders: Arc::new(decoders), models: Vec::new(), loading: Vec::new() })
     }
 
     /// Its device; the CPU where that cannot be had, which a load says.
@@ -349,23 +460,21 @@ impl Predictor {
     /// What this predictor runs on and holds.
     pub fn status(&self) -> PredictorStatus {
         let precision = device::precision(PrecisionWish::Auto, self.device());
-        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let running = self.running();
         let loaded = |running: &Running| running.models.iter().map(|held| held.key.clone()).collect();
         PredictorStatus {
             device: self.options.device.clone(),
             precision: precision.name().to_owned(),
             reason: precision.reason,
             loaded: running.as_ref().map(loaded).unwrap_or_default(),
-            queued: running.as_ref().map_or(0, |running| running.engine.queued.load(Ordering::Relaxed)),
-            trouble: running
-                .as_ref()
-                .and_then(|running| running.engine.health.trouble(self.options.deadline.saturating_mul(PATIENCE))),
+            queued: running.as_ref().map_or(0, |running| running.engine.queue.images()),
+            trouble: running.as_ref().and_then(|running| self.trouble(running)),
         }
     }
 
     /// Has the device asked whether it computes, after what was sent before: [`Self::status`] knows it then.
     pub fn ask_device(&self) {
-        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let running = self.running();
         if let Some(running) = running.as_ref()
             && running.engine.health.want()
         {
@@ -373,21 +482,37 @@ impl Predictor {
         }
     }
 
-    /// Answers what was accepted, takes no more, and joins the threads: a process that exits while a thread
-    /// is inside libtorch crashes.
+    /// Answers what was accepted, takes no more, gives up loads, and joins the threads: a process that exits while a thread
+    /// is inside libtorch crashes. Where one does not end in time the process will end without it.
     pub async fn shutdown(&self) {
         self.closing.store(true, Ordering::Release);
-        let running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let loaders = std::mem::take(&mut *self.loaders.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let running = self.running().take();
+        let loaders = std::mem::take(&mut *self.loaders.lock().unwrap_or_else(PoisonError::into_inner));
+        let loading = running.as_ref().map(|running| running.loading.join(", "));
+        let health = running.as_ref().map(|running| Arc::clone(&running.engine.health));
+        let (done, ended) = oneshot::channel();
         let join = move || {
             // One that panicked has told its caller so.
             loaders.into_iter().for_each(|loader| drop(loader.join()));
             if let Some(running) = running {
                 running.engine.stop();
             }
+            let _late = done.send(());
         };
-        if let Err(error) = tokio::task::spawn_blocking(join).await {
-            tracing::error!(%error, "the inference threads could not be joined");
+        // Not on one of tokio's threads, for which the runtime would wait once more.
+        if let Err(error) = std::thread::Builder::new().name("join".into()).spawn(join) {
+            tracing::error!(%error, "no thread to join the inference threads");
+        }
+        if !matches!(tokio::time::timeout(self.options.ending, ended).await, Ok(Ok(()))) {
+            let at_work = health.and_then(|health| health.trouble(Duration::ZERO)).map(|trouble| trouble.to_string());
+            tracing::error!(
+                device = self.options.device,
+                loading,
+                at_work,
+                "a thread that computes has not ended within {} seconds; the process ends without it",
+                self.options.ending.as_secs_f64()
+            );
+            ending::without_destructors();
         }
     }
 }

@@ -79,6 +79,19 @@ async fn no_page_can_be_framed() {
 }
 
 #[tokio::test]
+async fn no_answer_is_handed_to_a_page_from_elsewhere() {
+    let app = TestApp::start().await;
+    for (path, status) in [("/", 200_u16), ("/docs/", 200), ("/livez", 200), ("/jobs", 200), ("/jobs/x", 404)] {
+        let answer = app.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["cross-origin-resource-policy"], "same-origin", "{path}");
+    }
+    let refused = app.delete("/livez").send().await.unwrap();
+    assert_eq!(refused.status(), 405);
+    assert_eq!(refused.headers()["cross-origin-resource-policy"], "same-origin", "{refused:?}");
+}
+
+#[tokio::test]
 async fn health_says_what_it_computes_on_and_why() {
     let app = TestApp::with(|config| config.limits.upload_bytes = 12_345).await;
     assert_eq!(app.json("/livez").await["status"], "ok");
@@ -184,6 +197,19 @@ async fn errors_have_one_shape() {
     assert!(detail.contains("version must be a whole number from 0 to 4294967295, not \"1\""), "{json}");
     let name = problem(app.put("/pretrained/Bad%20Name").body("x").send().await.unwrap(), 422).await;
     assert_eq!((pointers(&name), &name["errors"][0]["code"]), (vec!["name".to_owned()], &json!("bad_name")));
+}
+
+#[tokio::test]
+async fn a_refused_head_tells_the_length_that_get_has() {
+    let app = TestApp::start().await;
+    for path in ["/nowhere", "/jobs/not-an-id", "/datasets/none", "/jobs?limit=0"] {
+        let got = app.get(path).send().await.unwrap();
+        let head = app.client.head(format!("{}{path}", app.base)).send().await.unwrap();
+        assert!(got.status().is_client_error() && head.status() == got.status(), "{path}: {head:?}");
+        let length = |answer: &reqwest::Response| answer.headers()["content-length"].to_str().unwrap().to_owned();
+        assert_eq!(length(&head), length(&got), "{path}");
+        assert!(head.bytes().await.unwrap().is_empty() && !got.bytes().await.unwrap().is_empty(), "{path}");
+    }
 }
 
 #[tokio::test]

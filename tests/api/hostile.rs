@@ -112,12 +112,43 @@ async fn an_early_refusal_reaches_a_client_that_is_still_writing() {
 #[tokio::test]
 async fn whoever_waits_to_be_asked_is_refused_without_its_body() {
     let app = TestApp::with(|config| config.limits.upload_bytes = 10_000).await;
-    let mut stream = connect(&app).await;
-    let head = "POST /datasets HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\nconnection: close\r\n\
-                content-type: multipart/form-data; boundary=x\r\ncontent-length: 99000000\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let answer = read_to_end(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 413"), "it was not asked to go on: {answer}");
+    for line in [
+        "POST /datasets HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=x",
+        "PUT /pretrained/x HTTP/1.1\r\ncontent-type: application/octet-stream",
+    ] {
+        let answer = announce(&app, &format!("{line}\r\nexpect: 100-continue"), 99_000_000).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{line}: it was not asked to go on: {answer}");
+        assert!(answer.contains("--max-upload"), "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_name_is_told_before_the_archive_comes() {
+    let app = TestApp::with(impatient).await;
+    let created = app.import("shapes", &data_set(20, 6)).await;
+    let begun = |name: &str| {
+        format!(
+            "--b\r\ncontent-disposition: form-data; name=\"name\"\r\n\r\n{name}\r\n\
+             --b\r\ncontent-disposition: form-data; name=\"images\"; filename=\"i.zip\"\r\n\r\nPK"
+        )
+    };
+    // With a key it may be the request that made the set; what is no name is told with all else that is wrong.
+    for (name, key, expected) in [
+        ("shapes", "", "409"),
+        ("others", "", "408"),
+        (created["id"].as_str().unwrap(), "", "408"),
+        ("shapes", "idempotency-key: key-1\r\n", "408"),
+    ] {
+        let mut stream = connect(&app).await;
+        let head = format!(
+            "POST /datasets HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 99000000\r\n{key}\
+             content-type: multipart/form-data; boundary=b\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{}", begun(name)).as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{name} {key:?}: {answer}");
+        assert!(expected == "408" || answer.contains("\"/name\""), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,8 @@ async fn events_stream_to_the_end_and_resume_without_loss_or_repeat() {
     assert_eq!(over.status(), 204, "there is no more: an EventSource stops asking");
     assert!(over.bytes().await.unwrap().is_empty());
     problem(app.get(&format!("/jobs/{id}/events")).header("last-event-id", "x").send().await.unwrap(), 422).await;
+    let beyond = read_events(&app, &id, Some("9000000000")).await;
+    assert_eq!(beyond, events, "whoever saw more than there was is told all of what there is");
 
     let job = app.json(&format!("/jobs/{id}")).await;
     assert_eq!((job["state"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("out_of_paint")));

@@ -1,10 +1,11 @@
 //! Lists that go by name, walked while rows come; those that go by time are in `hostile.rs`. Rows are written beside the
 //! server, as hundreds of trainings would leave them.
 
+use mixmatch::train::event::{ClassMetrics, EpochMetrics, GroupAccuracy, TestMetrics};
 use serde_json::Value;
 use sqlx::SqlitePool;
 
-use super::app::{TestApp, assert_walked, pointers, problem};
+use super::app::{TestApp, assert_walked, pointers, problem, tiny_job};
 
 async fn database(app: &TestApp) -> SqlitePool {
     let path = app.directory.path().join("data/mixmatch.db");
@@ -104,6 +105,62 @@ async fn pretrained_weights_are_walked_by_name_while_others_come_and_go() {
     }
     assert!(seen.is_sorted(), "in order: {seen:?}");
     assert_walked("/pretrained", seen, &there);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_in_a_list_is_as_long_however_many_classes_there_are() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    app.until(&id, &["running"]).await;
+    let database = database(&app).await;
+    let mut lines = Vec::new();
+    for classes in [2, 300] {
+        let shares = vec![0.5; classes];
+        let test = TestMetrics {
+            images: 60,
+            confusion: vec![vec![1; classes]; classes],
+            classes: vec![ClassMetrics::default(); classes],
+            groups: vec![GroupAccuracy::default(); classes],
+            ..TestMetrics::default()
+        };
+        let epoch = EpochMetrics {
+            epoch: 1,
+            guess_classes: shares.clone(),
+            unlabelled_classes: shares.clone(),
+            validation_classes: shares,
+            ..EpochMetrics::default()
+        };
+        sqlx::query("UPDATE jobs SET test = ? WHERE id = ?")
+            .bind(serde_json::to_string(&test).unwrap())
+            .bind(&id)
+            .execute(&database)
+            .await
+            .unwrap();
+        let insert =
+            "INSERT OR REPLACE INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
+             VALUES (?, 1, 1, 0, 0, ?)";
+        let epoch = serde_json::to_string(&epoch).unwrap();
+        sqlx::query(insert).bind(&id).bind(epoch).execute(&database).await.unwrap();
+
+        let whole = app.json(&format!("/jobs/{id}")).await;
+        let line = app.json("/jobs?state=running").await["items"][0].clone();
+        assert_eq!(app.json("/jobs").await["items"][0], line);
+        for (part, fields) in [
+            ("test", ["confusion", "classes", "groups"]),
+            ("last", ["guess_classes", "unlabelled_classes", "validation_classes"]),
+            ("best", ["guess_classes", "unlabelled_classes", "validation_classes"]),
+        ] {
+            for field in fields {
+                assert_eq!(whole[part][field].as_array().map(Vec::len), Some(classes), "{part}.{field}");
+                assert_eq!(line[part].get(field), None, "{part}.{field}");
+            }
+        }
+        assert_eq!((&line["test"]["images"], &line["last"]["epoch"]), (&Value::from(60), &Value::from(1)));
+        lines.push(line);
+    }
+    assert_eq!(lines[0], lines[1]);
     app.stop().await;
 }
 

@@ -17,6 +17,7 @@ mod hostile;
 mod jobs;
 mod keys;
 mod lists;
+mod loading;
 mod metrics;
 mod pause;
 mod pictures;

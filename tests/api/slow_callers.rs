@@ -94,6 +94,27 @@ async fn a_caller_is_not_judged_by_a_standstill_of_the_server() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let app = TestApp::with(|config| {
+        config.connections.most = 2;
+        config.connections.stall = Duration::from_millis(500);
+    })
+    .await;
+    // Far more than the kernel holds of a connection for those who do not read.
+    let requests = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(48);
+    let (mut silent, mut other, mut last) = (connect(&app).await, connect(&app).await, connect(&app).await);
+    let began = Instant::now();
+    for stream in [&mut silent, &mut other] {
+        stream.write_all(requests.as_bytes()).await.unwrap();
+    }
+    last.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(read_to_end(&mut last).await.starts_with("HTTP/1.1 200"), "their places are free again");
+    assert!(began.elapsed() >= Duration::from_millis(400), "it had to wait for one: {:?}", began.elapsed());
+    let answers = read_to_end(&mut silent).await.matches("HTTP/1.1 200").count();
+    assert!((1..48).contains(&answers), "{answers} were sent");
+}
+
+#[tokio::test]
 async fn callers_that_come_all_at_once_wait_their_turn() {
     let app = TestApp::with(|config| {
         config.connections.most = 2;

@@ -41,6 +41,7 @@ async fn from_an_archive_to_answers() {
     let second = app.until(&second, &["succeeded", "failed"]).await;
     assert_eq!(second["model"]["version"], 2, "{second:#}");
     assert!(second["last"]["lambda_u"].is_null(), "supervised has no λ_U: {second:#}");
+    check_test_of_baseline(&app).await;
     check_more_models_than_places(&app).await;
     check_aliases(&app).await;
     check_rot(app).await;
@@ -59,17 +60,18 @@ async fn check_test(app: &TestApp, at_the_end: &Value) {
     let loss = |test: &Value| test["loss"].as_f64().unwrap();
     assert!((loss(&own["test"]) - loss(at_the_end)).abs() < 1e-3, "{own:#}");
 
-    // 50 of these 60 were trained on before.
+    // 50 of these 60 stood in the training sheet before.
     app.import("later", &data_set(250, 60)).await;
     let later = app.json("/models/shape/versions/1/test?dataset=later").await;
-    assert_eq!((&later["seen_in_training"], &later["test"]["images"]), (&json!(50), &json!(60)), "{later:#}");
+    let seen = json!(used_of_later(app, 1).await);
+    assert_eq!((&later["seen_in_training"], &later["test"]["images"]), (&seen, &json!(60)), "{later:#}");
     let command = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
         .args(["test", "--model", "shape:1", "--dataset", "later", "--json", "--data-dir"])
         .arg(app.directory.path().join("data"))
         .output()
         .unwrap();
     let told: Value = serde_json::from_slice(&command.stdout).unwrap();
-    assert_eq!((&told["seen_in_training"], &told["test"]["confusion"]), (&json!(50), &later["test"]["confusion"]));
+    assert_eq!((&told["seen_in_training"], &told["test"]["confusion"]), (&seen, &later["test"]["confusion"]));
 
     let mut dots = data_set(8, 8);
     dots.test = dots.test.replace("disc", "dots");
@@ -91,6 +93,25 @@ async fn check_test(app: &TestApp, at_the_end: &Value) {
     std::fs::remove_dir_all(&packed).unwrap();
     assert_eq!(app.json("/models/shape/versions/1/test?dataset=later").await, later);
     assert!(!packed.exists());
+}
+
+/// How many of the test images of `later` a version's run used, by its predictions: the last 50 of its own training sheet.
+async fn used_of_later(app: &TestApp, version: u32) -> usize {
+    let rows = app.get(&format!("/models/shape/versions/{version}/predictions")).send().await.unwrap();
+    let rows = rows.text().await.unwrap();
+    let used = |line: &&str| {
+        let (image, rest) = line.split_once(',').unwrap();
+        ("0250.png".."0300.png").contains(&image) && !rest.starts_with("unused,")
+    };
+    rows.lines().skip(1).filter(used).count()
+}
+
+/// The baseline had no use for images without a label.
+async fn check_test_of_baseline(app: &TestApp) {
+    let (first, used) = (used_of_later(app, 1).await, used_of_later(app, 2).await);
+    assert!(0 < used && used < first && first <= 50, "{used} {first}");
+    let later = app.json("/models/shape/versions/2/test?dataset=later").await;
+    assert_eq!(later["seen_in_training"], used, "{later:#}");
 }
 
 async fn check_metrics(app: &TestApp, id: &str) {

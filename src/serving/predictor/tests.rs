@@ -1,5 +1,7 @@
-//! Loads that are waited for, tried once, crowded out or ask the device, and models that have left the memory.
+//! Loads that are waited for, tried once, side by side, crowded out or ask the device, models that have left the memory, and
+//! more callers than can be answered.
 
+use super::super::loaded::Slow;
 use super::*;
 
 #[tokio::test]
@@ -34,9 +36,9 @@ async fn what_cannot_be_loaded_is_tried_once_for_all_who_wait_for_it() {
 #[tokio::test]
 async fn a_load_that_fails_has_the_device_asked_whether_it_computes() {
     let predictor = Predictor::new(PredictorOptions::default());
-    let engine = Engine::start(1, 4, tch::Device::Cuda(99)).unwrap();
+    let engine = Engine::start(1, 4, tch::Device::Cuda(99), Arc::default()).unwrap();
     let decoders = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
-    *predictor.running.lock().unwrap() = Some(Running { engine, decoders, models: Vec::new(), loading: None });
+    *predictor.running() = Some(Running { engine, decoders, models: Vec::new(), loading: Vec::new() });
     assert_eq!(predictor.status().trouble, None);
     let nowhere = ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
     assert!(predictor.load("gender:1", nowhere).await.is_err());
@@ -67,21 +69,166 @@ async fn models_that_answer_somebody_crowd_out_new_ones() {
 #[tokio::test]
 async fn a_model_that_is_unloaded_while_it_loads_stays_out() {
     let predictor = Predictor::new(PredictorOptions::default());
-    let network = crate::nn::build("wrn-10-1", crate::nn::Head::Linear, 2, tch::Kind::Float).unwrap();
-    let weights = crate::nn::Weights::zeros(network.layout(), tch::Device::Cpu).unwrap();
-    let install = |key: &str| {
-        let model = Loaded::new(network.as_ref(), &weights, tch::Device::Cpu, 8, 1.0).unwrap();
-        predictor.install(key, model, crate::model::example_manifest())
-    };
-    let begin = |key: &str| predictor.with_running(|running| running.loading = Some(key.to_owned())).unwrap();
-    begin("gender:1");
+    let install = |key: &str| predictor.install(key, slow(Duration::ZERO), Wish::Asked);
+    let begun = predictor.begin("gender:1").unwrap();
     predictor.unload("gender:1");
     assert!(matches!(install("gender:1"), Err(ServingError::NotLoaded(key)) if key == "gender:1"));
     assert!(predictor.loaded("gender:1").unwrap().is_none());
-    begin("gender:1");
+    drop(begun);
+    let _begun = predictor.begin("gender:1").unwrap();
     predictor.unload("gender:2");
     install("gender:1").unwrap();
     assert!(predictor.loaded("gender:1").unwrap().is_some());
+    predictor.shutdown().await;
+}
+
+/// A model that takes so long for each image.
+fn slow(each: Duration) -> Opened {
+    let manifest = crate::model::example_manifest();
+    let model = Loaded::stand_in(Slow::boxed(each).0, manifest.preprocess.size);
+    Opened { model, manifest, seconds: Some(each.as_secs_f64()) }
+}
+
+fn install(predictor: &Predictor, key: &str, opened: Opened) -> Held {
+    let _begun = predictor.begin(key).unwrap();
+    predictor.install(key, opened, Wish::Asked).unwrap()
+}
+
+/// A file that whoever reads it waits for, until somebody writes to it.
+fn endless(directory: &std::path::Path) -> ModelFiles {
+    let file = directory.join("endless");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    ModelFiles { weights: file.clone(), manifest: file }
+}
+
+#[tokio::test]
+async fn a_model_that_takes_long_to_load_keeps_no_other_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = endless(directory.path());
+    let predictor = Arc::new(Predictor::new(PredictorOptions::default()));
+    let (beside, there) = (Arc::clone(&predictor), files.clone());
+    let long = tokio::spawn(async move { beside.load("long:1", there).await });
+    let is_loading = || predictor.running().as_ref().is_some_and(|running| running.loading == ["long:1"]);
+    while !is_loading() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let nowhere = ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
+    let other = tokio::time::timeout(Duration::from_secs(60), predictor.load("short:1", nowhere)).await;
+    assert!(matches!(other.expect("it waits"), Err(ServingError::ModelFile { .. })));
+    assert!(is_loading() && !long.is_finished());
+    // Nobody writes more than this: it is not what it is called.
+    let write = move || drop(std::fs::OpenOptions::new().write(true).open(files.manifest).unwrap());
+    tokio::task::spawn_blocking(write).await.unwrap();
+    assert!(matches!(long.await.unwrap(), Err(ServingError::ModelFile { .. })));
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_has_asked_for_puts_no_other_out() {
+    let predictor = Predictor::new(PredictorOptions { models: 2, ..PredictorOptions::default() });
+    let nowhere = || ModelFiles { weights: "/nowhere/w".into(), manifest: "/nowhere/m".into() };
+    drop(install(&predictor, "used:1", slow(Duration::ZERO)));
+    assert!(predictor.preload("seen:1", nowhere()).await.is_err(), "there is room, but no such file");
+    {
+        let _begun = predictor.begin("seen:1").unwrap();
+        predictor.install("seen:1", slow(Duration::ZERO), Wish::Foreseen).unwrap();
+    }
+    assert!(!predictor.preload("seen:2", nowhere()).await.unwrap());
+    drop(install(&predictor, "used:2", slow(Duration::ZERO)));
+    assert_eq!(predictor.status().loaded, ["used:1", "used:2"]);
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn loads_are_given_up_when_the_server_stops() {
+    let predictor = Predictor::new(PredictorOptions::default());
+    let closing = Arc::clone(&predictor.closing);
+    let opened = slow(Duration::from_millis(10));
+    predictor
+        .spawn_loader(move || {
+            let warmed =
+                (0..10_000).try_for_each(|_| opened.model.warm(1, || !closing.load(Ordering::Acquire)).map(drop));
+            assert!(matches!(warmed, Err(ServingError::ShuttingDown)));
+        })
+        .unwrap();
+    let began = Instant::now();
+    predictor.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_batch_that_never_ends_does_not_keep_the_server_from_its_end() {
+    let options = PredictorOptions { ending: Duration::from_millis(100), ..PredictorOptions::default() };
+    let predictor = Arc::new(Predictor::new(options));
+    let model = install(&predictor, "slow:1", slow(Duration::from_secs(20)));
+    let beside = Arc::clone(&predictor);
+    let asked = tokio::spawn(async move { classify(&beside, &model).await });
+    while predictor.status().queued == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let at_work = || predictor.running().as_ref().and_then(|running| running.engine.health.trouble(Duration::ZERO));
+    while at_work().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let began = Instant::now();
+    predictor.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    asked.abort();
+}
+
+/// A black picture, classified.
+async fn classify(predictor: &Predictor, model: &Held) -> Result<Prediction, ServingError> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    predictor.predict(model, vec![png.into_inner()], PredictOptions::default(), ()).await
+}
+
+#[tokio::test]
+async fn more_callers_than_can_be_answered_leave_nearly_all_of_the_time_to_those_who_can() {
+    let (each, deadline, callers) = (Duration::from_millis(20), Duration::from_secs(1), 100);
+    let options = PredictorOptions { max_batch: 16, deadline, ..PredictorOptions::default() };
+    let predictor = Arc::new(Predictor::new(options));
+    let model = install(&predictor, "slow:1", slow(each));
+    // Who comes to an idle server is answered, as many at once as can be.
+    let burst = futures::future::join_all((0..20).map(|_| classify(&predictor, &model))).await;
+    assert!(burst.iter().all(Result::is_ok), "{burst:?}");
+
+    let end = Instant::now() + Duration::from_secs(4);
+    let caller = || {
+        let (predictor, model) = (Arc::clone(&predictor), model.clone());
+        tokio::spawn(async move {
+            let mut answered = 0;
+            while Instant::now() < end {
+                match classify(&predictor, &model).await {
+                    Ok(_) => answered += 1,
+                    Err(ServingError::Overloaded { .. } | ServingError::Deadline { .. }) => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            answered
+        })
+    };
+    let callers: Vec<_> = (0..callers).map(|_| caller()).collect();
+    let mut answered = 0;
+    for caller in callers {
+        answered += caller.await.unwrap();
+    }
+    let capacity = 4000 / each.as_millis();
+    assert!(10 * answered >= 7 * capacity, "{answered} of {capacity}");
+    assert_eq!(predictor.status().queued, 0);
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_goes_leaves_the_queue_though_the_batch_goes_on() {
+    let predictor = Predictor::new(PredictorOptions { queue_images: 1, ..PredictorOptions::default() });
+    let model = install(&predictor, "slow:1", slow(Duration::from_millis(500)));
+    let gone = tokio::time::timeout(Duration::from_millis(100), classify(&predictor, &model)).await;
+    assert!(gone.is_err());
+    assert_eq!(predictor.status().queued, 0);
+    assert!(classify(&predictor, &model).await.is_ok());
     predictor.shutdown().await;
 }
 

@@ -1,0 +1,98 @@
+//! Models that come into memory: champions after a start, and one that takes longer than its caller waits; and what is told of
+//! images that are refused.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+use serde_json::json;
+
+use super::app::{TestApp, expect, problem};
+use super::pictures::{data_set, picture};
+
+async fn classify(app: &TestApp) -> Response {
+    let request = app.post("/predict?model=shape").header("content-type", "image/png");
+    request.body(picture(true, 9000)).send().await.unwrap()
+}
+
+async fn until_loaded(app: &TestApp) {
+    let began = Instant::now();
+    while app.json("/readyz").await["predict"]["loaded"] != json!(["shape:1"]) {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody loads the champion");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A file of the version's whose readers wait until [`Endless::end`].
+struct Endless {
+    path: PathBuf,
+    aside: PathBuf,
+    content: Vec<u8>,
+}
+
+impl Endless {
+    fn begin(path: &Path) -> Self {
+        let content = std::fs::read(path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        Self { path: path.to_owned(), aside: path.with_extension("aside"), content }
+    }
+
+    async fn end(self) {
+        std::fs::rename(&self.path, &self.aside).unwrap();
+        std::fs::write(&self.path, &self.content).unwrap();
+        let write = move || {
+            std::fs::write(&self.aside, &self.content).unwrap();
+            std::fs::remove_file(&self.aside).unwrap();
+        };
+        tokio::task::spawn_blocking(write).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_is_loaded_at_the_start_and_who_comes_before_is_told_so() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(300, 60)).await;
+    let request = json!({
+        "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
+        "epochs": 4, "steps_per_epoch": 25,
+    });
+    let id = app.queue(&request).await;
+    let job = app.until(&id, &["succeeded", "failed", "canceled"]).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!([]));
+    let directory = app.stop().await;
+
+    let app = TestApp::at(directory, |_| {}).await;
+    until_loaded(&app).await;
+    let sha256 = app.json("/models/shape/versions/1").await["weights_sha256"].as_str().unwrap().to_owned();
+    let directory = app.stop().await;
+
+    let weights = directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(&sha256);
+    let endless = Endless::begin(&weights);
+    let app = TestApp::at(directory, |config| {
+        config.predict.deadline = Duration::from_secs(1);
+        config.predict.queue_images = 1;
+    })
+    .await;
+    let early = classify(&app).await;
+    assert!(early.headers().contains_key("retry-after"), "{early:?}");
+    let early = problem(early, 503).await;
+    assert_eq!(early["detail"], "model shape:1 is being loaded: come again", "{early:#}");
+    assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!([]));
+
+    // As long as one waits for the model, the other has no place in the queue.
+    let both = futures::future::join_all([classify(&app), classify(&app)]).await;
+    for answer in both {
+        problem(answer, 503).await;
+    }
+    let metrics = expect(app.get("/metrics").send().await.unwrap(), 200).await;
+    let refused = r#"mixmatch_predict_images_total{model="shape",outcome="refused"} 1"#;
+    assert!(metrics.as_str().unwrap().contains(refused), "{metrics}");
+
+    endless.end().await;
+    until_loaded(&app).await;
+    expect(classify(&app).await, 200).await;
+    app.stop().await;
+}
