@@ -42,7 +42,8 @@ pub fn wilson(right: u64, total: u64) -> [f64; 2] {
     let centre = p + z * z / (2.0 * n);
     let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    [((centre - spread) / scale).max(0.0), ((centre + spread) / scale).min(1.0)]
+    // The share itself is in it, where rounding would leave it out by the last bit.
+    [((centre - spread) / scale).max(0.0).min(p), ((centre + spread) / scale).min(1.0).max(p)]
 }
 
 /// The median, of an even number the mean of the two in the middle; None of nothing.
@@ -131,6 +132,15 @@ mod tests {
         let [low, high] = wilson(8, 10);
         assert!((low - 0.4902).abs() < 5e-4 && (high - 0.9433).abs() < 5e-4, "{low} {high}");
         assert_eq!(wilson(0, 0), [0.0, 1.0]);
-        assert!(wilson(10, 10)[1] <= 1.0);
+    }
+
+    #[test]
+    fn an_interval_holds_the_share_that_it_is_of() {
+        for total in 1..=200 {
+            for right in 0..=total {
+                let ([low, high], share) = (wilson(right, total), right as f64 / total as f64);
+                assert!(0.0 <= low && low <= share && share <= high && high <= 1.0, "{right} of {total}: {low} {high}");
+            }
+        }
     }
 }

@@ -110,7 +110,8 @@ impl FromStr for Selection {
     }
 }
 
-/// Writes predictions as CSV with a header.
+/// Writes predictions as CSV with a header. Names stand in it as they are, without the apostrophe that would keep a spreadsheet from
+/// computing one like `=A1.jpg`: the rows come back as a sheet with labels, where that would be the name of another image.
 ///
 /// # Errors
 /// The writer's.

@@ -68,7 +68,9 @@ pub(super) fn against_chosen(
         baseline_accuracy: Spread::of(pairs.iter().filter_map(|(_, other)| figure(&other.figures))),
         accuracy: gaps.as_ref().map(|gaps| gaps.spread),
         interval: gaps.as_ref().and_then(|gaps| gaps.interval),
-        finding: gaps.map_or(Finding::Undecided, |gaps| gaps.finding),
+        finding: gaps.map_or(Finding::Undecided, |gaps| {
+            if row.marked && !paired.is_tested() { gaps.finding.after_a_choice() } else { gaps.finding }
+        }),
     })
 }
 

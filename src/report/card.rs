@@ -4,7 +4,7 @@
 mod markdown;
 mod words;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::imaging::Fit;
@@ -65,8 +65,8 @@ pub struct Card {
 
 impl Card {
     /// The card of version `version` of the model `name`.
-    pub fn new(name: &str, version: u32, weights_sha256: &str, mut manifest: ModelManifest) -> Self {
-        let mut test: Option<TestMetrics> = manifest.test.take().and_then(|test| serde_json::from_value(test).ok());
+    pub fn new(name: &str, version: u32, weights_sha256: &str, manifest: ModelManifest) -> Self {
+        let mut test = manifest.test.as_ref().and_then(|test| TestMetrics::deserialize(test).ok());
         if let Some(test) = test.as_mut().filter(|test| test.group_gaps.is_empty()) {
             // Models of before the gaps were kept have the groups.
             test.group_gaps = GroupGap::all(&test.groups, test.accuracy);
@@ -113,6 +113,10 @@ mod tests {
     use crate::train::event::{Abstention, ClassMetrics, EpochWarning, GroupAccuracy};
 
     fn card_of(name: &str, classes: [&str; 2], test: Option<&TestMetrics>) -> Card {
+        Card::new(name, 3, "a1b2", manifest(classes, test))
+    }
+
+    fn manifest(classes: [&str; 2], test: Option<&TestMetrics>) -> ModelManifest {
         let chosen = EpochMetrics {
             epoch: 4,
             validation_accuracy: 0.871,
@@ -122,7 +126,7 @@ mod tests {
             warnings: vec![EpochWarning::SharesApart, EpochWarning::AverageApart],
             ..EpochMetrics::default()
         };
-        let manifest = ModelManifest {
+        ModelManifest {
             format_version: 1,
             network: "wrn-10-1".into(),
             head: crate::nn::Head::Linear,
@@ -154,8 +158,7 @@ mod tests {
             test: test.map(|test| serde_json::to_value(test).unwrap()),
             created_at: "2026-01-01T00:00:00Z".into(),
             golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
-        };
-        Card::new(name, 3, "a1b2", manifest)
+        }
     }
 
     fn card(name: &str, test: Option<&TestMetrics>) -> Card {
@@ -275,13 +278,135 @@ mod tests {
     #[test]
     fn a_lowest_group_above_the_whole_is_called_so() {
         // The groups below it are too small to be called lowest.
-        let told = |below_whole| {
-            let gap = GroupGap { attribute: "age_group".into(), below_whole, ..GroupGap::default() };
-            card("gender", Some(&TestMetrics { group_gaps: vec![gap], ..test_metrics() })).markdown()
-        };
-        has(&told(-0.169), &["0.0 points apart. The lowest is 16.9 points above the whole.\n"]);
+        let told = |below_whole| gap_told(GroupGap { gap: 0.1, below_whole, ..GroupGap::default() });
+        has(&told(-0.169), &["10.0 points apart. The lowest is 16.9 points above the whole.\n"]);
         has(&told(0.15), &["The lowest is 15.0 points below the whole.\n"]);
-        has(&told(-0.0004), &["0.0 points apart.\n"]);
+        has(&told(-0.0004), &["10.0 points apart.\n"]);
+    }
+
+    fn gap_told(gap: GroupGap) -> String {
+        let gap = GroupGap { attribute: "age_group".into(), ..gap };
+        card("gender", Some(&TestMetrics { group_gaps: vec![gap], ..test_metrics() })).markdown()
+    }
+
+    #[test]
+    fn of_groups_without_a_difference_none_is_called_lowest() {
+        let level = |below_whole| GroupGap {
+            worst: "60+".into(),
+            worst_accuracy: 1.0,
+            best: "2-9".into(),
+            best_accuracy: 1.0,
+            intervals_overlap: true,
+            below_whole,
+            ..GroupGap::default()
+        };
+        let text = gap_told(level(0.0));
+        has(&text, &["- By age_group there is no difference between its groups: 100.0 % in each.\n"]);
+        assert!(!text.contains("lowest where") && !text.contains("may be chance"), "{text}");
+        has(&gap_told(level(-0.02)), &["100.0 % in each. They are 2.0 points above the whole.\n"]);
+    }
+
+    #[test]
+    fn a_card_says_that_test_images_of_one_group_resemble_each_other() {
+        let limits = |change: &dyn Fn(&mut ModelManifest)| {
+            let mut manifest = manifest(["mask", "no_mask"], Some(&test_metrics()));
+            change(&mut manifest);
+            let card = Card::new("mask", 3, "a1b2", manifest);
+            assert_eq!(
+                card.markdown().matches("resemble each other").count(),
+                card.limits.join(" ").matches("resemble").count()
+            );
+            card.limits.into_iter().find(|limit| limit.contains("resemble"))
+        };
+        let counted = |manifest: &mut ModelManifest, groups: u64| {
+            manifest.test.as_mut().unwrap()["column_groups"] = groups.into();
+        };
+        assert_eq!(
+            limits(&|manifest| counted(manifest, 20)).as_deref(),
+            Some(
+                "The 100 test images are of 20 groups (the group column's, see Data): images of one group resemble each other, so that \
+                 true intervals are wider than those given."
+            )
+        );
+        assert_eq!(limits(&|manifest| counted(manifest, 100)), None);
+        // Figures of a build that did not count the groups.
+        let skipped = |manifest: &mut ModelManifest| {
+            manifest.test.as_mut().unwrap()["skipped_columns"] = serde_json::json!(["file", "Person"]);
+        };
+        assert!(
+            limits(&skipped).unwrap().starts_with("The 100 test images may be of fewer groups (the group column's")
+        );
+        assert_eq!(limits(&|_| ()), None, "the test sheet does not have the column");
+        let without_a_column = |manifest: &mut ModelManifest| {
+            counted(manifest, 20);
+            manifest.group_column = None;
+        };
+        assert_eq!(limits(&without_a_column), None);
+    }
+
+    #[test]
+    fn no_name_of_a_sheet_is_markdown() {
+        let (class, column, value) = ("*st_ar*", "pl|ace\nx", "# top\n\n## Limits");
+        let group = |value: &str| GroupAccuracy { attribute: column.into(), ..group(value, 40, 0.8) };
+        let gap = GroupGap {
+            attribute: column.into(),
+            worst: value.into(),
+            best: "<none>".into(),
+            gap: 0.2,
+            ..GroupGap::default()
+        };
+        let test = TestMetrics {
+            positive_class: class.into(),
+            classes: [class, "a|b\\|c"]
+                .map(|class| ClassMetrics { class: class.into(), images: 50, ..ClassMetrics::default() })
+                .to_vec(),
+            groups: vec![group(value), group("<none>")],
+            group_gaps: vec![gap],
+            banded_columns: vec![column.into()],
+            skipped_columns: vec![column.into(), "`x`".into()],
+            ..test_metrics()
+        };
+        let mut plain = manifest(["mask", "no_mask"], Some(&test_metrics()));
+        plain.config["positive_class"] = "mask".into();
+        let mut named = manifest([class, "a|b\\|c"], Some(&test));
+        named.config["positive_class"] = value.into();
+        named.group_column = Some(column.into());
+        named.data_warnings = vec![format!("the column {column:?} of {value} tells the label")];
+        let [plain, named] = [plain, named].map(|manifest| Card::new("mask", 3, "a1b2", manifest));
+        let text = named.markdown();
+        let headings = |text: &str| {
+            text.lines()
+                .filter(|line| line.trim_start_matches(['-', ' ']).starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(headings(&text), headings(&plain.markdown()), "{text}");
+        has(
+            &text,
+            &[
+                "Classes: \\*st_ar\\*, a\\|b\\\\\\|c. ",
+                "its data set into \\*st_ar\\* / a\\|b\\\\\\|c, where",
+                "| \\*st_ar\\* | 50 |",
+                "| a\\|b\\\\\\|c | 50 |",
+                "| **\\*st_ar\\*** | 45 | 5 |",
+                "| F1 of \\*st_ar\\* |",
+                "| pl\\|ace x = \\# top \\#\\# Limits | 40 |",
+                "- By pl\\|ace x: lowest where it is \\# top \\#\\# Limits (0.0 %), highest where it is \\<none\\> (0.0 %)",
+                "cut into fifths: pl\\|ace x.\n",
+                "make no groups: pl\\|ace x, \\`x\\`.\n",
+                "Groups of the column \"pl\\|ace x\" are never",
+                "tells the label\n",
+                "| `positive_class` | \\# top \\#\\# Limits |",
+            ],
+        );
+        let bars = |line: &str| line.replace("\\\\", "").replace("\\|", "").matches('|').count();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(rows.iter().all(|row| row.ends_with('|') && (3..=6).contains(&bars(row))), "{text}");
+        assert_eq!(
+            (named.classes[0].as_str(), named.intended_use.contains(class)),
+            (class, true),
+            "the JSON form is plain"
+        );
     }
 
     #[test]
@@ -307,7 +432,7 @@ mod tests {
         has(
             &text,
             &[
-                "`person`",
+                "Groups of the column \"person\" are never both",
                 "column \"source\" goes with the label",
                 "| `labelled` | all |",
                 "| `pretrained` | none |",
@@ -329,6 +454,14 @@ mod tests {
         has(
             &card.markdown(),
             &["Learned from 250 labelled images alone: the chosen epoch lies before the first guess."],
+        );
+        card.training.as_mut().unwrap().pretraining_images = Some(6883);
+        has(
+            &card.markdown(),
+            &[
+                "Learned from 250 labelled images: the chosen epoch lies before the first guess.",
+                "Before that, its backbone learned from 6883 images without their labels",
+            ],
         );
         card.validation.as_mut().unwrap().lambda_u = Some(3.0);
         has(&card.markdown(), &["and from 6883 without their label"]);
@@ -365,7 +498,7 @@ mod tests {
         assert!(!text.contains("picked"), "{text}");
         assert!(!text.contains("not averaged") && !text.contains("of the answers"), "{text}");
         assert!(
-            !text.contains("median accuracy") && !text.contains("Trained in") && !text.contains("`person`"),
+            !text.contains("median accuracy") && !text.contains("Trained in") && !text.contains("Groups of the column"),
             "{text}"
         );
     }

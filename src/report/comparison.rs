@@ -168,7 +168,7 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Each algorithm against the supervised runs on the same labels, over the seeds that both have.
     pub differences: Vec<Difference>,
-    /// What the figures say, in words: one sentence for each number of labels.
+    /// What the figures say, in words: a sentence for each number of labels that both were trained with, once there is something to say.
     pub verdict: String,
     /// Every run, those without figures too.
     pub runs: Vec<ComparedRun>,

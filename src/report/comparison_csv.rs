@@ -11,6 +11,9 @@ impl Comparison {
     /// One line for each line of the table, the difference to the baseline beside; then one for each group of the test images
     /// that was compared, with the columns `group` and `group_value` filled. The verdict is in the other forms.
     ///
+    /// A name or value (of a class, a column, a group) that a spreadsheet would compute has an apostrophe before it: one that begins
+    /// with `=`, `+`, `-`, `@`, a tab or a line's end and is no number, as OWASP advises against CSV injection.
+    ///
     /// # Errors
     /// The writer's, which there is no known cause for.
     pub fn csv(&self) -> Result<String, csv::Error> {
@@ -43,7 +46,8 @@ impl Comparison {
 
     fn record(&self, row: &Row) -> Vec<String> {
         let mut cells = vec![labels(row.labelled), row.algorithm.as_str().to_owned()];
-        cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map(plain).unwrap_or_default()));
+        let value = |axis: &String| row.values.get(axis).map(|value| text(plain(value))).unwrap_or_default();
+        cells.extend(self.axes.iter().map(value));
         cells.extend([String::new(), String::new(), String::new(), row.jobs.to_string(), row.n.to_string()]);
         for spread in [row.validation_accuracy, row.test_accuracy, row.test_f1_macro, row.best_epoch, row.seconds] {
             cells.extend(numbers(spread));
@@ -68,8 +72,9 @@ impl Comparison {
     fn group_record(&self, difference: &Difference, group: &GroupDifference) -> Vec<String> {
         let none = |count| std::iter::repeat_n(String::new(), count);
         let mut cells = vec![labels(difference.labelled), difference.algorithm.as_str().to_owned()];
-        cells.extend(self.axes.iter().map(|axis| difference.values.get(axis).map(plain).unwrap_or_default()));
-        cells.extend([group.attribute.clone(), group.value.clone(), group.images.to_string()]);
+        let value = |axis: &String| difference.values.get(axis).map(|value| text(plain(value))).unwrap_or_default();
+        cells.extend(self.axes.iter().map(value));
+        cells.extend([text(group.attribute.clone()), text(group.value.clone()), group.images.to_string()]);
         // Jobs, n and validation; then what the algorithm reached on these images: the baseline and what it is apart from that.
         cells.extend(none(4));
         let reached = Spread { mean: group.baseline_accuracy.mean + group.test_accuracy.mean, sd: None };
@@ -89,6 +94,16 @@ impl Comparison {
 impl Difference {
     fn is_of(&self, row: &Row) -> bool {
         (self.labelled, self.algorithm, &self.values) == (row.labelled, row.algorithm, &row.values)
+    }
+}
+
+/// What somebody wrote, for a cell: nothing that a spreadsheet computes.
+fn text(written: String) -> String {
+    let is_number = written.trim().parse::<f64>().is_ok_and(f64::is_finite);
+    if written.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && !is_number {
+        format!("'{written}")
+    } else {
+        written
     }
 }
 
@@ -150,6 +165,29 @@ mod tests {
             near("test_accuracy_mean", 0.7) && near("difference_test_mean", 0.2) && cell("wins").is_empty(),
             "{text}"
         );
+    }
+
+    #[test]
+    fn no_cell_of_a_name_is_one_that_a_spreadsheet_computes() {
+        let Comparison { mut runs, axes, .. } = example();
+        let values = ["=HYPERLINK(\"x\")", "-5 to 3", "@a", "\tb", "-inf", "-2.5", "+3", "60+", "a=b"];
+        for run in &mut runs {
+            let group = |value: &str| GroupAccuracy {
+                attribute: "+age".to_owned(),
+                value: value.to_owned(),
+                images: 40,
+                ..GroupAccuracy::default()
+            };
+            run.groups = values.map(group).to_vec();
+            run.values.insert("positive_class".to_owned(), "=1+1".into());
+        }
+        let text = Comparison::new(runs, [axes, vec!["positive_class".to_owned()]].concat()).csv().unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let lines: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let groups: Vec<_> = lines.iter().filter(|line| &line[3] == "'+age").map(|line| line[4].to_owned()).collect();
+        let told = ["'=HYPERLINK(\"x\")", "'-5 to 3", "'@a", "'\tb", "'-inf", "-2.5", "+3", "60+", "a=b"];
+        assert_eq!(groups, told, "{text}");
+        assert!(lines.iter().all(|line| &line[2] == "'=1+1"), "{text}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::comparison::{ComparedRun, Comparison, Spread};
 use super::difference::Difference;
-use super::naming::{self, named, one_line, plain, title};
+use super::naming::{self, escaped, named, plain, title};
 use super::rows::Row;
 
 /// A cell without a figure.
@@ -13,7 +15,7 @@ const NONE: &str = "–";
 impl Comparison {
     /// The table, the differences, the verdict, and every run that has no figures.
     pub fn markdown(&self, heading: &str) -> String {
-        let mut text = format!("# {heading}\n\n");
+        let mut text = format!("# {}\n\n", escaped(heading));
         let head = ["labels", "algorithm"].map(str::to_owned).into_iter().chain(self.axes.clone());
         let figures = ["seeds", "validation %", "test %", "test F1 macro", "best epoch", "seconds"];
         table(&mut text, head.chain(figures.map(str::to_owned)).collect(), self.rows.iter().map(|row| self.line(row)));
@@ -37,13 +39,13 @@ impl Comparison {
             table(&mut text, head.chain(figures.map(str::to_owned)).collect(), lines);
             self.groups(&mut text);
         }
-        let _ = writeln!(text, "\n{}", self.verdict);
+        let _ = writeln!(text, "\n{}", escaped(&self.verdict));
         let missing: Vec<&ComparedRun> = self.runs.iter().filter(|run| !run.succeeded()).collect();
         if !missing.is_empty() {
             text.push_str("\nNot in the figures:\n\n");
             for run in missing {
-                let reason = run.error.as_ref().map_or(String::new(), |error| format!(": {}", one_line(error)));
-                let _ = writeln!(text, "- {} {}{reason} ({})", run.name(), run.state, run.id);
+                let reason = run.error.as_ref().map_or(String::new(), |error| format!(": {}", escaped(error)));
+                let _ = writeln!(text, "- {} {}{reason} ({})", escaped(&run.name()), run.state, run.id);
             }
         }
         text
@@ -57,7 +59,7 @@ impl Comparison {
     fn line(&self, row: &Row) -> Vec<String> {
         let mark = if row.marked { " \\*" } else { "" };
         let mut cells = vec![labels(row.labelled), format!("{}{mark}", title(row.algorithm))];
-        cells.extend(self.axes.iter().map(|axis| row.values.get(axis).map_or(NONE.to_owned(), plain)));
+        cells.extend(self.axes.iter().map(|axis| value(row.values.get(axis))));
         cells.push(if row.n == row.jobs { row.n.to_string() } else { format!("{} of {}", row.n, row.jobs) });
         cells.extend([percent(row.validation_accuracy), percent(row.test_accuracy)]);
         cells.extend([spread(row.test_f1_macro, 1.0, 3), spread(row.best_epoch, 1.0, 1), spread(row.seconds, 1.0, 0)]);
@@ -71,7 +73,7 @@ impl Comparison {
             .flat_map(|difference| {
                 difference.groups.iter().map(|group| {
                     let mut cells = vec![labels(difference.labelled), title(difference.algorithm).to_owned()];
-                    cells.extend([format!("{} {}", group.attribute, group.value), group.images.to_string()]);
+                    cells.extend([escaped(&format!("{} {}", group.attribute, group.value)), group.images.to_string()]);
                     cells.extend([percent(Some(group.baseline_accuracy)), signed(Some(group.test_accuracy))]);
                     cells.extend([interval(group.interval), group.finding.as_str().to_owned()]);
                     cells
@@ -88,7 +90,7 @@ impl Comparison {
 
     fn gap(&self, difference: &Difference) -> Vec<String> {
         let mut cells = vec![labels(difference.labelled), title(difference.algorithm).to_owned()];
-        cells.extend(self.axes.iter().map(|axis| difference.values.get(axis).map_or(NONE.to_owned(), plain)));
+        cells.extend(self.axes.iter().map(|axis| value(difference.values.get(axis))));
         cells.push(difference.pairs.to_string());
         cells.extend([signed(difference.validation_accuracy), signed(difference.test_accuracy)]);
         cells.push(interval(difference.interval));
@@ -109,6 +111,10 @@ impl ComparedRun {
 /// A number of labels, in a table.
 pub(super) fn labels(labelled: Option<u32>) -> String {
     labelled.map_or_else(|| "all".to_owned(), |labels| labels.to_string())
+}
+
+fn value(value: Option<&Value>) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| escaped(&plain(value)))
 }
 
 fn spread(spread: Option<Spread>, scale: f64, digits: usize) -> String {
@@ -132,11 +138,9 @@ fn signed(gap: Option<Spread>) -> String {
     format!("{sign}{}", percent(gap))
 }
 
-/// A Markdown table with aligned columns, readable as plain text too. Classes and groups are called as people like: a bar or a line
-/// break in a name would break the table.
+/// A Markdown table with aligned columns, readable as plain text too; the cells are Markdown.
 fn table(text: &mut String, head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) {
-    let escaped = |row: Vec<String>| row.iter().map(|cell| one_line(cell).replace('|', "\\|")).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines).map(escaped).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     for (at, row) in rows.iter().enumerate() {
@@ -211,6 +215,35 @@ mod tests {
             let head = table.lines().next().map(bars);
             assert!(table.lines().all(|line| line.starts_with('|') && Some(bars(line)) == head), "{table}");
         }
-        assert!(text.contains("MixMatch \\* ") && text.contains("| ma\\|sk <b> "), "{text}");
+        assert!(text.contains("MixMatch \\* ") && text.contains("| ma\\|sk \\<b\\> "), "{text}");
+        assert!(text.contains("| place left \\| "), "{text}");
+    }
+
+    #[test]
+    fn names_in_the_sentences_are_no_markdown_and_stay_plain_outside_it() {
+        let axes = ["positive_class".to_owned()];
+        let of = |seed, algorithm, accuracy| {
+            let positive_class = Some("*a*\n\n# b".to_owned());
+            let config = TrainConfig { labelled: Some(40), seed, algorithm, positive_class, ..TrainConfig::default() };
+            ComparedRun { test_images: Some(900), ..of_config(config, &axes, accuracy, accuracy) }
+        };
+        let gone = ComparedRun {
+            state: "failed",
+            error: Some("collapsed: it answers \"<b>\"\n# x".to_owned()),
+            ..of(3, AlgorithmName::Mixmatch, 0.0)
+        };
+        let pairs =
+            (0..3).flat_map(|seed| [of(seed, AlgorithmName::Supervised, 0.8), of(seed, AlgorithmName::Mixmatch, 0.9)]);
+        let comparison = Comparison::new(pairs.chain([gone]).collect(), axes.to_vec());
+        assert!(comparison.verdict.starts_with("With 40 labels and positive_class *a* # b MixMatch"), "{comparison:?}");
+        let text = comparison.markdown("Sweep on <faces>\n# all");
+        assert_eq!(text.lines().filter(|line| line.starts_with('#')).count(), 1, "{text}");
+        for part in [
+            "# Sweep on \\<faces\\> \\# all\n",
+            "With 40 labels and positive_class \\*a\\* \\# b MixMatch",
+            "- MixMatch, 40 labels, positive_class \\*a\\* \\# b, seed 3 failed: collapsed: it answers \"\\<b\\>\" \\# x (",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Difference {
     pub seeds: Vec<u64>,
     /// Further seeds, whose supervised run succeeded and where the algorithm's collapsed: they enter no figure here.
     pub collapsed: usize,
+    /// Further seeds, where the algorithm's run succeeded and the supervised one collapsed: they enter no figure here either.
+    pub baseline_collapsed: usize,
     /// Its validation accuracy less the baseline's.
     pub validation_accuracy: Option<Spread>,
     /// Its test accuracy less the baseline's.
@@ -52,6 +54,10 @@ pub struct Difference {
     pub finding: Finding,
     /// Whether validation chose these values among the grid's: the verdict speaks of these.
     pub chosen: bool,
+    /// Whether there were several to choose from, and no test images: the figures are then those that chose.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) chosen_by_these: bool,
     /// The same against the values that validation chose for the supervised runs. Null where these have one value alone, and where
     /// it chose those that they are compared by above.
     pub against_chosen: Option<AgainstChosen>,
@@ -70,9 +76,15 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
     // Of one kind for all seeds, whether or not it succeeded: two kinds have no mean.
     let has = |wanted: TrainConfig| runs.iter().any(|other| other.config.trains_as(&wanted));
     let has_baseline = mine.iter().any(|run| has(run.config.baseline()));
+    let wanted =
+        |run: &ComparedRun| if has_baseline { run.config.baseline() } else { run.config.pretrained_baseline() };
     let opponent = |run: &ComparedRun| {
-        let wanted = if has_baseline { run.config.baseline() } else { run.config.pretrained_baseline() };
+        let wanted = wanted(run);
         runs.iter().find(|other| other.succeeded() && other.config.trains_as(&wanted))
+    };
+    let opponent_collapsed = |run: &ComparedRun| {
+        let wanted = wanted(run);
+        opponent(run).is_none() && runs.iter().any(|other| other.has_collapsed() && other.config.trains_as(&wanted))
     };
     let done = mine.iter().copied().filter(|run| run.succeeded());
     let mut pairs: Vec<Pair<'_>> = done.filter_map(|run| Some((run, opponent(run)?))).collect();
@@ -80,6 +92,7 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
     let paired = Paired::of(&pairs);
     let counted = paired.counted();
     let Gaps { interval, finding, .. } = Gaps::of(counted, paired.images)?;
+    let chosen_by_these = row.marked && !paired.is_tested();
     Some(Difference {
         labelled: row.labelled,
         algorithm: row.algorithm,
@@ -90,13 +103,15 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
         pairs: counted.len(),
         seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
         collapsed: mine.iter().filter(|run| run.has_collapsed() && opponent(run).is_some()).count(),
+        baseline_collapsed: mine.iter().filter(|run| run.succeeded() && opponent_collapsed(run)).count(),
         validation_accuracy: Spread::of(paired.validation.iter().copied()),
         test_accuracy: Spread::of(paired.test.iter().copied()),
         wins: counted.iter().filter(|gap| **gap > 0.0).count(),
         losses: counted.iter().filter(|gap| **gap < 0.0).count(),
         interval,
-        finding,
+        finding: if chosen_by_these { finding.after_a_choice() } else { finding },
         chosen: row.chosen,
+        chosen_by_these,
         against_chosen: against_chosen(row, &pairs, rows, runs),
         groups: group_differences(&pairs),
     })
@@ -142,6 +157,20 @@ mod tests {
             failed(3, "collapsed: one class alone"),
         ];
         let difference = &Comparison::new(runs, Vec::new()).differences[0];
-        assert_eq!((difference.pairs, difference.collapsed), (1, 1));
+        assert_eq!((difference.pairs, difference.collapsed, difference.baseline_collapsed), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_baseline_that_collapsed_counts_where_the_run_did_not() {
+        let runs = vec![
+            run(40, 0, Supervised, 0.8, 0.8),
+            run(40, 0, Mixmatch, 0.9, 0.9),
+            unfinished(40, 1, Supervised, "failed"),
+            run(40, 1, Mixmatch, 0.9, 0.9),
+            unfinished(40, 2, Supervised, "canceled"),
+            run(40, 2, Mixmatch, 0.9, 0.9),
+        ];
+        let difference = &Comparison::new(runs, Vec::new()).differences[0];
+        assert_eq!((difference.pairs, difference.collapsed, difference.baseline_collapsed), (1, 0, 1));
     }
 }

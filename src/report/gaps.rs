@@ -18,7 +18,8 @@ pub enum Finding {
     Ahead,
     /// Behind it: the interval lies below 0.
     Behind,
-    /// The interval holds 0, there are fewer than three pairs, or fewer than 30 images.
+    /// The interval holds 0, there are fewer than three pairs, or fewer than 30 images; or it lies above 0 on the validation images that
+    /// chose these values among several, for want of test images: the luckiest of several reads too high.
     Undecided,
 }
 
@@ -29,6 +30,15 @@ impl Finding {
             Finding::Ahead => "ahead",
             Finding::Behind => "behind",
             Finding::Undecided => "undecided",
+        }
+    }
+
+    /// What is left of it where the figures that it comes from chose the values, too, among several: the luckiest of twenty
+    /// that gain nothing is ahead in up to one of six cases, and not in one of forty.
+    pub(super) fn after_a_choice(self) -> Self {
+        match self {
+            Finding::Ahead => Finding::Undecided,
+            other => other,
         }
     }
 }

@@ -11,6 +11,7 @@ mod comparison_csv;
 mod comparison_text;
 mod difference;
 mod gaps;
+mod met;
 mod naming;
 pub mod pictures;
 mod rows;

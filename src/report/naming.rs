@@ -34,10 +34,33 @@ pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A plain text within a line of Markdown, sentence or table: on one line, and no sign of it is Markdown's. Classes, columns and their
+/// values are called as people like, and one may look like a heading or a tag.
+pub(super) fn escaped(text: &str) -> String {
+    let text = one_line(text);
+    let (mut escaped, mut before) = (String::with_capacity(text.len()), None);
+    let mut signs = text.chars().peekable();
+    let is_of_a_word = |sign: Option<char>| sign.is_some_and(char::is_alphanumeric);
+    while let Some(sign) = signs.next() {
+        let means_something = match sign {
+            // Within a word it is read as it stands, and `age_group` stays readable.
+            '_' => !(is_of_a_word(before) && is_of_a_word(signs.peek().copied())),
+            _ => "\\*<>[]#|`~&".contains(sign),
+        };
+        if means_something {
+            escaped.push('\\');
+        }
+        escaped.push(sign);
+        before = Some(sign);
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::comparison::Comparison;
     use super::super::comparison::tests::of_config;
+    use super::escaped;
     use crate::train::config::TrainConfig;
 
     #[test]
@@ -49,5 +72,36 @@ mod tests {
         assert_eq!(run.name(), "MixMatch, 40 labels, positive_class no mask, seed 0");
         let told = Comparison::new(vec![run, baseline], axes.to_vec()).verdict;
         assert!(told.starts_with("With 40 labels and positive_class no mask MixMatch"), "{told}");
+    }
+
+    #[test]
+    fn no_sign_of_a_name_is_markdowns() {
+        let told = [
+            "age_group",
+            "*st_ar*",
+            "<none>",
+            "a|b\\|c",
+            "# top\n\n## Limits",
+            "_x_",
+            "a__b",
+            "[x](y)",
+            "`R&D`",
+            "60+",
+        ];
+        assert_eq!(
+            told.map(escaped),
+            [
+                "age_group",
+                "\\*st_ar\\*",
+                "\\<none\\>",
+                "a\\|b\\\\\\|c",
+                "\\# top \\#\\# Limits",
+                "\\_x\\_",
+                "a\\_\\_b",
+                "\\[x\\](y)",
+                "\\`R\\&D\\`",
+                "60+"
+            ]
+        );
     }
 }

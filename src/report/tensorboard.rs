@@ -6,6 +6,7 @@
 
 use prost::Message;
 
+use super::met::Met;
 use crate::train::event::{EpochMetrics, TestMetrics};
 
 /// The first record's version, by which readers know the format.
@@ -145,12 +146,14 @@ impl EventFile {
         self.scalars(named(scalars).chain(guesses).chain(answers));
     }
 
-    /// Adds what the chosen weights reached on the test split, under the last epoch's step.
+    /// Adds what the chosen weights reached on the test split, under the last epoch's step. The F1 of a class without test images is
+    /// not known and is left out.
     pub fn test(&mut self, test: &TestMetrics) {
+        let Met { images, .. } = Met::of_positive(test, &self.classes);
         self.scalars(named([
             ("test/accuracy", Some(test.accuracy)),
             ("test/balanced_accuracy", Some(test.balanced_accuracy)),
-            ("test/f1", Some(test.f1)),
+            ("test/f1", images.then_some(test.f1)),
             ("test/f1_macro", Some(test.f1_macro)),
             ("test/loss", Some(test.loss)),
             ("test/calibration_error", Some(test.calibration_error)),
@@ -244,6 +247,36 @@ mod tests {
         file.epoch(&supervised);
         bytes.extend(file.take());
         assert_eq!(bytes, GOLDEN);
+    }
+
+    /// The tags of all scalars, and their values.
+    fn scalars(mut bytes: &[u8]) -> Vec<(String, f32)> {
+        let mut found = Vec::new();
+        while let Some((head, rest)) = bytes.split_at_checked(12) {
+            let length = u64::from_le_bytes(head[..8].try_into().unwrap()) as usize;
+            let event = Event::decode(&rest[..length]).unwrap();
+            bytes = &rest[length + 4..];
+            let Some(What::Summary(summary)) = event.what else { continue };
+            found.extend(summary.value.into_iter().filter_map(|value| match value.content {
+                Some(Content::Simple(figure)) => Some((value.tag, figure)),
+                _ => None,
+            }));
+        }
+        found
+    }
+
+    #[test]
+    fn the_f1_of_a_class_without_test_images_is_left_out() {
+        let told = |confusion: Vec<Vec<u64>>| {
+            let positive_class = "mask".to_owned();
+            let mut file = EventFile::new(0.0, vec!["mask".to_owned(), "no_mask".to_owned()]);
+            file.test(&TestMetrics { accuracy: 0.5, positive_class, confusion, ..TestMetrics::default() });
+            let told = scalars(&file.take());
+            assert!(told.contains(&("test/accuracy".to_owned(), 0.5)), "{told:?}");
+            told.into_iter().find(|(tag, _)| tag == "test/f1").map(|(_, figure)| figure)
+        };
+        assert_eq!(told(vec![vec![0, 0], vec![5, 5]]), None);
+        assert_eq!(told(vec![vec![0, 1], vec![5, 5]]), Some(0.0), "it has one, which was not found");
     }
 
     #[test]

@@ -8,12 +8,12 @@ use super::naming::{labels, named, title};
 use super::rows::Row;
 use crate::train::config::AlgorithmName;
 
-/// A sentence for each number of labels.
+/// A sentence for each number of labels that both algorithms have runs of, once there is something to say.
 pub(super) fn verdict(rows: &[Row], differences: &[Difference], runs: &[ComparedRun]) -> String {
     let mut counts: Vec<Option<u32>> = rows.iter().map(|row| row.labelled).collect();
     counts.dedup();
     let of = |labelled| differences.iter().filter(move |difference| difference.labelled == labelled);
-    let told = counts.into_iter().flat_map(|labelled| {
+    let told = counts.iter().flat_map(|&labelled| {
         let chosen: Vec<String> = of(labelled)
             .filter(|difference| difference.chosen)
             .map(|difference| sentence(difference) + &losers(difference))
@@ -21,16 +21,18 @@ pub(super) fn verdict(rows: &[Row], differences: &[Difference], runs: &[Compared
         match of(labelled).next() {
             Some(other) if chosen.is_empty() => vec![unchosen(other)],
             Some(_) => chosen,
-            None => all_collapsed(labelled, runs).into_iter().collect(),
+            None => without_a_pair(labelled, runs).into_iter().collect(),
         }
     });
     let told = told.collect::<Vec<_>>().join(" ");
     if !told.is_empty() {
         return told;
     }
-    if runs.iter().any(|run| run.algorithm == AlgorithmName::Supervised)
-        && runs.iter().any(|run| run.algorithm != AlgorithmName::Supervised)
-    {
+    let has_both = |labelled: &Option<u32>| {
+        let (supervised, mine) = by_kind(*labelled, runs);
+        !supervised.is_empty() && !mine.is_empty()
+    };
+    if counts.iter().any(has_both) {
         "No run and its supervised baseline have both succeeded yet.".to_owned()
     } else if runs.iter().all(|run| run.algorithm == AlgorithmName::Supervised) {
         "All runs are supervised: none of them guesses labels, which is what a baseline is held against.".to_owned()
@@ -40,22 +42,40 @@ pub(super) fn verdict(rows: &[Row], differences: &[Difference], runs: &[Compared
     }
 }
 
-/// Of a number of labels where the algorithm's runs collapsed and supervised ones did not: they make no pair.
-fn all_collapsed(labelled: Option<u32>, runs: &[ComparedRun]) -> Option<String> {
-    let there = runs.iter().filter(|run| run.labelled == labelled);
-    let (supervised, mine): (Vec<&ComparedRun>, Vec<&ComparedRun>) =
-        there.partition(|run| run.algorithm == AlgorithmName::Supervised);
-    let collapsed = mine.iter().filter(|run| run.has_collapsed()).count();
+/// The supervised runs with a number of labels, and the others.
+fn by_kind(labelled: Option<u32>, runs: &[ComparedRun]) -> (Vec<&ComparedRun>, Vec<&ComparedRun>) {
+    runs.iter().filter(|run| run.labelled == labelled).partition(|run| run.algorithm == AlgorithmName::Supervised)
+}
+
+/// Of a number of labels whose runs make no pair, and will make none: why.
+fn without_a_pair(labelled: Option<u32>, runs: &[ComparedRun]) -> Option<String> {
+    let (supervised, mine) = by_kind(labelled, runs);
     let name = title(mine.first()?.algorithm);
-    // One that still runs may make a pair yet.
-    let ended = mine.iter().all(|run| run.has_ended());
-    (ended && collapsed > 0 && supervised.iter().any(|run| run.succeeded())).then(|| {
-        format!(
-            "With {} nothing can be compared: {name} collapsed in {collapsed} of {} runs.",
-            labels(labelled),
-            mine.len()
-        )
-    })
+    supervised.first()?;
+    // One that still runs may make a pair yet, unless all that it could make one with are lost.
+    let are_lost = |kind: &[&ComparedRun]| kind.iter().all(|run| run.has_ended() && !run.succeeded());
+    let have_ended = mine.iter().chain(&supervised).all(|run| run.has_ended());
+    if !(have_ended || are_lost(&mine) || are_lost(&supervised)) {
+        return None;
+    }
+    let why: Vec<String> =
+        [lost(name, &mine), lost("the supervised baseline", &supervised)].into_iter().flatten().collect();
+    let why =
+        if why.is_empty() { "no run has a supervised one of its seed and values".to_owned() } else { why.join(", ") };
+    Some(format!("With {} nothing can be compared: {why}.", labels(labelled)))
+}
+
+/// `MixMatch collapsed in 2 and failed in 1 of 5 runs`; nothing where none was lost.
+fn lost(name: &str, runs: &[&ComparedRun]) -> Option<String> {
+    let count = |is_so: fn(&ComparedRun) -> bool| runs.iter().filter(|run| is_so(run)).count();
+    let ways = [
+        ("collapsed", count(ComparedRun::has_collapsed)),
+        ("failed", count(|run| run.state == "failed" && !run.has_collapsed())),
+        ("was canceled", count(|run| run.state == "canceled")),
+    ];
+    let told: Vec<String> =
+        ways.into_iter().filter(|(_, runs)| *runs > 0).map(|(how, runs)| format!("{how} in {runs}")).collect();
+    (!told.is_empty()).then(|| format!("{name} {} of {} runs", told.join(" and "), runs.len()))
 }
 
 /// Of a number of labels where only values that validation did not choose have their baseline.
@@ -108,31 +128,40 @@ fn sentence(difference: &Difference) -> String {
             format!("With {place} {name} {order} {other} with one seed, which decides nothing{collapsed}.{tuned}")
         }
         (Finding::Undecided, pairs) => {
-            let why = if pairs < FEWEST { "three seeds are the least to tell" } else { "chance alone may do that" };
+            let why = match difference.interval {
+                _ if pairs < FEWEST => "three seeds are the least to tell",
+                Some([low, _]) if low > 0.0 && difference.chosen_by_these => {
+                    "the choice among several values alone may do that, and test images would tell"
+                }
+                _ => "chance alone may do that",
+            };
             let tuned = tuned(difference);
             format!("With {place} nothing is decided: {name} {order} {other} {over}{collapsed}; {why}.{tuned}")
         }
     }
 }
 
-/// `over 3 seeds on the same 900 test images (ahead in 3)`.
+/// `over 3 seeds on the same 900 test images (ahead in 3)`. Validation images are said to have chosen what they did.
 fn over(difference: &Difference) -> String {
     let Difference { pairs, wins, .. } = difference;
     if difference.test_accuracy.is_none() {
         let number = difference.validation_images.map_or(String::new(), |images| format!("{images} "));
-        return format!(
-            "over {pairs} seeds on {number}validation images (which chose the epoch, too), ahead in {wins}"
-        );
+        let chose = if difference.chosen_by_these { "the epoch and these values" } else { "the epoch" };
+        return format!("over {pairs} seeds on {number}validation images (which chose {chose}, too), ahead in {wins}");
     }
     let on = difference.test_images.map_or(String::new(), |images| format!(" on the same {images} test images"));
     format!("over {pairs} seeds{on} (ahead in {wins})")
 }
 
-/// `; it collapsed in 2 of 5 seeds`.
+/// `; it collapsed in 2 of 5 seeds`, `; it collapsed in 2 and the supervised run in 1 of 6 seeds`.
 fn collapsed(difference: &Difference) -> String {
-    match difference.collapsed {
-        0 => String::new(),
-        collapsed => format!("; it collapsed in {collapsed} of {} seeds", difference.pairs + collapsed),
+    let Difference { pairs, collapsed, baseline_collapsed, .. } = difference;
+    let seeds = pairs + collapsed + baseline_collapsed;
+    match (collapsed, baseline_collapsed) {
+        (0, 0) => String::new(),
+        (_, 0) => format!("; it collapsed in {collapsed} of {seeds} seeds"),
+        (0, _) => format!("; the supervised run collapsed in {baseline_collapsed} of {seeds} seeds"),
+        _ => format!("; it collapsed in {collapsed} and the supervised run in {baseline_collapsed} of {seeds} seeds"),
     }
 }
 
@@ -294,6 +323,103 @@ mod tests {
         ];
         let waiting = Comparison::new(runs, Vec::new()).verdict;
         assert!(waiting.ends_with("yet."), "{waiting}");
+    }
+
+    #[test]
+    fn baselines_that_collapsed_are_in_the_sentence() {
+        let told = |runs: Vec<ComparedRun>| Comparison::new(runs, Vec::new()).verdict;
+        let without = |seed| [unfinished(40, seed, Supervised, "failed"), run(40, seed, Mixmatch, 0.9, 0.9)];
+        let with = |gaps: &[f64], seeds: std::ops::Range<u64>| pairs(gaps).into_iter().chain(seeds.flat_map(without));
+        let ahead = told(with(&[0.028, 0.036, 0.044], 3..5).collect());
+        let end = "(ahead in 3); the supervised run collapsed in 2 of 5 seeds: the unlabelled images helped.";
+        assert!(ahead.ends_with(end), "{ahead}");
+        let fails = [run(40, 9, Supervised, 0.8, 0.8), unfinished(40, 9, Mixmatch, "failed")];
+        let both = told(with(&[0.1, 0.1], 2..3).chain(fails).collect());
+        assert!(both.contains("; it collapsed in 1 and the supervised run in 1 of 4 seeds;"), "{both}");
+        let none = told(with(&[], 0..3).collect());
+        assert_eq!(none, "With 40 labels nothing can be compared: the supervised baseline collapsed in 3 of 3 runs.");
+    }
+
+    #[test]
+    fn a_number_of_labels_whose_runs_have_ended_without_a_pair_says_why() {
+        let told = |runs: Vec<ComparedRun>| Comparison::new(runs, Vec::new()).verdict;
+        let failed = |seed| ComparedRun {
+            error: Some("storage: no room".to_owned()),
+            ..unfinished(100, seed, Supervised, "failed")
+        };
+        let lost = vec![
+            failed(0),
+            failed(1),
+            unfinished(100, 2, Supervised, "failed"),
+            run(100, 0, Mixmatch, 0.9, 0.9),
+            unfinished(100, 1, Mixmatch, "canceled"),
+        ];
+        let reason = "With 100 labels nothing can be compared: MixMatch was canceled in 1 of 2 runs, the supervised baseline \
+                      collapsed in 1 and failed in 2 of 3 runs.";
+        assert_eq!(told(lost.clone()), reason);
+        // Beside another number of labels, too.
+        let beside = told(pairs(&[0.028, 0.036, 0.044]).into_iter().chain(lost).collect());
+        assert!(beside.ends_with(&format!("the unlabelled images helped. {reason}")), "{beside}");
+        // Whoever still runs will have no baseline either.
+        let running = vec![failed(0), unfinished(100, 0, Mixmatch, "running")];
+        let expected = "With 100 labels nothing can be compared: the supervised baseline failed in 1 of 1 runs.";
+        assert_eq!(told(running), expected);
+        let apart = told(vec![run(100, 0, Supervised, 0.8, 0.8), run(100, 1, Mixmatch, 0.9, 0.9)]);
+        assert!(
+            apart.ends_with("nothing can be compared: no run has a supervised one of its seed and values."),
+            "{apart}"
+        );
+        let elsewhere = told(vec![run(40, 0, Supervised, 0.8, 0.8), run(100, 0, Mixmatch, 0.9, 0.9)]);
+        assert!(elsewhere.starts_with("Without a supervised run on the same labels"), "{elsewhere}");
+    }
+
+    #[test]
+    fn validation_that_chose_the_values_too_decides_nothing() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |seed: u64, algorithm, lambda_u, accuracy: f64| {
+            let config = TrainConfig { labelled: Some(40), seed, algorithm, lambda_u, ..TrainConfig::default() };
+            let mut run = of_config(config, &axes, accuracy + 0.001 * seed as f64, 0.0);
+            (run.figures.test_accuracy, run.validation_images) = (None, Some(1000));
+            run
+        };
+        let baseline = |seed| {
+            let mut run = of(seed, Supervised, 3.0, 0.8);
+            run.figures.validation_accuracy = Some(0.8);
+            run
+        };
+        let with = |lambdas: &[(f64, f64)]| {
+            let mixmatch = |seed| lambdas.iter().map(move |(lambda_u, accuracy)| (seed, *lambda_u, *accuracy));
+            let mixmatch =
+                (0..3).flat_map(mixmatch).map(|(seed, lambda_u, accuracy)| of(seed, Mixmatch, lambda_u, accuracy));
+            Comparison::new((0..3).map(baseline).chain(mixmatch).collect(), axes.to_vec())
+        };
+        let grid = with(&[(3.0, 0.85), (10.0, 0.9), (30.0, 0.84)]);
+        let [_, chosen, _] = grid.differences.as_slice() else { panic!("{grid:?}") };
+        assert_eq!((chosen.chosen, chosen.wins, chosen.finding), (true, 3, Finding::Undecided));
+        assert!(chosen.interval.unwrap()[0] > 0.0, "{chosen:?}");
+        assert_eq!(
+            grid.verdict,
+            "With 40 labels and lambda_u 10.0 nothing is decided: MixMatch is 10.1 ± 0.1 points of validation accuracy ahead of its \
+             supervised baseline over 3 seeds on 1000 validation images (which chose the epoch and these values, too), ahead in 3; \
+             the choice among several values alone may do that, and test images would tell."
+        );
+        assert!(grid.markdown("m").contains("undecided"), "{grid:?}");
+        // Whoever is behind although it was chosen is behind.
+        let behind = with(&[(3.0, 0.7), (10.0, 0.6)]);
+        assert_eq!(behind.differences[0].finding, Finding::Behind);
+        assert!(behind.verdict.contains("(which chose the epoch and these values, too)"), "{}", behind.verdict);
+        // One value was not chosen, and test images chose nothing.
+        assert!(
+            with(&[(10.0, 0.9)])
+                .verdict
+                .ends_with("(which chose the epoch, too), ahead in 3: the unlabelled images helped.")
+        );
+        let mut tested = grid.runs.clone();
+        for run in &mut tested {
+            (run.figures.test_accuracy, run.test_images) = (run.figures.validation_accuracy, Some(1000));
+        }
+        let tested = Comparison::new(tested, axes.to_vec());
+        assert!(tested.verdict.ends_with("(ahead in 3): the unlabelled images helped."), "{}", tested.verdict);
     }
 
     #[test]

@@ -77,16 +77,16 @@ fn smoothed_loss(logits: &[f32], class: usize, temperature: f64, images: usize) 
     all.iter().enumerate().map(|(index, p)| -weight(index) * p.max(f64::MIN_POSITIVE).ln()).sum()
 }
 
-/// The largest probability of each image, and whether that class is the true one. Of several that are exactly as likely, the first is
-/// the answer: one image has one.
+/// The largest probability of each image, and whether that class is the true one.
 fn confidences(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> Vec<(f64, bool)> {
-    let each = logits.iter().zip(truth).map(|(row, &class)| {
-        let likeliest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let answer = row.iter().position(|&logit| logit == likeliest);
-        let most = probabilities(row, temperature).into_iter().fold(0.0, f64::max);
-        (most, answer == Some(class))
-    });
-    each.collect()
+    let most = |row: &[f32]| probabilities(row, temperature).into_iter().fold(0.0, f64::max);
+    logits.iter().zip(truth).map(|(row, &class)| (most(row), is_answer(row, class))).collect()
+}
+
+/// Whether `class` is what these logits answer. Of several that are exactly as likely, the first is the answer: one image has one.
+fn is_answer(logits: &[f32], class: usize) -> bool {
+    let likeliest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().position(|&logit| logit == likeliest) == Some(class)
 }
 
 /// Expected calibration error over 15 equal bins of the largest probability (Guo et al. §2): the mean
@@ -122,8 +122,12 @@ pub fn abstention(logits: &[Vec<f32>], truth: &[usize], temperature: f64, facele
 /// Area under the risk-coverage curve (Geifman & El-Yaniv 2017, arXiv 1705.08500; AURC as in arXiv 1805.08206): the
 /// mean, over k = 1 … n, of the share of wrong answers among the k most confident ones. Equal confidences share
 /// their mistakes evenly, so that the order of the images decides nothing. 0 without images.
+///
+/// What is ranked is the answer's [`log_odds`]: among answers whose probabilities are 1 to the last bit, too, one is surer than another.
 pub fn aurc(logits: &[Vec<f32>], truth: &[usize], temperature: f64) -> f64 {
-    let mut all = confidences(logits, truth, temperature);
+    let surest = |row: &[f32]| log_odds(row, temperature).into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let mut all: Vec<(f64, bool)> =
+        logits.iter().zip(truth).map(|(row, &class)| (surest(row), is_answer(row, class))).collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut area, mut answered, mut wrong) = (0.0, 0.0, 0.0);
     for equals in all.chunk_by(|a, b| a.0 == b.0) {

@@ -151,7 +151,9 @@ pub struct EpochMetrics {
     pub learning_rate: f64,
     /// Mean largest probability of the sharpened guesses; absent for `supervised` and while a warm-up lasts.
     pub guess_confidence: Option<f64>,
-    /// Mean guessed probability per class, in class order; empty for `supervised` and while a warm-up lasts.
+    /// Mean guessed probability per class, in class order; empty for `supervised` and while a warm-up lasts. Lists of jobs leave it out,
+    /// as they do `unlabelled_classes` and `validation_classes`.
+    #[serde(default)]
     pub guess_classes: Vec<f64>,
     /// Mean probability per class that the network itself gives the unlabelled images, before its guesses are aligned to the
     /// labels' shares (`align`) and sharpened, in class order; empty as `guess_classes`, and in older runs.
@@ -225,14 +227,14 @@ pub struct TestMetrics {
     pub accuracy_interval: [f64; 2],
     /// Mean recall over the classes.
     pub balanced_accuracy: f64,
-    /// F1 of the positive class.
+    /// F1 of the positive class; without test images of that class it is 0 and says nothing.
     pub f1: f64,
-    /// Unweighted mean of the classes' F1.
+    /// Unweighted mean of the classes' F1, of those that have images or answers.
     pub f1_macro: f64,
-    /// How many answers of the positive class are right.
+    /// How many answers of the positive class are right; without such answers it is 0 and says nothing.
     #[serde(default)]
     pub precision: f64,
-    /// How many images of the positive class are found.
+    /// How many images of the positive class are found; without such images it is 0 and says nothing.
     #[serde(default)]
     pub recall: f64,
     /// Area under the ROC curve of the positive class against the rest; absent where one side is empty.
@@ -266,23 +268,30 @@ pub struct TestMetrics {
     pub positive_class: String,
     /// Mean cross-entropy (nats).
     pub loss: f64,
-    /// Row: true class, column: answered class, in class order.
+    /// Row: true class, column: answered class, in class order. Lists of jobs leave it out, as they do `classes` and `groups`.
+    #[serde(default)]
     pub confusion: Vec<Vec<u64>>,
     /// Each class on its own, in class order.
     #[serde(default)]
     pub classes: Vec<ClassMetrics>,
     /// Accuracy by attribute (age_group, source …) and value, with Wilson intervals at 95 %. Images whose cell is empty where others of the
     /// column are filled have the value `(empty)`.
+    #[serde(default)]
     pub groups: Vec<GroupAccuracy>,
     /// The best and the worst group of each attribute, of those with 30 images or more.
     #[serde(default)]
     pub group_gaps: Vec<GroupGap>,
-    /// Columns of many numbers (age …) whose `groups` are fifths of the test images in the order of that number.
+    /// Columns of many numbers (age …) whose `groups` are fifths of the test images in the order of that number, or near them, as images of
+    /// one number are in one group.
     #[serde(default)]
     pub banded_columns: Vec<String>,
     /// Columns that make no groups: one value only, the group column, or too many values that are not numbers.
     #[serde(default)]
     pub skipped_columns: Vec<String>,
+    /// Groups of the group column (people …) among the images, one without a value a group of its own. Where they are fewer than the
+    /// images, true intervals are wider than those given. Absent without such a column, and in figures of an older build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column_groups: Option<u64>,
 }
 
 fn one() -> f64 {
@@ -307,13 +316,13 @@ pub struct ClassMetrics {
     pub class: String,
     /// Its test images.
     pub images: u64,
-    /// How many answers of this class are right.
+    /// How many answers of this class are right; without such answers it is 0 and says nothing.
     pub precision: f64,
-    /// How many of its images are found.
+    /// How many of its images are found; without `images` it is 0 and says nothing.
     pub recall: f64,
-    /// Wilson score interval of the recall at 95 %.
+    /// Wilson score interval of the recall at 95 %; without `images` all from 0 to 1.
     pub recall_interval: [f64; 2],
-    /// Harmonic mean of the two.
+    /// Harmonic mean of the two; without `images` it is 0 and says nothing, unless there are answers, each of them wrong.
     pub f1: f64,
 }
 

@@ -115,6 +115,8 @@ mod tests {
         let logits: Vec<Vec<f32>> = [60.0, 70.0, 80.0, 90.0].map(|logit| vec![logit, 0.0]).to_vec();
         let test = figures(&classes, 0, (&[1, 0, 0, 0], &logits, &[0; 4]), 1.0, None);
         assert_eq!(test.roc_auc, Some(1.0));
+        // Wrong shares of the 1, 2, 3 and 4 surest: 0, 0, 0 and ¼.
+        assert_eq!(test.aurc, Some(0.0625));
     }
 
     #[test]

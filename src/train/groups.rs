@@ -33,7 +33,7 @@ pub struct Answered<'a> {
 pub struct Groups {
     /// By attribute, then in the order of the values.
     pub groups: Vec<GroupAccuracy>,
-    /// Columns of many numbers, cut into fifths.
+    /// Columns of many numbers, cut into fifths or near them.
     pub banded: Vec<String>,
     /// Columns that make no groups.
     pub skipped: Vec<String>,
@@ -86,14 +86,19 @@ pub fn by_group(answered: &Answered<'_>) -> Groups {
     found
 }
 
-/// The number that a value begins with, for an order in which 2-9 stands before 10-19; words stand behind.
+/// The number that a value begins with, for an order in which 2-9 stands before 10-19, and −10 before −2; words stand behind.
 fn leading(value: &str) -> f64 {
-    let digits = value.find(|c: char| !c.is_ascii_digit()).map_or(value, |end| &value[..end]);
-    digits.parse().unwrap_or(f64::INFINITY)
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unsigned = value.strip_prefix(['-', '−', '+']).unwrap_or(value);
+    let whole = digits(unsigned);
+    let fraction = unsigned[whole..].strip_prefix('.').map_or(0, |rest| 1 + digits(rest));
+    let sign = if value.starts_with(['-', '−']) { -1.0 } else { 1.0 };
+    unsigned[..whole + fraction].parse::<f64>().map_or(f64::INFINITY, |number| sign * number)
 }
 
-/// Fifths of the images in the order of their numbers, equal numbers together; nothing where some cell is no
-/// number.
+/// Fifths of the images in the order of their numbers, or near them, as equal numbers are together; nothing where some cell is no
+/// number. Equal ones are where the middle of them lies, so that however many there are of one number it is never all there is: the
+/// middles of the first and the last are half of the images apart.
 fn bands(cells: &[(usize, &str)]) -> Vec<(String, Vec<usize>)> {
     let number = |&(at, value): &(usize, &str)| Some((value.parse::<f64>().ok().filter(|n| n.is_finite())?, at));
     let Some(mut numbers) = cells.iter().map(number).collect::<Option<Vec<(f64, usize)>>>() else { return Vec::new() };
@@ -101,7 +106,7 @@ fn bands(cells: &[(usize, &str)]) -> Vec<(String, Vec<usize>)> {
     let mut bands: Vec<Vec<(f64, usize)>> = vec![Vec::new(); BANDS];
     let (mut seen, all) = (0, numbers.len());
     for equals in numbers.chunk_by(|a, b| a.0 == b.0) {
-        bands[seen * BANDS / all].extend(equals);
+        bands[(2 * seen + equals.len()) * BANDS / (2 * all)].extend(equals);
         seen += equals.len();
     }
     bands.retain(|band| !band.is_empty());
@@ -195,6 +200,15 @@ mod tests {
         assert_eq!((found[0].balanced_accuracy, found[0].f1), (None, None), "one class alone");
         // Recalls ½ and 1; F1 of a: 2·1 / (2·1 + 0 + 1).
         assert_eq!((found[1].balanced_accuracy, found[1].f1), (Some(0.75), Some(2.0 / 3.0)));
+
+        let ordered = |values: &[&str]| -> Vec<String> {
+            let rows: Vec<Row<'_>> = values.iter().map(|value| (cell(value), 0, 0)).collect();
+            looked_at(&rows, None).groups.into_iter().map(|group| group.value).collect()
+        };
+        assert_eq!(ordered(&["12", "-2", "0", "-10", "3"]), ["-10", "-2", "0", "3", "12"]);
+        assert_eq!(ordered(&["1.5", "−1.25", "-1.5", "- none", "0.5"]), ["-1.5", "−1.25", "0.5", "1.5", "- none"]);
+        let dates = ["2023-12-24", "2024-01-02"];
+        assert_eq!(ordered(&["30-39", dates[1], "70+", "8-9", dates[0]]), ["8-9", "30-39", "70+", dates[0], dates[1]]);
     }
 
     #[test]
@@ -212,6 +226,19 @@ mod tests {
         assert_eq!(found.skipped, ["file", "only", "person", "word"]);
         let bands: Vec<(&str, u64)> = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect();
         assert_eq!(bands, [("0 to 9", 40), ("10 to 19", 40), ("20 to 29", 40), ("30 to 39", 40), ("40 to 49", 40)]);
+
+        // Most images have one number, be it the largest, the smallest or one between.
+        for (most, expected) in [
+            (99, vec![("0 to 29", 30), ("99", 170)]),
+            (0, vec![("0", 171), ("1 to 29", 29)]),
+            (20, vec![("0 to 19", 20), ("20", 171), ("21 to 29", 9)]),
+        ] {
+            let score = |at: usize| if at < 30 { at } else { most };
+            let rows: Vec<Row<'_>> = (0..200).map(|at| (vec![("score", score(at).to_string())], 0, 0)).collect();
+            let found = looked_at(&rows, None);
+            let bands = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect::<Vec<_>>();
+            assert_eq!((found.banded, bands), (vec!["score".to_owned()], expected));
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! only be told by the same images. What the old one has met in training is counted: of those it knows the answer.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::Device;
 
@@ -16,9 +18,12 @@ use super::event::{GroupGap, TestMetrics};
 use super::figures::figures;
 use super::groups::{Answered, by_group};
 use super::metrics::Confusion;
-use crate::dataset::{DatasetError, MANIFEST_FILE, Manifest, PackedImages, Role, Sample, file_marks};
+use crate::dataset::{
+    DatasetError, EMPTY_CELL, MANIFEST_FILE, Manifest, PackedImages, Role, Sample, files_among, same_column,
+};
 use crate::imaging::Fit;
 use crate::model::ModelManifest;
+use crate::model::predictions::{self, Prediction, Used};
 use crate::nn::device::{self, PrecisionWish};
 use crate::nn::{self, Network, NnError, Weights, file};
 use crate::sha256;
@@ -42,6 +47,8 @@ pub struct RetestInput<'a> {
     pub dataset_dir: &'a Path,
     /// The directory of the data set that the model learned from, where it is still there.
     pub trained_on: Option<&'a Path>,
+    /// What the model predicted for that data set, which says how its run used each image; none of a version that an older build published.
+    pub predictions: Option<&'a Path>,
     /// Where the arithmetic runs.
     pub device: Device,
 }
@@ -51,8 +58,8 @@ pub struct RetestInput<'a> {
 pub struct Retested {
     /// The figures, as at the end of a run.
     pub test: TestMetrics,
-    /// How many of the test images were among those that the model learned from, with a label or without, by their files. None where the data
-    /// set that it learned from is gone.
+    /// How many of the test images were among those that the model learned from, with a label or without, or that chose its epoch, by their
+    /// files; without predictions among all of its training sheet. None where the data set that it learned from is gone.
     pub seen_in_training: Option<u64>,
 }
 
@@ -70,6 +77,14 @@ pub enum RetestError {
         /// The model's classes.
         known: String,
     },
+    /// What the model predicted for its own data set cannot be read.
+    #[error("the model's predictions {}: {error}", path.display())]
+    Predictions {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
     /// As in a run.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -77,7 +92,10 @@ pub enum RetestError {
 
 impl From<DatasetError> for RetestError {
     fn from(error: DatasetError) -> Self {
-        TrainError::from(error).into()
+        match error {
+            DatasetError::Stopped => TrainError::Stopped.into(),
+            error => TrainError::from(error).into(),
+        }
     }
 }
 
@@ -96,8 +114,13 @@ pub fn retest(input: RetestInput<'_>, stop: &dyn Fn() -> bool) -> Result<Reteste
         return Err(RetestError::NoTest);
     }
     translate(&mut manifest, &model.classes)?;
-    let seen_in_training =
-        input.trained_on.map(|directory| seen(&manifest, dataset_dir, directory)).transpose()?.flatten();
+    let seen_in_training = match input.trained_on {
+        Some(trained_on) => {
+            let used = input.predictions.map(used_images).transpose()?;
+            seen((&manifest, dataset_dir), (trained_on, used.as_ref()), stop)?
+        }
+        None => None,
+    };
 
     let asked = Asked::open(&input)?;
     let mut answers = Answers::default();
@@ -219,20 +242,38 @@ fn translate(manifest: &mut Manifest, classes: &[String]) -> Result<(), RetestEr
     Ok(())
 }
 
-/// How many of the test images are among those that a data set trains on; none where that is gone, by now if not before.
-fn seen(asked: &Manifest, asked_dir: &Path, trained_on: &Path) -> Result<Option<u64>, RetestError> {
-    let marks = |manifest: &Manifest, directory: &Path, role: Role| {
-        let samples: Vec<&Sample> = manifest.samples.iter().filter(|sample| sample.split == role).collect();
-        file_marks(directory, &samples)
+/// The names of the images that a run used, by what the model predicted for them. Those that validate are among them: they chose the epoch
+/// and the temperature, and so they flatter too.
+fn used_images(predictions: &Path) -> Result<HashSet<String>, RetestError> {
+    let read = File::open(predictions).and_then(|file| predictions::read(BufReader::new(file)));
+    let rows = read.map_err(|error| RetestError::Predictions { path: predictions.to_owned(), error })?;
+    let used = |row: &Prediction| matches!(row.used, Used::Labelled | Used::Unlabelled | Used::Validation);
+    Ok(rows.into_iter().filter(used).map(|row| row.image).collect())
+}
+
+/// How many of the test images are among those of a data set's training sheet that a run `used`, or of all where that is not known; none
+/// where that data set is gone, by now if not before.
+fn seen(
+    (asked, asked_dir): (&Manifest, &Path),
+    (trained_on, used): (&Path, Option<&HashSet<String>>),
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<u64>, RetestError> {
+    let count = || {
+        let of = Manifest::read(trained_on)?;
+        let was_used = |sample: &&Sample| used.is_none_or(|used| used.contains(&sample.image));
+        let learned: Vec<&Sample> = of_sheet(&of, Role::Train).filter(was_used).collect();
+        let test: Vec<&Sample> = of_sheet(asked, Role::Test).collect();
+        files_among((asked_dir, &test), (trained_on, &learned), stop)
     };
-    let learned = Manifest::read(trained_on).and_then(|manifest| marks(&manifest, trained_on, Role::Train));
-    let learned: HashSet<(u32, u64)> = match learned {
-        Ok(learned) => learned.into_iter().collect(),
-        Err(_) if !trained_on.join(MANIFEST_FILE).exists() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let test = marks(asked, asked_dir, Role::Test)?;
-    Ok(Some(test.iter().filter(|mark| learned.contains(mark)).count() as u64))
+    match count() {
+        Ok(seen) => Ok(Some(seen)),
+        Err(_) if !trained_on.join(MANIFEST_FILE).exists() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn of_sheet(manifest: &Manifest, role: Role) -> impl Iterator<Item = &Sample> {
+    manifest.samples.iter().filter(move |sample| sample.split == role)
 }
 
 /// Answers to labelled rows of a data set.
@@ -266,14 +307,30 @@ impl Told<'_> {
             groups: groups.groups,
             banded_columns: groups.banded,
             skipped_columns: groups.skipped,
+            column_groups: column_groups(manifest, rows),
             ..figures
         }
     }
 }
 
+/// How many groups of the group column the rows are of, one with an empty cell a group of its own; nothing without such a column.
+fn column_groups(manifest: &Manifest, rows: &[u32]) -> Option<u64> {
+    let column = manifest.group_column.as_deref()?;
+    let value = |row: &u32| {
+        let cell = manifest.samples[*row as usize].attributes.iter().find(|(name, _)| same_column(name, column));
+        cell.map(|(_, value)| value.as_str()).filter(|value| *value != EMPTY_CELL)
+    };
+    let named: HashSet<&str> = rows.iter().filter_map(value).collect();
+    let alone = rows.iter().filter(|row| value(row).is_none()).count();
+    Some((named.len() + alone) as u64)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::dataset::IMAGES_FILE;
 
     fn manifest(classes: &[&str], labels: &[(u32, Role)]) -> Manifest {
         let samples = labels.iter().enumerate().map(|(at, &(label, split))| Sample {
@@ -292,10 +349,82 @@ mod tests {
     #[test]
     fn of_a_data_set_that_is_gone_nobody_knows_what_was_met() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(seen(&manifest(&["a"], &[]), directory.path(), &directory.path().join("gone")).unwrap(), None);
+        let (asked, gone) = (manifest(&["a"], &[]), directory.path().join("gone"));
+        let met = |trained_on: &Path| seen((&asked, directory.path()), (trained_on, None), &|| false);
+        assert_eq!(met(&gone).unwrap(), None);
         // One that is there and cannot be read is no such case.
         std::fs::write(directory.path().join(MANIFEST_FILE), "{").unwrap();
-        assert!(seen(&manifest(&["a"], &[]), directory.path(), directory.path()).is_err());
+        assert!(met(directory.path()).is_err());
+    }
+
+    /// A data set of these files, called 0, 1 …, as one sheet has them.
+    fn stored(files: &[&[u8]], role: Role) -> (tempfile::TempDir, Manifest) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut archive = zip::ZipWriter::new(File::create(directory.path().join(IMAGES_FILE)).unwrap());
+        for (at, bytes) in files.iter().enumerate() {
+            archive.start_file(at.to_string(), zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap();
+        let manifest = Manifest { format_version: 1, ..manifest(&["a"], &vec![(0, role); files.len()]) };
+        std::fs::write(directory.path().join(MANIFEST_FILE), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        (directory, manifest)
+    }
+
+    #[test]
+    fn another_file_of_the_same_length_and_checksum_was_not_met() {
+        let picture: Vec<u8> = (0..100).collect();
+        let mut twin = picture.clone();
+        // The polynomial of CRC-32: whatever it is added to keeps its checksum.
+        twin[40..45].iter_mut().zip([0x41, 0x06, 0x71, 0xdb, 0x01]).for_each(|(byte, more)| *byte ^= more);
+        let (learned, _) = stored(&[b"other", &picture], Role::Train);
+        let (directory, asked) = stored(&[&twin, &picture, b"third"], Role::Test);
+        let archive = File::open(directory.path().join(IMAGES_FILE)).unwrap();
+        let mut archive = zip::ZipArchive::new(archive).unwrap();
+        let mut crc32 = |at: usize| archive.by_index(at).unwrap().crc32();
+        assert_eq!(crc32(0), crc32(1));
+        let met = |stop: bool| seen((&asked, directory.path()), (learned.path(), None), &|| stop);
+        assert_eq!(met(false).unwrap(), Some(1));
+        assert!(matches!(met(true), Err(RetestError::Train(TrainError::Stopped))), "nobody waits for it");
+    }
+
+    #[test]
+    fn an_image_that_a_run_had_no_use_for_was_not_met() {
+        let pictures: [&[u8]; 5] = [b"labelled", b"unlabelled", b"validation", b"test", b"unused"];
+        let (learned, _) = stored(&pictures, Role::Train);
+        let (directory, asked) = stored(&pictures, Role::Test);
+        let row = |(at, used): (usize, Used)| Prediction {
+            image: at.to_string(),
+            used,
+            label: None,
+            prediction: "a".to_owned(),
+            probability: 1.0,
+            margin: 1.0,
+            group: None,
+        };
+        let used = [Used::Labelled, Used::Unlabelled, Used::Validation, Used::Test, Used::Unused];
+        let rows: Vec<Prediction> = used.into_iter().enumerate().map(row).collect();
+        let file = directory.path().join("predictions.csv");
+        predictions::write(&rows, File::create(&file).unwrap()).unwrap();
+        let used = used_images(&file).unwrap();
+        let met = |used: Option<&HashSet<String>>| {
+            seen((&asked, directory.path()), (learned.path(), used), &|| false).unwrap()
+        };
+        assert_eq!((met(Some(&used)), met(None)), (Some(3), Some(5)), "without predictions all are taken to be met");
+        let gone = used_images(&directory.path().join("gone")).unwrap_err();
+        assert!(gone.to_string().contains("predictions"), "{gone}");
+    }
+
+    #[test]
+    fn images_of_a_group_are_counted_as_one_and_those_of_none_each() {
+        let mut people = manifest(&["a"], &[(0, Role::Test); 6]);
+        for (sample, person) in people.samples.iter_mut().zip(["x", "y", "x", EMPTY_CELL, EMPTY_CELL]) {
+            sample.attributes.insert("Person".to_owned(), person.to_owned());
+        }
+        assert_eq!(column_groups(&people, &[0, 1, 2, 3, 4, 5]), None);
+        people.group_column = Some("person".to_owned());
+        assert_eq!(column_groups(&people, &[0, 1, 2, 3, 4, 5]), Some(5), "x, y, and three that nobody knows");
+        assert_eq!(column_groups(&people, &[0, 2]), Some(1));
     }
 
     #[test]

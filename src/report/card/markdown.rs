@@ -5,17 +5,19 @@ use std::fmt::Write;
 use super::{Card, words};
 use crate::imaging::Fit;
 use crate::model::SplitSizes;
-use crate::train::event::{EpochMetrics, SMALLEST_GROUP, TestMetrics};
+use crate::report::met::Met;
+use crate::report::naming::escaped;
+use crate::train::event::{EpochMetrics, GroupGap, SMALLEST_GROUP, TestMetrics};
 
 /// Classes of which a matrix or table can still be read; the JSON has all.
 const MOST_CLASSES: usize = 20;
 
 /// The whole card.
 pub fn write(card: &Card) -> String {
-    let mut text = format!("# {} version {}\n\n", card.name, card.version);
-    line(&mut text, &format!("Classes: {}. {}", card.classes.join(", "), card.labels));
+    let mut text = format!("# {} version {}\n\n", escaped(&card.name), card.version);
+    line(&mut text, &format!("Classes: {}. {}", listed(&card.classes), card.labels));
     heading(&mut text, "Intended use");
-    line(&mut text, &card.intended_use);
+    line(&mut text, &escaped(&card.intended_use));
     heading(&mut text, "Out of scope");
     items(&mut text, &card.out_of_scope);
     data(&mut text, card);
@@ -47,11 +49,11 @@ fn data(text: &mut String, card: &Card) {
             " Before that, its backbone learned from {images} images without their labels (contrastive pretraining)."
         )
     });
+    let alone = if pretrained.is_some() { "" } else { " alone" };
     let learned = if card.config["algorithm"] == "supervised" {
-        let alone = if pretrained.is_some() { "" } else { " alone" };
         format!("Learned from {labelled} labelled images{alone}")
     } else if chosen_in_warmup(card) {
-        format!("Learned from {labelled} labelled images alone: the chosen epoch lies before the first guess")
+        format!("Learned from {labelled} labelled images{alone}: the chosen epoch lies before the first guess")
     } else {
         format!(
             "Learned from {labelled} labelled images, and from {unlabelled} without their label, the labelled ones among them"
@@ -84,11 +86,12 @@ fn data(text: &mut String, card: &Card) {
         ),
     );
     if let Some(column) = &card.group_column {
-        line(text, &format!("\nGroups of the column `{column}` are never both trained on and validated with."));
+        let column = escaped(column);
+        line(text, &format!("\nGroups of the column \"{column}\" are never both trained on and validated with."));
     }
     if !card.data_warnings.is_empty() {
         line(text, "\nDoubts that the import had:\n");
-        items(text, &card.data_warnings);
+        items(text, &card.data_warnings.iter().map(|warning| escaped(warning)).collect::<Vec<_>>());
     }
 }
 
@@ -145,7 +148,7 @@ fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
         let own = card.labelled_classes[class];
         let found = validation.unlabelled_classes.get(class).map_or("–".to_owned(), |&share| percent(share));
         let share = format!("{own} ({})", percent(own as f64 / labels as f64));
-        [name.clone(), share, percent(validation.validation_classes[class]), found]
+        [escaped(name), share, percent(validation.validation_classes[class]), found]
     });
     table(
         text,
@@ -157,10 +160,9 @@ fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
 
 fn tested(text: &mut String, card: &Card, test: &TestMetrics) {
     line(text, &format!("Test, {} images, met once with the weights of epoch {}:\n", test.images, test.best_epoch));
-    let positive = &test.positive_class;
+    let positive = escaped(&test.positive_class);
     let area = |area: Option<f64>| area.map_or("–".to_owned(), |area| format!("{area:.3}"));
-    let place = card.classes.iter().position(|class| class == positive);
-    let Met { images, answers } = place.map_or(Met { images: true, answers: true }, |class| met(test, class));
+    let Met { images, answers } = Met::of_positive(test, &card.classes);
     let mut rows = vec![
         ["accuracy (95 %)".to_owned(), with_interval(test.accuracy, test.accuracy_interval)],
         ["balanced accuracy".to_owned(), percent(test.balanced_accuracy)],
@@ -204,9 +206,9 @@ fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
     if !test.classes.is_empty() {
         line(text, "\n### Per class\n");
         let rows = test.classes.iter().enumerate().map(|(place, class)| {
-            let Met { images, answers } = met(test, place);
+            let Met { images, answers } = Met::of(test, place);
             [
-                class.class.clone(),
+                escaped(&class.class),
                 class.images.to_string(),
                 known(answers, percent(class.precision)),
                 known(images, with_interval(class.recall, class.recall_interval)),
@@ -216,26 +218,12 @@ fn classes(text: &mut String, card: &Card, test: &TestMetrics) {
         table(text, ["class", "images", "precision", "recall (95 %)", "F1"], rows);
     }
     line(text, "\nTrue class by row, answered class by column:\n");
-    let head: Vec<String> = std::iter::once("true ╲ answered".to_owned()).chain(card.classes.iter().cloned()).collect();
-    let rows = card.classes.iter().zip(&test.confusion).map(|(class, counts)| {
+    let names: Vec<String> = card.classes.iter().map(|class| escaped(class)).collect();
+    let head: Vec<String> = std::iter::once("true ╲ answered".to_owned()).chain(names.iter().cloned()).collect();
+    let rows = names.iter().zip(&test.confusion).map(|(class, counts)| {
         std::iter::once(format!("**{class}**")).chain(counts.iter().map(u64::to_string)).collect::<Vec<_>>()
     });
     table(text, head, rows);
-}
-
-/// Whether a class has test images, without which nobody knows its recall and F1, and answers, without which nobody knows its
-/// precision: the figures are 0 then, and are not to be read so.
-struct Met {
-    images: bool,
-    answers: bool,
-}
-
-/// Of the class at this place.
-fn met(test: &TestMetrics, place: usize) -> Met {
-    let images = test.classes.get(place).map(|class| class.images);
-    let images = images.or_else(|| test.confusion.get(place).map(|counts| counts.iter().sum()));
-    let answers = test.confusion.iter().map(|counts| counts.get(place)).sum::<Option<u64>>();
-    Met { images: images != Some(0), answers: answers != Some(0) }
 }
 
 /// A figure, where it is known.
@@ -252,46 +240,49 @@ fn groups(text: &mut String, test: &TestMetrics) {
             let (accuracy, none) = (with_interval(group.accuracy, group.interval), || "–".to_owned());
             let balanced = group.balanced_accuracy.map_or_else(none, percent);
             let f1 = group.f1.map_or_else(none, |f1| format!("{f1:.3}"));
-            [format!("{} = {}", group.attribute, group.value), group.images.to_string(), accuracy, balanced, f1]
+            let name = escaped(&format!("{} = {}", group.attribute, group.value));
+            [name, group.images.to_string(), accuracy, balanced, f1]
         });
-        let f1 = format!("F1 of {}", test.positive_class);
+        let f1 = format!("F1 of {}", escaped(&test.positive_class));
         table(text, ["group", "images", "accuracy (95 %)", "balanced accuracy", &f1], rows);
         line(text, "");
     }
-    for gap in &test.group_gaps {
-        let chance = if gap.intervals_overlap { "; their intervals overlap, so that it may be chance" } else { "" };
-        // Small groups count into the whole: all others may lie above it.
-        let side = if gap.below_whole < 0.0 { "above" } else { "below" };
-        let whole = match format!("{:.1}", gap.below_whole.abs() * 100.0).as_str() {
-            "0.0" => String::new(),
-            points => format!(" The lowest is {points} points {side} the whole."),
-        };
-        line(
-            text,
-            &format!(
-                "- {}: lowest where it is {} ({}), highest where it is {} ({}): {:.1} points apart{chance}.{whole}",
-                gap.attribute,
-                gap.worst,
-                percent(gap.worst_accuracy),
-                gap.best,
-                percent(gap.best_accuracy),
-                gap.gap * 100.0
-            ),
-        );
-    }
+    items(text, &test.group_gaps.iter().map(apart).collect::<Vec<_>>());
     if test.groups.iter().any(|group| group.images < SMALLEST_GROUP) {
         line(
             text,
             &format!("\nGroups of fewer than {SMALLEST_GROUP} images are shown, and never called lowest or highest."),
         );
     }
-    let named = |columns: &[String]| columns.join(", ");
     if !test.banded_columns.is_empty() {
-        line(text, &format!("\nColumns of many numbers, cut into fifths: {}.", named(&test.banded_columns)));
+        line(text, &format!("\nColumns of many numbers, cut into fifths: {}.", listed(&test.banded_columns)));
     }
     if !test.skipped_columns.is_empty() {
-        line(text, &format!("\nColumns that make no groups: {}.", named(&test.skipped_columns)));
+        line(text, &format!("\nColumns that make no groups: {}.", listed(&test.skipped_columns)));
     }
+}
+
+/// How far apart the groups of a column are. Its name does not begin the line: `1.` and `-` would begin a list there.
+fn apart(gap: &GroupGap) -> String {
+    // Small groups count into the whole: all others may lie above it.
+    let side = if gap.below_whole < 0.0 { "above" } else { "below" };
+    let points = format!("{:.1}", gap.below_whole.abs() * 100.0);
+    let beside = |whom: &str| match points.as_str() {
+        "0.0" => String::new(),
+        points => format!(" {whom} {points} points {side} the whole."),
+    };
+    let (attribute, lowest) = (escaped(&gap.attribute), percent(gap.worst_accuracy));
+    if gap.gap <= 0.0 {
+        let whole = beside("They are");
+        return format!("By {attribute} there is no difference between its groups: {lowest} in each.{whole}");
+    }
+    let chance = if gap.intervals_overlap { "; their intervals overlap, so that it may be chance" } else { "" };
+    let (worst, best, highest) = (escaped(&gap.worst), escaped(&gap.best), percent(gap.best_accuracy));
+    format!(
+        "By {attribute}: lowest where it is {worst} ({lowest}), highest where it is {best} ({highest}): {:.1} points apart{chance}.{}",
+        gap.gap * 100.0,
+        beside("The lowest is")
+    )
 }
 
 fn made(text: &mut String, card: &Card) {
@@ -321,7 +312,7 @@ fn made(text: &mut String, card: &Card) {
             "labelled" if setting.is_null() => "all".to_owned(),
             "positive_class" if setting.is_null() => "the first".to_owned(),
             _ if setting.is_null() => "none".to_owned(),
-            _ => value(setting),
+            _ => escaped(&value(setting)),
         };
         [format!("`{name}`"), shown]
     });
@@ -345,6 +336,11 @@ fn with_interval(share: f64, [low, high]: [f64; 2]) -> String {
     format!("{} ({:.1}–{:.1})", percent(share), low * 100.0, high * 100.0)
 }
 
+/// Names one after the other.
+fn listed(names: &[String]) -> String {
+    names.iter().map(|name| escaped(name)).collect::<Vec<_>>().join(", ")
+}
+
 fn heading(text: &mut String, words: &str) {
     line(text, &format!("\n## {words}\n"));
 }
@@ -363,10 +359,10 @@ fn table<H: AsRef<str>, C: AsRef<str>, R: AsRef<[C]>>(
     rows.into_iter().for_each(|cells| row(text, cells.as_ref()));
 }
 
-/// A row of a table. Names come from people's sheets: a bar or a line break in one would break the table.
+/// A row of a table, its cells in Markdown: a name in one must be [`escaped`].
 fn row(text: &mut String, cells: &[impl AsRef<str>]) {
-    let escaped = cells.iter().map(|cell| cell.as_ref().replace('|', "\\|").replace(['\n', '\r'], " "));
-    line(text, &format!("| {} |", escaped.collect::<Vec<_>>().join(" | ")));
+    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    line(text, &format!("| {} |", cells.join(" | ")));
 }
 
 fn line(text: &mut String, words: &str) {

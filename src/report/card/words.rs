@@ -1,11 +1,15 @@
 //! What a card says beside its figures.
 
+use crate::dataset::same_column;
 use crate::imaging::Fit;
 use crate::model::ModelManifest;
 use crate::train::event::{EpochWarning, SMALLEST_GROUP, TestMetrics};
 
 /// A validation split smaller than this does not calibrate, see `train::calibration`.
 pub const CALIBRATES: usize = 50;
+
+/// The field of a test's figures that has the number of the group column's groups among its images, where they were counted.
+const COLUMN_GROUPS: &str = "column_groups";
 
 /// Pairs of class names that mean a judged gender, whatever the task is called.
 const GENDERS: [[&str; 2]; 5] = [["f", "m"], ["female", "male"], ["woman", "man"], ["women", "men"], ["girl", "boy"]];
@@ -61,6 +65,26 @@ pub fn sign(sign: EpochWarning) -> String {
     format!("Doubt at this epoch: {words}.")
 }
 
+/// That several test images show the same person, or whatever the group column tells apart: the intervals take each image for one
+/// that was drawn by itself. Near duplicates are not counted here: the import tells of them, and a few of many hardly matter.
+fn alike(test: &TestMetrics, manifest: &ModelManifest) -> Option<String> {
+    const WIDER: &str = "images of one group resemble each other, so that true intervals are wider than those given";
+    let column = manifest.group_column.as_ref()?;
+    let images = test.images;
+    // Not a field of every build's figures: older ones did not count the groups.
+    let counted = manifest.test.as_ref().and_then(|test| test.get(COLUMN_GROUPS)).and_then(serde_json::Value::as_u64);
+    match counted {
+        Some(groups) if groups < images => {
+            Some(format!("The {images} test images are of {groups} groups (the group column's, see Data): {WIDER}."))
+        }
+        Some(_) => None,
+        // The column makes no groups of figures: where the test images have it, it is among those.
+        None => test.skipped_columns.iter().any(|skipped| same_column(skipped, column)).then(|| {
+            format!("The {images} test images may be of fewer groups (the group column's, see Data): {WIDER}.")
+        }),
+    }
+}
+
 /// What the figures do not show.
 pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<String> {
     let mut limits = vec![
@@ -79,6 +103,7 @@ pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<Strin
                 "The test images come from the same data set. On images from elsewhere expect less, and test again on your own."
                     .to_owned(),
             );
+            limits.extend(alike(test, manifest));
             if test.groups.is_empty() {
                 limits.push(
                     "Its sheets tell no groups apart: whether it does worse for some people is unknown.".to_owned(),
