@@ -88,7 +88,7 @@ impl Sheet {
 
     fn parse_as(bytes: Vec<u8>, name: &str, is_header: &dyn Fn(&[String]) -> bool) -> Result<Self, ImportError> {
         let mut table = Table::new(name);
-        let is_csv = !ZIP_MARKS.iter().any(|mark| bytes.starts_with(*mark));
+        let is_csv = !ZIP_MARKS.iter().any(|mark| bytes.starts_with(mark));
         let (separator, unread) = if is_csv {
             (csv::read(&bytes, &mut table, is_header)?, Vec::new())
         } else {

@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn a_folded_network_answers_as_the_network_does() {
         for (name, side) in [("wrn-10-1", 32), ("wrn-16-2", 32), ("wrn4-12-1", 64), ("tiny_resnet", 64)] {
-            for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::BFloat16, 3e-2)] {
+            // Without oneDNN's bf16 a sum is rounded once more, before what is added comes onto it.
+            let rounded = if shim::onednn_has_bf16() { 3e-2 } else { 6e-2 };
+            for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::BFloat16, rounded)] {
                 let (network, weights) = lived(name, side, kind);
                 let folded = network.fold(&weights, side).unwrap();
                 // Other batch sizes than the one that it was folded for, too.

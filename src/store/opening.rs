@@ -304,7 +304,8 @@ mod tests {
             bytes
         };
         let overwritten = |bytes: Vec<u8>| vec![b'x'; bytes.len()];
-        let damages: [(&dyn Fn(Vec<u8>) -> Vec<u8>, &str); 2] =
+        type Damage<'a> = &'a dyn Fn(Vec<u8>) -> Vec<u8>;
+        let damages: [(Damage<'_>, &str); 2] =
             [(&malformed, "malformed database schema"), (&overwritten, "not a database")];
         for (damage, words) in damages {
             let directory = tempfile::tempdir().unwrap();

@@ -229,6 +229,37 @@ async fn a_server_whose_database_was_taken_away_is_not_ready_and_takes_nothing()
     app.stop().await;
 }
 
+#[tokio::test]
+async fn what_a_run_could_not_finish_is_gone_before_the_final_write() {
+    // On a full disk the final write needs the room that the unfinished model takes.
+    let script = r#"mkdir -p model; echo x > model/weights.safetensors
+        while [ ! -e ../../../go ]; do sleep 0.1; done
+        echo '{"type":"problem","code":"no_room","detail":"no space left"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&job()).await;
+    let data = app.directory.path().join("data");
+    let left = data.join(format!("runs/{id}/1/model/weights.safetensors"));
+    until(|| left.exists()).await;
+    let other = hold_database(&app).await;
+    std::fs::write(data.join("go"), "").unwrap();
+    until(|| !left.exists()).await;
+    assert_eq!(app.json(&format!("/jobs/{id}")).await["state"], "running", "nobody could write that it has ended");
+    let_go(other).await;
+    app.stop().await;
+}
+
+/// Looks again and again, for a minute.
+async fn until(there: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if there() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("a minute has gone by");
+}
+
 /// As another process would, which does not let go of it.
 async fn hold_database(app: &TestApp) -> sqlx::SqliteConnection {
     let url = format!("sqlite://{}", app.directory.path().join("data/mixmatch.db").display());

@@ -57,8 +57,10 @@ impl Run<'_> {
                     self.postpone("begin", &detail).await;
                     return false;
                 }
-                // So would a full disk. What it has trained is in its checkpoint.
+                // So would a full disk. What it has trained is in its checkpoint, if there was room for that. What it has not
+                // finished takes the room that the final write waits for.
                 Some((code, detail)) if code == "no_room" => {
+                    remove(&self.shared.data.run(self.job.id).join(self.job.attempt.to_string())).await;
                     self.postpone("go on", &detail).await;
                     return false;
                 }
