@@ -91,8 +91,7 @@ impl EpochSums {
         let sums = [&self.total, &self.labelled, &self.unlabelled, &self.guesses, &self.confidence, &self.said];
         for (name, sum) in SUMS.iter().zip(sums) {
             if let Some(sum) = sum {
-                // Checkpoints hold no float64; as integers its bits stay what they are.
-                snapshot.put_tensor(name, &sum.f_view_dtype(Kind::Int64)?);
+                snapshot.put_tensor(name, sum);
             }
         }
         snapshot.put("sums.steps", &self.steps)?;
@@ -165,13 +164,9 @@ fn mean(sum: Option<&Tensor>, steps: u32) -> Result<Option<f64>, NnError> {
     sum.map(|sum| Ok(sum.f_double_value(&[])? / f64::from(steps))).transpose()
 }
 
-/// A sum as a checkpoint has it: the bits of a float64, or the float32 of an earlier version.
+/// A sum as a checkpoint has it: a float64, or the float32 of an earlier version.
 fn sum_of(stored: &Tensor, device: Device) -> Result<Tensor, TchError> {
-    let sum = match stored.kind() {
-        Kind::Int64 => stored.f_view_dtype(Kind::Double)?,
-        _ => stored.f_to_kind(Kind::Double)?,
-    };
-    sum.f_to_device(device)
+    stored.f_to_kind(Kind::Double)?.f_to_device(device)
 }
 
 /// Adds `value` to `sum` in float64, on the device.

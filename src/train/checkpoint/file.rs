@@ -130,6 +130,7 @@ fn header(snapshot: &Snapshot, facts: usize) -> Result<Vec<u8>, CheckpointError>
 fn stored_as(kind: Kind) -> Result<(Dtype, usize), CheckpointError> {
     match kind {
         Kind::Float => Ok((Dtype::F32, 4)),
+        Kind::Double => Ok((Dtype::F64, 8)),
         Kind::Int64 => Ok((Dtype::I64, 8)),
         other => Err(CheckpointError::Encoding(format!("a tensor of {other:?} has no place in a checkpoint"))),
     }
@@ -155,6 +156,7 @@ fn decode(bytes: &[u8]) -> Result<Snapshot, String> {
         let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
         let kind = match view.dtype() {
             Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
             Dtype::I64 => Kind::Int64,
             other => return Err(format!("{name} is {other:?}")),
         };
