@@ -1,11 +1,9 @@
 //! The memory that pictures take while they are decoded, counted over all threads of the process: each has limits of its own, but as
 //! many as there are cores are decoded at once, and a file of some kilobytes may hold the largest.
 
-use std::ffi::CString;
-use std::ptr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use tikv_jemalloc_sys as jemalloc;
+use crate::allocator;
 
 /// What all pictures that this process decodes may take together: about four of the usual largest.
 pub static DECODING: Budget = Budget::new(2 << 30);
@@ -77,33 +75,17 @@ pub struct Share<'a> {
 impl Drop for Share<'_> {
     fn drop(&mut self) {
         if self.bytes >= LARGE {
-            give_back_what_was_freed();
+            allocator::give_back_what_this_thread_freed();
         }
         self.budget.state().taken -= self.bytes;
         self.budget.changed.notify_all();
     }
 }
 
-/// Gives the system back what the allocator keeps for this thread. A refusal changes nothing.
-fn give_back_what_was_freed() {
-    let (mut arena, mut size) = (0u32, size_of::<u32>());
-    // SAFETY: no more than `size` bytes are written, and jemalloc refuses a size that is not the number's.
-    let refused = unsafe {
-        let arena = ptr::from_mut(&mut arena).cast();
-        jemalloc::mallctl(c"thread.arena".as_ptr(), arena, &raw mut size, ptr::null_mut(), 0)
-    };
-    let Ok(purge) = CString::new(format!("arena.{arena}.purge")) else { return };
-    if refused == 0 {
-        // SAFETY: it neither reads nor writes a value.
-        unsafe {
-            jemalloc::mallctl(purge.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_process;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -156,10 +138,7 @@ mod tests {
         const ALONE: &str = "MIXMATCH_TEST_ALONE";
         if std::env::var_os(ALONE).is_none() {
             let name = "imaging::budget::tests::what_a_large_picture_took_goes_back_to_the_system_at_once";
-            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-            let output = alone.args(["--exact", name]).env(ALONE, "1").output().unwrap();
-            let told = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && told.contains("1 passed"), "{told}");
+            own_process::run(name, &[(ALONE, "1")]);
             return;
         }
         const BYTES: u64 = 256 << 20;

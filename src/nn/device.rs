@@ -283,11 +283,8 @@ mod tests {
     /// What oneDNN may use is settled once in a process: with AVX2 at most, it is as on a processor without AVX-512.
     #[test]
     fn bf16_is_slow_without_avx_512() {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let child = child.args(["--exact", "nn::device::tests::bf16_where_it_is_slow_is_obeyed_and_said"]);
-        let done = child.env("ONEDNN_MAX_CPU_ISA", "AVX2").output().unwrap();
-        let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        let name = "nn::device::tests::bf16_where_it_is_slow_is_obeyed_and_said";
+        crate::own_process::run(name, &[("ONEDNN_MAX_CPU_ISA", "AVX2")]);
     }
 
     #[test]

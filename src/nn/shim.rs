@@ -326,13 +326,9 @@ mod tests {
     /// this processor does not have, or nobody has, falls back to one that it has and says so.
     #[test]
     fn every_instruction_set_gives_the_same_numbers() {
-        let tests = std::env::current_exe().unwrap();
         let name = "nn::shim::tests::the_fused_function_and_its_gradients_are_libtorchs";
         for version in ["v1", "v3", "v4", "v4_bf16", "v2"] {
-            let mut child = std::process::Command::new(&tests);
-            let done = child.args(["--exact", name]).env("MIXMATCH_KERNELS", version).output().unwrap();
-            let said = String::from_utf8_lossy(&done.stdout);
-            assert!(done.status.success() && said.contains("1 passed"), "{version}: {said}");
+            let done = crate::own_process::run(name, &[("MIXMATCH_KERNELS", version)]);
             let complaint = String::from_utf8_lossy(&done.stderr);
             match version {
                 "v1" => assert!(!complaint.contains("MIXMATCH_KERNELS"), "{complaint}"),
