@@ -73,8 +73,6 @@ pub struct PredictorStatus {
     pub reason: String,
     /// Keys of the models in memory.
     pub loaded: Vec<String>,
-    /// Images that wait or are worked on.
-    pub queued: usize,
     /// Why the device does not compute, where it was found not to.
     pub trouble: Option<Trouble>,
 }
@@ -467,7 +465,6 @@ impl Predictor {
             precision: precision.name().to_owned(),
             reason: precision.reason,
             loaded: running.as_ref().map(loaded).unwrap_or_default(),
-            queued: running.as_ref().map_or(0, |running| running.engine.queue.images()),
             trouble: running.as_ref().and_then(|running| self.trouble(running)),
         }
     }

@@ -115,6 +115,7 @@ impl Queue {
     }
 
     /// All images that wait or are worked on.
+    #[cfg(test)]
     pub fn images(&self) -> usize {
         self.lines().values().map(|line| line.images).sum()
     }

@@ -21,6 +21,14 @@ pub struct TestApp {
     server: Option<Server>,
 }
 
+/// The job of [`TestApp::train_shapes`].
+pub fn shapes_job() -> Value {
+    json!({
+        "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
+        "epochs": 4, "steps_per_epoch": 25,
+    })
+}
+
 /// The smallest run that goes all the way.
 pub fn tiny_job(dataset: &str) -> Value {
     json!({
@@ -108,6 +116,15 @@ impl TestApp {
     /// A data set that is large enough for a tiny job.
     pub async fn small_data_set(&self) {
         self.import("shapes", &pictures::data_set(80, 20)).await;
+    }
+
+    /// Imports discs and stripes and trains on them what learns them in seconds; gives the job, which has succeeded.
+    pub async fn train_shapes(&self) -> Value {
+        self.import("shapes", &pictures::data_set(300, 60)).await;
+        let id = self.queue(&shapes_job()).await;
+        let job = self.until(&id, &["succeeded", "failed", "canceled"]).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        job
     }
 
     /// Queues a job that must be accepted; gives its id.

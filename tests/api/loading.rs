@@ -9,7 +9,7 @@ use reqwest::Response;
 use serde_json::json;
 
 use super::app::{TestApp, expect, problem};
-use super::pictures::{data_set, picture};
+use super::pictures::picture;
 
 async fn classify(app: &TestApp) -> Response {
     let request = app.post("/predict?model=shape").header("content-type", "image/png");
@@ -53,14 +53,7 @@ impl Endless {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_champion_is_loaded_at_the_start_and_who_comes_before_is_told_so() {
     let app = TestApp::start().await;
-    app.import("shapes", &data_set(300, 60)).await;
-    let request = json!({
-        "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
-        "epochs": 4, "steps_per_epoch": 25,
-    });
-    let id = app.queue(&request).await;
-    let job = app.until(&id, &["succeeded", "failed", "canceled"]).await;
-    assert_eq!(job["state"], "succeeded", "{job:#}");
+    app.train_shapes().await;
     assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!([]));
     let directory = app.stop().await;
 

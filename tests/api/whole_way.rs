@@ -4,20 +4,14 @@ use base64::Engine;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use super::app::{TestApp, expect, pointers, problem, tiny_job};
+use super::app::{TestApp, expect, pointers, problem, shapes_job, tiny_job};
 use super::pictures::{data_set, picture};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_archive_to_answers() {
     let app = TestApp::with(|config| config.predict.models = 1).await;
-    app.import("shapes", &data_set(300, 60)).await;
-    let request = json!({
-        "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
-        "epochs": 4, "steps_per_epoch": 25,
-    });
-    let id = app.queue(&request).await;
-    let job = app.until(&id, &["succeeded", "failed", "canceled"]).await;
-    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let job = app.train_shapes().await;
+    let id = job["id"].as_str().unwrap();
     assert_eq!(job["model"], json!({"name": "shape", "version": 1}));
     assert_eq!((job["step"].as_u64(), job["epoch"].as_u64()), (Some(100), Some(4)));
     // Discs and stripes are easy: what learns at all learns this.
@@ -28,14 +22,14 @@ async fn from_an_archive_to_answers() {
     assert_eq!(test["group_gaps"][0]["attribute"], "artist", "{test:#}");
     assert!(test["groups"].as_array().unwrap().iter().any(|group| group["attribute"] == "artist"), "{test:#}");
 
-    check_metrics(&app, &id).await;
-    check_tensorboard(&app, &id).await;
+    check_metrics(&app, id).await;
+    check_tensorboard(&app, id).await;
     check_model(&app).await;
     check_predictions(&app).await;
     check_test(&app, test).await;
 
     // The baseline on the same labels publishes version 2; the champion stays.
-    let mut baseline = request;
+    let mut baseline = shapes_job();
     baseline["algorithm"] = json!("supervised");
     let second = app.queue(&baseline).await;
     let second = app.until(&second, &["succeeded", "failed"]).await;
