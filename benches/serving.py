@@ -195,6 +195,14 @@ def prepare(binary, scratch, archive, sheet, network, size, device="cpu"):
     return served, pictures
 
 
+def peer_precision(log, args):
+    """What the peer says that it computes in; another network, size or precision than was asked for is an error."""
+    asked = f"computes {args.network} at {args.size} in {'bfloat16' if args.peer_bf16 else 'float32'}"
+    if asked not in log.read_text():
+        sys.exit(f"the peer should say `{asked}`, and says:\n{log.read_text()}")
+    return "bf16" if args.peer_bf16 else "float32"
+
+
 def main():
     data = data_set("mask")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -232,13 +240,12 @@ def main():
             "litserve": (litserve, f"http://127.0.0.1:{theirs}/health", f"http://127.0.0.1:{theirs}/predict"),
         }
         results = {name: [] for name in servers}
-        precision = {"litserve": "bf16" if args.peer_bf16 else "float32"}
+        precision = {}
         for turn in range(args.rounds):
             for name in list(servers) if turn % 2 == 0 else list(servers)[::-1]:
                 command, probe, url = servers[name]
                 with Server(command, probe, scratch / f"{name}.log", environment):
-                    if name == "ours":
-                        precision[name] = ask(probe)["predict"]["precision"]
+                    precision[name] = ask(probe)["predict"]["precision"] if name == "ours" else peer_precision(scratch / f"{name}.log", args)
                     load = [args.binary, "bench", "predict", "--url", url, "--field", "image", "--images", pictures]
                     load += ["--concurrency", args.concurrency, "--seconds", args.seconds, "--json"]
                     levels = json.loads(run(load).splitlines()[-1])["levels"]

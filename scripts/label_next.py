@@ -2,8 +2,10 @@
 """What labels are worth that the model picks, to somebody who labels N images: all of them drawn at random, or half drawn and half picked.
 
 As a user does it (README, step 5), on a data set whose labels are all known: the sheet has the N/2 or N labels and empty cells, a fifth of
-the drawn ones validates, and the test sheet is met once by each model. Prints each model's test figures, and how many of the images that were
-picked the first model had got wrong. Trainings run one after another in a data directory of its own (docs/benchmarks.md has figures).
+the drawn ones validates, and the test sheet is met once by each model. With --rounds 2 and more the second half is picked a part at a time,
+each by a model that was trained on the labels before; with --validate 1000 all N train, and as many further labels choose the epoch.
+Prints each model's figures on validation and test, and how many of the images that were picked the model had got wrong. Trainings run one
+after another in a data directory of its own (docs/benchmarks.md has figures).
 """
 
 import argparse
@@ -20,7 +22,11 @@ def arguments():
     parser.add_argument("--data-dir", default="target/label-next", help="where data sets and models go")
     parser.add_argument("--labels", type=int, default=250, help="how many images are labelled in all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], help="a hyper-parameter of the trainings, as epochs=60")
+    parser.add_argument("--rounds", type=int, default=1, help="in how many parts the second half is picked")
+    parser.add_argument("--validate", type=int, default=0, help="labels besides that choose the epoch and are neither trained on nor picked")
+    parser.add_argument("--set", action="append", default=[], help="a hyper-parameter of all trainings, as batch=32")
+    parser.add_argument("--final", action="append", default=[], help="one of the trainings on all N labels alone, as epochs=60")
+    parser.add_argument("--without-drawn", action="store_true", help="leave out the training on N drawn labels")
     return parser.parse_args()
 
 
@@ -36,8 +42,8 @@ class Lab:
         ran = [self.asked.binary, command, "--data-dir", self.asked.data_dir, *map(str, rest)]
         return subprocess.run(ran, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def train(self, name, seed, labelled, picked=frozenset()):
-        """Trains on these labels alone, and prints the test figures."""
+    def train(self, name, seed, labelled, picked=frozenset(), final=False):
+        """Trains on these labels alone, and prints the figures."""
         sheet = self.sheets / f"{name}.csv"
         with open(sheet, "w", newline="") as file:
             rows = csv.writer(file)
@@ -46,8 +52,13 @@ class Lab:
                 rows.writerow([image, label if image in labelled else "", "yes" if image in picked else ""])
         data = self.asked.data
         self.run("import", "--name", name, "--task", name, "--images", data / "images.zip", "--train", sheet, "--test", data / "test.csv")
-        settings = [word for setting in self.asked.set for word in ("--set", setting)]
-        self.run("train", "--dataset", name, "--seed", seed, *settings)
+        settings = self.asked.set + (self.asked.final if final else [])
+        if held_out := self.asked.validate:
+            # Of the drawn labels, as many as are asked for validate.
+            drawn = len(labelled) - len(picked)
+            settings = settings + [f"validation={held_out / drawn:.6f}", f"validation_max={held_out}"]
+        words = [word for setting in settings for word in ("--set", setting)]
+        print(self.run("train", "--dataset", name, "--seed", seed, *words), flush=True)
         print(self.run("test", "--model", name, "--dataset", name), flush=True)
 
     def picks(self, model, count):
@@ -67,11 +78,16 @@ def main():
         order = list(lab.labels)
         random.Random(1000 + seed).shuffle(order)
         name = f"{asked.data.resolve().name.replace('_', '-')}-{asked.labels}-{seed}"
-        drawn = set(order[:half])
+        drawn, picked = set(order[: half + asked.validate]), set()
         lab.train(f"{name}-half", seed, drawn)
-        picked = lab.picks(f"{name}-half", asked.labels - half)
-        lab.train(f"{name}-picked", seed, drawn | picked, picked)
-        lab.train(f"{name}-drawn", seed, set(order[: asked.labels]))
+        model = f"{name}-half"
+        for number in range(1, asked.rounds + 1):
+            wanted = (asked.labels - half) * number // asked.rounds
+            picked |= lab.picks(model, wanted - len(picked))
+            model = f"{name}-picked-{number}"
+            lab.train(model, seed, drawn | picked, picked, final=number == asked.rounds)
+        if not asked.without_drawn:
+            lab.train(f"{name}-drawn", seed, set(order[: asked.labels + asked.validate]), final=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ from engine_network import network
 
 
 class Classifier(litserve.LitAPI):
-    name, size, threads, bf16 = "wrn-28-2", 64, 2, False
+    def __init__(self, args):
+        super().__init__(max_batch_size=32, batch_timeout=0.005)
+        # Of the instance: the worker is a new process, which is sent it, and has the class as it stands in this file.
+        self.name, self.size, self.threads, self.bf16 = args.network, args.size, args.threads, args.bf16
 
     def setup(self, device):
         torch.set_num_threads(self.threads)
@@ -24,6 +27,9 @@ class Classifier(litserve.LitAPI):
         if self.bf16:
             self.model = self.model.to(torch.bfloat16).to(memory_format=torch.channels_last)
         self.device = device
+        weights = next(self.model.parameters())
+        # benches/serving.py reads it: what is computed, not what was asked for.
+        print(f"computes {self.name} at {self.size} in {str(weights.dtype).removeprefix('torch.')}", flush=True)
 
     def decode_request(self, request):
         image = Image.open(io.BytesIO(request["image"].file.read())).convert("RGB").resize((self.size, self.size))
@@ -54,10 +60,7 @@ def main():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda:0"])
     parser.add_argument("--bf16", action="store_true", help="bf16 and channels_last, which the documentation does not show")
     args = parser.parse_args()
-    Classifier.name, Classifier.size = args.network, args.size
-    Classifier.threads, Classifier.bf16 = args.threads, args.bf16
-    api = Classifier(max_batch_size=32, batch_timeout=0.005)
-    server = litserve.LitServer(api, accelerator=args.device.split(":")[0], devices=1, workers_per_device=1, timeout=60)
+    server = litserve.LitServer(Classifier(args), accelerator=args.device.split(":")[0], devices=1, workers_per_device=1, timeout=60)
     server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
 
 

@@ -45,9 +45,10 @@ impl From<StoreError> for Problem {
 impl From<ServingError> for Problem {
     fn from(error: ServingError) -> Self {
         match error {
-            ServingError::Overloaded { .. } | ServingError::Crowded { .. } => {
-                Problem::unavailable(error.to_string()).retry_after(1)
+            ServingError::Overloaded { seconds, .. } => {
+                Problem::unavailable(error.to_string()).retry_after(until_empty(seconds))
             }
+            ServingError::Crowded { .. } => Problem::unavailable(error.to_string()).retry_after(1),
             ServingError::Loading(_) => Problem::unavailable(error.to_string()).retry_after(5),
             // Others' models needed its place between loading and asking.
             ServingError::NotLoaded(_) => Problem::unavailable(error.to_string()).retry_after(1),
@@ -56,6 +57,12 @@ impl From<ServingError> for Problem {
             error => Problem::bug("the model could not answer", &error),
         }
     }
+}
+
+/// Whole seconds after which a queue that takes so long is empty. It may be sooner, as callers leave: nobody is sent away for longer than
+/// half a minute.
+fn until_empty(seconds: f64) -> u64 {
+    (seconds.ceil() as u64).clamp(1, 30)
 }
 
 /// A full disk is nobody's mistake: the caller hears what is the matter, the log where.
@@ -110,6 +117,26 @@ impl From<ImportError> for Problem {
             }
             error if error.is_full() => no_room(&error),
             error @ ImportError::Storage { .. } => Problem::bug("the data set could not be stored", &error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn whoever_finds_the_queue_full_comes_again_when_it_is_empty() {
+        let told = |seconds| {
+            let answer = Problem::from(ServingError::Overloaded { queued: 9, seconds }).into_response();
+            (answer.status().as_u16(), answer.headers()[RETRY_AFTER].to_str().unwrap().to_owned())
+        };
+        // The first is of a model that has answered nobody yet.
+        for (seconds, expected) in [(0.0, "1"), (0.2, "1"), (7.0, "7"), (7.1, "8"), (3600.0, "30")] {
+            assert_eq!(told(seconds), (503, expected.to_owned()), "{seconds} s");
         }
     }
 }

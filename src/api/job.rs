@@ -5,17 +5,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::line::{OF_EPOCH, OF_TEST, leave_out};
 use super::problem::Problem;
 use crate::store::{JobRow, JobState};
 use crate::train::config::{AlgorithmName, TrainConfig};
 use crate::train::event::{EpochMetrics, Phase, TestMetrics};
-
-/// What stands in a job and in none of a list, whose lines would grow with the classes and the sheet's columns.
-const LEFT_OUT_OF_LISTS: [(&str, &[&str]); 3] = [
-    ("last", &["guess_classes", "unlabelled_classes", "validation_classes"]),
-    ("best", &["guess_classes", "unlabelled_classes", "validation_classes"]),
-    ("test", &["confusion", "classes", "groups"]),
-];
 
 /// A job, and how far it is. In a list it has no `guess_classes`, `unlabelled_classes` and `validation_classes` in `last` and `best`, and no
 /// `confusion`, `classes` and `groups` in `test`: `GET /jobs/{id}` has them.
@@ -49,7 +43,7 @@ pub struct Job {
     steps: u64,
     /// Labelled images a second.
     images_per_second: Option<f64>,
-    /// Seconds until the last step at the current rate.
+    /// Seconds until the last step at the current rate; while a warm-up lasts an estimate, as the steps after it cost more.
     eta_seconds: Option<f64>,
     /// Jobs before this one in the queue, plus one; only while queued.
     queue_position: Option<u64>,
@@ -72,7 +66,8 @@ pub struct Job {
     cancel_requested: bool,
     /// True once somebody asked to pause it; it is paused when its checkpoint is written.
     pause_requested: bool,
-    /// Optimiser steps in its newest checkpoint: where it goes on when it is resumed or retried. `null` without one.
+    /// Optimiser steps in its newest checkpoint: where it goes on when it is resumed or retried; 0 where it is pretrained and no more. `null`
+    /// without one.
     checkpoint_step: Option<u64>,
     /// The fully resolved configuration.
     config: TrainConfig,
@@ -99,10 +94,8 @@ impl Job {
     pub(super) fn line(row: JobRow) -> Result<Value, Problem> {
         let mut job = serde_json::to_value(Self::from(row))
             .map_err(|error| Problem::bug("the list of jobs could not be written", &error))?;
-        for (part, fields) in LEFT_OUT_OF_LISTS {
-            if let Some(part) = job.get_mut(part).and_then(Value::as_object_mut) {
-                part.retain(|field, _| !fields.contains(&field.as_str()));
-            }
+        for (fields, figures) in [(OF_EPOCH, "last"), (OF_EPOCH, "best"), (OF_TEST, "test")] {
+            leave_out(fields, &mut job, figures);
         }
         Ok(job)
     }

@@ -274,11 +274,12 @@ pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 /// all that have failed or were canceled.
 ///
 /// It goes on from its last checkpoint, unless it failed by its own figures (the loss diverged, the model collapsed):
-/// then it begins anew.
+/// then it begins anew. Repeating is harmless: what is queued or runs is left as it is. While a job of them is still being canceled the answer
+/// is 409, and none is queued; retry it when that is over.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "It succeeded or is paused, or its data set or the weights that it starts from are gone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "It succeeded, is paused or still being canceled, or its data set or the weights that it starts from are gone", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn retry(State(app): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
     let id = job_id(&id)?;

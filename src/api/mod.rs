@@ -29,6 +29,7 @@ mod job_metrics;
 mod job_report;
 mod job_tensorboard;
 mod jobs;
+mod line;
 mod listen;
 mod model_files;
 mod model_test;

@@ -1,6 +1,5 @@
 //! `/models`: what has been published, its weights, and the aliases that say which version serves.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axum::Extension;
@@ -15,13 +14,14 @@ use super::audit::Detail;
 use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
+use super::line::{OF_EPOCH, OF_TEST, leave_out};
 use super::model_files::manifest;
 use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, StoreError, VersionRow, is_alias, version_key, version_number};
+use crate::store::{ModelRow, VersionRow, is_alias, version_key, version_number};
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,7 +36,8 @@ pub struct Model {
     aliases: BTreeMap<String, u32>,
 }
 
-/// One published version of a model.
+/// One published version of a model. In a list it has no `guess_classes`, `unlabelled_classes` and `validation_classes` in `metrics.validation`,
+/// and no `confusion`, `classes` and `groups` in `metrics.test`: `GET /models/{name}/versions/{version}` has them.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Version {
     /// Counts from 1.
@@ -88,9 +89,19 @@ impl From<VersionRow> for Version {
     }
 }
 
+impl Version {
+    /// As it stands in a list.
+    fn line(mut row: VersionRow) -> Self {
+        for (fields, figures) in [(OF_EPOCH, "validation"), (OF_TEST, "test")] {
+            leave_out(fields, &mut row.metrics, figures);
+        }
+        row.into()
+    }
+}
+
 impl From<ModelRow> for Model {
     fn from(row: ModelRow) -> Self {
-        let versions = row.versions.into_iter().map(Version::from).collect();
+        let versions = row.versions.into_iter().map(Version::line).collect();
         Self { name: row.name, versions, aliases: row.aliases }
     }
 }
@@ -111,6 +122,9 @@ pub struct ModelsQuery {
 /// All models by name.
 ///
 /// A page holds so many versions: a model with more of them goes on in the next page, under the same name.
+///
+/// What grows with the classes and the sheet's columns is left out of the `metrics` of each (`confusion`, `classes` and `groups` of `test`;
+/// `guess_classes`, `unlabelled_classes` and `validation_classes` of `validation`): `GET /models/{name}/versions/{version}` has it.
 #[utoipa::path(get, path = "/models", tag = "models", security(("api_key" = ["predict"])), params(ModelsQuery), responses(
     (status = 200, body = Page<Model>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
@@ -289,10 +303,11 @@ pub async fn load_in_time(app: &AppState, row: &VersionRow) -> Result<Held, Serv
     }
 }
 
-/// Puts champions into memory after a start, the newest first and as many as have room, so that their first callers need not wait. One
+/// Puts the newest champions into memory after a start, as many as have room, so that their first callers need not wait. One
 /// that cannot be loaded is told to the log, and to whoever asks for it.
 pub async fn load_champions(app: AppState) {
-    let champions = match newest_champions(&app).await {
+    let most = u32::try_from(app.config.predict.models).unwrap_or(u32::MAX);
+    let champions = match app.store.champions(most).await {
         Ok(champions) => champions,
         Err(error) => {
             tracing::warn!(%error, "no model is loaded before somebody asks for it");
@@ -307,16 +322,6 @@ pub async fn load_champions(app: AppState) {
             Err(error) => tracing::warn!(model, %error, "a champion could not be loaded"),
         }
     }
-}
-
-async fn newest_champions(app: &App) -> Result<Vec<VersionRow>, StoreError> {
-    let mut champions = Vec::new();
-    for name in app.store.model_names(u32::MAX).await? {
-        // Not every model has one, and it may have been deleted meanwhile.
-        champions.extend(app.store.resolve_model(&name).await.ok());
-    }
-    champions.sort_by_key(|row| Reverse(row.created_at));
-    Ok(champions)
 }
 
 /// [`load`] in a task of its own, which goes on where its caller goes.

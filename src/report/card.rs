@@ -1,6 +1,7 @@
 //! The model card (Mitchell et al. 2019, arXiv 1810.03993): what a version is for, what it learned from, how well
 //! it does and for whom. `words` decides what is said, `markdown` how it reads.
 
+mod doubts;
 mod markdown;
 mod words;
 
@@ -20,6 +21,8 @@ pub struct Card {
     pub version: u32,
     /// Class names in the order of the network's outputs.
     pub classes: Vec<String>,
+    /// What speaks against it: classes that its answers leave out. Empty where nothing does.
+    pub doubts: Vec<String>,
     /// What the labels are, and are not.
     pub labels: String,
     /// What it is meant for.
@@ -71,10 +74,12 @@ impl Card {
             // Models of before the gaps were kept have the groups.
             test.group_gaps = GroupGap::all(&test.groups, test.accuracy);
         }
+        let validation = EpochMetrics::deserialize(&manifest.validation).ok();
         let perceived = words::is_perceived_gender(name, &manifest.classes);
         Self {
             name: name.to_owned(),
             version,
+            doubts: doubts::doubts(test.as_ref(), validation.as_ref(), &manifest.classes),
             labels: words::labels(perceived),
             intended_use: words::intended_use(&manifest.classes),
             out_of_scope: words::out_of_scope(perceived),
@@ -88,7 +93,7 @@ impl Card {
             split: manifest.split,
             labelled_classes: manifest.labelled_classes,
             temperature: manifest.temperature,
-            validation: serde_json::from_value(manifest.validation).ok(),
+            validation,
             last_epochs: manifest.last_epochs,
             test,
             config: manifest.config,
@@ -116,7 +121,7 @@ mod tests {
         Card::new(name, 3, "a1b2", manifest(classes, test))
     }
 
-    fn manifest(classes: [&str; 2], test: Option<&TestMetrics>) -> ModelManifest {
+    pub(super) fn manifest(classes: [&str; 2], test: Option<&TestMetrics>) -> ModelManifest {
         let chosen = EpochMetrics {
             epoch: 4,
             validation_accuracy: 0.871,
@@ -161,7 +166,7 @@ mod tests {
         }
     }
 
-    fn card(name: &str, test: Option<&TestMetrics>) -> Card {
+    pub(super) fn card(name: &str, test: Option<&TestMetrics>) -> Card {
         let classes = if name == "gender" { ["female", "male"] } else { ["mask", "no_mask"] };
         card_of(name, classes, test)
     }
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn has(text: &str, wanted: &[&str]) {
+    pub(super) fn has(text: &str, wanted: &[&str]) {
         for words in wanted {
             assert!(text.contains(words), "{words:?} is not in:\n{text}");
         }
@@ -201,7 +206,7 @@ mod tests {
         }
     }
 
-    fn test_metrics() -> TestMetrics {
+    pub(super) fn test_metrics() -> TestMetrics {
         TestMetrics {
             images: 100,
             best_epoch: 4,
@@ -249,7 +254,12 @@ mod tests {
         has(&text, &["lowest where it is 2-9 (70.0 %), highest where it is 10-19 (90.0 %): 20.0 points apart"]);
         has(
             &text,
-            &["15.0 points below the whole", "fewer than 30 images", "cut into fifths: age", "make no groups: file"],
+            &[
+                "15.0 points below the whole",
+                "fewer than 30 images",
+                "or near them where many have one number: age.\n",
+                "make no groups: file",
+            ],
         );
     }
 
@@ -392,7 +402,7 @@ mod tests {
                 "| F1 of \\*st_ar\\* |",
                 "| pl\\|ace x = \\# top \\#\\# Limits | 40 |",
                 "- By pl\\|ace x: lowest where it is \\# top \\#\\# Limits (0.0 %), highest where it is \\<none\\> (0.0 %)",
-                "cut into fifths: pl\\|ace x.\n",
+                "where many have one number: pl\\|ace x.\n",
                 "make no groups: pl\\|ace x, \\`x\\`.\n",
                 "Groups of the column \"pl\\|ace x\" are never",
                 "tells the label\n",

@@ -71,7 +71,7 @@ pub struct ComparedRun {
     pub labelled: Option<u32>,
     /// Its seed.
     pub seed: u64,
-    /// The hyper-parameters of the sweep's `grid`, as far as its algorithm reads them.
+    /// The hyper-parameters of the sweep's `grid`, as far as it reads them.
     pub values: BTreeMap<String, Value>,
     /// True where it was queued to measure others by.
     pub baseline: bool,

@@ -17,7 +17,7 @@ pub struct Row {
     pub labelled: Option<u32>,
     /// The learning algorithm.
     pub algorithm: AlgorithmName,
-    /// The hyper-parameters of the sweep's `grid`, as far as the algorithm reads them.
+    /// The hyper-parameters of the sweep's `grid`, as far as the line's runs read them.
     pub values: BTreeMap<String, Value>,
     /// Runs that were asked for.
     pub jobs: usize,

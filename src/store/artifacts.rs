@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use super::Store;
 use super::error::StoreError;
@@ -22,19 +23,21 @@ pub fn artifact_in(root: &Path, sha256: &str) -> PathBuf {
     root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
 }
 
-/// The hash that [`put`] will give. Blocks.
-pub(super) fn hash(source: &Path) -> Result<String, StoreError> {
-    sha256::of_file(source).map_err(|error| StoreError::io(source, error))
+/// A file on its way to the artifacts: copied, hashed and synced, under a temporary name beside them. Dropped it is gone; what a kill
+/// leaves of it, the next start knows for litter by that name.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The hash of its bytes, which is to be its name.
+    pub(super) sha256: String,
+    /// None where the same bytes are kept already.
+    copy: Option<NamedTempFile>,
 }
 
-/// Copies `source` into the directory `root` and gives its hash, which is noted already (`Store::expect_artifacts`). Blocks.
-///
-/// The copy is synced under another name and then renamed, its directory synced after: when this returns,
-/// the file survives a power cut, and a row may name it.
-pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
+/// Copies `source` into the directory `root`, for [`Store::keep_artifacts`]. Blocks.
+pub(super) fn stage(root: &Path, source: &Path) -> Result<Staged, StoreError> {
     let mut input = File::open(source).map_err(|e| StoreError::io(source, e))?;
     std::fs::create_dir_all(root).map_err(|e| StoreError::io(root, e))?;
-    let mut copy = tempfile::NamedTempFile::new_in(root).map_err(|e| StoreError::io(root, e))?;
+    let mut copy = NamedTempFile::new_in(root).map_err(|e| StoreError::io(root, e))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     failpoint::pass("artifact.write").map_err(|e| StoreError::io(root, e))?;
@@ -49,37 +52,99 @@ pub(super) fn put(root: &Path, source: &Path) -> Result<String, StoreError> {
     let sha256 = sha256::hex(hash);
     let target = artifact_in(root, &sha256);
     if target.exists() {
-        return Ok(sha256);
+        return Ok(Staged { sha256, copy: None });
     }
-    let parent = target.parent().unwrap_or(root);
     failpoint::pass("artifact.fsync").map_err(|e| StoreError::io(&target, e))?;
     copy.as_file().sync_all().map_err(|e| StoreError::io(&target, e))?;
-    std::fs::create_dir_all(parent).map_err(|e| StoreError::io(parent, e))?;
-    failpoint::pass("artifact.rename").map_err(|e| StoreError::io(&target, e))?;
-    copy.persist(&target).map_err(|e| StoreError::io(&target, e.error))?;
-    failpoint::pass("artifact.renamed").map_err(|e| StoreError::io(&target, e))?;
-    for directory in [parent, &root.join("sha256"), root] {
-        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| StoreError::io(directory, e))?;
+    Ok(Staged { sha256, copy: Some(copy) })
+}
+
+impl Staged {
+    /// Gives the copy its name and syncs the directory that it is then in: when this returns, the file survives a power cut, and a row may
+    /// name it. Blocks.
+    fn keep(self, root: &Path) -> Result<(), StoreError> {
+        let Self { sha256, copy: Some(copy) } = self else { return Ok(()) };
+        let target = artifact_in(root, &sha256);
+        let parent = target.parent().unwrap_or(root);
+        std::fs::create_dir_all(parent).map_err(|e| StoreError::io(parent, e))?;
+        failpoint::pass("artifact.rename").map_err(|e| StoreError::io(&target, e))?;
+        copy.persist(&target).map_err(|e| StoreError::io(&target, e.error))?;
+        failpoint::pass("artifact.renamed").map_err(|e| StoreError::io(&target, e))?;
+        for directory in [parent, &root.join("sha256"), root] {
+            File::open(directory).and_then(|d| d.sync_all()).map_err(|e| StoreError::io(directory, e))?;
+        }
+        Ok(())
     }
-    Ok(sha256)
+}
+
+impl Store {
+    /// Puts staged files into their place, where rows may name them then. They are noted before: whoever is killed in between leaves litter,
+    /// and nothing that was lost.
+    ///
+    /// The caller holds `files`, so that what is there already stays.
+    pub(super) async fn keep_artifacts(&self, staged: Vec<Staged>) -> Result<(), StoreError> {
+        let hashes: Vec<String> = staged.iter().map(|staged| staged.sha256.clone()).collect();
+        self.expect_artifacts(&hashes).await?;
+        let root = self.artifacts.clone();
+        let keep = move || staged.into_iter().try_for_each(|staged| staged.keep(&root));
+        tokio::task::spawn_blocking(keep)
+            .await
+            .map_err(|error| StoreError::Artifact { path: self.artifacts.clone(), reason: error.to_string() })?
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::new_store;
 
     #[test]
     fn the_name_is_the_hash_and_the_same_bytes_are_kept_once() {
         let directory = tempfile::tempdir().unwrap();
         let (root, source) = (directory.path().join("artifacts"), directory.path().join("source"));
         std::fs::write(&source, b"abc").unwrap();
-        let hash = put(&root, &source).unwrap();
-        assert_eq!(super::hash(&source).unwrap(), hash);
+        let staged = stage(&root, &source).unwrap();
+        let hash = staged.sha256.clone();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(put(&root, &source).unwrap(), hash);
+        staged.keep(&root).unwrap();
+        let again = stage(&root, &source).unwrap();
+        assert!(again.sha256 == hash && again.copy.is_none(), "{again:?}");
+        again.keep(&root).unwrap();
         assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");
-        let left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["sha256"], "a temporary file was left behind");
-        assert!(put(&root, &directory.path().join("gone")).is_err());
+        assert_eq!(names(&root), ["sha256"], "a temporary file was left behind");
+        assert!(stage(&root, &directory.path().join("gone")).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_has_no_name_before_it_is_noted_and_is_litter_until_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        let source = directory.path().join("source");
+        std::fs::write(&source, b"abc").unwrap();
+        let staged = stage(&store.artifacts, &source).unwrap();
+        let artifact = store.artifact(&staged.sha256);
+        // As it would lie there after a kill; `store::orphans` removes what is called so.
+        let left = names(&store.artifacts);
+        assert!(left.iter().any(|name| name.starts_with(".tmp")) && !artifact.exists(), "{left:?}");
+
+        let (database, away) = (directory.path().join("data/mixmatch.db"), directory.path().join("away.db"));
+        std::fs::rename(&database, &away).unwrap();
+        let refused = store.keep_artifacts(vec![staged]).await;
+        assert!(matches!(refused, Err(StoreError::Replaced { .. })), "{refused:?}");
+        let left = names(&store.artifacts);
+        assert!(!left.iter().any(|name| name.starts_with(".tmp")) && !artifact.exists(), "{left:?}");
+        std::fs::rename(&away, &database).unwrap();
+
+        let staged = stage(&store.artifacts, &source).unwrap();
+        let hash = staged.sha256.clone();
+        store.keep_artifacts(vec![staged]).await.unwrap();
+        let noted: Vec<String> =
+            sqlx::query_scalar("SELECT sha256 FROM passing_artifacts").fetch_all(&store.reader).await.unwrap();
+        assert!(noted == [hash] && artifact.exists(), "{noted:?}");
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }

@@ -108,7 +108,7 @@ impl Store {
             .bind(created)
             .bind(detail)
             .bind(id.to_string())
-            .execute(&self.writer)
+            .execute(self.writable()?)
             .await?;
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Store {
         let gone = sqlx::query("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? ORDER BY id LIMIT ?)")
             .bind(end)
             .bind(limit)
-            .execute(&self.writer)
+            .execute(self.writable()?)
             .await?;
         Ok(gone.rows_affected())
     }

@@ -180,7 +180,7 @@ impl Store {
         )
         .bind(prefix_or_name)
         .bind(now())
-        .fetch_optional(&self.writer)
+        .fetch_optional(self.writable()?)
         .await?;
         revoked.ok_or_else(|| StoreError::not_found("key", prefix_or_name))?.parse()
     }

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod audit;
+mod by_class;
 mod champion;
 #[cfg(test)]
 mod dataset_tests;
@@ -34,6 +35,7 @@ use crate::failpoint;
 
 pub use artifacts::artifact_in;
 pub use audit::{AuditRow, NewAudit};
+pub use by_class::{EPOCH_BY_CLASS, TEST_BY_CLASS};
 pub use datasets::{DatasetRow, NewDataset, ReportSummary};
 pub use error::StoreError;
 pub use jobs::{

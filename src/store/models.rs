@@ -72,7 +72,7 @@ pub(super) struct NewVersion {
 
 impl NewVersion {
     /// Reads a run's model directory and keeps its files through `keep`. Blocks.
-    pub(super) fn from_files(directory: &Path, keep: impl Fn(&Path) -> Result<String>) -> Result<Self> {
+    pub(super) fn from_files(directory: &Path, mut keep: impl FnMut(&Path) -> Result<String>) -> Result<Self> {
         let path = directory.join(MANIFEST_FILE);
         let manifest = ModelManifest::read(&path)
             .map_err(|error| StoreError::Artifact { path: error.path, reason: error.reason })?;
@@ -126,12 +126,27 @@ pub(super) async fn publish(
     row.parse()
 }
 
+/// A query for versions with the given rest, without what their figures have for each class (`by_class`).
+macro_rules! select_lines {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, version, job_id, classes, weights_sha256, manifest_sha256, created_at, algorithm, labelled,
+               predictions_sha256, json_remove(metrics",
+            crate::store::by_class::by_class!(test => at "$.test"),
+            crate::store::by_class::by_class!(epoch => at "$.validation"),
+            ") AS metrics FROM model_versions ",
+            $rest
+        )
+    };
+}
+
 /// Behind the version ?2 of ?1: both halves come in the index's order, and the merged ones too.
-pub(super) const PAGE: &str = "
-    SELECT * FROM model_versions WHERE name = ?1 AND version < ?2
-    UNION ALL
-    SELECT * FROM model_versions WHERE name > ?1
-    ORDER BY name, version DESC LIMIT ?3";
+pub(super) const PAGE: &str = concat!(
+    select_lines!("WHERE name = ?1 AND version < ?2"),
+    " UNION ALL ",
+    select_lines!("WHERE name > ?1"),
+    " ORDER BY name, version DESC LIMIT ?3"
+);
 
 #[derive(FromRow)]
 struct Raw {
@@ -182,7 +197,8 @@ impl Store {
         Ok(names.bind(limit).fetch_all(&self.reader).await?)
     }
 
-    /// At most `limit` versions behind this one, by name and then newest first.
+    /// At most `limit` versions behind this one, by name and then newest first; without what their figures have for each class: the
+    /// confusion and the classes of their test, and the shares by class of their epoch.
     ///
     /// # Errors
     /// The database's.
@@ -217,6 +233,22 @@ impl Store {
             }
         }
         Ok(models)
+    }
+
+    /// The champions, at most `limit`, those that were published last first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn champions(&self, limit: u32) -> Result<Vec<VersionRow>> {
+        let rows: Vec<Raw> = sqlx::query_as(
+            "SELECT v.* FROM model_aliases a JOIN model_versions v ON v.name = a.name AND v.version = a.version
+             WHERE a.alias = ? ORDER BY v.created_at DESC, v.name LIMIT ?",
+        )
+        .bind(names::CHAMPION)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.into_iter().map(Raw::parse).collect()
     }
 
     /// One version.
@@ -311,7 +343,7 @@ impl Store {
         sqlx::query_scalar("DELETE FROM model_aliases WHERE name = ? AND alias = ? RETURNING version")
             .bind(name)
             .bind(alias)
-            .fetch_optional(&self.writer)
+            .fetch_optional(self.writable()?)
             .await?
             .ok_or_else(|| StoreError::not_found("alias", format!("{name}@{alias}")))
     }
@@ -358,5 +390,64 @@ impl Store {
         commit(tx).await?;
         self.remove_artifacts(&unnamed).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::new_store;
+
+    async fn insert(store: &Store, name: &str, version: u32, metrics: &str, created_at: i64) {
+        let insert =
+            "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+             VALUES (?, ?, '[\"a\",\"b\"]', ?, 'w', 'm', ?)";
+        let insert = sqlx::query(insert).bind(name).bind(version).bind(metrics).bind(created_at);
+        insert.execute(&store.writer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_newest_champions_are_found_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        for (name, created_at) in [("a", 3), ("b", 1), ("c", 4), ("d", 2)] {
+            insert(&store, name, 1, "{}", created_at).await;
+            // Newer, and no champion.
+            insert(&store, name, 2, "{}", created_at + 10).await;
+        }
+        for (name, alias) in [("a", "champion"), ("b", "champion"), ("c", "champion"), ("d", "shadow")] {
+            store.set_alias(name, alias, 1).await.unwrap();
+        }
+        let found = async |limit| -> Vec<String> {
+            store.champions(limit).await.unwrap().iter().map(VersionRow::key).collect()
+        };
+        assert_eq!(found(8).await, ["c:1", "a:1", "b:1"]);
+        assert_eq!(found(2).await, ["c:1", "a:1"]);
+    }
+
+    /// Of a thousand classes it is megabytes a version, and a page may have a thousand of those.
+    #[tokio::test]
+    async fn what_is_there_for_each_class_is_read_with_its_version_and_not_with_a_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        let whole = serde_json::json!({
+            "validation": {
+                "validation_accuracy": 0.1 + 0.2,
+                "guess_classes": [0.5], "unlabelled_classes": [0.5], "validation_classes": [0.5],
+            },
+            "test": {"accuracy": 0.1 + 0.2, "confusion": [[1]], "classes": [{"class": "a"}], "groups": []},
+        });
+        insert(&store, "a", 2, &whole.to_string(), 0).await;
+        // As of a data set without a test sheet.
+        insert(&store, "a", 1, r#"{"validation":{"epoch":1},"test":null}"#, 0).await;
+        assert_eq!(store.version("a", 2).await.unwrap().metrics, whole);
+        let line = serde_json::json!({
+            "validation": {"validation_accuracy": 0.1 + 0.2}, "test": {"accuracy": 0.1 + 0.2, "groups": []},
+        });
+        let untested = serde_json::json!({"validation": {"epoch": 1}, "test": null});
+        for after in [None, Some(("a", 3))] {
+            let page = store.versions(after, 10).await.unwrap();
+            assert_eq!(page.iter().map(|row| &row.metrics).collect::<Vec<_>>(), [&line, &untested]);
+        }
     }
 }

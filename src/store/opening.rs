@@ -265,11 +265,15 @@ mod tests {
         store.ping().await.unwrap();
         let database = directory.path().join("data/mixmatch.db");
         let new = || NewAudit { actor: "a", action: "PUT /x", target: "/x", request_id: None };
+        let begun = store.begin_audit(new()).await.unwrap();
         let refused = async |what: &str| {
             let gone = |error: &StoreError| matches!(error, StoreError::Replaced { path } if *path == database);
             assert!(store.ping().await.is_err_and(|error| gone(&error)), "{what}");
             assert!(store.write().await.is_err_and(|error| gone(&error)), "{what}");
             assert!(store.begin_audit(new()).await.is_err_and(|error| gone(&error)), "{what}");
+            assert!(store.complete_audit(begun, 200, None, None).await.is_err_and(|error| gone(&error)), "{what}");
+            assert!(store.delete_alias("gender", "shadow").await.is_err_and(|error| gone(&error)), "{what}");
+            assert!(store.revoke_key("ci").await.is_err_and(|error| gone(&error)), "{what}");
         };
         let away = directory.path().join("away.db");
         std::fs::rename(&database, &away).unwrap();

@@ -243,8 +243,9 @@ impl Store {
             }
         }
         // The same bytes may come again: the note of before is not to be found with them in an older database.
+        let settled = async { settle(self.writable()?, &gone).await };
         if !gone.is_empty()
-            && let Err(error) = settle(&self.writer, &gone).await
+            && let Err(error) = settled.await
         {
             tracing::warn!(%error, "notes of files that are gone stay until the next start");
         }
@@ -276,7 +277,7 @@ impl Store {
             .map_err(|error| StoreError::Artifact { path: root, reason: error.to_string() })?;
         // One write of each kind, however many were deleted since the last start.
         for (forget, gone) in gone.into_iter().filter(|(_, gone)| !gone.is_empty()) {
-            sqlx::query(forget).bind(to_json(&gone)?).execute(&self.writer).await?;
+            sqlx::query(forget).bind(to_json(&gone)?).execute(self.writable()?).await?;
         }
         Ok(cleared)
     }

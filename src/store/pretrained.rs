@@ -1,6 +1,6 @@
 //! Imported weights that a run may start from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sqlx::FromRow;
 
@@ -88,10 +88,11 @@ impl Store {
             return Err(StoreError::Taken { what: "set of weights", name: new.name });
         }
         let _files = self.files.read().await;
-        let expected = keep(new.file.clone(), artifacts::hash).await?;
-        self.expect_artifacts(&[expected]).await?;
-        let root = self.artifacts.clone();
-        let sha256 = keep(new.file.clone(), move |file| artifacts::put(&root, file)).await?;
+        let (root, file) = (self.artifacts.clone(), new.file);
+        let staged = tokio::task::spawn_blocking(move || artifacts::stage(&root, &file)).await;
+        let staged = staged.map_err(|error| StoreError::stored("file of weights", error))??;
+        let sha256 = staged.sha256.clone();
+        self.keep_artifacts(vec![staged]).await?;
         let mut tx = self.write().await?;
         let inserted = sqlx::query_as::<_, Raw>(
             "INSERT INTO pretrained_weights (name, network, classes, parameters, sha256, source, source_sha256, created_at)
@@ -189,12 +190,6 @@ impl Store {
         let pretrained = self.all_pretrained().await?.into_iter().map(facts).collect();
         Ok(DataFacts { pretrained, ..dataset.facts() })
     }
-}
-
-/// What `keep` makes of a file of weights, on a thread of its own.
-async fn keep(file: PathBuf, keep: impl FnOnce(&Path) -> Result<String> + Send + 'static) -> Result<String> {
-    let kept = tokio::task::spawn_blocking(move || keep(&file)).await;
-    kept.map_err(|error| StoreError::stored("file of weights", error))?
 }
 
 #[cfg(test)]

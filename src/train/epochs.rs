@@ -19,6 +19,16 @@ pub(super) struct Trained {
     pub(super) seconds: f64,
 }
 
+/// Where the state came from that a run begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Random or imported weights.
+    Start,
+    /// Pretraining, which has ended just now.
+    Pretraining,
+    Checkpoint,
+}
+
 /// All epochs; gives the best by validation.
 pub(super) fn train(
     setting: &Setting<'_>,
@@ -27,13 +37,17 @@ pub(super) fn train(
 ) -> Result<Trained, TrainError> {
     let config = setting.config();
     let mut keeper = Keeper::open(setting, emit)?;
-    let (mut course, pretrained) = keeper.begin(setting, stop, emit)?;
+    let (mut course, origin) = keeper.begin(setting, stop, emit)?;
     emit(Event::Phase { phase: Phase::Training });
-    emit(Event::Start { step: course.pace.done(), epoch: course.rows.len() as u32 });
+    emit(Event::Start {
+        step: course.pace.done(),
+        epoch: course.rows.len() as u32,
+        restored: origin == Origin::Checkpoint,
+    });
     for row in &course.rows {
         emit(Event::Epoch(row.clone()));
     }
-    if pretrained {
+    if origin == Origin::Pretraining {
         // After the start, which makes all that was told before it void.
         keeper.keep(&course, setting, emit)?;
         if let Some(plan) = setting.input.checkpoints.filter(|_| !keeper.failing) {
@@ -91,13 +105,13 @@ impl Keeper {
         Ok(Self { checkpoints, failing: false })
     }
 
-    /// From the newest checkpoint that is whole and fits, else from the start; and whether that was pretrained just now.
+    /// From the newest checkpoint that is whole and fits, else from the start.
     fn begin(
         &mut self,
         setting: &Setting<'_>,
         stop: &dyn Fn() -> bool,
         emit: &mut dyn FnMut(Event),
-    ) -> Result<(Course, bool), TrainError> {
+    ) -> Result<(Course, Origin), TrainError> {
         let (config, input) = (setting.config(), &setting.input);
         let precision = device::precision(config.precision, input.device);
         info(emit, format!("{} on {}: {}", precision.name(), device::name(input.device), precision.reason));
@@ -114,7 +128,7 @@ impl Keeper {
             if let Some(course) = restored {
                 let (step, epochs) = (course.pace.done(), course.rows.len());
                 info(emit, format!("goes on from the checkpoint after step {step}, with {epochs} epochs done"));
-                return Ok((course, false));
+                return Ok((course, Origin::Checkpoint));
             }
             if refused > 0 {
                 warn(emit, "no checkpoint can be used: the run begins anew".to_owned());
@@ -124,13 +138,13 @@ impl Keeper {
         if let Some(path) = input.pretrained {
             info(emit, start::load(&mut course.learner, config, path)?);
         }
-        let pretrains = config.pretrain_epochs > 0;
-        if pretrains {
-            let keep = self.checkpoints.is_some();
-            let earlier = pretrain::pretrain(&mut course.learner, setting, keep, stop, emit)?;
-            course.first_epoch_begins(earlier);
+        if config.pretrain_epochs == 0 {
+            return Ok((course, Origin::Start));
         }
-        Ok((course, pretrains))
+        let keep = self.checkpoints.is_some();
+        let earlier = pretrain::pretrain(&mut course.learner, setting, keep, stop, emit)?;
+        course.first_epoch_begins(earlier);
+        Ok((course, Origin::Pretraining))
     }
 
     fn due(&self, epoch_ends: bool) -> bool {

@@ -77,15 +77,24 @@ impl TrainError {
     }
 
     /// Whether there is no room on the disk, which passes.
-    fn is_full(&self) -> bool {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    pub(super) fn is_full(&self) -> bool {
         match self {
             Self::Dataset(error) => error.is_full(),
             Self::Network(NnError::Io { error: source, .. }) | Self::RunDirectory { source, .. } => {
-                [StorageFull, QuotaExceeded].contains(&source.kind())
+                of_a_full_disk(source)
             }
             _ => false,
         }
+    }
+}
+
+/// Whether the system's reason is a full disk; what writes tables hides it behind its own.
+fn of_a_full_disk(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let table = error.get_ref().and_then(|reason| reason.downcast_ref::<csv::Error>());
+    match table.map(csv::Error::kind) {
+        Some(csv::ErrorKind::Io(reason)) => of_a_full_disk(reason),
+        _ => [StorageFull, QuotaExceeded].contains(&error.kind()),
     }
 }
 
@@ -105,6 +114,7 @@ impl From<tch::TchError> for TrainError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::predictions::{self, Prediction, Used};
 
     #[test]
     fn a_gpu_that_failed_is_told_from_one_that_was_asked_for_too_much() {
@@ -116,5 +126,36 @@ mod tests {
         assert_eq!(code("The size of tensor a (3) must match the size of tensor b (4)"), "network");
         let gone = NnError::Device { wanted: "cuda:0".into(), reason: "0 CUDA device(s) can be seen".into() };
         assert_eq!(TrainError::Network(gone).code(), "device");
+    }
+
+    #[test]
+    fn a_full_disk_is_seen_behind_the_table_that_it_did_not_take() {
+        /// A disk without room.
+        struct Full;
+
+        impl std::io::Write for Full {
+            fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        // More than a writer of tables keeps back before it writes.
+        let row = Prediction {
+            image: "x".repeat(100_000),
+            used: Used::Unlabelled,
+            label: None,
+            prediction: "cat".to_owned(),
+            probability: 0.5,
+            margin: 0.0,
+            group: None,
+        };
+        let source = predictions::write(&[row], Full).unwrap_err();
+        assert_eq!(TrainError::RunDirectory { path: "predictions.csv".to_owned(), source }.code(), "no_room");
+        let source = std::io::ErrorKind::ReadOnlyFilesystem.into();
+        assert_eq!(TrainError::RunDirectory { path: "predictions.csv".to_owned(), source }.code(), "storage");
     }
 }

@@ -28,6 +28,9 @@ pub enum Event {
         step: u64,
         /// Epochs done already.
         epoch: u32,
+        /// Whether the state that it begins with is a checkpoint's, which may be one after no step: what pretraining left.
+        #[serde(default)]
+        restored: bool,
     },
     /// The run's state after this many optimiser steps is on the disk.
     Checkpoint {
@@ -52,6 +55,8 @@ pub enum Event {
         /// One line, for a person.
         message: String,
     },
+    /// There is nothing to tell, and the run has not hung: it waits. Kept nowhere.
+    Alive,
     /// Why the run failed; the process exits with a non-zero code afterwards.
     Problem {
         /// A stable snake_case word.
@@ -128,7 +133,8 @@ pub struct StepProgress {
     pub loss: f64,
     /// Labelled images through the network a second (an unlabelled batch of the same size goes with each).
     pub images_per_second: f64,
-    /// Seconds until the last step at the current rate.
+    /// Seconds until the last step at the current rate. While a warm-up lasts, a step after it counts as so many of the warm-up's as it
+    /// computes more: an estimate until such steps are timed, rather too high on a GPU.
     pub eta_seconds: f64,
 }
 

@@ -1,6 +1,6 @@
 //! From chosen weights to a model's files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,7 +11,7 @@ use crate::augment::network_input;
 use crate::model::{self, Golden, ModelManifest};
 use crate::nn::{Mode, Weights, file};
 
-/// Writes `weights.safetensors` and `model.json` into `<run_dir>/model` and gives that directory.
+/// Writes `weights.safetensors` and `model.json` into `directory`, which is made.
 ///
 /// The golden answers are computed from the file just written, in float32 on the CPU: what is checked later
 /// is the file, not this process's memory.
@@ -19,15 +19,14 @@ use crate::nn::{Mode, Weights, file};
 /// # Errors
 /// When a file cannot be written or read back.
 pub fn export(
-    run_dir: &Path,
+    directory: &Path,
     config: &TrainConfig,
     weights: &Weights,
     describe: impl FnOnce(Golden) -> ModelManifest,
     classes: usize,
-) -> Result<PathBuf, TrainError> {
-    let directory = run_dir.join("model");
+) -> Result<(), TrainError> {
     let refused = |path: &Path, source| TrainError::RunDirectory { path: path.display().to_string(), source };
-    std::fs::create_dir_all(&directory).map_err(|error| refused(&directory, error))?;
+    std::fs::create_dir_all(directory).map_err(|error| refused(directory, error))?;
     let network = build_network(config, classes, Kind::Float)?;
     let path = directory.join(model::WEIGHTS_FILE);
     file::save(network.as_ref(), weights, &path)?;
@@ -40,6 +39,5 @@ pub fn export(
     let logits = network.forward(&loaded, &network_input(&images)?, Mode::Eval)?;
     let logits = Vec::<Vec<f32>>::try_from(logits)?;
     let path = directory.join(model::MANIFEST_FILE);
-    describe(Golden { seed: config.seed, logits }).write(&path).map_err(|error| refused(&path, error))?;
-    Ok(directory)
+    describe(Golden { seed: config.seed, logits }).write(&path).map_err(|error| refused(&path, error))
 }

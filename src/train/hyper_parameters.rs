@@ -132,7 +132,7 @@ const INTRODUCTION: &str = "# Hyper-parameters
 Any of these may stand in the body of `POST /jobs` beside `dataset` and `preset`, or follow `mixmatch train --set` as `name=value`; what is not
 given is the preset's (`quick`, where none is named). Lists of values make a sweep: of `labelled`, `seed` and `algorithm` in their
 place, of the others in `grid`. `GET /jobs/{id}` shows a job's `config`, with nothing left open. MixMatch's own are named as in the paper
-(Berthelot et al. 2019, arXiv 1905.02249); what was found by trying is in [benchmarks.md](benchmarks.md).
+(Berthelot et al. 2019, arXiv 1905.02249); what was tried, and how the presets' values were chosen, is in [experiments.md](experiments.md).
 
 ## What they mean
 

@@ -44,7 +44,7 @@ pub fn check(config: &TrainConfig, facts: &DataFacts, earlier: &[FieldProblem]) 
 /// Name, value, least and greatest allowed value of each numeric field.
 pub fn numbers(config: &TrainConfig) -> impl Iterator<Item = (&'static str, f64, f64, f64)> {
     let table = [
-        ("validation", config.validation, 0.01, 0.5),
+        ("validation", config.validation, 0.01, 0.99),
         ("validation_max", f64::from(config.validation_max), 2.0, 1e6),
         ("size", f64::from(config.size), 8.0, 512.0),
         ("batch", f64::from(config.batch), 2.0, 4096.0),

@@ -16,6 +16,12 @@ impl Confusion {
         Self { counts }
     }
 
+    /// Of counts as [`Self::counts`] has them, of `classes` classes; nothing of others, such as an older build's figures without any.
+    pub fn of_counts(counts: &[Vec<u64>], classes: usize) -> Option<Self> {
+        let fits = counts.len() == classes && counts.iter().all(|row| row.len() == classes);
+        fits.then(|| Self { counts: counts.to_vec() })
+    }
+
     /// Row: true class, column: answered class.
     pub fn counts(&self) -> &[Vec<u64>] {
         &self.counts
@@ -102,6 +108,32 @@ impl Confusion {
             most_answered: ratio(answers[most], total),
         })
     }
+
+    /// The classes that have images and no answer, be it by chance; where the answers [collapsed](Self::collapse), those with hardly
+    /// any too.
+    pub fn left_out(&self) -> Option<LeftOut> {
+        let (truth, answers, total) = (self.true_counts(), self.answer_counts(), self.total());
+        let few = if self.collapse().is_some() { 10 } else { u64::MAX };
+        let is_left_out = |class: &usize| truth[*class] > 0 && answers[*class].saturating_mul(few) < truth[*class];
+        let classes: Vec<usize> = (0..truth.len()).filter(is_left_out).collect();
+        let sum = |counts: &[u64]| classes.iter().map(|&class| counts[class]).sum::<u64>();
+        let (images, answered) = (sum(&truth), sum(&answers));
+        let is_chance = at_most(answered, total, ratio(images, total) / 2.0) >= UNLIKELY;
+        (!classes.is_empty()).then_some(LeftOut { classes, images, answered, is_chance })
+    }
+}
+
+/// Classes that are hardly ever answered, proven or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// In class order.
+    pub classes: Vec<usize>,
+    /// Images of them.
+    pub images: u64,
+    /// Answers of them.
+    pub answered: u64,
+    /// Whether somebody who answers them half as often as is due could come to so few by chance, once in a hundred times.
+    pub is_chance: bool,
 }
 
 /// Answers that leave a class out. Shares are of 1.
@@ -201,6 +233,42 @@ mod tests {
         let halves = |each: usize| [vec![0; each], vec![1; each]].concat();
         assert_eq!(Confusion::new(2, &halves(5), &[1; 10]).collapse(), None);
         assert!(Confusion::new(2, &halves(10), &[1; 20]).collapse().is_some());
+    }
+
+    #[test]
+    fn a_class_without_an_answer_is_left_out_however_few_its_images_are() {
+        let of = |truth: &[usize], answers: &[usize]| Confusion::new(3, truth, answers).left_out();
+        assert_eq!(of(&[0, 0, 1, 2], &[0, 1, 2, 1]), None);
+        // Five and three images, all answered as the first: nothing that a run would be refused for.
+        let few = [[0usize; 5].as_slice(), &[1; 3]].concat();
+        assert_eq!(Confusion::new(3, &few, &[0; 8]).collapse(), None);
+        assert_eq!(of(&few, &[0; 8]), Some(LeftOut { classes: vec![1], images: 3, answered: 0, is_chance: true }));
+        let many = [[0usize; 500].as_slice(), &[1; 300], &[2; 20]].concat();
+        assert_eq!(
+            of(&many, &[0; 820]),
+            Some(LeftOut { classes: vec![1, 2], images: 320, answered: 0, is_chance: false })
+        );
+        // A rare class that is missed is refused no run either, and yet no chance.
+        let rare = [[0usize; 480].as_slice(), &[1; 20], &[2; 500]].concat();
+        let without_1: Vec<usize> = rare.iter().map(|&class| if class == 1 { 0 } else { class }).collect();
+        assert_eq!(Confusion::new(3, &rare, &without_1).collapse(), None);
+        let left_out = LeftOut { classes: vec![1], images: 20, answered: 0, is_chance: false };
+        assert_eq!(of(&rare, &without_1), Some(left_out));
+        // Two answers where three hundred are due are as good as none; one of eight is what chance does.
+        let mut two = vec![0; 800];
+        two[600..602].fill(1);
+        let left_out = LeftOut { classes: vec![1], images: 300, answered: 2, is_chance: false };
+        assert_eq!(of(&many[..800], &two), Some(left_out));
+        assert_eq!(of(&few, &[0, 0, 0, 0, 0, 0, 0, 1]), None);
+    }
+
+    #[test]
+    fn counts_of_other_classes_are_no_matrix() {
+        let counts = vec![vec![3, 1], vec![2, 4]];
+        assert_eq!(Confusion::of_counts(&counts, 2).unwrap().counts(), counts);
+        for (counts, classes) in [(&counts[..], 3), (&counts[..1], 1), (&counts[..0], 2)] {
+            assert_eq!(Confusion::of_counts(counts, classes), None);
+        }
     }
 
     #[test]

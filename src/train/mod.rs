@@ -34,6 +34,7 @@ mod resolve;
 #[cfg(test)]
 mod resume_tests;
 pub mod retest;
+mod room;
 mod run;
 mod setting;
 mod start;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
-use super::config::TrainConfig;
+use super::config::{AlgorithmName, TrainConfig};
 use super::error::TrainError;
 use super::event::StepProgress;
 use super::learner::Step;
@@ -189,6 +189,9 @@ pub struct Pace {
     steps: u64,
     steps_per_epoch: u64,
     batch: f64,
+    /// Steps on the labelled images alone, and what each after them costs in such steps.
+    warmup: u64,
+    guessing: f64,
     last: Instant,
     /// Time spent in steps (not in evaluations) since the last report, and how many they were.
     training: Duration,
@@ -204,6 +207,8 @@ impl Pace {
             steps: config.steps(),
             steps_per_epoch: u64::from(config.steps_per_epoch.max(1)),
             batch: f64::from(config.batch),
+            warmup: config.warmup_steps(),
+            guessing: guessing_cost(config),
             last: Instant::now(),
             training: Duration::ZERO,
             recent: 0,
@@ -227,8 +232,10 @@ impl Pace {
         }
         let loss = finite(sums.loss()?, self.done)?;
         self.training += at.elapsed();
-        // Since the last report alone: steps of the warm-up are several times cheaper than those after it.
-        let rate = self.recent as f64 / self.training.as_secs_f64().max(1e-9);
+        // Since the last report alone: steps of the warm-up are cheaper than those after it.
+        let seconds = self.training.as_secs_f64().max(1e-9);
+        let rate = self.recent as f64 / seconds;
+        let left = self.cost(self.done, self.steps) / self.cost(self.done - self.recent, self.done);
         (self.last, self.training, self.recent) = (Instant::now(), Duration::ZERO, 0);
         Ok(Some(StepProgress {
             epoch,
@@ -237,7 +244,7 @@ impl Pace {
             steps: self.steps,
             loss,
             images_per_second: rate * self.batch,
-            eta_seconds: self.steps.saturating_sub(self.done) as f64 / rate,
+            eta_seconds: seconds * left,
         }))
     }
 
@@ -245,6 +252,26 @@ impl Pace {
     pub fn done(&self) -> u64 {
         self.done
     }
+
+    /// What the steps behind the first `from`, up to the first `to`, cost together, in steps on the labelled images alone.
+    fn cost(&self, from: u64, to: u64) -> f64 {
+        let guessing = to.saturating_sub(from.max(self.warmup));
+        let warming = to.saturating_sub(from) - guessing;
+        warming as f64 + guessing as f64 * self.guessing
+    }
+}
+
+/// What a step that guesses labels costs in steps on the labelled images alone, by the images that pass through the network: K times as
+/// many more there and back, the way back at twice the cost, and K times as many there once more for the guesses. 2.3 with K = 1, where
+/// 1.9 was measured on a GPU (docs/benchmarks.md).
+fn guessing_cost(config: &TrainConfig) -> f64 {
+    if config.algorithm == AlgorithmName::Supervised {
+        return 1.0;
+    }
+    // Through a frozen backbone no way leads back.
+    let back = if config.backbone_learning_rate_factor == 0.0 { 0.0 } else { 2.0 };
+    let k = f64::from(config.k);
+    1.0 + k + k / (1.0 + back)
 }
 
 /// `loss`, unless it is no number.
@@ -285,6 +312,34 @@ mod tests {
             close(shares.iter().sum(), 1.0);
             assert_eq!(sums.unlabelled_classes().unwrap(), [0.75, 0.25]);
         }
+    }
+
+    #[test]
+    fn the_time_left_counts_each_step_as_what_it_costs() {
+        let config = TrainConfig { epochs: 5, steps_per_epoch: 2, warmup: 0.3, k: 1, ..TrainConfig::default() };
+        let mut sums = EpochSums::new();
+        let number = || Tensor::from(1.0);
+        let losses = StepLosses { total: number(), labelled: number(), unlabelled: None };
+        sums.add(&Step { losses, lambda_u: None, note: None }).unwrap();
+        // What is told after steps that took so many seconds, the last of an epoch at their end.
+        let left = |config: &TrainConfig, done: u64, seconds: &[u64]| {
+            let mut pace = Pace::new(config, done);
+            let mut told = None;
+            for &seconds in seconds {
+                let began = Instant::now() - Duration::from_secs(seconds);
+                told = pace.step(began, 1, &sums).unwrap();
+            }
+            told.unwrap().eta_seconds
+        };
+        let close = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 0.01, "{a} is not about {b}");
+        // Ten steps, the first three of 300 seconds each and the others of 700.
+        close(left(&config, 0, &[300, 300]), 300.0 + 7.0 * 700.0);
+        close(left(&config, 2, &[300, 700]), 6.0 * 700.0);
+        close(left(&config, 4, &[700, 700]), 4.0 * 700.0);
+        let supervised = TrainConfig { algorithm: AlgorithmName::Supervised, ..config.clone() };
+        close(left(&supervised, 0, &[300, 300]), 8.0 * 300.0);
+        let frozen = TrainConfig { backbone_learning_rate_factor: 0.0, ..config };
+        close(left(&frozen, 0, &[300, 300]), 300.0 + 7.0 * 900.0);
     }
 
     #[test]

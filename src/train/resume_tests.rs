@@ -71,12 +71,14 @@ struct Job<'a> {
     every: Duration,
     rows: Vec<EpochMetrics>,
     log: Vec<String>,
+    /// After which step each attempt began to train, and whether from a checkpoint.
+    starts: Vec<(u64, bool)>,
 }
 
 impl<'a> Job<'a> {
     fn new(dataset: &'a Path, config: &'a TrainConfig) -> Self {
         let (directory, every) = (tempfile::tempdir().unwrap(), Duration::from_secs(3600));
-        Self { dataset, config, directory, every, rows: Vec::new(), log: Vec::new() }
+        Self { dataset, config, directory, every, rows: Vec::new(), log: Vec::new(), starts: Vec::new() }
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -100,10 +102,13 @@ impl<'a> Job<'a> {
             pretrained: None,
             checkpoints: Some(CheckpointPlan { directory: &checkpoints, every: self.every }),
         };
-        let (rows, log) = (&mut self.rows, &mut self.log);
+        let (rows, log, starts) = (&mut self.rows, &mut self.log, &mut self.starts);
         run(input, &stop, &mut |event| match event {
             Event::Phase { phase: Phase::Evaluating } => over.set(true),
-            Event::Start { epoch, .. } => rows.retain(|row| row.epoch <= epoch),
+            Event::Start { step, epoch, restored } => {
+                starts.push((step, restored));
+                rows.retain(|row| row.epoch <= epoch);
+            }
             Event::Epoch(row) => {
                 // What a store does with a row that it has: it takes the newer one.
                 rows.retain(|old| old.epoch != row.epoch);
@@ -190,6 +195,7 @@ fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
     let told = |what: &str| job.log.iter().filter(|line| line.contains(what)).count();
     assert_eq!((told("pretraining goes on after step 2 of 6"), told("pretraining goes on after step 5 of 6")), (1, 1));
     assert_eq!((told("pretraining, epoch 6 of 6: contrastive loss"), told("goes on from the checkpoint")), (1, 2));
+    assert_eq!(job.starts, [(0, false), (0, true), (3, true)], "what pretraining left is a checkpoint after no step");
 
     let plain = undisturbed(&dataset, &anchored());
     assert!(plain.1 != whole.1, "it made no difference");

@@ -19,7 +19,8 @@ use super::export::export;
 use super::metrics::{Collapse, Confusion};
 use super::predictions::predict_all;
 use super::retest::Told;
-use super::setting::{Setting, info, sizes};
+use super::room::write_when_there_is_room;
+use super::setting::{Setting, info, sizes, warn};
 use crate::model::predictions::{self, Prediction};
 use crate::model::{FORMAT_VERSION, ModelManifest, PREDICTIONS_FILE, TrainingFacts};
 use crate::nn::device;
@@ -41,8 +42,8 @@ pub struct RunInput<'a> {
     pub checkpoints: Option<CheckpointPlan<'a>>,
 }
 
-/// Trains, and tells through `emit` what happens; `stop` is asked between steps and between the batches of
-/// an evaluation. Where `input.checkpoints` holds a
+/// Trains, and tells through `emit` what happens; `stop` is asked between steps, between the batches of
+/// an evaluation, and while a finished model waits for room on the disk. Where `input.checkpoints` holds a
 /// usable state of this very run, it goes on from there.
 ///
 /// # Errors
@@ -64,6 +65,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         software: concat!("mixmatch ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     refuse_collapse(&setting, &best)?;
+    best.metrics.left_out(&setting.manifest.classes).into_iter().for_each(|told| warn(emit, told));
     let truth = setting.truth(&setting.split.validation);
     let temperature = calibration::fit_temperature(&best.validation.logits, &truth);
 
@@ -80,6 +82,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     };
     let test = tested.as_ref().map(|evaluation| test_metrics(&setting, &best, evaluation, temperature));
     if let Some(test) = &test {
+        test.left_out(&setting.manifest.classes).into_iter().for_each(|told| warn(emit, told));
         emit(Event::Test(test.clone()));
     }
     let answers = (network.as_ref(), &best, tested.as_ref());
@@ -107,8 +110,12 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         created_at: jiff::Timestamp::now().to_string(),
         golden,
     };
-    let directory = export(input.run_dir, config, &best.weights, describe, manifest.classes.len())?;
-    write_predictions(&directory.join(PREDICTIONS_FILE), &predictions)?;
+    let directory = input.run_dir.join("model");
+    let mut write = || {
+        export(&directory, config, &best.weights, describe, manifest.classes.len())?;
+        write_predictions(&directory.join(PREDICTIONS_FILE), &predictions)
+    };
+    write_when_there_is_room(&directory, &mut write, stop, emit)?;
     emit(Event::Model { directory });
     Ok(())
 }

@@ -42,7 +42,7 @@ pub struct PlannedRun {
 /// Resolves every run that `request` asks for.
 ///
 /// A baseline comes directly before its run: it takes a fraction of the time, and so a run that is over has
-/// its comparison. Runs that would train alike (a supervised run does not read λ_U) are planned once.
+/// its comparison. Runs that would train alike (a supervised run does not read λ_U, one without mixup not α) are planned once.
 ///
 /// # Errors
 /// Every problem of every run, with pointers into the lists (`/labelled/2`, `/grid/lambda_u/0`).
@@ -306,6 +306,22 @@ mod tests {
         assert_eq!(told(&named), ["0 40 mixmatch", "0 40 supervised"]);
         let named = json!({"algorithm": ["mixmatch", "supervised"], "grid": {"lambda_u": [3, 10]}});
         assert_eq!(planned(named).unwrap().runs.len(), 3);
+    }
+
+    #[test]
+    fn a_value_that_no_run_would_read_is_no_run_of_its_own() {
+        let runs = |request: Value| {
+            let runs = planned(request).unwrap().runs.into_iter();
+            runs.map(|run| (run.config.mixup, run.config.alpha)).collect::<Vec<_>>()
+        };
+        // Whether it is read may be decided in the grid itself, which begins with the first field by its name.
+        let both = json!({"grid": {"alpha": [0.5, 0.75], "mixup": [true, false]}});
+        assert_eq!(runs(both), [(true, 0.5), (false, 0.5), (true, 0.75)]);
+        assert_eq!(runs(json!({"mixup": false, "grid": {"alpha": [0.5, 0.75]}})), [(false, 0.5)]);
+        // At a constant learning rate a supervised run trains as well before the warm-up's end as after it: one baseline for all.
+        let warmups = json!({"preset": "paper", "labelled": 40, "grid": {"warmup": [0, 0.1, 0.2]}, "baseline": true});
+        let told = told(&planned(warmups).unwrap());
+        assert_eq!(told, ["0 40 supervised → 1", "0 40 mixmatch", "0 40 mixmatch", "0 40 mixmatch"]);
     }
 
     #[test]

@@ -45,8 +45,8 @@ impl Collector {
                 }
             }
             Event::Log { level, message } => self.log(level, message),
-            // Where the files lie is between the child and us.
-            Event::Model { .. } => {}
+            // Where the files lie is between the child and us, as is that it lives.
+            Event::Model { .. } | Event::Alive => {}
             event => self.pending.push(event),
         }
     }
@@ -149,6 +149,13 @@ mod tests {
         assert!(collector.line(whole(r#"{"type":"model","directory":"/tmp/x"}"#)).is_some());
         assert!(collector.line(whole(r#"{"type":"problem","code":"a","detail":"b"}"#)).is_some());
         assert_eq!(collector.take().len(), 1, "the problem is stored, the directory is not");
+    }
+
+    #[test]
+    fn a_sign_of_life_is_heard_and_not_kept() {
+        let mut collector = Collector::default();
+        let said = serde_json::to_string(&Event::Alive).unwrap();
+        assert_eq!((collector.line(whole(&said)), collector.is_empty()), (None, true), "{said}");
     }
 
     #[test]

@@ -108,6 +108,40 @@ async fn pretrained_weights_are_walked_by_name_while_others_come_and_go() {
     app.stop().await;
 }
 
+/// What a list leaves out of the figures of a test.
+const OF_TEST: [&str; 3] = ["confusion", "classes", "groups"];
+
+/// What it leaves out of those of an epoch.
+const OF_EPOCH: [&str; 3] = ["guess_classes", "unlabelled_classes", "validation_classes"];
+
+/// Of a test and of an epoch, with so many classes.
+fn figures(classes: usize) -> (Value, Value) {
+    let shares = vec![0.5; classes];
+    let test = TestMetrics {
+        images: 60,
+        confusion: vec![vec![1; classes]; classes],
+        classes: vec![ClassMetrics::default(); classes],
+        groups: vec![GroupAccuracy::default(); classes],
+        ..TestMetrics::default()
+    };
+    let epoch = EpochMetrics {
+        epoch: 1,
+        guess_classes: shares.clone(),
+        unlabelled_classes: shares.clone(),
+        validation_classes: shares,
+        ..EpochMetrics::default()
+    };
+    (serde_json::to_value(test).unwrap(), serde_json::to_value(epoch).unwrap())
+}
+
+/// These fields are there for each class in the figures of the thing itself, and not in a list.
+fn assert_left_out(whole: &Value, line: &Value, fields: &[&str], classes: usize) {
+    for field in fields {
+        assert_eq!(whole[field].as_array().map(Vec::len), Some(classes), "{field}: {whole:#}");
+        assert_eq!(line.get(field), None, "{field}");
+    }
+}
+
 #[tokio::test]
 async fn a_job_in_a_list_is_as_long_however_many_classes_there_are() {
     let app = TestApp::with_child("sleep 600", |_| {}).await;
@@ -117,23 +151,9 @@ async fn a_job_in_a_list_is_as_long_however_many_classes_there_are() {
     let database = database(&app).await;
     let mut lines = Vec::new();
     for classes in [2, 300] {
-        let shares = vec![0.5; classes];
-        let test = TestMetrics {
-            images: 60,
-            confusion: vec![vec![1; classes]; classes],
-            classes: vec![ClassMetrics::default(); classes],
-            groups: vec![GroupAccuracy::default(); classes],
-            ..TestMetrics::default()
-        };
-        let epoch = EpochMetrics {
-            epoch: 1,
-            guess_classes: shares.clone(),
-            unlabelled_classes: shares.clone(),
-            validation_classes: shares,
-            ..EpochMetrics::default()
-        };
+        let (test, epoch) = figures(classes);
         sqlx::query("UPDATE jobs SET test = ? WHERE id = ?")
-            .bind(serde_json::to_string(&test).unwrap())
+            .bind(test.to_string())
             .bind(&id)
             .execute(&database)
             .await
@@ -141,23 +161,43 @@ async fn a_job_in_a_list_is_as_long_however_many_classes_there_are() {
         let insert =
             "INSERT OR REPLACE INTO job_metrics (job_id, attempt, epoch, validation_accuracy, validation_loss, metrics)
              VALUES (?, 1, 1, 0, 0, ?)";
-        let epoch = serde_json::to_string(&epoch).unwrap();
-        sqlx::query(insert).bind(&id).bind(epoch).execute(&database).await.unwrap();
+        sqlx::query(insert).bind(&id).bind(epoch.to_string()).execute(&database).await.unwrap();
 
         let whole = app.json(&format!("/jobs/{id}")).await;
         let line = app.json("/jobs?state=running").await["items"][0].clone();
         assert_eq!(app.json("/jobs").await["items"][0], line);
-        for (part, fields) in [
-            ("test", ["confusion", "classes", "groups"]),
-            ("last", ["guess_classes", "unlabelled_classes", "validation_classes"]),
-            ("best", ["guess_classes", "unlabelled_classes", "validation_classes"]),
-        ] {
-            for field in fields {
-                assert_eq!(whole[part][field].as_array().map(Vec::len), Some(classes), "{part}.{field}");
-                assert_eq!(line[part].get(field), None, "{part}.{field}");
-            }
+        for (part, fields) in [("test", OF_TEST), ("last", OF_EPOCH), ("best", OF_EPOCH)] {
+            assert_left_out(&whole[part], &line[part], &fields, classes);
         }
         assert_eq!((&line["test"]["images"], &line["last"]["epoch"]), (&Value::from(60), &Value::from(1)));
+        lines.push(line);
+    }
+    assert_eq!(lines[0], lines[1]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_versions_figures_in_a_list_are_as_long_however_many_classes_there_are() {
+    let app = TestApp::start().await;
+    let database = database(&app).await;
+    publish(&database, "shape", 1).await;
+    // Where the description lies that `publish` names.
+    let description = app.directory.path().join("data/artifacts/sha256/__/m");
+    std::fs::create_dir_all(description.parent().unwrap()).unwrap();
+    std::fs::write(&description, "{}").unwrap();
+    let mut lines = Vec::new();
+    for classes in [2, 300] {
+        let (test, epoch) = figures(classes);
+        let metrics = serde_json::json!({"validation": epoch, "test": test});
+        let update = sqlx::query("UPDATE model_versions SET metrics = ?").bind(metrics.to_string());
+        update.execute(&database).await.unwrap();
+        let whole = app.json("/models/shape/versions/1").await;
+        assert_eq!(whole["metrics"], metrics);
+        let line = app.json("/models").await["items"][0]["versions"][0].clone();
+        for (part, fields) in [("test", OF_TEST), ("validation", OF_EPOCH)] {
+            assert_left_out(&whole["metrics"][part], &line["metrics"][part], &fields, classes);
+        }
+        assert_eq!((&line["metrics"]["test"]["images"], &line["classes"]), (&Value::from(60), &whole["classes"]));
         lines.push(line);
     }
     assert_eq!(lines[0], lines[1]);

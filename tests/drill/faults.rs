@@ -50,26 +50,77 @@ fn start(data: &Path, fail: &str) -> Server {
     Server::start(data, fail).unwrap()
 }
 
+/// All that the job's log says.
+async fn logs(server: &Server, id: &str) -> String {
+    server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string()
+}
+
+/// Until the job's model has waited for room so many times.
+async fn until_it_waits(server: &Server, id: &str, times: usize) {
+    let began = Instant::now();
+    while logs(server, id).await.matches("as soon as there is room").count() < times {
+        assert!(began.elapsed() < Duration::from_secs(240), "{}\n{}", logs(server, id).await, server.log());
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// Where a model is written: by the child, and once more when it is published.
+const MODEL_POINTS: [&str; 2] = ["export.write", "artifact.write"];
+
 #[tokio::test]
-async fn a_disk_that_fills_under_a_job_leaves_it_in_the_queue_with_what_it_has_trained() {
-    for (point, trained) in [("pack.build", false), ("export.write", true), ("artifact.write", true)] {
+async fn a_disk_that_fills_before_a_job_trains_leaves_it_in_the_queue() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "pack.build=enospc");
+    let id = queue(&server).await;
+    let job = until(&server, &id, |job| job["attempt"] == 2 && job["state"] == "queued" || is_over(job)).await;
+    assert_eq!((job["state"].as_str(), job["error"].is_null()), (Some("queued"), true), "{job:#}");
+    let told = logs(&server, &id).await;
+    assert!(told.contains("attempt 2 could not") && told.contains("No space left on device"), "{told}");
+    assert!(!told.contains(directory.path().to_str().unwrap()), "{told}");
+    server.stop();
+
+    let server = start(directory.path(), "");
+    let job = until(&server, &id, is_over).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_trained_model_waits_for_room_and_is_not_trained_again() {
+    for point in MODEL_POINTS {
+        let directory = tempfile::tempdir().unwrap();
+        // Nor did a checkpoint find room.
+        let server = start(directory.path(), &format!("checkpoint.write=enospc,{point}=enospc@1-2"));
+        let id = queue(&server).await;
+        let job = until(&server, &id, is_over).await;
+        assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(1)), "{point}: {job:#}");
+        let told = logs(&server, &id).await;
+        assert_eq!(told.matches("as soon as there is room").count(), 1, "{point}: {told}");
+        assert!(!told.contains(directory.path().to_str().unwrap()), "{point}: {told}");
+        server.stop();
+        assert!(!directory.path().join("runs").join(&id).exists(), "what is published needs no checkpoint");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_waits_for_room_holds_up_neither_a_pause_nor_the_servers_stop() {
+    for point in MODEL_POINTS {
         let directory = tempfile::tempdir().unwrap();
         let server = start(directory.path(), &format!("{point}=enospc"));
         let id = queue(&server).await;
-        let job = until(&server, &id, |job| job["attempt"] == 2 && job["state"] == "queued" || is_over(job)).await;
-        assert_eq!((job["state"].as_str(), job["error"].is_null()), (Some("queued"), true), "{point}: {job:#}");
-        let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
-        assert!(logs.contains("attempt 2 could not") && logs.contains("No space left on device"), "{point}: {logs}");
-        assert!(!logs.contains(directory.path().to_str().unwrap()), "{point}: {logs}");
+        until_it_waits(&server, &id, 1).await;
+        server.post(&format!("/jobs/{id}/pause")).await.unwrap();
+        until(&server, &id, |job| job["state"] == "paused" || is_over(job)).await;
+        server.post(&format!("/jobs/{id}/resume")).await.unwrap();
+        until_it_waits(&server, &id, 2).await;
         server.stop();
 
         let server = start(directory.path(), "");
         let job = until(&server, &id, is_over).await;
-        assert_eq!(job["state"], "succeeded", "{point}: {job:#}");
-        let logs = server.get(&format!("/jobs/{id}/logs")).await.unwrap().to_string();
-        assert_eq!(logs.contains("after step 60, with 3 epochs done"), trained, "{point}: {logs}");
+        assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(3)), "{point}: {job:#}");
+        let told = logs(&server, &id).await;
+        assert!(told.contains("after step 60, with 3 epochs done"), "{point}: {told}");
         server.stop();
-        assert!(!directory.path().join("runs").join(&id).exists(), "what is published needs no checkpoint");
     }
 }
 

@@ -16,6 +16,7 @@ const MOST_CLASSES: usize = 20;
 pub fn write(card: &Card) -> String {
     let mut text = format!("# {} version {}\n\n", escaped(&card.name), card.version);
     line(&mut text, &format!("Classes: {}. {}", listed(&card.classes), card.labels));
+    card.doubts.iter().for_each(|doubt| line(&mut text, &format!("\n**{}**", escaped(doubt))));
     heading(&mut text, "Intended use");
     line(&mut text, &escaped(&card.intended_use));
     heading(&mut text, "Out of scope");
@@ -130,8 +131,11 @@ fn validation(text: &mut String, card: &Card) {
     );
     if let Some(validation) = &card.validation {
         shares(text, card, validation);
-        if !validation.warnings.is_empty() {
-            items(text, &validation.warnings.iter().map(|&sign| words::sign(sign)).collect::<Vec<_>>());
+        let left_out = validation.left_out(&card.classes).map(|told| escaped(&told));
+        let signs = validation.warnings.iter().map(|&sign| words::sign(sign).to_owned()).chain(left_out);
+        let doubts: Vec<String> = signs.map(|told| format!("Doubt at this epoch: {told}.")).collect();
+        if !doubts.is_empty() {
+            items(text, &doubts);
             line(text, "");
         }
     }
@@ -255,7 +259,13 @@ fn groups(text: &mut String, test: &TestMetrics) {
         );
     }
     if !test.banded_columns.is_empty() {
-        line(text, &format!("\nColumns of many numbers, cut into fifths: {}.", listed(&test.banded_columns)));
+        let columns = listed(&test.banded_columns);
+        line(
+            text,
+            &format!(
+                "\nColumns of many numbers, cut into fifths of the images, or near them where many have one number: {columns}."
+            ),
+        );
     }
     if !test.skipped_columns.is_empty() {
         line(text, &format!("\nColumns that make no groups: {}.", listed(&test.skipped_columns)));

@@ -51,9 +51,9 @@ pub fn out_of_scope(perceived: bool) -> Vec<String> {
     items
 }
 
-/// What looked wrong at the chosen epoch's end.
-pub fn sign(sign: EpochWarning) -> String {
-    let words = match sign {
+/// What looked wrong at an epoch's end.
+pub fn sign(sign: EpochWarning) -> &'static str {
+    match sign {
         EpochWarning::AnswersCollapsed => "a class that the labels have is hardly answered on the validation images",
         EpochWarning::GuessesCollapsed => "a class that the labels have is hardly guessed among the unlabelled images",
         EpochWarning::SharesApart => {
@@ -61,8 +61,7 @@ pub fn sign(sign: EpochWarning) -> String {
              pulled to those of the labels (`align`)"
         }
         EpochWarning::AverageApart => "averaged and raw weights differ by more than 15 points of validation accuracy",
-    };
-    format!("Doubt at this epoch: {words}.")
+    }
 }
 
 /// That several test images show the same person, or whatever the group column tells apart: the intervals take each image for one

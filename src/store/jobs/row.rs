@@ -153,32 +153,32 @@ pub struct JobRow {
 }
 
 /// A query for whole jobs with the given rest; [`Store::placed`] adds their places in the queue. Of many at once it is a query for `lines`,
-/// without what is there for each class: of a thousand classes that is megabytes a job.
+/// without what is there for each class (`by_class`).
 macro_rules! select_job {
     ($rest:literal) => {
-        select_job!("j.test", "m.metrics", $rest)
+        select_job!(["j.test"] ["m.metrics"] $rest)
     };
     (lines $rest:literal) => {
         select_job!(
-            "json_remove(j.test, '$.confusion', '$.classes')",
-            "json_remove(m.metrics, '$.guess_classes', '$.unlabelled_classes', '$.validation_classes')",
+            ["json_remove(j.test", crate::store::by_class::by_class!(test => at "$"), ")"]
+            ["json_remove(m.metrics", crate::store::by_class::by_class!(epoch => at "$"), ")"]
             $rest
         )
     };
-    ($test:literal, $epoch:literal, $rest:literal) => {
+    ([$($test:tt)+] [$($epoch:tt)+] $rest:literal) => {
         concat!(
             "SELECT j.id, j.dataset_id, j.dataset_name, j.model_name, j.state, j.priority, j.phase, j.config, j.attempt, j.device,
                j.progress, j.model_version, j.error_code, j.error_detail, j.cancel_requested_at, j.pause_requested_at,
                j.checkpoint_step, j.created_at, j.started_at, j.finished_at, j.worked_ms, j.sweep_id, j.baseline_of,
                ",
-            $test,
+            $($test)+,
             " AS test,
                (SELECT ",
-            $epoch,
+            $($epoch)+,
             " FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.epoch DESC LIMIT 1) AS last,
                (SELECT ",
-            $epoch,
+            $($epoch)+,
             " FROM job_metrics m WHERE m.job_id = j.id AND m.attempt = j.attempt
                 ORDER BY m.collapsed, m.validation_accuracy DESC, m.validation_loss, m.epoch LIMIT 1) AS best,
                (SELECT b.id FROM jobs b WHERE b.baseline_of = j.id) AS baseline_id,

@@ -1,7 +1,7 @@
 //! What the worker writes while a job runs. Every write carries the attempt and is refused when the job
 //! belongs to another one by now: a worker that was thought dead can spoil nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::{Sqlite, Transaction};
@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::JobState;
 use super::history::{event, state_event};
+use crate::store::artifacts::{self, Staged};
 use crate::store::models::{self, NewVersion};
-use crate::store::{Result, Store, StoreError, VersionRow, artifacts, champion, commit, now, orphans, to_json};
+use crate::store::{Result, Store, StoreError, VersionRow, champion, commit, now, orphans, to_json};
 use crate::train::event::Event;
 
 /// What somebody asked of a running job.
@@ -59,7 +60,7 @@ impl Store {
         .bind(now() + lease.as_millis() as i64)
         .bind(id.to_string())
         .bind(attempt)
-        .fetch_optional(&self.writer)
+        .fetch_optional(self.writable()?)
         .await?;
         match wishes {
             None => Err(StoreError::Fenced { job: id, attempt }),
@@ -88,10 +89,8 @@ impl Store {
     /// [`StoreError::Fenced`], or when the files cannot be read or kept.
     pub async fn finish_succeeded(&self, id: Uuid, attempt: u32, model_dir: &Path) -> Result<VersionRow> {
         let _files = self.files.read().await;
-        let expected = read_model(model_dir, artifacts::hash).await?;
-        self.expect_artifacts(&expected.artifacts()).await?;
-        let root = self.artifacts.clone();
-        let new = read_model(model_dir, move |file| artifacts::put(&root, file)).await?;
+        let (new, files) = stage_model(model_dir, self.artifacts.clone()).await?;
+        self.keep_artifacts(files).await?;
         let mut tx = self.fenced(id, attempt).await?;
         let name: String = sqlx::query_scalar("SELECT model_name FROM jobs WHERE id = ?")
             .bind(id.to_string())
@@ -172,10 +171,20 @@ impl Store {
     }
 }
 
-/// A run's model, its files kept through `keep`.
-async fn read_model(directory: &Path, keep: impl Fn(&Path) -> Result<String> + Send + 'static) -> Result<NewVersion> {
+/// A run's model, and its files on their way to the artifacts in `root`.
+async fn stage_model(directory: &Path, root: PathBuf) -> Result<(NewVersion, Vec<Staged>)> {
     let path = directory.to_owned();
-    tokio::task::spawn_blocking(move || NewVersion::from_files(&path, keep))
+    let stage = move || {
+        let mut files = Vec::new();
+        let new = NewVersion::from_files(&path, |file| {
+            let staged = artifacts::stage(&root, file)?;
+            let sha256 = staged.sha256.clone();
+            files.push(staged);
+            Ok(sha256)
+        })?;
+        Ok((new, files))
+    };
+    tokio::task::spawn_blocking(stage)
         .await
         .map_err(|error| StoreError::Artifact { path: directory.to_owned(), reason: error.to_string() })?
 }
@@ -225,7 +234,9 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
                 .await?;
             event(tx, id, attempt, "phase", to_json(&serde_json::json!({ "phase": phase }))?).await?;
         }
-        Event::Start { step, epoch } => restart(tx, id, attempt, *step, *epoch).await?,
+        Event::Start { step, epoch, restored } => {
+            restart(tx, id, attempt, (*step, *epoch), *restored).await?;
+        }
         Event::Checkpoint { step } => {
             // One of pretraining is after no step, and yet further than the one before.
             sqlx::query(
@@ -293,14 +304,21 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             let data = to_json(&serde_json::json!({ "code": code, "detail": detail }))?;
             event(tx, id, attempt, "problem", data).await?;
         }
-        // The files are published by `finish_succeeded`; where they lie meanwhile is nobody's business.
-        Event::Model { .. } => {}
+        // The files are published by `finish_succeeded`; where they lie meanwhile is nobody's business. Nor is a sign of life.
+        Event::Model { .. } | Event::Alive => {}
     }
     Ok(())
 }
 
-/// Training begins after `epoch` whole epochs: what was told of later ones is void.
-async fn restart(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, step: u64, epoch: u32) -> Result<()> {
+/// Training begins after so many steps and whole epochs: what was told of later ones is void. Where it was `restored`, a checkpoint after
+/// that step is there, be it after none.
+async fn restart(
+    tx: &mut Transaction<'_, Sqlite>,
+    id: Uuid,
+    attempt: u32,
+    (step, epoch): (u64, u32),
+    restored: bool,
+) -> Result<()> {
     sqlx::query("DELETE FROM job_metrics WHERE job_id = ? AND epoch > ?")
         .bind(id.to_string())
         .bind(epoch)
@@ -311,13 +329,11 @@ async fn restart(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, step:
         .bind(epoch)
         .execute(&mut **tx)
         .await?;
-    sqlx::query(
-        "UPDATE jobs SET checkpoint_step = ?1, progress = CASE WHEN ?1 IS NOT NULL THEN progress END WHERE id = ?2",
-    )
-    .bind((step > 0).then_some(step as i64))
-    .bind(id.to_string())
-    .execute(&mut **tx)
-    .await?;
+    sqlx::query("UPDATE jobs SET checkpoint_step = ?1, progress = CASE WHEN ?1 > 0 THEN progress END WHERE id = ?2")
+        .bind(restored.then_some(step as i64))
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
     let data = to_json(&serde_json::json!({ "step": step, "epoch": epoch }))?;
     event(tx, id, attempt, "start", data).await.map(drop)
 }

@@ -124,13 +124,22 @@ pub(super) struct Member {
     pub(super) id: Uuid,
     pub(super) state: JobState,
     pub(super) attempt: u32,
+    /// Somebody asked to cancel it.
+    pub(super) cancel_requested: bool,
+}
+
+impl Member {
+    /// Whether it still runs, and ends as soon as its worker has heard of the wish.
+    pub(super) fn is_being_canceled(&self) -> bool {
+        self.state == JobState::Running && self.cancel_requested
+    }
 }
 
 /// The jobs that are meant by an id: a sweep's, or a job and the baseline that was queued with it. A sweep's
 /// job is meant alone, as its baseline may be that of others too.
 pub(super) async fn members(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<Vec<Member>> {
-    let found: Vec<(String, String, u32)> = sqlx::query_as(
-        "SELECT id, state, attempt FROM jobs
+    let found: Vec<(String, String, u32, bool)> = sqlx::query_as(
+        "SELECT id, state, attempt, cancel_requested_at IS NOT NULL FROM jobs
          WHERE id = ?1 OR sweep_id = ?1 OR (baseline_of = ?1 AND sweep_id IS NULL) ORDER BY id",
     )
     .bind(id.to_string())
@@ -139,8 +148,8 @@ pub(super) async fn members(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Resul
     if found.is_empty() {
         return Err(StoreError::not_found("job", id));
     }
-    let member = |(id, state, attempt): (String, String, u32)| {
-        Ok(Member { id: parse_id(&id)?, state: parse_state(&state)?, attempt })
+    let member = |(id, state, attempt, cancel_requested): (String, String, u32, bool)| {
+        Ok(Member { id: parse_id(&id)?, state: parse_state(&state)?, attempt, cancel_requested })
     };
     found.into_iter().map(member).collect()
 }

@@ -228,7 +228,8 @@ async fn metrics_are_the_last_attempts() {
         2,
         "they stay until the new attempt says where it begins"
     );
-    f.store.record(job.id, 2, &[Event::Start { step: 0, epoch: 0 }, epoch(1, 0.6, 0.3)]).await.unwrap();
+    let begins = Event::Start { step: 0, epoch: 0, restored: false };
+    f.store.record(job.id, 2, &[begins, epoch(1, 0.6, 0.3)]).await.unwrap();
     let rows = f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.validation_accuracy).collect::<Vec<_>>(), [0.6]);
     assert_eq!(f.store.job(job.id).await.unwrap().error, None);

@@ -25,7 +25,7 @@ impl Store {
         if members.iter().all(over) {
             return Err(refused(&members, "canceled"));
         }
-        for Member { id, state, attempt } in &members {
+        for Member { id, state, attempt, .. } in &members {
             match state {
                 JobState::Queued | JobState::Paused => {
                     sqlx::query(
@@ -63,7 +63,7 @@ impl Store {
         if members.iter().all(|member| member.state.is_final()) {
             return Err(refused(&members, "paused"));
         }
-        for Member { id, state, attempt } in &members {
+        for Member { id, state, attempt, .. } in &members {
             let next = match state {
                 JobState::Queued => JobState::Paused,
                 JobState::Running => JobState::Running,
@@ -94,7 +94,7 @@ impl Store {
         if members.iter().all(|member| member.state.is_final()) {
             return Err(refused(&members, "resumed"));
         }
-        for Member { id, state, attempt } in members.iter().filter(|member| !member.state.is_final()) {
+        for Member { id, state, attempt, .. } in members.iter().filter(|member| !member.state.is_final()) {
             if *state == JobState::Paused {
                 queue(
                     &mut tx,
@@ -118,14 +118,21 @@ impl Store {
     /// Queues what has failed or was canceled again, in the place of its age; the rest is left as it is. It goes on from
     /// its last checkpoint, where it left one. Gives the jobs that are not over now.
     ///
+    /// While one of them is still being canceled none is retried: that one would end canceled all the same, and whoever asked for all
+    /// would have all but one.
+    ///
     /// # Errors
-    /// [`StoreError::State`] when everything has succeeded, is paused, or lacks its data set.
+    /// [`StoreError::State`] when everything has succeeded, is paused, or lacks its data set, and when something is still being canceled.
     pub async fn retry_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
         let mut tx = self.write().await?;
         let members = members(&mut tx, id).await?;
         if members.iter().all(|member| matches!(member.state, JobState::Succeeded | JobState::Paused)) {
             let resume = members.iter().any(|member| member.state == JobState::Paused);
             return Err(refused(&members, if resume { "retried; resume it" } else { "retried" }));
+        }
+        let stopping = members.iter().filter(|member| member.is_being_canceled()).count();
+        if stopping > 0 {
+            return Err(too_early(members.len(), stopping));
         }
         let ended = |member: &&Member| member.state.is_final() && member.state.may_become(JobState::Queued);
         for Member { id, attempt, .. } in members.iter().filter(ended) {
@@ -182,6 +189,15 @@ pub(super) fn refused(members: &[Member], what: &str) -> StoreError {
             let states: Vec<String> = states.map(|state| format!("{} {}", count(state), state.as_str())).collect();
             format!("of its {} jobs {}: it cannot be {what}", many.len(), states.join(", "))
         }
+    };
+    StoreError::State { detail }
+}
+
+/// Why a retry must wait: how many of so many jobs are still being canceled.
+fn too_early(jobs: usize, stopping: usize) -> StoreError {
+    let detail = match jobs {
+        1 => "the job is still being canceled: retry it when it is canceled".to_owned(),
+        many => format!("of its {many} jobs {stopping} still being canceled: retry it when no job is"),
     };
     StoreError::State { detail }
 }

@@ -18,6 +18,9 @@ const TRIALS: u32 = 6;
 /// The longest pause between two trials.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
+/// The longest pause between two trials to publish a model that finds no room.
+const LONGEST_FOR_ROOM: Duration = Duration::from_secs(16);
+
 /// How an attempt without a model ends.
 #[derive(Debug, Clone, Copy)]
 enum Final<'a> {
@@ -40,7 +43,7 @@ impl Run<'_> {
         let done = status.is_some_and(|status| status.success());
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
-            (_, Some(directory)) if done => return self.publish(directory).await,
+            (_, Some(directory)) if done => self.publish(directory).await,
             (Some(Stop::Wish(_) | Stop::Shutdown), _) => {
                 self.settle(Final::Released).await;
             }
@@ -57,8 +60,8 @@ impl Run<'_> {
                     self.postpone("begin", &detail).await;
                     return false;
                 }
-                // So would a full disk. What it has trained is in its checkpoint, if there was room for that. What it has not
-                // finished takes the room that the final write waits for.
+                // So would a full disk, as they pack their images; what is trained waits for room in the child (`train/room.rs`). What
+                // it has not finished takes the room that the final write waits for.
                 Some((code, detail)) if code == "no_room" => {
                     remove(&self.shared.data.run(self.job.id).join(self.job.attempt.to_string())).await;
                     self.postpone("go on", &detail).await;
@@ -87,9 +90,10 @@ impl Run<'_> {
         true
     }
 
-    /// Files first, then the row that names them; false where there is no room for them.
-    async fn publish(&mut self, directory: PathBuf) -> bool {
+    /// Files first, then the row that names them.
+    async fn publish(&mut self, directory: PathBuf) {
         let (job, attempt) = (self.job.id, self.job.attempt);
+        let mut refused = 0;
         for trial in 0.. {
             if !self.write().await && !self.gives_up(trial) {
                 pause(trial).await;
@@ -99,34 +103,50 @@ impl Run<'_> {
                 Ok(model) => {
                     tracing::info!(%job, model = %model.name, version = model.version, "run finished, model published");
                     self.spent = true;
-                    return true;
+                    return;
                 }
-                Err(error @ StoreError::Fenced { .. }) => {
-                    self.store_failed("publishing", &error);
-                    return true;
-                }
+                Err(error @ StoreError::Fenced { .. }) => return self.store_failed("publishing", &error),
                 // Given up, it is the next server's: the job goes on from its checkpoint there.
                 Err(error) if error.is_busy() => {
                     self.store_failed("publishing", &error);
                     if self.gives_up(trial) {
-                        return true;
+                        return;
                     }
                     pause(trial).await;
                 }
                 Err(error) if error.is_full() => {
-                    let detail = format!("the model could not be published: {}", told(&error));
-                    self.postpone("end", &detail).await;
-                    return false;
+                    if !self.waits_for_room(refused, &error).await {
+                        return self.settle(Final::Released).await;
+                    }
+                    refused += 1;
                 }
                 Err(error) => {
                     tracing::error!(%job, %error, "the model could not be published");
                     let detail = format!("the model could not be published: {}", told(&error));
-                    self.fail("publish_failed", &detail).await;
-                    return true;
+                    return self.fail("publish_failed", &detail).await;
                 }
             }
         }
-        true
+    }
+
+    /// Waits before another trial to publish, as `train/room.rs` does and for the same reason: these files may be all that is left of what
+    /// was trained. False where somebody wants the job or the server to stop.
+    async fn waits_for_room(&mut self, refused: u32, error: &StoreError) -> bool {
+        if refused == 0 {
+            let message =
+                format!("the model could not be published: {}; it is published as soon as there is room", told(error));
+            tracing::warn!(job = %self.job.id, "{message}");
+            self.collector.event(Event::Log { level: LogLevel::Warn, message });
+        }
+        let nudge = self.shared.nudge(self.job.id);
+        tokio::select! {
+            () = tokio::time::sleep(LONGEST_FOR_ROOM.min(Duration::from_secs(1 << refused.min(10)))) => {}
+            () = nudge.notified() => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+        self.shared.forget(self.job.id);
+        self.renew().await;
+        self.stop.is_none() && !self.shared.stop.is_cancelled()
     }
 
     /// Back into the queue, as it was.

@@ -23,7 +23,7 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
     checkpoint(&f, &job, 10).await;
     assert_eq!(crash(&f, &job).await, JobState::Queued);
     let job = f.claim(Uuid::now_v7()).await.unwrap();
-    f.store.record(job.id, 2, &[Event::Start { step: 10, epoch: 1 }]).await.unwrap();
+    f.store.record(job.id, 2, &[Event::Start { step: 10, epoch: 1, restored: true }]).await.unwrap();
     checkpoint(&f, &job, 20).await;
     assert_eq!(crash(&f, &job).await, JobState::Queued, "the checkpoint moved");
     let job = f.claim(Uuid::now_v7()).await.unwrap();
@@ -56,6 +56,36 @@ async fn a_checkpoint_of_pretraining_is_further_than_none() {
     }
     let job = f.claim(Uuid::now_v7()).await.unwrap();
     assert_eq!(crash(&f, &job).await, JobState::Failed, "it came no further");
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_from_a_checkpoint_after_no_step_still_has_it() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let start = |restored| Event::Start { step: 0, epoch: 0, restored };
+    let begin = async |job: &JobRow, restored| {
+        f.store.record(job.id, job.attempt, &[start(restored)]).await.unwrap();
+        f.store.job(job.id).await.unwrap().checkpoint_step
+    };
+    assert_eq!(begin(&job, false).await, None);
+    // Pretraining has ended, and the server stops.
+    checkpoint(&f, &job, 0).await;
+    f.store.record(job.id, job.attempt, &[step(3)]).await.unwrap();
+    f.store.release(job.id, job.attempt).await.unwrap();
+
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(begin(&job, true).await, Some(0));
+    assert!(f.store.job(job.id).await.unwrap().progress.is_none(), "its steps come again");
+    assert_eq!(crash(&f, &job).await, JobState::Queued, "what pretraining left is there to go on from");
+
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(begin(&job, true).await, Some(0));
+    assert_eq!(crash(&f, &job).await, JobState::Failed, "it came no further");
+
+    // Where that cannot be used any more, there is nothing.
+    f.store.retry_job(job.id).await.unwrap();
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(begin(&job, false).await, None);
 }
 
 #[tokio::test]

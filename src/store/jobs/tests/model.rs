@@ -200,7 +200,12 @@ impl Walk {
                     (job.state, job.cancel, job.pause) = (JobState::Queued, false, false);
                     (job.crashed_at, job.deaths) = (None, 0);
                 }
-                (store.retry_job(job.id).await, !matches!(state, JobState::Succeeded | JobState::Paused))
+                let allowed = match state {
+                    JobState::Succeeded | JobState::Paused => false,
+                    JobState::Running => !job.cancel,
+                    JobState::Queued | JobState::Failed | JobState::Canceled => true,
+                };
+                (store.retry_job(job.id).await, allowed)
             }
         };
         assert_eq!(said.is_ok(), allowed, "{act:?} when {}: {said:?}", state.as_str());
@@ -220,7 +225,8 @@ impl Walk {
             Act::Start(_) => {
                 // From the checkpoint, whose epochs it tells again.
                 let done = job.checkpoint.map_or(0, |step| (step / 10) as u32);
-                let mut events = vec![Event::Start { step: u64::from(done) * 10, epoch: done }];
+                let restored = job.checkpoint.is_some();
+                let mut events = vec![Event::Start { step: u64::from(done) * 10, epoch: done, restored }];
                 events.extend((1..=done).map(|number| epoch(number, 0.5, 0.5)));
                 store.record(id, attempt, &events).await.unwrap();
                 job.epochs = done;

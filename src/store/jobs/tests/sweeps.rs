@@ -60,6 +60,10 @@ async fn a_baseline_is_claimed_before_its_job_and_goes_with_it() {
     assert_eq!(f.store.cancel_job(id).await.unwrap(), [baseline, id]);
     assert_eq!((f.state(baseline).await, f.state(id).await), (JobState::Running, JobState::Canceled));
     assert!(f.store.job(baseline).await.unwrap().cancel_requested);
+    let refused = f.store.retry_job(id).await;
+    let words = "of its 2 jobs 1 still being canceled";
+    assert!(matches!(&refused, Err(StoreError::State { detail }) if detail.contains(words)), "{refused:?}");
+    assert_eq!(f.state(id).await, JobState::Canceled, "all or none");
     assert!(matches!(f.store.delete_job(id).await, Err(StoreError::State { .. })), "its baseline still runs");
     f.store.finish_canceled(baseline, 1).await.unwrap();
     f.store.retry_job(baseline).await.unwrap();

@@ -70,11 +70,27 @@ async fn what_is_over_is_neither_paused_nor_resumed_and_what_is_paused_is_kept()
 }
 
 #[tokio::test]
+async fn what_is_still_being_canceled_is_retried_when_it_is_canceled() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    assert_eq!(f.store.retry_job(job.id).await.unwrap(), [job.id], "it runs, as was asked");
+    f.store.cancel_job(job.id).await.unwrap();
+    let refused = f.store.retry_job(job.id).await;
+    let Err(StoreError::State { detail }) = &refused else { panic!("{refused:?}") };
+    assert_eq!(detail, "the job is still being canceled: retry it when it is canceled");
+    assert!(f.store.job(job.id).await.unwrap().cancel_requested, "the cancel stands");
+    f.store.release(job.id, 1).await.unwrap();
+    f.store.retry_job(job.id).await.unwrap();
+    let job = f.store.job(job.id).await.unwrap();
+    assert_eq!((job.state, job.cancel_requested), (JobState::Queued, false));
+}
+
+#[tokio::test]
 async fn a_resumed_run_leaves_no_gap_and_repeats_nothing() {
     let f = Fixture::new().await;
     let job = f.running().await;
-    let first =
-        [Event::Start { step: 0, epoch: 0 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), Event::Checkpoint { step: 20 }];
+    let begins = Event::Start { step: 0, epoch: 0, restored: false };
+    let first = [begins, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), Event::Checkpoint { step: 20 }];
     f.store.record(job.id, 1, &first).await.unwrap();
     f.store.record(job.id, 1, &[epoch(3, 0.65, 0.7)]).await.unwrap();
     f.store.release(job.id, 1).await.unwrap();
@@ -83,7 +99,8 @@ async fn a_resumed_run_leaves_no_gap_and_repeats_nothing() {
     assert_eq!(rows().await.len(), 3, "all stays to be seen until the new attempt says where it goes on");
 
     // It goes on after the second epoch, whose event never arrived in this story; the third comes again.
-    let again = [Event::Start { step: 20, epoch: 2 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
+    let goes_on = Event::Start { step: 20, epoch: 2, restored: true };
+    let again = [goes_on, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
     f.store.record(job.id, 2, &again).await.unwrap();
     f.store.record(job.id, 2, &[epoch(4, 0.75, 0.5)]).await.unwrap();
     assert_eq!(rows().await.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -99,11 +116,13 @@ async fn a_resumed_run_leaves_no_gap_and_repeats_nothing() {
 async fn an_epoch_whose_event_was_lost_with_the_server_is_told_by_the_next_attempt() {
     let f = Fixture::new().await;
     let job = f.running().await;
-    f.store.record(job.id, 1, &[Event::Start { step: 0, epoch: 0 }, epoch(1, 0.5, 0.9)]).await.unwrap();
+    let begins = Event::Start { step: 0, epoch: 0, restored: false };
+    f.store.record(job.id, 1, &[begins, epoch(1, 0.5, 0.9)]).await.unwrap();
     // Epochs 2 and 3 ended, their checkpoint was written, and nobody heard of it.
     f.store.reclaim(Uuid::now_v7()).await.unwrap();
     f.claim(Uuid::now_v7()).await.unwrap();
-    let again = [Event::Start { step: 30, epoch: 3 }, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
+    let goes_on = Event::Start { step: 30, epoch: 3, restored: true };
+    let again = [goes_on, epoch(1, 0.5, 0.9), epoch(2, 0.6, 0.8), epoch(3, 0.7, 0.6)];
     f.store.record(job.id, 2, &again).await.unwrap();
     let rows = f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3]);
