@@ -80,6 +80,13 @@ pub enum BackupError {
     /// The target has something in it already.
     #[error("{} is not empty; name a directory that does not exist yet", .0.display())]
     NotEmpty(PathBuf),
+    /// What is in the target seems to be a backup that did not come to its end.
+    #[error(
+        "{} is not empty: a backup seems to have been cut off there, as there is no backup.json; look whether that is so, then remove it, or name \
+         another directory",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
     /// No backup lies there.
     #[error("{} holds no whole backup: {reason}", path.display())]
     NoBackup {
@@ -142,18 +149,45 @@ fn of_file(error: StoreError) -> BackupError {
 /// Artifacts are hard-linked where the file system allows it; every file is read and hashed in its new place.
 ///
 /// # Errors
-/// See [`BackupError`]; what was written so far stays, without an index.
+/// See [`BackupError`]; nothing of it stays then, as it may be what fills the disk, and the same command is to work later.
 pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
-    refuse_full(to, |_| false)?;
-    let store = Store::open_beside(data).await?;
     let copy = DataDir::new(to);
+    refuse_full(to, |_| false)
+        .map_err(|refused| if is_cut_off(&copy) { BackupError::Unfinished(to.to_owned()) } else { refused })?;
+    let made = make(data, &copy).await;
+    if made.is_err() {
+        remove_made(&copy);
+    }
+    made
+}
+
+/// Whether a backup was begun there that has no end. In a data directory, a database has a lock's file beside it.
+fn is_cut_off(copy: &DataDir) -> bool {
+    copy.database().exists()
+        && ![INDEX, "lock", "mixmatch.db-migrating"].iter().any(|name| copy.root().join(name).exists())
+}
+
+/// Removes what a backup has made in a directory that was empty. What cannot be removed is not what went wrong.
+fn remove_made(copy: &DataDir) {
+    // The index first: without it, the rest is no backup.
+    for path in [copy.root().join(INDEX), copy.database(), copy.artifacts(), copy.datasets(), copy.runs()] {
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path).map_err(io(&path)) } else { remove(&path) };
+        if let Err(left) = removed {
+            tracing::warn!(error = %left, "a part of the failed backup stays");
+        }
+    }
+}
+
+async fn make(data: &DataDir, copy: &DataDir) -> Result<(Index, Copied), BackupError> {
+    let to = copy.root();
+    let store = Store::open_beside(data).await?;
     let mut missed = BTreeSet::new();
     for _ in 0..MOMENTS {
         let taken_at = jiff::Timestamp::now();
         remove(&copy.database())?;
         store.snapshot(&copy.database()).await.map_err(of_file)?;
         let named = read_snapshot(&copy.database()).await?;
-        let (files, copied) = match copy_named(data, &copy, &named)? {
+        let (files, copied) = match copy_named(data, copy, &named)? {
             Round::Whole(files, copied) => (files, copied),
             Round::Lacks(file, path) => {
                 // Rows go before their files.

@@ -84,8 +84,9 @@ fn parse(text: &str) -> Result<Vec<Point>, String> {
             "hang" => Action::Hang,
             "error" => Action::Error(libc::EIO),
             "enospc" => Action::Error(libc::ENOSPC),
+            "edquot" => Action::Error(libc::EDQUOT),
             "erofs" => Action::Error(libc::EROFS),
-            _ => return Err(format!("no action {action:?}; there are kill, hang, error, enospc, erofs")),
+            _ => return Err(format!("no action {action:?}; there are kill, hang, error, enospc, edquot, erofs")),
         };
         Ok(Point { name: name.trim().to_owned(), action, passed: 0.into(), acts })
     };
@@ -122,6 +123,7 @@ mod tests {
         assert_eq!(points[0].acts, 3..=u64::MAX);
         assert_eq!((points[1].action, points[1].acts.clone()), (Action::Error(libc::ENOSPC), 1..=u64::MAX));
         assert_eq!(parse("a=error@2-5").unwrap()[0].acts, 2..=5);
+        assert_eq!(parse("artifact.write=edquot").unwrap()[0].action, Action::Error(libc::EDQUOT));
         for wrong in ["checkpoint", "a=explode", "a=kill@x", "a=kill@2-"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -258,6 +258,11 @@ fn a_label_of_another_case_than_the_class_is_told() {
     let imported = Upload::new(&six(), &train, Some(test)).import();
     let told = imported.unwrap().report.rejected.into_iter().find(|row| row.code == "unknown_label").unwrap();
     assert!(told.detail.contains("\"True\" differs by its case alone"), "{told:?}");
+    // A column with gaps is written as floats, and text may have any number of digits.
+    let train = SIX.replace("cat", "1").replace("dog", "0");
+    let imported = Upload::new(&six(), &train, Some("image,label\ne.png,1.00\nf.png,0\n")).import();
+    let told = imported.unwrap().report.rejected.into_iter().find(|row| row.code == "unknown_label").unwrap();
+    assert!(told.detail.contains("; if it means \"1\", write both alike"), "{told:?}");
 }
 
 #[test]
@@ -611,6 +616,17 @@ fn a_training_sheet_of_which_nothing_is_left_is_not_called_one_of_too_few_classe
     refused(&upload, &upload.request(), "mostly_rejected", &["2 of 2", "x.png"]);
     let upload = Upload::new(&six(), "image,label\na.png,\nb.png,\n", None);
     refused(&upload, &upload.request(), "too_few_classes", &["no row", "has a label"]);
+}
+
+#[test]
+fn a_refusal_says_which_columns_were_read() {
+    let upload = Upload::new(&six(), "Name,file,pet\nanna,a.png,cat\nbert,b.png,dog\n", None);
+    let request = ImportRequest { image_column: Some("Name".into()), ..upload.request() };
+    refused(&upload, &request, "mostly_rejected", &["image names were read from column \"Name\", labels from \"pet\""]);
+    let upload = Upload::new(&six(), "image,pet,Label\na.png,cat,train\nb.png,dog,train\n", None);
+    refused(&upload, &upload.request(), "too_few_classes", &["label column, \"Label\", holds one", "label_column"]);
+    let upload = Upload::new(&six(), "image,pet,Label\na.png,cat,\nb.png,dog,\n", None);
+    refused(&upload, &upload.request(), "too_few_classes", &["no row", "in column \"Label\"", "label_column"]);
 }
 
 #[test]

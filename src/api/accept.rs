@@ -12,7 +12,9 @@ use super::problem::Problem;
 pub fn negotiate<T: Copy>(headers: &HeaderMap, offers: &[(&'static str, T)]) -> Result<T, Problem> {
     // Several lines are one list (RFC 9110, §5.3).
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let mut ranges: Vec<Range> = lines.flat_map(|line| line.split(',')).map(Range::read).collect();
+    // An element of a list may be empty, and so may be the whole list (RFC 9110, §5.6.1.2).
+    let parts = lines.flat_map(|line| line.split(',')).filter(|part| !part.trim().is_empty());
+    let mut ranges: Vec<Range> = parts.map(Range::read).collect();
     if ranges.is_empty() {
         ranges.push(Range::read("*/*"));
     }
@@ -91,6 +93,9 @@ mod tests {
         let lines = [HeaderValue::from_static("image/png, text/csv;q=0.2"), HeaderValue::from_static("text/markdown")];
         let lines = HeaderMap::from_iter(lines.map(|line| (header::ACCEPT, line)));
         assert_eq!(negotiate(&lines, &OFFERS).unwrap(), 'm', "several lines are one list");
+        for (value, expected) in [("", 'j'), (" ", 'j'), (",", 'j'), (" ,, text/csv ,", 'c')] {
+            assert_eq!(accept(value).unwrap(), expected, "{value:?}: nothing stands for nothing");
+        }
         let none = accept("image/png, text/csv;q=0").unwrap_err();
         assert!(none.status() == 406 && none.detail().contains("text/markdown"), "{}", none.detail());
     }

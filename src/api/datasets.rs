@@ -1,6 +1,8 @@
 //! `/datasets`: import, list, look at, delete.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -18,9 +20,9 @@ use super::form::Form;
 use super::idempotency;
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
-use super::state::{App, AppState};
+use super::state::AppState;
 use super::upload::{Upload, most_bytes, receive, refuse_taken, too_large};
-use crate::dataset::{Counts, ImportLimits, ImportReport, RejectedRow, Warning, import};
+use crate::dataset::{Counts, ImportError, ImportLimits, ImportReport, RejectedRow, Warning, import_while};
 use crate::store::{self, DatasetRow, Idempotency, NewDataset};
 
 /// An imported data set.
@@ -162,7 +164,7 @@ pub async fn create(
         None => {
             // In a task of its own: a client that goes away leaves a whole data set or none, never a directory
             // without a row.
-            let worker = std::sync::Arc::clone(&app);
+            let worker = Arc::clone(&app);
             tokio::spawn(async move { keep(&worker, upload, idempotency).await })
                 .await
                 .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??
@@ -173,8 +175,9 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(Dataset::from(row))))
 }
 
-/// Imports an upload and names it in the store: files before the row. Gives the data set's id.
-async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Result<Uuid, Problem> {
+/// Imports an upload and names it in the store: files before the row. Gives the data set's id. A server that stops ends it with
+/// the images at work: it would wait for what it then throws away.
+async fn keep(app: &AppState, upload: Upload, idempotency: Option<Idempotency>) -> Result<Uuid, Problem> {
     let id = Uuid::now_v7();
     // With a key, the set of that name may be the one that this very request is just making: the store will tell.
     if idempotency.is_none() {
@@ -186,12 +189,18 @@ async fn keep(app: &App, upload: Upload, idempotency: Option<Idempotency>) -> Re
     let (name, target) = (upload.name.clone(), destination.clone());
     let started = std::time::Instant::now();
     let task = upload.request.task.clone();
-    let permit = IMPORTS.acquire().await.map_err(|error| Problem::bug("the imports have ended", &error))?;
+    let permit = tokio::select! {
+        permit = IMPORTS.acquire() => permit.map_err(|error| Problem::bug("the imports have ended", &error))?,
+        () = app.lifecycle.closed() => return Err(ImportError::Stopped.into()),
+    };
+    let server = Arc::clone(app);
     let imported = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         // All of it is moved in here: its files live until the import is done with them.
         let upload = upload;
-        import(&upload.request, &limits, &target, &|_| {})
+        import_while(&upload.request, &limits, &target, &|_| {
+            if server.lifecycle.is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
     })
     .await
     .map_err(|error| Problem::bug("the import failed unexpectedly", &error))??;
@@ -216,7 +225,7 @@ async fn remove(directory: PathBuf) {
     }
 }
 
-/// All data sets, newest first.
+/// All data sets, those whose import began last first.
 #[utoipa::path(get, path = "/datasets", tag = "datasets", security(("api_key" = ["train"])), params(PageQuery), responses(
     (status = 200, body = Page<Dataset>),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
@@ -241,7 +250,8 @@ pub async fn get(State(app): State<AppState>, Path(dataset): Path<String>) -> Re
     Ok(axum::Json(app.store.dataset(&dataset).await?.into()))
 }
 
-/// What the import found: every row that was left out, and every doubt.
+/// What the import found: the rows that were left out, of each sheet and reason the first 10,000 (`rejected_rows` counts all), and every
+/// doubt.
 #[utoipa::path(get, path = "/datasets/{dataset}/report", tag = "datasets", security(("api_key" = ["train"])),
     params(("dataset" = String, Path, description = "Id or name")),
     responses(

@@ -115,6 +115,9 @@ impl From<ImportError> for Problem {
                 });
                 Problem::invalid(detail).with_errors(items.collect())
             }
+            ImportError::Stopped => {
+                Problem::unavailable("the server is stopping; nothing was imported").retry_after(10)
+            }
             error if error.is_full() => no_room(&error),
             error @ ImportError::Storage { .. } => Problem::bug("the data set could not be stored", &error),
         }

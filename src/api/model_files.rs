@@ -1,7 +1,7 @@
 //! The files of a published version: its description, card, weights, and what it predicts for its data set.
 
 use std::fs::File;
-use std::io::{BufReader, SeekFrom};
+use std::io::{BufReader, Read, SeekFrom};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
@@ -18,9 +19,15 @@ use super::extract::{Path, Query};
 use super::models::meant;
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
-use crate::model::predictions::{self, Selection};
+use crate::model::predictions::{self, Prediction, Selection};
 use crate::report::Card;
 use crate::store::VersionRow;
+
+/// Bytes of a file that are sent at once.
+const PIECE: usize = 64 * 1024;
+
+/// Each holds the predictions of a whole data set in memory, which may be hundreds of megabytes.
+static SELECTING: Semaphore = Semaphore::const_new(2);
 
 /// A file of a version's that cannot be opened: because the version was deleted since it was looked up, or else a mistake of ours.
 async fn missing(app: &App, row: &VersionRow, what: &'static str, error: std::io::Error) -> Problem {
@@ -115,12 +122,7 @@ pub async fn weights(
     if is_known(&headers, &tag) {
         return Ok(not_modified(tag));
     }
-    let opened = async {
-        let file = tokio::fs::File::open(app.store.artifact(&row.weights_sha256)).await?;
-        let length = file.metadata().await?.len();
-        Ok((file, length))
-    };
-    let (mut file, length) = match opened.await {
+    let (mut file, length) = match open(&app, &row.weights_sha256).await {
         Ok(opened) => opened,
         Err(error) => return Err(missing(&app, &row, "the model's weights are gone", error).await),
     };
@@ -133,7 +135,7 @@ pub async fn weights(
         let sought = file.seek(SeekFrom::Start(first)).await;
         sought.map_err(|error| Problem::bug("the model's weights cannot be read", &error))?;
     }
-    let body = Body::from_stream(ReaderStream::with_capacity(file.take(bytes), 64 * 1024));
+    let body = Body::from_stream(ReaderStream::with_capacity(file.take(bytes), PIECE));
     let headers = download(&row, "safetensors", "application/octet-stream", tag);
     let mut answer = (status, headers, body).into_response();
     answer.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -143,6 +145,13 @@ pub async fn weights(
         answer.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     Ok(answer)
+}
+
+/// A file of a version's, and its length.
+async fn open(app: &App, sha256: &str) -> std::io::Result<(tokio::fs::File, u64)> {
+    let file = tokio::fs::File::open(app.store.artifact(sha256)).await?;
+    let length = file.metadata().await?.len();
+    Ok((file, length))
 }
 
 /// Headers of a file of a version's that is saved under a name of its own.
@@ -167,7 +176,8 @@ fn download(
 #[into_params(parameter_in = Query)]
 pub struct PredictionsQuery {
     /// `all`, in the data set's order; `unlabelled`: the images without a label, one of each group, the least sure first, which
-    /// are worth a label next; `disagreeing`: those whose label is another than the prediction, the surest first.
+    /// are worth a label next; `disagreeing`: those whose label is another than the prediction, the surest first and test images last (correct
+    /// test labels only where you look at all of them alike: else the model's figures look better than they are).
     #[param(inline)]
     rows: Option<Selection>,
     /// At most so many rows.
@@ -212,18 +222,61 @@ pub async fn predictions(
     if is_known(&headers, &tag) {
         return Ok(not_modified(tag));
     }
-    let path = app.store.artifact(&sha256);
-    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
-    let selected = move || {
-        let rows = predictions::read(BufReader::new(File::open(path)?))?;
-        let mut bytes = Vec::new();
-        predictions::write(&query.rows.unwrap_or_default().of(rows, limit), &mut bytes)?;
-        Ok(bytes)
+    let body = match (query.rows.unwrap_or_default(), query.limit) {
+        (Selection::All, None) => whole(&app, &sha256).await,
+        (rows, limit) => {
+            let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+            let turn = SELECTING.acquire().await.map_err(|error| Problem::bug("no predictions can be read", &error))?;
+            let path = app.store.artifact(&sha256);
+            let selecting = tokio::task::spawn_blocking(move || {
+                // Kept until it is done, also where the caller has gone away.
+                let _turn = turn;
+                selected(BufReader::new(File::open(path)?), rows, limit)
+            });
+            let selected = selecting.await.map_err(|error| Problem::bug("reading stopped", &error))?;
+            selected.map(|bytes| (HeaderValue::from(bytes.len()), Body::from(bytes)))
+        }
     };
-    let read = tokio::task::spawn_blocking(selected).await.map_err(|error| Problem::bug("reading stopped", &error))?;
-    let bytes = match read {
-        Ok(bytes) => bytes,
+    let (length, body) = match body {
+        Ok(body) => body,
         Err(error) => return Err(missing(&app, &row, "the model's predictions are gone", error).await),
     };
-    Ok((download(&row, "csv", "text/csv; charset=utf-8", tag), bytes).into_response())
+    let mut answer = (download(&row, "csv", "text/csv; charset=utf-8", tag), body).into_response();
+    answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+    Ok(answer)
+}
+
+/// All rows, as the file has them, and their length: none of them is held.
+async fn whole(app: &App, sha256: &str) -> std::io::Result<(HeaderValue, Body)> {
+    let (file, length) = open(app, sha256).await?;
+    Ok((HeaderValue::from(length), Body::from_stream(ReaderStream::with_capacity(file.take(length), PIECE))))
+}
+
+/// At most `limit` of the rows that a version's file has, as CSV. Of all rows those behind the limit are not read.
+fn selected(from: impl Read, rows: Selection, limit: usize) -> std::io::Result<Vec<u8>> {
+    let read = if rows == Selection::All { limit } else { usize::MAX };
+    let read = csv::Reader::from_reader(from).into_deserialize().take(read);
+    let read: Vec<Prediction> = read.collect::<Result<_, csv::Error>>()?;
+    let mut bytes = Vec::new();
+    predictions::write(&rows.of(read, limit), &mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_all_rows_those_behind_the_limit_are_not_read() {
+        let header = "image,used,label,prediction,probability,margin,group\n";
+        let file = |row: &str| format!("{header}{}", row.repeat(100_000));
+        let row = "a.jpg,unlabelled,,cat,0.75,0.5,\n";
+        let text = file(row);
+        let mut rest = text.as_bytes();
+        assert_eq!(selected(&mut rest, Selection::All, 2).unwrap(), format!("{header}{row}{row}").into_bytes());
+        assert!(rest.len() > text.len() / 2, "{} bytes of {} were left", rest.len(), text.len());
+        let all = selected(text.as_bytes(), Selection::Unlabelled, 2).unwrap();
+        assert_eq!(all, format!("{header}{row}{row}").into_bytes());
+        assert_eq!(selected(text.as_bytes(), Selection::All, usize::MAX).unwrap(), text.as_bytes());
+    }
 }

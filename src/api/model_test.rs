@@ -49,7 +49,8 @@ pub struct ModelTest {
     dataset: DatasetName,
     /// How many of them were among the images that the version learned from, with a label or without, or that chose its epoch (`used` of its
     /// predictions is `labelled`, `unlabelled` or `validation`), by their files: its figures flatter it by those. Of a version that an older
-    /// build published without predictions, how many were in its training sheet. `null` where that data set was deleted.
+    /// build published without predictions, how many were in its training sheet. `null` where that data set was deleted. What the weights
+    /// that it started from (`pretrained`) had met is not known and not counted.
     seen_in_training: Option<u64>,
     /// The figures, as at the end of a job.
     test: TestMetrics,

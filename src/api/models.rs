@@ -21,7 +21,10 @@ use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::check_name;
 use crate::serving::{Held, ModelFiles, ServingError};
-use crate::store::{ModelRow, VersionRow, is_alias, version_key, version_number};
+use crate::store::{ModelRow, StoreError, VersionRow, is_alias, version_key, version_number};
+
+/// Versions count from 1 and come newest first: a model's first page is behind this one.
+const BEHIND_EVERY_VERSION: u32 = u32::MAX;
 
 /// A model: its versions and aliases.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,34 +78,39 @@ pub struct VersionDetail {
     predictions_sha256: Option<String>,
 }
 
-impl From<VersionRow> for Version {
-    fn from(row: VersionRow) -> Self {
-        Self {
+impl TryFrom<VersionRow> for Version {
+    type Error = StoreError;
+
+    fn try_from(row: VersionRow) -> Result<Self, StoreError> {
+        Ok(Self {
             version: row.version,
             job_id: row.job_id,
             created_at: row.created_at,
-            metrics: row.metrics,
+            metrics: row.metrics()?,
             classes: row.classes,
             algorithm: row.algorithm,
             labelled: row.labelled,
-        }
+        })
     }
 }
 
 impl Version {
     /// As it stands in a list.
-    fn line(mut row: VersionRow) -> Self {
+    fn line(row: VersionRow) -> Result<Self, StoreError> {
+        let mut version = Self::try_from(row)?;
         for (fields, figures) in [(OF_EPOCH, "validation"), (OF_TEST, "test")] {
-            leave_out(fields, &mut row.metrics, figures);
+            leave_out(fields, &mut version.metrics, figures);
         }
-        row.into()
+        Ok(version)
     }
 }
 
-impl From<ModelRow> for Model {
-    fn from(row: ModelRow) -> Self {
-        let versions = row.versions.into_iter().map(Version::line).collect();
-        Self { name: row.name, versions, aliases: row.aliases }
+impl TryFrom<ModelRow> for Model {
+    type Error = StoreError;
+
+    fn try_from(row: ModelRow) -> Result<Self, StoreError> {
+        let versions = row.versions.into_iter().map(Version::line).collect::<Result<_, _>>()?;
+        Ok(Self { name: row.name, versions, aliases: row.aliases })
     }
 }
 
@@ -136,9 +144,66 @@ pub async fn list(
     let limit = checked_limit(page.limit)?;
     let after = page.cursor.as_deref().map(|cursor| version_in(cursor).ok_or_else(bad_cursor)).transpose()?;
     let rows = app.store.versions(after, limit + 1).await?;
-    let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| format!("{}:{}", row.name, row.version));
-    let items = app.store.models_of(items).await?.into_iter().map(Model::from).collect();
+    let Page { items, next_cursor } = Page::from_surplus(rows, limit, VersionRow::key);
+    let items = app.store.models_of(items).await?.into_iter().map(Model::try_from).collect::<Result<_, _>>()?;
     Ok(axum::Json(Page { items, next_cursor }))
+}
+
+/// A model, or the part of it that stands on a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelPage {
+    /// The model.
+    #[serde(flatten)]
+    model: Model,
+    /// Where its next versions begin; `null` at the end.
+    next_cursor: Option<String>,
+}
+
+/// One model: its versions and aliases.
+///
+/// A page holds so many versions, as in the list of all models, and of each what stands there.
+#[utoipa::path(get, path = "/models/{name}", tag = "models", security(("api_key" = ["predict"])),
+    params(("name" = String, Path), ModelsQuery),
+    responses(
+        (status = 200, body = ModelPage),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub async fn get(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+    Query(page): Query<ModelsQuery>,
+) -> Result<axum::Json<ModelPage>, Problem> {
+    let limit = checked_limit(page.limit)?;
+    let after = page.cursor.as_deref().map(|cursor| version_in(cursor).ok_or_else(bad_cursor)).transpose()?;
+    let after = after.unwrap_or((name.as_str(), BEHIND_EVERY_VERSION));
+    if after.0 != name {
+        return Err(bad_cursor());
+    }
+    // Behind its last version come other models'.
+    let mut rows = app.store.versions(Some(after), limit + 1).await?;
+    rows.retain(|row| row.name == name);
+    let Page { items, next_cursor } = Page::from_surplus(rows, limit, VersionRow::key);
+    let model = app.store.models_of(items).await?.pop();
+    // Behind a cursor there may be none any more, and without one there is no such model.
+    let model = match (model, page.cursor) {
+        (Some(row), _) => Model::try_from(row)?,
+        (None, Some(_)) => Model { versions: Vec::new(), ..newest(&app, &name).await? },
+        (None, None) => return Err(no_model(&name)),
+    };
+    Ok(axum::Json(ModelPage { model, next_cursor }))
+}
+
+/// A model with its newest version alone.
+async fn newest(app: &App, name: &str) -> Result<Model, Problem> {
+    let mut rows = app.store.versions(Some((name, BEHIND_EVERY_VERSION)), 1).await?;
+    rows.retain(|row| row.name == name);
+    let model = app.store.models_of(rows).await?.pop().ok_or_else(|| no_model(name))?;
+    Ok(Model::try_from(model)?)
+}
+
+fn no_model(name: &str) -> Problem {
+    Problem::not_found(format!("there is no model {name:?}"))
 }
 
 /// The last version of a page, as its cursor names it.
@@ -162,7 +227,8 @@ pub async fn version(
     let row = meant(&app, &name, &version).await?;
     let manifest = manifest(&app, &row).await?;
     let (weights_sha256, predictions_sha256) = (row.weights_sha256.clone(), row.predictions_sha256.clone());
-    Ok(axum::Json(VersionDetail { name, version: row.into(), manifest, weights_sha256, predictions_sha256 }))
+    let version = Version::try_from(row)?;
+    Ok(axum::Json(VersionDetail { name, version, manifest, weights_sha256, predictions_sha256 }))
 }
 
 /// Forget a version that no alias means: its figures, its weights, and what it holds in memory.

@@ -142,6 +142,7 @@ fn add_to(operation: &mut Operation) {
         answers.push(("408", "The body did not go on arriving"));
         answers.push(("413", "The body is too large"));
         answers.push(("415", "The body's media type is not one that is read here"));
+        answers.push(("501", "The body is under a `Transfer-Encoding` beside `chunked`"));
     }
     answers.extend([("500", "The cause is in the server's log"), ("503", "Not now"), ("504", "Not in time")]);
     for (status, text) in answers {

@@ -24,7 +24,7 @@ use super::upload::{disk_problem, too_large};
 use crate::nn::pretrained::{SafeTensorsFile, import, network_of};
 use crate::nn::{Architecture, NnError};
 use crate::sha256;
-use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias};
+use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias, lacks_room};
 
 /// An import holds the network's weights in memory.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
@@ -208,7 +208,7 @@ fn refused(error: NnError) -> Problem {
             Problem::invalid(detail.clone()).with_error("", "does_not_fit", detail)
         }
         // The server's own copy of it: the sender can mend nothing about that.
-        NnError::Io { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => disk_problem(error),
+        NnError::Io { error, .. } if lacks_room(&error) => disk_problem(error),
         NnError::File { reason, .. } => Problem::invalid(reason.clone()).with_error("", "unreadable", reason),
         error => Problem::bug("the weights could not be imported", &error),
     }

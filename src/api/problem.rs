@@ -107,6 +107,8 @@ kinds! {
     too_many_requests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
     /// 500: our fault; the cause is in the log.
     internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
+    /// 501: the caller asks for a part of HTTP that there is not here.
+    not_implemented = NOT_IMPLEMENTED, "not-implemented", "Not implemented";
     /// 503: full, or not ready yet.
     unavailable = SERVICE_UNAVAILABLE, "unavailable", "Not available right now";
     /// 504: the request's deadline passed.

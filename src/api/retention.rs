@@ -21,11 +21,9 @@ pub async fn prune_daily(app: AppState) {
 }
 
 async fn prune(app: &AppState, kept: Duration) {
-    // Before the beginning of time there is nothing to forget.
-    let Ok(before) = Timestamp::now().checked_sub(kept) else { return };
-    match app.store.prune_audit(before).await {
+    match app.store.prune_audit(Timestamp::now(), kept).await {
         Ok(0) => {}
-        Ok(rows) => tracing::info!(rows, %before, "old rows of the audit were forgotten"),
+        Ok(rows) => tracing::info!(rows, "old rows of the audit were forgotten"),
         Err(error) => tracing::error!(%error, "the audit could not be pruned; tomorrow again"),
     }
 }

@@ -51,6 +51,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(job_report::report_of_version))
         .routes(routes!(job_events::logs))
         .routes(routes!(models::list))
+        .routes(routes!(models::get))
         .routes(routes!(models::version, models::delete))
         .routes(routes!(model_files::card))
         .routes(routes!(pretrained::list))

@@ -12,7 +12,7 @@ use super::form::{Form, FormField};
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::{ImportRequest, Unlisted};
 use crate::sha256;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, lacks_room};
 
 /// Text fields are names and words; longer ones are refused.
 const TEXT_BYTES: usize = 1024;
@@ -302,7 +302,7 @@ fn extension(file_name: Option<&str>) -> String {
 
 /// The problem of a disk that does not take an upload.
 pub fn disk_problem(error: std::io::Error) -> Problem {
-    if error.kind() == std::io::ErrorKind::StorageFull {
+    if lacks_room(&error) {
         tracing::error!(%error, "no room for an upload");
         return Problem::insufficient_storage("there is no room for the upload on the server's disk");
     }
@@ -321,6 +321,16 @@ mod tests {
         for bad in ["", "-x", "a/b", "a b", "a@b", "a:1", "..", "é", "0192f0a2-3c1e-7c4d-8f00-000000000001"] {
             assert!(check_name("name", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_full_quota_are_both_no_room() {
+        for number in [libc::ENOSPC, libc::EDQUOT] {
+            let problem = disk_problem(std::io::Error::from_raw_os_error(number));
+            assert_eq!(problem.status(), axum::http::StatusCode::INSUFFICIENT_STORAGE);
+        }
+        let problem = disk_problem(std::io::Error::from_raw_os_error(libc::EIO));
+        assert_eq!(problem.status(), axum::http::StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     #[test]

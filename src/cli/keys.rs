@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::DataArgs;
 use super::audited::audited;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, make_private};
 use crate::keys::{FreshKey, Scope};
 use crate::store::{KeyRow, NewKey, Store, StoreError};
 
@@ -103,7 +103,7 @@ async fn open(args: &DataArgs) -> anyhow::Result<Store> {
 
 async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
-    std::fs::create_dir_all(data.root())?;
+    make_private(data.root())?;
     let store = match Store::open_beside(&data).await {
         // The first key may come before the first start: a server beyond loopback wants one to begin with.
         Err(StoreError::NotThere { .. }) => Store::open(&data).await?,

@@ -20,7 +20,8 @@ pub struct PredictionsArgs {
     #[arg(long)]
     model: String,
     /// all, in the data set's order; unlabelled: images without a label, one of each group, the least sure first, which are
-    /// worth a label next; disagreeing: those whose label is another than the prediction, the surest first.
+    /// worth a label next; disagreeing: those whose label is another than the prediction, the surest first and test images last (correct
+    /// test labels only where you look at all of them alike: else the model's figures look better than they are).
     #[arg(long, default_value_t = Selection::All)]
     rows: Selection,
     /// At most so many rows.

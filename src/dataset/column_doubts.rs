@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::columns::{Columns, NAMED, usual_labels};
+use super::columns::{Columns, NAMED, tells_the_task, usual_labels};
 use super::error::ImportError;
 use super::import::ImportRequest;
 use super::labels::{first_of, quoted, reads_nan, same_column};
@@ -59,19 +59,34 @@ fn repeated(sheet: &Sheet, columns: &Columns, role: Role) -> Option<Warning> {
     (!kept.is_empty()).then(|| Warning::new("repeated_column", detail))
 }
 
-/// The label column where its name says only that it holds labels, and not that they are the task's.
+/// The label column where its name says only that it holds labels, and not that they are the task's, or where another column's
+/// name would do as well.
 fn guessed_label(sheet: &Sheet, columns: &Columns, role: Role, request: &ImportRequest) -> Option<Warning> {
+    if request.label_column.is_some() {
+        return None;
+    }
+    let is_usual = |name: &str| usual_labels(&request.task).iter().any(|usual| same_column(usual, name));
+    let is_of_task = |name: &str| tells_the_task(name, &request.task);
     let name = &sheet.columns[columns.label];
-    let guessed =
-        request.label_column.is_none() && usual_labels(&request.task).iter().all(|usual| !same_column(usual, name));
+    let is_ours = |at: usize| columns.names().chain(columns.picked).any(|ours| ours == at);
+    // Beside a column that is called like the task, one that is called like any label says nothing.
+    let would_do = |other: &str| is_usual(other) && (is_of_task(other) || !is_of_task(name));
+    let named = sheet.columns.iter().enumerate();
+    let others: Vec<&String> =
+        named.filter(|(at, other)| !is_ours(*at) && would_do(other)).map(|(_, other)| other).collect();
+    let why = if !is_usual(name) {
+        format!("as no other looks like the label of {:?}", request.task)
+    } else if others.is_empty() {
+        return None;
+    } else {
+        format!("though {} would do too", first_of(others.into_iter(), NAMED))
+    };
     let detail = format!(
-        "the label is taken from the column {} of the {} sheet, as no other looks like the label of {:?}; if that is another \
-         column, name it in label_column",
+        "the label is taken from the column {} of the {} sheet, {why}; if that is another column, name it in label_column",
         quoted(name),
-        role.as_str(),
-        request.task
+        role.as_str()
     );
-    guessed.then(|| Warning::new("guessed_label_column", detail))
+    Some(Warning::new("guessed_label_column", detail))
 }
 
 /// The columns of which cells are kept by their beginnings alone.
@@ -119,9 +134,20 @@ mod tests {
             "{detail}"
         );
         assert_eq!(guessed("image,age_label,sex", Some("age_label")), None, "it was asked for");
-        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label"] {
+        for usual in ["image,Gender,age", "image,Label,age", "image,gender_label,age_label", "image,class,gender"] {
             assert_eq!(guessed(usual, None), None, "{usual}");
         }
+        // The one may say which sheet a row is of, and the other what it shows.
+        for (header, taken, other) in [
+            ("image,gender,Label", "Label", "gender"),
+            ("image,class,label", "label", "class"),
+            ("image,gender,Gender Label", "gender", "Gender Label"),
+        ] {
+            let detail = guessed(header, None).unwrap();
+            let told = format!("column {taken:?} of the train sheet, though {other:?} would do too");
+            assert!(detail.contains(&told), "{detail}");
+        }
+        assert_eq!(guessed("image,gender,Label", Some("Label")), None, "it was asked for");
     }
 
     #[test]

@@ -222,7 +222,23 @@ fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
     ImportError::invalid("no_such_column", detail)
 }
 
-/// What a label column is usually called, the most usual first.
+/// The names of the columns that a sheet's images and labels are read from.
+pub(super) fn read_from<'a>(
+    sheet: &'a Sheet,
+    role: Role,
+    request: &ImportRequest,
+) -> Result<(&'a str, &'a str), ImportError> {
+    let columns = Columns::of(sheet, role, request)?;
+    Ok((sheet.columns[columns.image].as_str(), sheet.columns[columns.label].as_str()))
+}
+
+/// Whether a column is called like the task, and not like any label.
+pub(super) fn tells_the_task(name: &str, task: &str) -> bool {
+    let [_, of_task @ .., _] = usual_labels(task);
+    of_task.iter().any(|usual| same_column(usual, name))
+}
+
+/// What a label column is usually called, the most usual first: of any task, of this one, and of any again.
 pub(super) fn usual_labels(task: &str) -> [String; 5] {
     let task = task.to_lowercase();
     ["label".to_owned(), task.clone(), format!("{task}_label"), format!("{task} label"), "class".to_owned()]

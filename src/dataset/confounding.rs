@@ -15,8 +15,11 @@ const STRONG: f64 = 0.5;
 /// Share of one class from which a single value of a column determines the label …
 const PURE: f64 = 0.95;
 
-/// … if, at 95 %, that share is so much larger than over all values.
+/// … if, at 95 %, that share is so much larger than over all values …
 const ABOVE_ALL: f64 = 0.2;
+
+/// … and it would be so by chance in fewer than one of so many looks: there are up to 50 values in each column, and may be many columns.
+const LOOKS: f64 = 1e6;
 
 /// Looks at the labelled samples; `group_column` names people or other units that must not be in both sheets.
 pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<Warning> {
@@ -118,7 +121,9 @@ fn pure_value(manifest: &Manifest, attribute: &str, table: &Table<'_>) -> Option
         .filter_map(|(value, row)| {
             let class = (0..row.len()).max_by_key(|&class| row[class])?;
             let surely = wilson(row[class], sum(row))[0];
-            (purity(row) >= PURE && surely >= share(class) + ABOVE_ALL).then_some((value, class, row))
+            let is_pure = purity(row) >= PURE && surely >= share(class) + ABOVE_ALL;
+            let is_sure = || by_chance(row[class], sum(row), share(class)) * LOOKS < 1.0;
+            (is_pure && is_sure()).then_some((value, class, row))
         })
         .max_by_key(|(_, _, row)| sum(row))?;
     let detail = format!(
@@ -131,6 +136,14 @@ fn pure_value(manifest: &Manifest, attribute: &str, table: &Table<'_>) -> Option
         share(class) * 100.0
     );
     Some(Warning::new("confounded_label", detail))
+}
+
+/// At most so large is the chance that of `total` images so many or more are of a class whose share is `share`, where that is
+/// fewer than there are (Chernoff 1952).
+fn by_chance(images: u64, total: u64, share: f64) -> f64 {
+    let found = images as f64 / total as f64;
+    let part = |found: f64, share: f64| if found > 0.0 { found * (found / share).ln() } else { 0.0 };
+    (-(total as f64) * (part(found, share) + part(1.0 - found, 1.0 - share))).exp()
 }
 
 fn purity(row: &[u64]) -> f64 {
@@ -261,6 +274,25 @@ mod tests {
         let common =
             (0..400).map(|i| (u32::from(i % 8 == 0), "web", Role::Train)).chain(vec![(0, "film", Role::Train); 40]);
         assert_eq!(warnings(&manifest(&common.collect::<Vec<_>>()), None), []);
+    }
+
+    #[test]
+    fn of_many_values_none_is_pure_by_chance() {
+        let mut noise = 3u32;
+        let mut draw = |below: u32| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 16) % below
+        };
+        // Ten images a value, and of 4,000 values some are of one class.
+        let rows: Vec<_> = (0..400).map(|_| (draw(2), "", Role::Train)).collect();
+        let mut manifest = manifest(&rows);
+        for sample in &mut manifest.samples {
+            sample.attributes = (0..100).map(|column| (format!("column {column}"), draw(40).to_string())).collect();
+        }
+        assert_eq!(warnings(&manifest, None), []);
+        // The bound is one: of ten fair throws, all are heads once in 1,024 times, and nine or ten 11 times.
+        assert!((by_chance(10, 10, 0.5) - 1.0 / 1024.0).abs() < 1e-12);
+        assert!(by_chance(9, 10, 0.5) > 11.0 / 1024.0 && by_chance(9, 10, 0.5) < 0.03);
     }
 
     #[test]

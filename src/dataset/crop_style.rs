@@ -10,8 +10,9 @@ use crate::statistics::{auc_of_ranks, rank_sums};
 /// Area under the ROC curve from which a size is said to tell the class (½ is chance).
 const TELLING: f64 = 0.7;
 
-/// How many standard errors the area must be from ½ too. Three measures of each class within up to 50 values of each column are many
-/// looks: one of them is two errors off by chance, none in thousands is four.
+/// How many standard errors the area must be from ½ too, and within a value of a column from that of the whole set: where sizes tell a
+/// little everywhere, some value shows more of it by chance. Three measures of each class within up to 50 values of each column are
+/// many looks: one of them is two errors off by chance, none in thousands is four.
 const SURELY: f64 = 4.0;
 
 /// Fewer images than this, of the class or of the others, say nothing.
@@ -38,8 +39,9 @@ const MEASURES: [Measure; 3] = [
 pub(super) fn warnings(manifest: &Manifest, sizes: &[Size]) -> Vec<Warning> {
     let labelled: Vec<Row<'_>> =
         manifest.samples.iter().zip(sizes.iter().copied()).filter(|(sample, _)| sample.label.is_some()).collect();
+    let whole = judged(&labelled, manifest.classes.len());
     let mut warnings = Vec::new();
-    warnings.extend(telling(manifest, &labelled, "over the whole data set"));
+    warnings.extend(telling(manifest, &whole, &[], "over the whole data set"));
     let mut columns: BTreeMap<&str, BTreeMap<&str, Vec<Row<'_>>>> = BTreeMap::new();
     for &(sample, size) in &labelled {
         for (column, value) in &sample.attributes {
@@ -49,32 +51,59 @@ pub(super) fn warnings(manifest: &Manifest, sizes: &[Size]) -> Vec<Warning> {
     columns.retain(|_, values| (2..=50).contains(&values.len()));
     for (column, values) in columns {
         for (value, rows) in values {
-            warnings.extend(telling(manifest, &rows, &format!("where {column} is {value:?}")));
+            let here = judged(&rows, manifest.classes.len());
+            warnings.extend(telling(manifest, &here, &whole, &format!("where {column} is {value:?}")));
         }
     }
     warnings
 }
 
-/// The most telling measure of these rows, if it tells enough. Each class is judged against all others by one order of the
-/// rows, and not by one each: there may be a thousand.
-fn telling(manifest: &Manifest, rows: &[Row<'_>], place: &str) -> Option<Warning> {
-    let mut images: Vec<usize> = vec![0; manifest.classes.len()];
-    rows.iter().filter_map(|(sample, _)| sample.label).for_each(|label| images[label as usize] += 1);
-    let enough = |class: &usize| images[*class].min(rows.len() - images[*class]) >= FEWEST;
-    let judged: Vec<usize> = (0..images.len()).filter(enough).collect();
-    if judged.is_empty() {
-        return None;
+/// How well each measure tells one class.
+struct Judged {
+    /// The areas under the ROC curve, by measure.
+    areas: [f64; MEASURES.len()],
+    /// Their standard error by chance.
+    error: f64,
+}
+
+impl Judged {
+    /// How many standard errors an area is further from ½ than `other` is, on its own side.
+    fn beyond(&self, area: f64, other: f64) -> f64 {
+        (area - other) * (area - 0.5).signum() / self.error
     }
-    let rank_sums = MEASURES.map(|(_, measure)| rank_sums(measured(rows, measure), images.len()));
+}
+
+/// Each class against all others, by one order of the rows, and not by one each: there may be a thousand. None of a class with too few
+/// images here; nothing at all where that is every one.
+fn judged(rows: &[Row<'_>], classes: usize) -> Vec<Option<Judged>> {
+    let mut images: Vec<usize> = vec![0; classes];
+    rows.iter().filter_map(|(sample, _)| sample.label).for_each(|label| images[label as usize] += 1);
+    let enough = |images: usize| images.min(rows.len() - images) >= FEWEST;
+    if !images.iter().any(|&images| enough(images)) {
+        return Vec::new();
+    }
+    let rank_sums = MEASURES.map(|(_, measure)| rank_sums(measured(rows, measure), classes));
+    let of_class = |(class, images): (usize, usize)| {
+        let others = rows.len() - images;
+        enough(images).then(|| Judged {
+            areas: rank_sums.each_ref().map(|sums| auc_of_ranks(sums[class], images, others)),
+            error: error_by_chance(images, others),
+        })
+    };
+    images.into_iter().enumerate().map(of_class).collect()
+}
+
+/// The most telling measure of some rows, if it tells enough, and surely more than it tells of the `whole` set.
+fn telling(manifest: &Manifest, judged: &[Option<Judged>], whole: &[Option<Judged>], place: &str) -> Option<Warning> {
     let mut most: Option<(f64, &str, &str)> = None;
-    for class in judged {
-        let others = rows.len() - images[class];
-        for ((name, _), sums) in MEASURES.into_iter().zip(&rank_sums) {
-            let auc = auc_of_ranks(sums[class], images[class], others);
-            let auc = auc.max(1.0 - auc);
-            if (auc - 0.5) / error_by_chance(images[class], others) < SURELY {
+    for (class, here) in judged.iter().enumerate() {
+        let Some(here) = here else { continue };
+        let everywhere = whole.get(class).and_then(Option::as_ref).map_or([0.5; MEASURES.len()], |whole| whole.areas);
+        for (((name, _), area), everywhere) in MEASURES.into_iter().zip(here.areas).zip(everywhere) {
+            if here.beyond(area, 0.5).min(here.beyond(area, everywhere)) < SURELY {
                 continue;
             }
+            let auc = area.max(1.0 - area);
             if most.is_none_or(|(best, ..)| auc > best) {
                 most = Some((auc, name, &manifest.classes[class]));
             }
@@ -154,6 +183,23 @@ mod tests {
         let rows: Vec<(u32, &str)> = (0..2000).map(|i| (draw(2), cameras[i % 40].as_str())).collect();
         let sizes: Vec<Size> = rows.iter().map(|_| (60 + draw(40), 60 + draw(40))).collect();
         assert_eq!(warnings(&manifest(&rows), &sizes), []);
+    }
+
+    #[test]
+    fn what_sizes_tell_everywhere_is_not_told_again_of_the_values_that_show_a_little_more() {
+        let mut noise = 7u32;
+        let mut draw = |below: u32| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 16) % below
+        };
+        let rows: Vec<(u32, &str)> = (0..2000).map(|_| (draw(2), "web")).collect();
+        // An area of .66 over all.
+        let sizes: Vec<Size> = rows.iter().map(|&(label, _)| (60 + draw(40) + 7 * label, 96)).collect();
+        let mut manifest = manifest(&rows);
+        for sample in &mut manifest.samples {
+            sample.attributes = (0..100).map(|column| (format!("column {column}"), draw(10).to_string())).collect();
+        }
+        assert_eq!(warnings(&manifest, &sizes), []);
     }
 
     #[test]

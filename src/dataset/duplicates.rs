@@ -1,10 +1,12 @@
-//! Pictures that occur more than once: the same pixels under another name.
+//! Pictures that occur more than once: the same pixels under another name, at the size that each is checked at. A mark of a few
+//! pixels in a large picture is lost there: so what is told of copies names the size.
 
 use std::collections::HashMap;
 
 use super::labels::quoted;
 use super::left_out::LeftOut;
 use super::manifest::Role;
+use super::perceptual_hash::SIDE;
 use super::rows::Candidate;
 
 /// Decides, picture by picture, which rows stay; `digests[i]` is the pixel hash of `candidates[i]`, absent
@@ -30,7 +32,9 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
         } else {
             let named = quoted(&candidates[test[0]].image);
             let leaked = train.iter().map(|&index| {
-                (index, "in_test_too", format!("the same picture is test image {named}; not trained on"))
+                let detail =
+                    format!("the same picture, at {SIDE} × {SIDE} pixels, is test image {named}; not trained on");
+                (index, "in_test_too", detail)
             });
             leaked.chain(within(candidates, &test)).collect()
         };
@@ -55,7 +59,8 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
             let (image, row) = (quoted(&other.image), other.row);
             let label = quoted(other.label.as_deref().unwrap_or_default());
             let detail = format!(
-                "the same picture stands under different labels: it is {image} too, which row {row} labels {label}"
+                "the same picture, at {SIDE} × {SIDE} pixels, stands under different labels: it is {image} too, which row {row} \
+                 labels {label}"
             );
             (index, "conflicting_label", detail)
         };
@@ -65,7 +70,8 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
     let Some(&kept) = group.get(stays) else { return Vec::new() };
     let name = quoted(&candidates[kept].image);
     let others = group.iter().filter(|&&index| index != kept);
-    others.map(|&index| (index, "duplicate_image", format!("the same picture is {name}"))).collect()
+    let detail = format!("the same picture, at {SIDE} × {SIDE} pixels, is {name}");
+    others.map(|&index| (index, "duplicate_image", detail.clone())).collect()
 }
 
 #[cfg(test)]
@@ -153,9 +159,9 @@ mod tests {
         assert_eq!(
             details,
             [
-                "the same picture stands under different labels: it is \"train3.jpg\" too, which row 3 labels \"b\"",
-                "the same picture stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
-                "the same picture stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
+                "the same picture, at 32 × 32 pixels, stands under different labels: it is \"train3.jpg\" too, which row 3 labels \"b\"",
+                "the same picture, at 32 × 32 pixels, stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
+                "the same picture, at 32 × 32 pixels, stands under different labels: it is \"train2.jpg\" too, which row 2 labels \"a\"",
             ]
         );
     }

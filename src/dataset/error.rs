@@ -35,8 +35,33 @@ pub enum DatasetError {
     #[error("stopped")]
     Stopped,
     /// The rows cannot be split as asked.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+}
+
+/// Why rows cannot be split as asked, in words.
+#[derive(Debug, thiserror::Error)]
+pub enum SplitError {
+    /// A class has too few labels to train with one and to validate with another.
     #[error("{0}")]
-    Split(String),
+    TooFew(String),
+    /// All labels of a class are of one group.
+    #[error("{0}")]
+    OneGroup(String),
+    /// More labels are wanted than validation leaves.
+    #[error("{0}")]
+    TooMany(String),
+}
+
+impl SplitError {
+    /// A stable snake_case word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooFew(_) => "too_few_labels",
+            Self::OneGroup(_) => "one_group",
+            Self::TooMany(_) => "too_many_labels",
+        }
+    }
 }
 
 impl DatasetError {
@@ -85,6 +110,9 @@ pub enum ImportError {
         /// Each of them and why; of very many the first of each reason.
         rejected: Vec<RejectedRow>,
     },
+    /// Whoever waited for it did not want it any more.
+    #[error("stopped")]
+    Stopped,
     /// The data set cannot be stored.
     #[error("failed to store the data set at {}: {reason}", path.display())]
     Storage {
@@ -115,6 +143,7 @@ impl ImportError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { code, .. } | Self::TooLarge { code, .. } | Self::Rows { code, .. } => code,
+            Self::Stopped => "stopped",
             Self::Storage { .. } => "storage",
         }
     }

@@ -27,8 +27,7 @@ pub struct Faces {
     pub warnings: Vec<Warning>,
 }
 
-/// Counts, and where the test images are of both kinds, writes into each sample's columns whether a face was found in it
-/// (`found` in the order of the samples), unless the sheets have such a column themselves.
+/// Counts, and [writes the column](write_column) of all samples (`found` in their order).
 pub fn note(manifest: &mut Manifest, found: &[bool]) -> Faces {
     let (all, with) = (found.len(), found.iter().filter(|found| **found).count());
     let told = format!("a face was found in {with} of {all} images");
@@ -42,16 +41,26 @@ pub fn note(manifest: &mut Manifest, found: &[bool]) -> Faces {
         warnings.push(Warning::new("faces_not_found", detail));
     }
     warnings.extend(by_class(manifest, found));
+    let rows: Vec<u32> = (0..).take(found.len().min(manifest.samples.len())).collect();
+    write_column(manifest, &rows, found);
+    Faces { told, warnings }
+}
+
+/// Writes into the columns of the samples `rows` whether a face was found in each (`found` in the order of the rows), where the test images
+/// among them are of both kinds, and unless the sheets have such a column themselves.
+pub fn write_column(manifest: &mut Manifest, rows: &[u32], found: &[bool]) {
     let of_its_own = |sample: &Sample| sample.attributes.keys().any(|name| same_column(name, COLUMN));
-    let tested = || manifest.samples.iter().zip(found).filter(|(sample, _)| sample.split == Role::Test);
+    let samples = &manifest.samples;
+    let tested = || rows.iter().zip(found).filter(|(row, _)| samples[**row as usize].split == Role::Test);
     // One value alone compares nothing.
     let both = tested().any(|(_, found)| *found) && tested().any(|(_, found)| !found);
-    if both && !manifest.samples.iter().any(of_its_own) {
-        for (sample, found) in manifest.samples.iter_mut().zip(found) {
-            sample.attributes.insert(COLUMN.to_owned(), if *found { "yes" } else { "no" }.to_owned());
-        }
+    if !both || samples.iter().any(of_its_own) {
+        return;
     }
-    Faces { told, warnings }
+    for (&row, found) in rows.iter().zip(found) {
+        let told = if *found { "yes" } else { "no" };
+        manifest.samples[row as usize].attributes.insert(COLUMN.to_owned(), told.to_owned());
+    }
 }
 
 /// Images of a class, and those of them in which a face was found.
@@ -143,6 +152,16 @@ mod tests {
         let (mut manifest, found) = set([10, 10], [9, 10], false);
         note(&mut manifest, &found);
         assert!(manifest.samples.iter().all(|sample| sample.attributes.is_empty()), "no test image is without");
+    }
+
+    #[test]
+    fn of_the_test_images_alone_it_is_told_as_of_all() {
+        let (mut manifest, found) = set([10, 10], [9, 10], true);
+        let mut all = manifest.clone();
+        note(&mut all, &found);
+        write_column(&mut manifest, &[20, 21], &found[20..]);
+        assert_eq!(manifest.samples[20..], all.samples[20..]);
+        assert!(manifest.samples[..20].iter().all(|sample| sample.attributes.is_empty()));
     }
 
     #[test]

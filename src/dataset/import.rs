@@ -2,8 +2,9 @@
 
 mod pixels;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -81,6 +82,9 @@ pub struct ImportProgress {
     pub total: u64,
 }
 
+/// What is told after each image, and says whether to go on.
+type Progress<'a> = dyn Fn(ImportProgress) -> ControlFlow<()> + Sync + 'a;
+
 /// A finished import.
 #[derive(Clone, Debug)]
 pub struct Imported {
@@ -104,6 +108,22 @@ pub fn import(
     destination: &Path,
     progress: &(dyn Fn(ImportProgress) + Sync),
 ) -> Result<Imported, ImportError> {
+    import_while(request, limits, destination, &|so_far| {
+        progress(so_far);
+        ControlFlow::Continue(())
+    })
+}
+
+/// The same for as long as `progress` says that it is to go on.
+///
+/// # Errors
+/// [`ImportError::Stopped`] where it says that it is not; see [`ImportError`].
+pub fn import_while(
+    request: &ImportRequest,
+    limits: &ImportLimits,
+    destination: &Path,
+    progress: &Progress<'_>,
+) -> Result<Imported, ImportError> {
     let parent = destination.parent().unwrap_or(Path::new("."));
     let storage = |error: std::io::Error| ImportError::storage(destination, error);
     std::fs::create_dir_all(parent).map_err(storage)?;
@@ -126,7 +146,7 @@ fn import_into(
     staging: &Path,
     request: &ImportRequest,
     limits: &ImportLimits,
-    progress: &(dyn Fn(ImportProgress) + Sync),
+    progress: &Progress<'_>,
 ) -> Result<Imported, ImportError> {
     let is_header = |header: &[String]| columns::are_there(header, request);
     let read =
@@ -155,13 +175,15 @@ fn import_into(
         candidates.extend(rows.map_err(|error| error.of_field(role.as_str()))?);
         named.extend(rows::entries_meant(sheet, role, request, &index)?);
     }
-    let mut read: Vec<(&str, usize)> = sheets.iter().map(|(role, sheet)| (role.as_str(), sheet.rows.len())).collect();
+    let read = sheets.iter().map(|&(role, sheet)| Source::of(sheet, role, request));
+    let mut read: Vec<Source> = read.collect::<Result<_, ImportError>>()?;
     refuse_too_many(&rejected, &read, request.strict, &index)?;
     if request.unlisted == Unlisted::Unlabelled {
         unlisted::refuse_unclear(&rejected)?;
         let before = rejected.len();
         let found = unlisted::candidates(&index, &named, &mut rejected);
-        read.push((ARCHIVE, found.len() + rejected.len() - before));
+        let count = found.len() + rejected.len() - before;
+        read.push(Source { name: ARCHIVE, count, columns: String::new() });
         candidates.extend(found);
     }
 
@@ -170,7 +192,8 @@ fn import_into(
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
     let keep = duplicates::keep(&candidates, &digests, &mut rejected);
     let nan = column_doubts::nan_labels(&train, Role::Train, request)?;
-    let assembled = assemble(&request.task, &mut candidates, &keep, nan, &mut rejected);
+    let (_, column) = columns::read_from(&train, Role::Train, request)?;
+    let assembled = assemble(&request.task, &mut candidates, &keep, (column, nan), &mut rejected);
     // First, as a sheet that nothing is left of has no classes either.
     refuse_too_many(&rejected, &read, request.strict, &index)?;
     let (mut manifest, kept) = assembled?;
@@ -230,16 +253,35 @@ pub(super) fn refused(code: &'static str, detail: String, rejected: &LeftOut, sh
     ImportError::Rows { code, detail, left_out: rejected.len(), rejected: rejected.clone().into_listed(sheet) }
 }
 
+/// Where rows, or images that no row names, came from.
+struct Source {
+    /// The sheet's word, or the archive's.
+    name: &'static str,
+    /// How many there are.
+    count: usize,
+    /// Of a sheet, which of its columns were read, in words.
+    columns: String,
+}
+
+impl Source {
+    fn of(sheet: &Sheet, role: Role, request: &ImportRequest) -> Result<Self, ImportError> {
+        let (image, label) = columns::read_from(sheet, role, request)?;
+        let (image, label) = (labels::quoted(image), labels::quoted(label));
+        let columns = format!("image names were read from column {image}, labels from {label}");
+        Ok(Self { name: role.as_str(), count: sheet.rows.len(), columns })
+    }
+}
+
 /// Refuses the whole import for anything left out in strict mode, and where more than half of a sheet, or of the images
 /// that no row names, is bad. `read` says how many there are of each.
-fn refuse_too_many(rejected: &LeftOut, read: &[(&str, usize)], strict: bool, index: &Index) -> Result<(), ImportError> {
+fn refuse_too_many(rejected: &LeftOut, read: &[Source], strict: bool, index: &Index) -> Result<(), ImportError> {
     if strict && !rejected.is_empty() {
-        let all = read.iter().map(|(_, count)| count).sum::<usize>();
-        let what = if read.iter().any(|(sheet, _)| *sheet == ARCHIVE) { "rows and unlisted images" } else { "rows" };
+        let all = read.iter().map(|source| source.count).sum::<usize>();
+        let what = if read.iter().any(|source| source.name == ARCHIVE) { "rows and unlisted images" } else { "rows" };
         let detail = format!("{} of {all} {what} cannot be used; strict was asked for", rejected.len());
         return Err(refused("rejected_rows", detail, rejected, TRAIN));
     }
-    for &(sheet, all) in read {
+    for &Source { name: sheet, count: all, ref columns } in read {
         let bad = rejected.bad(sheet);
         if bad * 2 > all {
             // As that sheet's come in the list.
@@ -257,7 +299,7 @@ fn refuse_too_many(rejected: &LeftOut, read: &[(&str, usize)], strict: bool, ind
             } else {
                 format!(
                     "{bad} of {all} rows of the {sheet} sheet cannot be used; that is more than half: do the sheets \
-                     belong to each other and to this archive? ({}){first}",
+                     belong to each other and to this archive? ({}; {columns}){first}",
                     index.summary()
                 )
             };
@@ -268,19 +310,20 @@ fn refuse_too_many(rejected: &LeftOut, read: &[(&str, usize)], strict: bool, ind
 }
 
 /// Classes and samples of the rows that stay; gives their indices among the candidates too, whose further columns the samples
-/// take. `nan` of the training sheet's labels read NaN.
+/// take. The training sheet's labels were read from `column`, where `nan` read NaN.
 fn assemble(
     task: &str,
     candidates: &mut [Candidate],
     keep: &[bool],
-    nan: usize,
+    (column, nan): (&str, usize),
     rejected: &mut LeftOut,
 ) -> Result<(Manifest, Vec<usize>), ImportError> {
     let stay = |role: Role| -> Vec<usize> {
         (0..candidates.len()).filter(|&index| keep[index] && candidates[index].role == role).collect()
     };
     let (train, test) = (stay(Role::Train), stay(Role::Test));
-    let classes = labels::classes(train.iter().map(|&index| &candidates[index]), nan).map_err(|error| match error {
+    let labelled = train.iter().map(|&index| &candidates[index]);
+    let classes = labels::classes(labelled, column, nan).map_err(|error| match error {
         // The rows that were left out may be the reason.
         ImportError::Invalid { code, detail, .. } if !rejected.is_empty() => {
             let detail = format!("{detail}; {} rows were left out, see each", rejected.len());
@@ -288,6 +331,7 @@ fn assemble(
         }
         error => error.of_field(Role::Train.as_str()),
     })?;
+    let folded: HashMap<String, &String> = classes.iter().rev().map(|class| (labels::folded(class), class)).collect();
     let (mut samples, mut kept) = (Vec::new(), Vec::new());
     for index in train.into_iter().chain(test) {
         let candidate = &mut candidates[index];
@@ -295,10 +339,7 @@ fn assemble(
         if candidate.role == Role::Test && label.is_none() {
             let known = labels::first_of(classes.iter(), NAMED);
             let label = candidate.label.as_deref().unwrap_or_default();
-            let alike = classes.iter().find(|class| class.to_lowercase() == label.to_lowercase());
-            let hint = alike.map_or_else(String::new, |class| {
-                format!("; {class:?} differs by its case alone: write both alike (pandas writes True into a CSV, a workbook has TRUE)")
-            });
+            let hint = folded.get(&labels::folded(label)).map_or_else(String::new, |class| meant(class, label));
             let detail = format!("label {label:?} is no class of the training sheet ({known}){hint}");
             rejected.push(candidate.rejected("unknown_label", detail));
             continue;
@@ -317,6 +358,17 @@ fn assemble(
     let manifest =
         Manifest { format_version: FORMAT_VERSION, task: task.to_owned(), classes, samples, ..Manifest::default() };
     Ok((manifest, kept))
+}
+
+/// That a label that is no class may mean this one.
+fn meant(class: &str, label: &str) -> String {
+    if class.to_lowercase() == label.to_lowercase() {
+        format!(
+            "; {class:?} differs by its case alone: write both alike (pandas writes True into a CSV, a workbook has TRUE)"
+        )
+    } else {
+        format!("; if it means {class:?}, write both alike")
+    }
 }
 
 /// SHA-256 over each sample's name, label, sheet, group and whether it was picked, and the digest of its pixels.

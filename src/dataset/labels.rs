@@ -71,8 +71,14 @@ pub(super) fn first_of<'a>(names: impl ExactSizeIterator<Item = &'a String>, mos
     if more > 0 { format!("{first} and {more} more") } else { first }
 }
 
-/// The class names: every label of the training sheet, sorted. `nan` of its label cells were taken as empty though something stands there.
-pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>, nan: usize) -> Result<Vec<String>, ImportError> {
+/// The class names: every label of the training sheet, sorted. They were read from `column`; `nan` of its cells were taken as empty
+/// though something stands there.
+pub(super) fn classes<'a>(
+    train: impl Iterator<Item = &'a Candidate>,
+    column: &str,
+    nan: usize,
+) -> Result<Vec<String>, ImportError> {
+    let column = quoted(column);
     let names: BTreeSet<&String> = train.filter_map(|candidate| candidate.label.as_ref()).collect();
     let gaps = match nan {
         0 => String::new(),
@@ -82,19 +88,21 @@ pub(super) fn classes<'a>(train: impl Iterator<Item = &'a Candidate>, nan: usize
     };
     if names.is_empty() {
         let detail = format!(
-            "no row of the training sheet has a label; label some images of each class first (the dashboard does at /#/label){gaps}"
+            "no row of the training sheet has a label in column {column}; name another one in label_column, or label some images of \
+             each class first (the dashboard does at /#/label){gaps}"
         );
         return Err(ImportError::invalid("too_few_classes", detail));
     }
     if names.len() < 2 {
         let found = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let detail = format!(
-            "the training sheet's label column holds one class alone ({found}) on usable rows; a classifier needs two{gaps}"
+            "the training sheet's label column, {column}, holds one class alone ({found}) on usable rows; a classifier needs two: name \
+             another column in label_column, or label images of a second class{gaps}"
         );
         return Err(ImportError::invalid("too_few_classes", detail));
     }
     if names.len() > 1000 {
-        let detail = format!("{} different labels; is the label column the right one?", names.len());
+        let detail = format!("{} different labels in column {column}; name the right one in label_column", names.len());
         return Err(ImportError::invalid("too_many_classes", detail));
     }
     Ok(names.into_iter().cloned().collect())
@@ -109,9 +117,7 @@ pub(super) fn warnings(classes: &[String], named: &BTreeSet<String>) -> Vec<Warn
 fn look_alikes(classes: &[String]) -> Option<Warning> {
     let mut alike: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for class in classes {
-        // Compatibility forms are one: a no-break space is a space, and a full-width letter that letter.
-        let bare = class.nfkc().filter(|letter| !letter.is_whitespace() && !is_joint(*letter));
-        alike.entry(bare.flat_map(char::to_lowercase).collect()).or_default().push(class);
+        alike.entry(folded(class)).or_default().push(class);
     }
     let alike: Vec<String> = alike
         .into_values()
@@ -120,10 +126,25 @@ fn look_alikes(classes: &[String]) -> Option<Warning> {
         .collect();
     let more = if alike.len() > NAMED { ", …" } else { "" };
     let detail = format!(
-        "classes differ by case, spaces, dashes, _ or letters that nobody sees alone: {}{more}; if they mean the same, write them alike",
+        "classes differ by case, spaces, dashes, _, letters that nobody sees or the spelling of a number alone: {}{more}; if they mean \
+         the same, write them alike",
         alike[..alike.len().min(NAMED)].join(", ")
     );
     (!alike.is_empty()).then(|| Warning::new("similar_labels", detail))
+}
+
+/// Whole numbers up to here have a float of their own.
+const COUNTED: f64 = 9_007_199_254_740_992.0;
+
+/// What classes have in common that may be one: their letters alone, or the number that they spell (01, 1, 1.00).
+pub(super) fn folded(class: &str) -> String {
+    // Compatibility forms are one: a no-break space is a space, and a full-width letter that letter.
+    let seen: String = class.nfkc().filter(|letter| !letter.is_whitespace() && !is_unseen(*letter)).collect();
+    match seen.parse::<f64>() {
+        // Zero has two signs.
+        Ok(number) if number.abs() < COUNTED => (number + 0.0).to_string(),
+        _ => seen.chars().filter(|letter| !is_joint(*letter)).flat_map(char::to_lowercase).collect(),
+    }
 }
 
 /// What joins or parts words, and what is not seen at all.
@@ -230,6 +251,10 @@ mod tests {
             assert_eq!(told(&["no mask", other], &[]).len(), 1, "{other:?}");
         }
         assert_eq!(told(&["mask", "masks", "no mask", "A+", "A"], &[]), []);
+        let detail = &told(&["01", "1", "1.00", "2", "2.0", "3"], &[])[0].1;
+        assert!(detail.contains(r#": "01" and "1" and "1.00", "2" and "2.0";"#), "{detail}");
+        assert_eq!(told(&["-1", "0", "1", "10", "1.5", "inf"], &[]), []);
+        assert_eq!(told(&["9007199254740992", "9007199254740993"], &[]), [], "as floats they are one");
     }
 
     #[test]

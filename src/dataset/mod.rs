@@ -30,13 +30,13 @@ mod split;
 mod task;
 mod unlisted;
 
-pub use error::{DatasetError, ImportError};
-pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import};
+pub use error::{DatasetError, ImportError, SplitError};
+pub use import::{ImportLimits, ImportProgress, ImportRequest, Imported, import, import_while};
 pub use labels::{EMPTY_CELL, same_column};
 pub use manifest::{Manifest, Role, Sample};
 pub use pack::{PackedImages, files_among, read_images};
 pub use report::{Counts, ImportReport, RejectedRow, Warning};
-pub use split::{Split, SplitSpec, odd_validation, split, unused_picks};
+pub use split::{Split, SplitSpec, nothing_unlabelled, odd_validation, split, unused_picks};
 pub use task::model_name;
 pub use unlisted::Unlisted;
 

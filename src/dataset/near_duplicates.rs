@@ -1,9 +1,10 @@
-//! Pictures that were saved again: re-encoded, resized, brightened, recoloured or mirrored.
+//! Pictures that look alike, as those do that were saved again: re-encoded, resized, brightened, recoloured or mirrored.
 //!
 //! Hashes propose ([`perceptual_hash`]), the pictures themselves decide: the luminance of both at 32 × 32 pixels
 //! has to correlate. The thresholds were chosen for few false claims (docs/benchmarks.md): on two sets of faces
-//! and in a sample of CIFAR-10 every pair claimed was the same picture to the eye. Another crop of the same
-//! photograph is not found: at this size it cannot be told from another person in the same pose.
+//! and in a sample of CIFAR-10 every pair claimed was the same picture to the eye. Of pictures with little in them, such
+//! as handwritten digits, different ones are claimed too: so nothing here says how two came to look alike. Another crop of
+//! the same photograph is not found: at this size it cannot be told from another person in the same pose.
 //!
 //! Such rows are kept, unlike identical ones: a likeness is a judgement, and whoever owns the labels makes it.
 //! They are named in the report, and the validation split keeps them on one side.
@@ -17,7 +18,7 @@ use super::manifest::{Manifest, Role};
 use super::perceptual_hash::{self, Alike, Luma, SIDE};
 use super::report::Warning;
 
-/// Correlation of the luminance from which two pictures are one.
+/// Correlation of the luminance from which two pictures look alike.
 const CORRELATION: f64 = 0.93;
 
 /// The same against a mirror image: more, because a face is nearly its own mirror image.
@@ -104,9 +105,9 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl F
         let affected: BTreeSet<u32> = across.iter().flat_map(|pair| [pair.first, pair.second]).filter(tested).collect();
         let all = samples.iter().filter(|sample| sample.split == Role::Test).count();
         let detail = format!(
-            "{} of {all} test images ({:.1} %) are near duplicates of training images (saved again, resized, brightened or \
-             mirrored): test figures will look better than on new images. None was left out; look at them and take the \
-             training image out where it is the same picture",
+            "{} of {all} test images ({:.1} %) look like a training image (near duplicates), as a picture does that was saved again, \
+             resized, brightened or mirrored, and as two plain drawings may: where they are the same picture, test figures will look \
+             better than on new images. None was left out; look at them and take the training image out where it is the same",
             affected.len(),
             100.0 * affected.len() as f64 / all as f64
         );
@@ -117,7 +118,7 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl F
     let contradicting: Vec<&Alike> = near.pairs.iter().filter(differ).collect();
     if !contradicting.is_empty() {
         let detail = format!(
-            "{} pairs of near duplicates have different labels: one of each is likely wrong",
+            "{} pairs of near duplicates have different labels: where they are the same picture, one of the two is wrong",
             contradicting.len()
         );
         warnings.push(Warning::new("near_duplicate_labels_differ", detail).with_examples(examples(&contradicting)));
@@ -127,8 +128,8 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl F
     let within: BTreeSet<u32> = within.flat_map(|pair| [pair.first, pair.second]).collect();
     if !within.is_empty() {
         let detail = format!(
-            "{} training images have a near duplicate among the training images: they weigh more than others, and are \
-             kept on one side when validation images are held out",
+            "{} training images have a near duplicate among the training images: where it is the same picture it weighs more than \
+             others, and they are kept on one side when validation images are held out",
             within.len()
         );
         warnings.push(Warning::new("near_duplicates", detail));
@@ -249,7 +250,7 @@ mod tests {
         let codes: Vec<&str> = told.iter().map(|warning| warning.code.as_str()).collect();
         assert_eq!(codes, ["near_duplicate_in_both_sheets", "near_duplicate_labels_differ", "near_duplicates"]);
         let detail = &told[0].detail;
-        assert!(detail.starts_with("1 of 2 test images (50.0 %)"), "{detail}");
+        assert!(detail.starts_with("1 of 2 test images (50.0 %) look like a training image"), "{detail}");
         assert_eq!(told[0].examples, ["train row 2 \"t0.jpg\" and test row 4 \"e0.jpg\" (mirrored)"]);
         assert!(!detail.contains(".jpg"), "a model's card repeats this, and names no image: {detail}");
         assert!(told[2].detail.starts_with("2 training images"), "{}", told[2].detail);

@@ -10,7 +10,7 @@ use super::labels::{first_of, normalised, quoted, reads_nan, shortened};
 use super::left_out::LeftOut;
 use super::manifest::Role;
 use super::report::{self, ARCHIVE, RejectedRow, Warning};
-use super::sheet::{MAX_NAME, Sheet};
+use super::sheet::{MAX_NAME, Row, Sheet};
 
 /// Rows that a warning shows.
 const EXAMPLES: usize = 5;
@@ -70,6 +70,7 @@ pub(super) fn candidates(
 ) -> Result<Vec<Candidate>, ImportError> {
     let columns = Columns::of(sheet, role, request)?;
     let mut found: Vec<Candidate> = Vec::new();
+    let mut rows: Vec<&Row> = Vec::new();
     for row in &sheet.rows {
         let image = row.cell(columns.image).to_owned();
         let label = normalised(row.cell(columns.label));
@@ -133,15 +134,17 @@ pub(super) fn candidates(
                     ),
                 ),
                 Found::Entry(entry) | Found::Bare(entry) => {
-                    let attributes = columns.attributes(row);
+                    rows.push(row);
                     let picked = label.is_some() && picked == Ok(true);
-                    let row = row.number;
+                    let (row, attributes) = (row.number, BTreeMap::new());
                     found.push(Candidate { role, unlisted: false, row, image, entry, label, picked, attributes });
                 }
             }
         }
     }
-    Ok(unique_names(found, out))
+    // Of those alone that stay: millions of rows may name one image, each with many cells.
+    let stay = unique_names(found, out).into_iter();
+    Ok(stay.map(|(at, candidate)| Candidate { attributes: columns.attributes(rows[at]), ..candidate }).collect())
 }
 
 /// How many rows name their images without the extension that these have in the archive.
@@ -178,8 +181,8 @@ pub(super) fn entries_meant(
 }
 
 /// One row per image: the first with a label, or the first. Rows that contradict each other are all left out; one without a
-/// label contradicts nothing (a sheet of all images below one of the labelled).
-fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<Candidate> {
+/// label contradicts nothing (a sheet of all images below one of the labelled). Each comes with its place among those that were found.
+fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<(usize, Candidate)> {
     let mut labels: HashMap<u32, BTreeSet<&String>> = HashMap::new();
     let mut stays: HashMap<u32, usize> = HashMap::new();
     for (index, candidate) in found.iter().enumerate() {
@@ -208,14 +211,19 @@ fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<Candidate> {
         if !stays {
             out.push(candidate.rejected("duplicate_row", "another row names this image already"));
         }
-        stays.then_some(candidate)
+        stays.then_some((index, candidate))
     };
     found.into_iter().enumerate().filter_map(chosen).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::ptr;
+
     use super::*;
+    use crate::dataset::archive;
+    use crate::dataset::import::ImportLimits;
 
     #[test]
     fn of_several_rows_for_an_image_the_labelled_one_stays() {
@@ -240,7 +248,7 @@ mod tests {
         ];
         let mut out = LeftOut::default();
         let stay = unique_names(found, &mut out);
-        assert_eq!(stay.iter().map(|candidate| candidate.row).collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(stay.iter().map(|(at, candidate)| (*at, candidate.row)).collect::<Vec<_>>(), [(1, 3), (3, 5)]);
         let told: Vec<_> = out.listed().iter().map(|row| (row.row, row.code.as_str())).collect();
         let (twice, conflict) = ("duplicate_row", "conflicting_label");
         assert_eq!(told, [(2, twice), (4, twice), (6, twice), (7, conflict), (8, conflict)]);
@@ -250,5 +258,43 @@ mod tests {
         let mut out = LeftOut::default();
         unique_names(long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect(), &mut out);
         assert!(out.len() == 3 && out.listed().iter().all(|row| row.detail.len() < 500), "{out:?}");
+    }
+
+    /// Bytes that this thread has asked for in its life.
+    fn allocated() -> u64 {
+        let (mut bytes, mut size) = (0u64, size_of::<u64>());
+        // SAFETY: no more than `size` bytes are written.
+        let refused = unsafe {
+            let name = c"thread.allocated".as_ptr();
+            tikv_jemalloc_sys::mallctl(name, ptr::from_mut(&mut bytes).cast(), &raw mut size, ptr::null_mut(), 0)
+        };
+        assert_eq!(refused, 0);
+        bytes
+    }
+
+    #[test]
+    fn what_else_a_row_says_is_copied_only_where_the_row_stays() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+        writer.start_file("a.jpg", zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(b"1").unwrap();
+        writer.finish().unwrap();
+        let index = Index::new(&mut archive::open(file.path()).unwrap(), &ImportLimits::default()).unwrap();
+        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
+        let read = |cell: &str| {
+            let names: String = (0..40).map(|at| format!(",column {at}")).collect();
+            let row = format!("a.jpg,cat{}\n", cell.repeat(40));
+            let text = format!("image,label{names}\n{}", row.repeat(1000));
+            let sheet = Sheet::parse(text.into_bytes(), "train").unwrap();
+            let before = allocated();
+            let found = candidates(&sheet, Role::Train, &request, &index, &mut LeftOut::default()).unwrap();
+            (found, allocated() - before)
+        };
+        let (empty, least) = read(",");
+        let (full, most) = read(",seven");
+        assert_eq!((empty.len(), empty[0].attributes.len()), (1, 0));
+        assert_eq!((full.len(), full[0].attributes.len(), full[0].row), (1, 40, 2));
+        // A row's attributes are some kilobytes, those of all rows some megabytes.
+        assert!(most < least + (100 << 10), "{least} bytes for rows that say nothing else, {most} for those that do");
     }
 }

@@ -422,6 +422,8 @@ mod tests {
         ] {
             assert_eq!(read(bytes).unwrap_err().code(), code, "{bytes:?}");
         }
+        let old = read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0").unwrap_err();
+        assert!(old.code() == "unreadable_sheet" && old.to_string().contains(".xls of old Excel"), "{old}");
         assert_eq!(read(b"PK,image,label\n1,a.jpg,cat\n").unwrap().columns, ["PK", "image", "label"], "a primary key");
     }
 

@@ -9,9 +9,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::error::DatasetError;
+use super::error::SplitError;
 use super::manifest::{Manifest, Role};
-pub use odd::{odd_validation, unused_picks};
+pub use odd::{nothing_unlabelled, odd_validation, unused_picks};
 use validation::take_validation;
 
 /// How to split.
@@ -22,16 +22,17 @@ pub struct SplitSpec {
     pub labelled: Option<usize>,
     /// Share of the labelled training rows that is held out for validation.
     pub validation: f64,
-    /// Upper bound of the validation split, of more than one image a class.
+    /// Upper bound of the validation split, but for one image of each class and whole groups that are larger.
     pub validation_max: usize,
     /// Same seed, same split.
     pub seed: u64,
 }
 
 impl SplitSpec {
-    /// How many of `labelled` rows of `classes` classes are held out for validation: at least one of each class.
+    /// How many of `labelled` rows of `classes` classes are held out for validation: at least one of each class, and all but one at most.
     pub fn held_out(&self, labelled: usize, classes: usize) -> usize {
-        ((labelled as f64 * self.validation).ceil() as usize).min(self.validation_max).max(classes)
+        let share = ((labelled as f64 * self.validation).ceil() as usize).min(self.validation_max);
+        share.min(labelled.saturating_sub(classes)).max(classes)
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Split {
 ///
 /// # Errors
 /// When there are not enough labels for the split asked for.
-pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetError> {
+pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, SplitError> {
     let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
     let mut by_class: Vec<Vec<u32>> = vec![Vec::new(); manifest.classes.len()];
     let (mut train, mut test, mut picked) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,7 +83,7 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
         rows.shuffle(&mut rng);
     }
     if let Some(class) = by_class.iter().position(|rows| rows.len() < 2).filter(|_| !picked.is_empty()) {
-        return Err(DatasetError::Split(format!(
+        return Err(SplitError::TooFew(format!(
             "class {:?} has {} labels of images that were drawn, and needs two, one to train on and one to validate with; those that were \
              picked do not validate: label images of it that chance draws",
             manifest.classes[class],
@@ -107,7 +108,7 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     let wanted = spec.labelled.unwrap_or(left + picked.len());
     // Where too few were picked, too, the error counts what was drawn.
     let drawn = if wanted > left + picked.len() { wanted } else { wanted.min(left) };
-    let mut labelled = take_stratified(&mut by_class, drawn, "training")?;
+    let mut labelled = take_stratified(&mut by_class, drawn)?;
     if drawn < wanted {
         picked.shuffle(&mut rng);
         labelled.extend(picked.drain(..wanted - drawn));
@@ -117,40 +118,53 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, DatasetErro
     Ok(Split { labelled, unlabelled, validation, test })
 }
 
-/// Takes `count` rows, shares by class as they stand, at least one of each.
-fn take_stratified(by_class: &mut [Vec<u32>], count: usize, what: &str) -> Result<Vec<u32>, DatasetError> {
-    let shares = class_shares(by_class, count, what)?;
+/// Takes `count` rows to train with, shares by class as they stand, at least one of each.
+fn take_stratified(by_class: &mut [Vec<u32>], count: usize) -> Result<Vec<u32>, SplitError> {
+    let sizes = sizes(by_class);
+    let shares = shares(&sizes, &sizes, count).ok_or_else(|| impossible(&sizes, count, "training"))?;
     Ok(by_class.iter_mut().zip(shares).flat_map(|(rows, share)| rows.drain(..share).collect::<Vec<_>>()).collect())
 }
 
-/// How many of `count` rows each class gives.
-fn class_shares(by_class: &[Vec<u32>], count: usize, what: &str) -> Result<Vec<usize>, DatasetError> {
-    let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
-    shares(&sizes, count).ok_or_else(|| {
-        let (have, classes) = (sizes.iter().sum::<usize>(), sizes.len());
-        DatasetError::Split(format!(
-            "{count} labels are wanted for {what}, {have} are left in {classes} classes (per class: {sizes:?}), and each \
-             class needs one; label more images or ask for fewer"
-        ))
-    })
+/// How many of `count` rows each class of these `sizes` holds out.
+fn validation_shares(sizes: &[usize], count: usize) -> Result<Vec<usize>, SplitError> {
+    shares(sizes, &most_held_out(sizes), count).ok_or_else(|| impossible(sizes, count, "validation"))
 }
 
-/// `count` divided in proportion to `sizes` by largest remainders, at least one each, never more than there
-/// are; none where that is impossible.
-fn shares(sizes: &[usize], count: usize) -> Option<Vec<usize>> {
+/// All rows of each class but one, which is left to train with.
+fn most_held_out(sizes: &[usize]) -> Vec<usize> {
+    sizes.iter().map(|&size| size.saturating_sub(1).max(1)).collect()
+}
+
+fn sizes(by_class: &[Vec<u32>]) -> Vec<usize> {
+    by_class.iter().map(Vec::len).collect()
+}
+
+fn impossible(sizes: &[usize], count: usize, what: &str) -> SplitError {
+    let (have, classes) = (sizes.iter().sum::<usize>(), sizes.len());
+    let detail = format!(
+        "{count} labels are wanted for {what}, {have} are left in {classes} classes (per class: {sizes:?}), and each class needs \
+         one; label more images or ask for fewer"
+    );
+    if count > have { SplitError::TooMany(detail) } else { SplitError::TooFew(detail) }
+}
+
+/// `count` divided in proportion to `sizes` by largest remainders, at least one each, never more than `most`, which is no more than
+/// there are; none where that is impossible.
+fn shares(sizes: &[usize], most: &[usize], count: usize) -> Option<Vec<usize>> {
     let total: usize = sizes.iter().sum();
-    if count > total || count < sizes.len() || sizes.contains(&0) {
+    if count > most.iter().sum::<usize>() || count < sizes.len() || sizes.contains(&0) {
         return None;
     }
     let ideal = |size: usize| count as f64 * size as f64 / total as f64;
-    let mut shares: Vec<usize> = sizes.iter().map(|&size| (ideal(size) as usize).clamp(1, size)).collect();
+    let mut shares: Vec<usize> =
+        sizes.iter().zip(most).map(|(&size, &most)| (ideal(size) as usize).clamp(1, most)).collect();
     while shares.iter().sum::<usize>() != count {
         let given: usize = shares.iter().sum();
         let missing = |class: usize| ideal(sizes[class]) - shares[class] as f64;
         let classes = 0..sizes.len();
         if given < count {
-            let most = classes.filter(|&c| shares[c] < sizes[c]).max_by(|&a, &b| missing(a).total_cmp(&missing(b)))?;
-            shares[most] += 1;
+            let first = classes.filter(|&c| shares[c] < most[c]).max_by(|&a, &b| missing(a).total_cmp(&missing(b)))?;
+            shares[first] += 1;
         } else {
             let least = classes.filter(|&c| shares[c] > 1).min_by(|&a, &b| missing(a).total_cmp(&missing(b)))?;
             shares[least] -= 1;
@@ -215,6 +229,37 @@ mod tests {
                 prop_assert!(got >= 1 && (got as f64 - ideal).abs() < 2.0, "class {}: {} for {}", class, got, ideal);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_share_validates_each_class_trains_with_an_image_and_validates_with_another(
+            sizes in prop::collection::vec(2usize..120, 2..6), validation in 0.01f64..0.99, seed in 0u64..99,
+        ) {
+            let (manifest, spec) = (manifest(&sizes, 5, 3), SplitSpec { validation, ..spec(None, seed) });
+            let total: usize = sizes.iter().sum();
+            let cut = split(&manifest, &spec).unwrap();
+            let held_out = spec.held_out(total, sizes.len());
+            prop_assert_eq!((cut.validation.len(), cut.labelled.len()), (held_out, total - held_out));
+            let wanted = SplitSpec { labelled: Some(total - held_out), ..spec };
+            prop_assert_eq!(split(&manifest, &wanted).unwrap().labelled.len(), total - held_out);
+            for class in 0..sizes.len() {
+                let has = |rows: &[u32]| rows.iter().any(|&row| manifest.samples[row as usize].label == Some(class as u32));
+                prop_assert!(has(&cut.validation) && has(&cut.labelled), "class {}: {:?}", class, cut);
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_class_keeps_an_image_to_train_on_where_nearly_all_are_held_out() {
+        let of = |validation| {
+            let manifest = manifest(&[2, 100], 0, 0);
+            let cut = split(&manifest, &SplitSpec { validation, ..spec(None, 0) }).unwrap();
+            let first = |rows: &[u32]| rows.iter().filter(|&&row| row < 2).count();
+            [(cut.validation.len(), first(&cut.validation)), (cut.labelled.len(), first(&cut.labelled))]
+        };
+        assert_eq!(of(0.9), [(92, 1), (10, 1)]);
+        assert_eq!(of(0.99), [(100, 1), (2, 1)]);
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub enum Selection {
     /// Literature Survey, 2009, §3.1): those whose label would say most. Not those of a validation image's group: with its label, too, such
     /// an image would not be used.
     Unlabelled,
-    /// Images whose label is another than the answer, the surest answer first: wrong labels are among them.
+    /// Images whose label is another than the answer, the surest answer first and those of the test sheet behind all others: wrong
+    /// labels are among them. Who mends test labels only where the model contradicts them makes its figures better than they are.
     Disagreeing,
 }
 
@@ -85,7 +86,8 @@ impl Selection {
             }
             Self::Disagreeing => {
                 all.retain(|one| one.label.as_ref().is_some_and(|label| *label != one.prediction));
-                all.sort_by(|a, b| by_margin(b, a));
+                let tested = |one: &Prediction| one.used == Used::Test;
+                all.sort_by(|a, b| tested(a).cmp(&tested(b)).then_with(|| by_margin(b, a)));
             }
         }
         all.truncate(limit);
@@ -169,6 +171,10 @@ mod tests {
     #[test]
     fn labels_that_the_answers_contradict_come_by_how_surely() {
         assert_eq!(names(Selection::Disagreeing, 9), ["surely wrong.jpg", "rather wrong.jpg"]);
+        let of_the_test = prediction("of the test.jpg", Some("dog"), "cat", 0.99, None);
+        let all = [vec![Prediction { used: Used::Test, ..of_the_test }], some()].concat();
+        let last = Selection::Disagreeing.of(all, 9).pop().unwrap();
+        assert_eq!(last.image, "of the test.jpg", "its label is not to be mended because the model contradicts it");
     }
 
     #[test]

@@ -498,6 +498,23 @@ mod tests {
     }
 
     #[test]
+    fn a_card_claims_not_to_know_what_imported_weights_have_met() {
+        let unknown = "What the weights that it started from were trained on is not known here";
+        let of = |pretrained: serde_json::Value, algorithm: &str| {
+            let mut manifest = manifest(["mask", "no_mask"], Some(&test_metrics()));
+            manifest.config["pretrained"] = pretrained;
+            manifest.config["algorithm"] = algorithm.into();
+            Card::new("mask", 3, "a1b2", manifest).markdown()
+        };
+        let text = of("own".into(), "supervised");
+        has(&text, &["Learned from 250 labelled images, starting from the weights \"own\".", unknown]);
+        let text = of("own".into(), "mixmatch");
+        has(&text, &["the labelled ones among them, starting from the weights \"own\".", unknown]);
+        let text = of(serde_json::Value::Null, "supervised");
+        assert!(!text.contains(unknown) && !text.contains("starting from"), "{text}");
+    }
+
+    #[test]
     fn an_older_models_card_leaves_out_what_was_not_kept() {
         let mut card = card("mask", None);
         card.split.picked = 0;

@@ -1,5 +1,7 @@
 //! Who changed what: a row before each change, completed after it. Rows are only ever added, and forgotten by age alone.
 
+use std::time::Duration;
+
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -7,6 +9,9 @@ use super::{BEHIND_EVERY_ID, Result, Store, now, time};
 
 /// Rows that are forgotten in one transaction: whoever else writes does so in between.
 const BATCH: u32 = 1000;
+
+/// What a row about rows that were forgotten has as its action.
+const PRUNE: &str = "audit prune";
 
 /// One change, or one attempt at it.
 #[derive(Clone, Debug)]
@@ -113,12 +118,17 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the rows of changes that began before a moment, and leaves a row about that; gives how many there were.
+    /// Forgets the rows of changes that began earlier than `kept` before now, and leaves a row about that; gives how many there were.
     /// Ended early, it leaves the rest for the next time.
+    ///
+    /// Counted from the newest change where that is earlier: a clock that is years ahead at one start must not take all of them away.
     ///
     /// # Errors
     /// The database's.
-    pub async fn prune_audit(&self, before: jiff::Timestamp) -> Result<u64> {
+    pub async fn prune_audit(&self, now: jiff::Timestamp, kept: Duration) -> Result<u64> {
+        let Some(newest) = self.newest_change().await? else { return Ok(0) };
+        // Before the beginning of time there is nothing to forget.
+        let Ok(before) = now.min(newest).checked_sub(kept) else { return Ok(0) };
         let end = place_of(before);
         let old: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM audit WHERE id < ?").bind(&end).fetch_one(&self.reader).await?;
@@ -126,7 +136,7 @@ impl Store {
             return Ok(0);
         }
         let target = format!("{old} rows before {before:.0}");
-        let new = NewAudit { actor: "the server", action: "audit prune", target: &target, request_id: None };
+        let new = NewAudit { actor: "the server", action: PRUNE, target: &target, request_id: None };
         let id = self.begin_audit(new).await?;
         let mut gone = 0;
         let pruned = loop {
@@ -139,6 +149,12 @@ impl Store {
         // As commands do: no answer has this status, it says whether it was done.
         self.complete_audit(id, if pruned.is_ok() { 200 } else { 500 }, None, None).await?;
         pruned
+    }
+
+    /// When the newest change began that is no pruning.
+    async fn newest_change(&self) -> Result<Option<jiff::Timestamp>> {
+        let newest = sqlx::query_scalar::<_, i64>("SELECT at FROM audit WHERE action <> ? ORDER BY id DESC LIMIT 1");
+        newest.bind(PRUNE).fetch_optional(&self.reader).await?.map(time).transpose()
     }
 
     /// Forgets at most `limit` of the oldest rows before `end`.
@@ -177,6 +193,8 @@ mod tests {
     use crate::store::new_store;
     use jiff::{SignedDuration, Timestamp};
 
+    const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
     fn days_ago(days: i64) -> Timestamp {
         Timestamp::now() - SignedDuration::from_hours(24 * days)
     }
@@ -201,8 +219,9 @@ mod tests {
         let store = new_store(directory.path()).await;
         insert(&store, days_ago(500), 2 * BATCH + 10).await;
         insert(&store, days_ago(401), 3).await;
-        insert(&store, days_ago(399), 5).await;
-        assert_eq!(store.prune_audit(days_ago(400)).await.unwrap(), u64::from(2 * BATCH + 13));
+        insert(&store, days_ago(399), 4).await;
+        insert(&store, Timestamp::now() - SignedDuration::from_hours(1), 1).await;
+        assert_eq!(store.prune_audit(Timestamp::now(), KEPT).await.unwrap(), u64::from(2 * BATCH + 13));
 
         let left = store.audit(None, 1000).await.unwrap();
         assert_eq!(left.len(), 6, "five that are young enough, and the pruning itself");
@@ -212,8 +231,21 @@ mod tests {
         assert!(pruning.target.starts_with("2013 rows before 20"), "{}", pruning.target);
         assert_eq!(pruning.status, Some(200));
 
-        assert_eq!(store.prune_audit(days_ago(400)).await.unwrap(), 0);
+        assert_eq!(store.prune_audit(Timestamp::now(), KEPT).await.unwrap(), 0);
         assert_eq!(store.audit(None, 1000).await.unwrap().len(), 6, "nothing to do leaves no row");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_far_ahead_takes_nothing_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        assert_eq!(store.prune_audit(Timestamp::now(), KEPT).await.unwrap(), 0, "nothing is there");
+        insert(&store, days_ago(500), 2).await;
+        insert(&store, days_ago(0), 3).await;
+        // Twice: what it does itself is no change to count from.
+        assert_eq!(store.prune_audit(days_ago(-500), KEPT).await.unwrap(), 2);
+        assert_eq!(store.prune_audit(days_ago(-500), KEPT).await.unwrap(), 0);
+        assert_eq!(store.audit(None, 10).await.unwrap().len(), 4, "those of today, and the pruning");
     }
 
     #[tokio::test]

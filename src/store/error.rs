@@ -8,10 +8,17 @@ const SQLITE_PERM: i64 = 3;
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_LOCKED: i64 = 6;
 const SQLITE_READONLY: i64 = 8;
+const SQLITE_IOERR: i64 = 10;
 const SQLITE_CORRUPT: i64 = 11;
 const SQLITE_FULL: i64 = 13;
 const SQLITE_CANTOPEN: i64 = 14;
 const SQLITE_NOTADB: i64 = 26;
+
+/// A write that the system refuses for another reason than a full disk: its owner's quota, say. SQLite does not tell which.
+pub(super) const SQLITE_IOERR_WRITE: i64 = 778;
+
+/// The index of the write-ahead log cannot grow.
+const SQLITE_IOERR_SHMSIZE: i64 = 4874;
 
 /// A failure of the store. The first eight are answers that a caller must expect; the rest are trouble.
 #[derive(Debug, thiserror::Error)]
@@ -208,16 +215,15 @@ impl StoreError {
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io { error, .. } | Self::Database(sqlx::Error::Io(error)) => {
-                error.kind() == std::io::ErrorKind::StorageFull
-            }
-            error => error.sqlite_code() == Some(SQLITE_FULL),
+            Self::Io { error, .. } | Self::Database(sqlx::Error::Io(error)) => lacks_room(error),
+            Self::Database(error) => code_of(error).is_some_and(tells_of_no_room),
+            _ => false,
         }
     }
 
     fn sqlite_code(&self) -> Option<i64> {
         let Self::Database(error) = self else { return None };
-        code_of(error)
+        code_of(error).map(primary)
     }
 
     /// Why a database could not be opened, with what mends it: SQLite's words name no file.
@@ -227,9 +233,14 @@ impl StoreError {
             sqlx::Error::Database(told) => told.to_string(),
             other => other.to_string(),
         };
-        match code_of(&error) {
-            Some(SQLITE_PERM | SQLITE_READONLY | SQLITE_CANTOPEN) => Self::Unopened { path, reason },
+        let code = code_of(&error);
+        if code.is_some_and(|code| tells_of_no_room(code) || code == SQLITE_IOERR_SHMSIZE) {
+            return Self::Unopened { path, reason: format!("there is no room on its disk ({reason})") };
+        }
+        match code.map(primary) {
+            Some(SQLITE_PERM | SQLITE_READONLY | SQLITE_IOERR | SQLITE_CANTOPEN) => Self::Unopened { path, reason },
             Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Damaged { path, reason },
+            // Another process holds it, which passes, or the error is none of the file's.
             _ => error.into(),
         }
     }
@@ -247,15 +258,78 @@ impl StoreError {
     }
 }
 
-/// SQLite's result code, less what its higher bits add to it.
+/// Whether a file finds no room: on the disk, or in what its owner may have of it.
+pub fn lacks_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    [StorageFull, QuotaExceeded].contains(&error.kind())
+}
+
+/// The same of a result code of SQLite.
+fn tells_of_no_room(code: i64) -> bool {
+    primary(code) == SQLITE_FULL || code == SQLITE_IOERR_WRITE
+}
+
+/// SQLite's result code, with all that its higher bits say.
 fn code_of(error: &sqlx::Error) -> Option<i64> {
     let sqlx::Error::Database(error) = error else { return None };
-    Some(error.code()?.parse::<i64>().ok()? & 0xff)
+    error.code()?.parse().ok()
+}
+
+/// A result code less what its higher bits add to it.
+fn primary(code: i64) -> i64 {
+    code & 0xff
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What SQLite says with a code.
+    #[derive(Debug, thiserror::Error)]
+    #[error("disk I/O error")]
+    struct Told(i64);
+
+    impl sqlx::error::DatabaseError for Told {
+        fn message(&self) -> &str {
+            "disk I/O error"
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.0.to_string().into())
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    fn told(code: i64) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Told(code)))
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_opened_is_told_with_its_path_and_that_its_disk_is_full() {
+        let opening = |code| StoreError::opening(Path::new("/data/mixmatch.db"), told(code));
+        for code in [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE, SQLITE_FULL] {
+            let refused = opening(code).to_string();
+            assert!(refused.contains("/data/mixmatch.db") && refused.contains("no room on its disk"), "{refused}");
+        }
+        let refused = opening(SQLITE_IOERR | (1 << 8)).to_string();
+        assert!(refused.contains("/data/mixmatch.db") && !refused.contains("no room"), "{refused}");
+        assert!(opening(SQLITE_BUSY).is_busy(), "that passes");
+    }
 
     #[test]
     fn a_writer_that_waited_in_vain_behind_others_may_try_again() {
@@ -265,9 +339,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_is_known_by_its_code_wherever_it_shows() {
-        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert!(StoreError::io(Path::new("x"), full()).is_full());
-        assert!(StoreError::from(sqlx::Error::Io(full())).is_full());
+        for number in [libc::ENOSPC, libc::EDQUOT] {
+            let full = || std::io::Error::from_raw_os_error(number);
+            assert!(StoreError::io(Path::new("x"), full()).is_full());
+            assert!(StoreError::from(sqlx::Error::Io(full())).is_full());
+        }
+        assert!(StoreError::from(told(SQLITE_IOERR_WRITE)).is_full());
+        assert!(!StoreError::from(told(SQLITE_IOERR)).is_full());
         assert!(!StoreError::from(sqlx::Error::RowNotFound).is_full());
 
         // A database that may grow to two pages meets the same end as one on a full disk.

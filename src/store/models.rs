@@ -24,8 +24,8 @@ pub struct VersionRow {
     pub job_id: Option<Uuid>,
     /// When it was published.
     pub created_at: jiff::Timestamp,
-    /// `{"validation": …, "test": …}`.
-    pub metrics: serde_json::Value,
+    /// What [`VersionRow::metrics`] reads.
+    metrics: String,
     /// Class names in the order of the logits.
     pub classes: Vec<String>,
     /// The algorithm that trained it; none of an old version whose job was deleted.
@@ -44,6 +44,15 @@ impl VersionRow {
     /// What the version is called, also in memory: `gender:3`.
     pub fn key(&self) -> String {
         names::version_key(&self.name, self.version)
+    }
+
+    /// `{"validation": …, "test": …}`. Of many classes it is megabytes: it is read by whoever wants it, and not with every row, such as
+    /// that of each prediction's model.
+    ///
+    /// # Errors
+    /// What is stored is no JSON.
+    pub fn metrics(&self) -> Result<serde_json::Value> {
+        from_json("metrics", &self.metrics)
     }
 }
 
@@ -170,7 +179,7 @@ impl Raw {
             version: self.version,
             job_id: self.job_id.as_deref().map(super::jobs::parse_id).transpose()?,
             created_at: time(self.created_at)?,
-            metrics: from_json("metrics", &self.metrics)?,
+            metrics: self.metrics,
             classes: from_json("class list", &self.classes)?,
             algorithm: self.algorithm,
             labelled: self.labelled,
@@ -440,14 +449,26 @@ mod tests {
         insert(&store, "a", 2, &whole.to_string(), 0).await;
         // As of a data set without a test sheet.
         insert(&store, "a", 1, r#"{"validation":{"epoch":1},"test":null}"#, 0).await;
-        assert_eq!(store.version("a", 2).await.unwrap().metrics, whole);
+        assert_eq!(store.version("a", 2).await.unwrap().metrics().unwrap(), whole);
         let line = serde_json::json!({
             "validation": {"validation_accuracy": 0.1 + 0.2}, "test": {"accuracy": 0.1 + 0.2, "groups": []},
         });
         let untested = serde_json::json!({"validation": {"epoch": 1}, "test": null});
         for after in [None, Some(("a", 3))] {
             let page = store.versions(after, 10).await.unwrap();
-            assert_eq!(page.iter().map(|row| &row.metrics).collect::<Vec<_>>(), [&line, &untested]);
+            assert_eq!(
+                page.iter().map(|row| row.metrics().unwrap()).collect::<Vec<_>>(),
+                [line.clone(), untested.clone()]
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn a_version_is_found_whatever_its_figures_say() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        insert(&store, "a", 1, "no JSON", 0).await;
+        let row = store.resolve_model("a:1").await.unwrap();
+        assert!(row.metrics().is_err(), "they are read when they are asked for");
     }
 }

@@ -17,7 +17,7 @@ impl Store {
     /// to date.
     ///
     /// # Errors
-    /// When the file cannot be opened, is no database, or comes from a newer version of the program; and where it is missing
+    /// When the file cannot be opened or written, is no database, or comes from a newer version of the program; and where it is missing
     /// beside files that only rows explain ([`StoreError::RowsMissing`]): the next start would remove those.
     pub async fn open(data_dir: &DataDir) -> Result<Self> {
         let path = data_dir.database();
@@ -26,7 +26,11 @@ impl Store {
         }
         let _turn = turn_to_migrate(&path).await?;
         let writer = connect(&path, options(&path).create_if_missing(true)).await?;
-        if let Err(error) = migrate(&writer, data_dir).await {
+        let prepared = async {
+            refuse_read_only(&writer, &path).await?;
+            migrate(&writer, data_dir).await
+        };
+        if let Err(error) = prepared.await {
             writer.close().await;
             return Err(error);
         }
@@ -95,6 +99,21 @@ impl OpenedFile {
 
 fn device_and_inode(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|about| (about.dev(), about.ino()))
+}
+
+/// Refuses a file that can only be read: SQLite opens another user's without a word, and begins even transactions that write.
+async fn refuse_read_only(writer: &SqlitePool, path: &Path) -> Result<()> {
+    let tried = async {
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("PRAGMA user_version = 1").execute(&mut *tx).await?;
+        // Nothing of it has reached the disk, which may be full.
+        tx.rollback().await
+    };
+    match tried.await.map_err(|error| StoreError::opening(path, error)) {
+        Err(refused @ StoreError::Unopened { .. }) => Err(refused),
+        // Whoever holds it is writing, so it can be written; what is damaged is told of by the first that reads it.
+        _ => Ok(()),
+    }
 }
 
 /// Brings the tables up to date, in a file that is there now.
@@ -194,6 +213,8 @@ fn options(database: &Path) -> SqliteConnectOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::store::{NewAudit, new_store};
 
@@ -322,6 +343,30 @@ mod tests {
                 assert!(told.contains(words) && told.contains(data.database().to_str().unwrap()), "{told}");
                 assert!(told.contains("`mixmatch restore`") && told.contains("-wal"), "{told}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_can_only_be_read_is_not_opened_to_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let (store, path) = (Store::open(&data).await.unwrap(), data.database());
+        // Root may write everything: a connection like the one that SQLite makes of another user's file.
+        let reader = connect(&path, options(&path).read_only(true)).await.unwrap();
+        let refused = refuse_read_only(&reader, &path).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unopened { .. }), "{refused}");
+        let told = refused.to_string();
+        assert!(told.contains(path.to_str().unwrap()) && told.contains("must be able to write it"), "{told}");
+        reader.close().await;
+        refuse_read_only(&store.writer, &path).await.unwrap();
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&store.writer).await.unwrap();
+        assert_eq!(version, 0, "it was only tried");
+        store.close().await;
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        if OpenOptions::new().write(true).open(&path).is_err() {
+            let refused = Store::open(&data).await.unwrap_err();
+            assert!(matches!(refused, StoreError::Unopened { .. }), "{refused}");
         }
     }
 

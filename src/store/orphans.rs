@@ -8,6 +8,8 @@
 //! Whoever adds a table that names an artifact adds it to `artifact_needs!` and to [`NAMED`].
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, Transaction};
@@ -109,15 +111,27 @@ struct Unnamed {
     noted: Vec<PathBuf>,
     /// Whole, as far as the names tell, and nobody deleted it.
     whole: Vec<PathBuf>,
-    /// Whether there is something among those that the database never heard of.
-    is_older: bool,
+    /// Whole too, and must have had a row in another database, as this one never heard of it: what tells that this is an older one.
+    unheard: Vec<PathBuf>,
 }
 
 impl Unnamed {
-    /// Takes up what must have had a row in another database.
-    fn lost(&mut self, path: PathBuf) {
-        self.is_older = true;
-        self.whole.push(path);
+    /// Removes the litter and puts aside what is whole; gives the number of files and directories.
+    fn clear(self, data: &DataDir) -> u64 {
+        let Self { mut litter, noted, mut whole, unheard } = self;
+        let noted_go_to = if unheard.is_empty() { &mut litter } else { &mut whole };
+        noted_go_to.extend(noted);
+        let aside = |paths: &[PathBuf]| paths.iter().filter(|path| put_aside(data, path)).count();
+        let removed = litter.iter().filter(|path| remove(path)).count();
+        let mut cleared = removed + aside(&whole);
+        // What tells that the database is an older one goes last: while something stays that must be put aside for that reason, the next
+        // start is to see that reason, too.
+        if cleared == removed + whole.len() {
+            cleared += aside(&unheard);
+        } else if !unheard.is_empty() {
+            tracing::warn!("the database seems to be an older one; the next start puts aside what is left");
+        }
+        cleared as u64
     }
 }
 
@@ -155,7 +169,7 @@ impl Named {
             match name(&path) {
                 hash if !is_hash(hash) || self.artifacts.contains(hash) => {}
                 hash if self.passing.contains(hash) => found.noted.push(path),
-                _ => found.lost(path),
+                _ => found.unheard.push(path),
             }
         }
         for path in entries(&data.datasets()) {
@@ -169,7 +183,7 @@ impl Named {
                 // the second takes away what somebody was told is there.
                 Ok(id) if self.coming.contains(&id) && is_whole(&path) => found.whole.push(path),
                 Ok(id) if self.coming.contains(&id) => found.litter.push(path),
-                Ok(_) => found.lost(path),
+                Ok(_) => found.unheard.push(path),
                 Err(_) if name(&path).starts_with(".import-") => found.litter.push(path),
                 Err(_) => {}
             }
@@ -183,7 +197,7 @@ impl Named {
                 found.litter.push(path);
             } else {
                 // A job has its row before its run begins.
-                found.lost(path);
+                found.unheard.push(path);
             }
         }
         found
@@ -264,12 +278,8 @@ impl Store {
         let named = Named::read(self).await?;
         let data = data.clone();
         let clear = move || {
-            let Unnamed { mut litter, noted, mut whole, is_older } = named.unnamed(&data);
-            let noted_go_to = if is_older { &mut whole } else { &mut litter };
-            noted_go_to.extend(noted);
-            let removed = litter.iter().filter(|path| remove(path)).count();
-            let cleared = removed + whole.iter().filter(|path| put_aside(&data, path)).count();
-            (cleared as u64, named.gone(&data))
+            let cleared = named.unnamed(&data).clear(&data);
+            (cleared, named.gone(&data))
         };
         let root = self.artifacts.clone();
         let (cleared, gone) = tokio::task::spawn_blocking(clear)
@@ -297,7 +307,11 @@ fn remove(path: &Path) -> bool {
 fn put_aside(data: &DataDir, path: &Path) -> bool {
     let target = data.lost().join(path.strip_prefix(data.root()).unwrap_or(path));
     let parent = target.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let moved = parent.and_then(|()| std::fs::rename(path, &target));
+    let moved = parent.and_then(|()| match std::fs::rename(path, &target) {
+        // One of the directories may be a disk of its own.
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => move_across(path, &target),
+        moved => moved,
+    });
     match &moved {
         Ok(()) => tracing::warn!(
             path = %path.display(), to = %target.display(),
@@ -309,6 +323,44 @@ fn put_aside(data: &DataDir, path: &Path) -> bool {
         }
     }
     moved.is_ok()
+}
+
+/// Moves a file or a directory to another disk. Until it is whole there it has another name, and what a kill leaves of that is made anew.
+fn move_across(from: &Path, to: &Path) -> std::io::Result<()> {
+    let part = to.with_extension("part");
+    let removed =
+        |path: &Path| if is_directory(path) { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    if let Err(error) = removed(&part)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    copy_all(from, &part)?;
+    std::fs::rename(&part, to)?;
+    to.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+    removed(from)
+}
+
+/// Copies a file or a directory with all that is in it, and syncs it; links stay links.
+fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_symlink() {
+        return std::os::unix::fs::symlink(std::fs::read_link(from)?, to);
+    }
+    if is_directory(from) {
+        std::fs::create_dir(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            copy_all(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else {
+        std::fs::copy(from, to)?;
+    }
+    File::open(to)?.sync_all()
+}
+
+/// Whether that is a directory, and no link to one.
+fn is_directory(path: &Path) -> bool {
+    path.is_dir() && !path.is_symlink()
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -421,6 +473,48 @@ mod tests {
             assert!(data.lost().join(unknown).exists());
             assert_eq!(notes(&store).await, 0);
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_put_aside_at_one_start_is_no_litter_at_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let lock = data.lock().unwrap();
+        let store = Store::open(&data).await.unwrap();
+        let hash = "cd".repeat(32);
+        store.expect_artifacts(std::slice::from_ref(&hash)).await.unwrap();
+        let (noted, unheard) = (store.artifact(&hash), data.dataset(Uuid::now_v7()).join(IMAGES_FILE));
+        let in_the_way = data.lost().join("artifacts");
+        for path in [&noted, &unheard, &in_the_way] {
+            file(path);
+        }
+        for start in 1..=2 {
+            assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 0, "start {start}");
+            assert!(noted.exists() && unheard.exists(), "start {start}");
+        }
+        std::fs::remove_file(&in_the_way).unwrap();
+        assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 2);
+        for path in [noted, unheard] {
+            assert!(!path.exists() && data.lost().join(path.strip_prefix(data.root()).unwrap()).exists());
+        }
+    }
+
+    #[test]
+    fn what_is_moved_to_another_disk_is_whole_there_and_gone_here() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("set"), directory.path().join("lost/set"));
+        file(&from.join("packed/pixels"));
+        std::os::unix::fs::symlink("/nowhere", from.join(IMAGES_FILE)).unwrap();
+        // Left by a kill.
+        file(&directory.path().join("lost/set.part/half"));
+        move_across(&from, &to).unwrap();
+        assert_eq!(std::fs::read(to.join("packed/pixels")).unwrap(), b"x");
+        assert_eq!(std::fs::read_link(to.join(IMAGES_FILE)).unwrap(), Path::new("/nowhere"));
+        assert!(!to.join("half").exists() && !from.exists() && !to.with_extension("part").exists());
+        move_across(&to.join("packed/pixels"), &directory.path().join("pixels")).unwrap();
+        assert_eq!(std::fs::read(directory.path().join("pixels")).unwrap(), b"x");
+        assert!(!to.join("packed/pixels").exists());
+        assert!(move_across(&from, &to).is_err() && to.exists(), "what is not there");
     }
 
     #[tokio::test]

@@ -9,15 +9,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
+use super::error::SQLITE_IOERR_WRITE;
 use super::orphans::{artifact_needs, named_artifacts};
 use super::{MIGRATIONS, Result, Store, StoreError};
 
 const SQLITE_READONLY: i64 = 8;
 const SQLITE_FULL: i64 = 13;
 const SQLITE_CANTOPEN: i64 = 14;
-
-/// A disk that refuses a write for another reason than those: its owner's quota, say.
-const SQLITE_IOERR_WRITE: i64 = 778;
 
 /// What a copy of the database needs besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

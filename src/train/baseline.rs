@@ -46,7 +46,7 @@ unread! { config:
 
 impl TrainConfig {
     /// The supervised run on the same labels, with the same network, steps, augmentation and mixup. It sees no unlabelled image,
-    /// in pretraining neither.
+    /// in pretraining neither; what the weights in `pretrained`, from which it starts too, were trained on is not known.
     pub fn baseline(&self) -> Self {
         let Self { pretrain_epochs, pretrain_batch, .. } = Self::default();
         Self { algorithm: AlgorithmName::Supervised, pretrain_epochs, pretrain_batch, ..self.clone() }

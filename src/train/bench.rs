@@ -17,7 +17,7 @@ use super::config::TrainConfig;
 use super::data::Images;
 use super::error::TrainError;
 use super::learner::Learner;
-use crate::dataset::{Manifest, PackedImages, split};
+use crate::dataset::{DatasetError, Manifest, PackedImages, split};
 use crate::nn::device;
 use crate::ssl::phase;
 use crate::statistics::{mean_and_sd, median};
@@ -63,7 +63,7 @@ pub fn measure(
     let packed =
         PackedImages::open_or_build(dataset_dir, &manifest, &config.preprocess(), &mut |_| ControlFlow::Continue(()))?;
     let images = Images::new(packed, device)?;
-    let split = split(&manifest, &config.split_spec())?;
+    let split = split(&manifest, &config.split_spec()).map_err(DatasetError::from)?;
     let labels: Vec<Option<usize>> =
         manifest.samples.iter().map(|sample| sample.label.map(|label| label as usize)).collect();
     let classes = manifest.classes.len();

@@ -69,9 +69,10 @@ pub struct TrainConfig {
     /// Labels to train with, not counting those that validate: a stratified sample of the images that chance drew. Picked images join only
     /// where it asks for more than those; null takes all of both.
     pub labelled: Option<u32>,
-    /// Share of the labelled training rows that choose the best epoch and are never trained on.
+    /// Share of the labelled training rows that choose the best epoch and are never trained on. Whatever it is, each class validates with
+    /// one image at least, and has another left to train on.
     pub validation: f64,
-    /// Upper bound of the validation split, images.
+    /// Upper bound of the validation split, images, but for one image of each class, and for whole groups where they are larger.
     pub validation_max: u32,
     /// Decides splits, initial weights, batches and augmentations.
     pub seed: u64,
@@ -80,7 +81,8 @@ pub struct TrainConfig {
     pub network: String,
     /// From the network's features to the classes.
     pub head: Head,
-    /// Name of imported weights to start from (`GET /pretrained`); null starts at random.
+    /// Name of imported weights to start from (`GET /pretrained`); null starts at random. What they were trained on is not known here: if
+    /// images of this data set were among it, validation and test figures are too high.
     pub pretrained: Option<String>,
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,

@@ -22,7 +22,7 @@ pub struct Evaluation {
     pub answers: Vec<usize>,
     /// True and answered classes, counted.
     pub confusion: Confusion,
-    /// Mean cross-entropy, nats.
+    /// Mean cross-entropy at temperature 1, nats.
     pub loss: f64,
 }
 

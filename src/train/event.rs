@@ -272,7 +272,7 @@ pub struct TestMetrics {
     pub aurc: Option<f64>,
     /// The class that `f1`, `precision`, `recall` and `roc_auc` speak of.
     pub positive_class: String,
-    /// Mean cross-entropy (nats).
+    /// Mean cross-entropy (nats) at temperature 1, and so not of the probabilities that are served, which have `temperature`.
     pub loss: f64,
     /// Row: true class, column: answered class, in class order. Lists of jobs leave it out, as they do `classes` and `groups`.
     #[serde(default)]

@@ -155,6 +155,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_each_class_a_label_is_left_whatever_share_validates() {
+        let facts = DataFacts {
+            classes: vec!["rare".into(), "common".into()],
+            labelled: vec![2, 100],
+            train: 102,
+            ..DataFacts::default()
+        };
+        let left = |validation| labels_left(&TrainConfig { validation, ..TrainConfig::default() }, &facts);
+        assert_eq!([0.2, 0.9, 0.99].map(left), [Some(81), Some(10), Some(2)]);
+    }
+
+    #[test]
     fn edit_distance_counts_single_character_changes() {
         assert_eq!(edit_distance("lamda_u", "lambda_u"), 1);
         assert_eq!(edit_distance("", "abc"), 3);

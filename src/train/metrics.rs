@@ -155,19 +155,28 @@ pub struct Collapse {
 ///
 /// A rare class may be missed by chance, so that one alone counts from a twentieth of the images. Where all classes are
 /// rarer than that (twenty and more of them) they count together: when those that get less than a tenth are due three
-/// quarters of the images. And of few `images` any class may be missed by chance: it counts where whoever answers it half as often
-/// as is due would come so low in one of a hundred cases at most. Gives the largest.
+/// quarters of the images. All classes but the one that is answered most count together from a twentieth, as the other of two classes
+/// does: else one answer for everything would pass wherever one class is large and each other rare. And of few `images` any class may be
+/// missed by chance: it counts where whoever answers it half as often as is due would come so low in one of a hundred cases at most.
+/// Gives the largest.
 pub fn starved(due: &[f64], got: &[f64], images: u64) -> Option<usize> {
-    let hungry = || (0..due.len().min(got.len())).filter(|&class| got[class] < due[class] / 10.0);
+    let classes = || 0..due.len().min(got.len());
+    let hungry = || classes().filter(|&class| got[class] < due[class] / 10.0);
     let largest = hungry().max_by(|&a, &b| due[a].total_cmp(&due[b]).then(b.cmp(&a)))?;
     let lost = |due: f64, got: f64| {
         let answers = (got * images as f64).round() as u64;
         at_most(answers, images, due / 2.0) < UNLIKELY
     };
-    let (due_together, got_together) =
-        hungry().fold((0.0, 0.0), |(all_due, all_got), class| (all_due + due[class], all_got + got[class]));
+    let together = |classes: &mut dyn Iterator<Item = usize>| {
+        classes.fold((0.0, 0.0), |(all_due, all_got), class| (all_due + due[class], all_got + got[class]))
+    };
     let alone = due[largest] >= 0.05 && lost(due[largest], got[largest]);
-    (alone || due_together >= 0.75 && lost(due_together, got_together)).then_some(largest)
+    let (due_hungry, got_hungry) = together(&mut hungry());
+    let all_hungry = due_hungry >= 0.75 && lost(due_hungry, got_hungry);
+    let most = classes().max_by(|&a, &b| got[a].total_cmp(&got[b]))?;
+    let (due_others, got_others) = together(&mut classes().filter(|&class| class != most));
+    let all_but_one = due_others >= 0.05 && got_others < due_others / 10.0 && lost(due_others, got_others);
+    (alone || all_hungry || all_but_one).then_some(largest)
 }
 
 /// What is less likely than this is no chance.
@@ -291,6 +300,21 @@ mod tests {
         // Two thirds of the classes get everything: bad, but no collapse.
         let most: Vec<usize> = truth.iter().map(|class| class % 66).collect();
         assert_eq!(Confusion::new(100, &truth, &most).collapse(), None);
+    }
+
+    #[test]
+    fn one_answer_for_everything_is_a_collapse_though_that_class_is_large_and_each_other_rare() {
+        // A class of 48 images and 19 of six each: one alone is below a twentieth, together they are below three quarters.
+        let rare: Vec<usize> = (0..19 * 6).map(|image| 1 + image % 19).collect();
+        let truth = [vec![0; 48], rare].concat();
+        let collapse = Confusion::new(20, &truth, &[0; 162]).collapse().unwrap();
+        assert_eq!((collapse.starved, collapse.most, collapse.most_answered), (1, 0, 1.0));
+        // Where a third of the rare ones is answered it is none, nor where all of them are a fiftieth of the images.
+        let some: Vec<usize> = truth.iter().map(|&class| if class < 7 { class } else { 0 }).collect();
+        assert_eq!(Confusion::new(20, &truth, &some).collapse(), None);
+        let rare: Vec<usize> = (0..20).map(|image| 1 + image % 4).collect();
+        let truth = [vec![0; 980], rare].concat();
+        assert_eq!(Confusion::new(5, &truth, &[0; 1000]).collapse(), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::figures::figures;
 use super::groups::{Answered, by_group};
 use super::metrics::Confusion;
 use crate::dataset::{
-    DatasetError, EMPTY_CELL, MANIFEST_FILE, Manifest, PackedImages, Role, Sample, files_among, same_column,
+    DatasetError, EMPTY_CELL, MANIFEST_FILE, Manifest, PackedImages, Role, Sample, faces, files_among, same_column,
 };
 use crate::imaging::Fit;
 use crate::model::ModelManifest;
@@ -59,7 +59,8 @@ pub struct Retested {
     /// The figures, as at the end of a run.
     pub test: TestMetrics,
     /// How many of the test images were among those that the model learned from, with a label or without, or that chose its epoch, by their
-    /// files; without predictions among all of its training sheet. None where the data set that it learned from is gone.
+    /// files; without predictions among all of its training sheet. None where the data set that it learned from is gone. What the weights
+    /// that it started from (`pretrained`) had met is not known and not counted.
     pub seen_in_training: Option<u64>,
 }
 
@@ -148,6 +149,9 @@ pub fn retest(input: RetestInput<'_>, stop: &dyn Fn() -> bool) -> Result<Reteste
     let evaluation = answers.evaluation(model.classes.len(), &truth);
     let positive = model.config["positive_class"].as_str();
     let positive = model.classes.iter().position(|class| Some(class.as_str()) == positive).unwrap_or(0);
+    if let Some(found) = &answers.faces {
+        faces::write_column(&mut manifest, &rows, found);
+    }
     let faceless = answers.faces.map(|found| found.into_iter().map(|found| !found).collect());
     let told = Told { manifest: &manifest, rows: &rows, truth: &truth, evaluation: &evaluation, positive, faceless };
     let epoch = model.validation["epoch"].as_u64().and_then(|epoch| u32::try_from(epoch).ok()).unwrap_or_default();

@@ -11,7 +11,9 @@ use super::evaluate::{Evaluation, evaluate, logits};
 use super::event::{Event, LogLevel, Phase};
 use super::run::RunInput;
 use crate::dataset::faces::{self, Faces};
-use crate::dataset::{DatasetError, Manifest, PackedImages, Role, Split, odd_validation, split, unused_picks};
+use crate::dataset::{
+    DatasetError, Manifest, PackedImages, Role, Split, nothing_unlabelled, odd_validation, split, unused_picks,
+};
 use crate::model::SplitSizes;
 use crate::nn::{Network, Weights};
 
@@ -41,7 +43,7 @@ impl<'a> Setting<'a> {
         let config = input.config;
         let mut manifest = Manifest::read(input.dataset_dir)?;
         // First: it costs nothing, and packing may take an hour.
-        let split = split(&manifest, &config.split_spec())?;
+        let split = split(&manifest, &config.split_spec()).map_err(DatasetError::from)?;
         let packed = pack(&input, &manifest, stop, emit)?;
         let found: Option<Vec<bool>> = packed.faces().map(Iterator::collect);
         if let Some(found) = &found {
@@ -61,7 +63,12 @@ impl<'a> Setting<'a> {
             );
         }
         let sizes = sizes(&split, &manifest);
-        let doubts = [odd_validation(&manifest, &split, &config.split_spec()), unused_picks(&manifest, &split)];
+        let guesses = config.algorithm == AlgorithmName::Mixmatch;
+        let doubts = [
+            odd_validation(&manifest, &split, &config.split_spec()),
+            unused_picks(&manifest, &split),
+            guesses.then(|| nothing_unlabelled(&split)).flatten(),
+        ];
         for doubt in doubts.into_iter().flatten() {
             warn(emit, doubt.detail.clone());
             manifest.warnings.push(doubt);

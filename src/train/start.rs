@@ -54,7 +54,7 @@ pub(super) fn check(config: &TrainConfig, facts: &DataFacts) -> Vec<FieldProblem
 }
 
 /// Takes the file over into `learner`, after a look whether it still is what the configuration names; gives the
-/// line for the log.
+/// line for the log. That says what is not known: exported weights may have learned from the very images that are to validate.
 ///
 /// # Errors
 /// When the file is gone, has changed or does not fit.
@@ -75,7 +75,10 @@ pub(super) fn load(learner: &mut Learner, config: &TrainConfig, path: &Path) -> 
         1.0 => String::new(),
         factor => format!("; the backbone learns at {factor} of the learning rate"),
     };
-    Ok(format!("started from {name}, new: {rest}{backbone}"))
+    Ok(format!(
+        "started from {name}, new: {rest}{backbone}; what they were trained on is not known here: if images of this data set were \
+         among it, validation and test figures are too high"
+    ))
 }
 
 #[cfg(test)]

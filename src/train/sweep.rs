@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use self::axes::{Axis, take_axes};
 use super::config::{AlgorithmName, DataFacts, FieldProblem, TrainConfig, resolve};
 use super::resolve::shortened;
-use crate::dataset::{Manifest, SplitSpec, split};
+use crate::dataset::{Manifest, SplitError, SplitSpec, split};
 
 /// The most runs that one request may ask for.
 pub const MOST_RUNS: usize = 200;
@@ -101,7 +101,7 @@ impl Plan {
     /// the preset asks for more than there are, all that there are are taken. Blocks.
     ///
     /// # Errors
-    /// One problem for each seed that leaves too few.
+    /// One problem for each seed that leaves too few; what no seed would mend once.
     pub fn check_splits(&mut self, manifest: &Manifest) -> Result<(), Vec<FieldProblem>> {
         let mut specs: Vec<SplitSpec> = Vec::new();
         for spec in self.runs.iter().map(|run| run.config.split_spec()) {
@@ -122,18 +122,24 @@ impl Plan {
                 }
             }
         }
-        let problems: Vec<FieldProblem> = refused
-            .into_iter()
-            .map(|(spec, error)| (spec.seed, error))
-            .map(|(seed, error)| {
-                let detail = format!(
-                    "{error} (seed {seed}; rows of one group, by the group column or as near duplicates, stay on one side of \
-                     the split)"
-                );
-                FieldProblem::new("labelled", "too_many_labels", detail)
-            })
-            .collect();
+        let mut problems: Vec<FieldProblem> = Vec::new();
+        for (spec, error) in &refused {
+            let problem = FieldProblem::new("labelled", error.code(), why(error, spec.seed));
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+/// Why labels cannot be split, and where groups may be why, that.
+fn why(error: &SplitError, seed: u64) -> String {
+    match error {
+        SplitError::TooMany(detail) => format!(
+            "{detail} (seed {seed}; rows of one group, by the group column or as near duplicates, stay on one side of the split)"
+        ),
+        SplitError::TooFew(detail) | SplitError::OneGroup(detail) => detail.clone(),
     }
 }
 
@@ -256,6 +262,38 @@ mod tests {
         plan.runs.iter_mut().for_each(|run| run.config.labelled = Some(30));
         assert_eq!(plan.check_splits(&manifest), Ok(()));
         assert!(plan.runs.len() == 2 && plan.runs.iter().all(|run| run.config.labelled.is_none()), "{plan:?}");
+    }
+
+    #[test]
+    fn labels_that_cannot_be_split_are_told_with_why() {
+        let refused = |groups: [Option<u32>; 2], picked: bool, request: Value| {
+            let sample = |row: u32| Sample {
+                image: format!("{row}.jpg"),
+                entry: row,
+                label: Some(row % 2),
+                split: Role::Train,
+                picked: picked && row % 2 == 1 && row > 1,
+                group: groups[row as usize % 2],
+                attributes: Default::default(),
+            };
+            let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
+            let manifest = Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+            let problems = planned(request).unwrap().check_splits(&manifest).unwrap_err();
+            problems.into_iter().map(|problem| (problem.code, problem.detail)).collect::<Vec<_>>()
+        };
+        let with = |seed: Value| json!({"labelled": 10, "seed": seed});
+        // Of one class all are near duplicates; of one a single image was drawn. No seed mends that.
+        for (groups, picked, code, said) in [
+            ([None, Some(1)], false, "one_group", "belong to one group"),
+            ([None, None], true, "too_few_labels", "1 labels of images that were drawn"),
+        ] {
+            let problems = refused(groups, picked, with(json!([0, 1])));
+            assert!(problems.len() == 1 && problems[0].0 == code, "{problems:?}");
+            assert!(problems[0].1.contains(said) && !problems[0].1.contains("stay on one side"), "{problems:?}");
+        }
+        let problems = refused([None, None], false, json!({"labelled": 33, "seed": [0, 1]}));
+        assert!(problems.len() == 2 && problems.iter().all(|(code, _)| code == "too_many_labels"), "{problems:?}");
+        assert!(problems[1].1.contains("seed 1; rows of one group"), "{problems:?}");
     }
 
     #[test]

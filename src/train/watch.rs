@@ -5,6 +5,8 @@
 //! collapsed fails (`run`); this says so while there is still time to cancel it. Few validation images do not prove a
 //! collapse: what is then published leaves out a class all the same, and is not without a word.
 
+use std::f64::consts::PI;
+
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::event::{EpochMetrics, EpochWarning, TestMetrics};
 use super::metrics::{Confusion, LeftOut, starved};
@@ -20,6 +22,10 @@ const APART: f64 = 0.15;
 /// of the labels of either class and a pool of 9 : 1 the first guesses had .14, and less and less after it, as the network was
 /// taught the labels' shares (docs/benchmarks.md, "Labels that are not drawn at random").
 const OTHER_SHARES: f64 = 0.1;
+
+/// The most of it, beside what chance makes of an epoch's guesses: shares differ by less than 1 whatever is said, and of 200 classes as
+/// much would else be allowed.
+const MOST_OTHER_SHARES: f64 = 0.3;
 
 /// What is known of a run so far.
 #[derive(Debug)]
@@ -116,7 +122,10 @@ impl Watch {
         let apart = |class: usize| (said[class] - self.prior[class]).abs();
         let classes = || 0..self.prior.len().min(said.len());
         let distance = classes().map(apart).sum::<f64>() / 2.0;
-        let allowed = OTHER_SHARES * (self.prior.len() as f64 / 2.0).sqrt();
+        let all = self.prior.len() as f64;
+        // Of equal classes, guessed right: half the sum of the mean absolute deviations.
+        let chance = (all / (2.0 * PI * self.images.guessed as f64)).sqrt();
+        let allowed = (OTHER_SHARES * (all / 2.0).sqrt()).min(MOST_OTHER_SHARES + chance);
         classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > allowed)
     }
 
@@ -326,6 +335,33 @@ mod tests {
         let (warnings, told) = said(true, [0.98, 0.02]);
         assert_eq!(warnings, [EpochWarning::GuessesCollapsed], "a class is forgotten, however the guesses are pulled");
         assert!(told[0].contains("\"no_mask\" is guessed for 2.0 %"), "{told:?}");
+    }
+
+    #[test]
+    fn other_shares_are_seen_of_many_classes_too() {
+        for classes in [100, 200, 1000] {
+            let images = Looked { validation: 2000, guessed: 1600, aligned: true };
+            let warnings = |said: Vec<f64>| {
+                let mut watch = Watch::new(&names(classes), &vec![1.0 / classes as f32; classes], images);
+                let mut metrics = EpochMetrics {
+                    unlabelled_classes: said,
+                    validation_accuracy: 0.8,
+                    validation_accuracy_raw: Some(0.8),
+                    validation_classes: vec![1.0 / classes as f64; classes],
+                    ..EpochMetrics::default()
+                };
+                watch.look(&mut metrics);
+                metrics.warnings
+            };
+            // Three quarters are taken for one class, each other has a quarter of its due.
+            let mut said = vec![0.25 / classes as f64; classes];
+            said[3] += 0.75;
+            assert_eq!(warnings(said), [EpochWarning::SharesApart], "{classes} classes");
+            // What chance does to 1,600 guesses: of each class as many as there are of it, more or less.
+            let guesses = |class: usize| (1600 * (class + 1) / classes) - (1600 * class / classes);
+            let rounded: Vec<f64> = (0..classes).map(|class| guesses(class) as f64 / 1600.0).collect();
+            assert_eq!(warnings(rounded), [], "{classes} classes");
+        }
     }
 
     #[test]

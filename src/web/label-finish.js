@@ -34,7 +34,8 @@ export function labelFinish({ file, images, signal }) {
     h('form', { class: 'panel', onsubmit: submit },
       h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
       problems, progress.node,
-      h('div', { class: 'actions' }, button, downloads.train, downloads.test)));
+      h('div', { class: 'actions' }, button, downloads.train, downloads.test),
+      h('p', { class: 'hint' }, 'The sheets list the labelled images alone. Who imports them by hand adds ', h('code', null, '-F unlisted=unlabelled'), ' (curl) or ', h('code', null, '--unlisted unlabelled'), ' (mixmatch import): else the others are left out, and MixMatch has nothing to learn from besides.')));
 
   function downloadButton(sheet) {
     return h('button', { type: 'button', onclick: () => saveAs(sheetFile(sheet, sheets(session, names)[sheet]), `${sheet}.csv`) }, `Download ${sheet}.csv`);

@@ -6,7 +6,7 @@ import { show } from './router.js';
 import { action, problemBox } from './problem.js';
 import { table, facts } from './table.js';
 import { testAccuracy, validationAccuracy } from './accuracy.js';
-import { CHAMPION, allModels, isGender, genderNote } from './model-parts.js';
+import { CHAMPION, allModels, champion, isGender, genderNote } from './model-parts.js';
 import { sameImages } from './model-tests.js';
 import { ALGORITHMS, score, when, count, exactly } from './format.js';
 import { curlPredict, command } from './shell.js';
@@ -22,10 +22,12 @@ export async function models({ signal }) {
 
 function modelSection(model, signal) {
   const place = h('div');
-  const classes = model.versions[0]?.classes ?? [];
+  // Of the version that answers.
+  const classes = (champion(model) ?? model.versions[0])?.classes ?? [];
   return h('section', null,
     h('div', { class: 'section-head' }, h('h2', null, model.name), h('a', { href: `#/predict?model=${seg(model.name)}` }, 'Predict')),
     h('p', { class: 'muted break' }, `Classes: ${classes.join(', ')}`),
+    otherClasses(model, classes),
     isGender(model.name, classes) && genderNote(),
     place,
     tests(model).length > 1 && h('p', { class: 'notice warn' }, `These versions were tested on different images (${tests(model).map(count).join(', ')} of them): where one is ahead, its images may be the easier ones. Compare them on the same images below.`),
@@ -33,6 +35,18 @@ function modelSection(model, signal) {
     h('details', { ontoggle: (event) => event.target.open && details(event.target.lastElementChild, model, signal) }, h('summary', null, 'Network, split and preprocessing'), h('div')),
     h('details', { ontoggle: (event) => event.target.open && sameImages(event.target.lastElementChild, model, signal) }, h('summary', null, 'Compare the versions on the same test images'), h('div')),
     h('details', null, h('summary', null, 'Predict with curl'), command(curlPredict(CHAMPION in model.aliases ? model.name : `${model.name}:${model.versions[0].version}`))));
+}
+
+/// Versions that a line names.
+const NAMED = 3;
+
+/// A line on the versions that answer with other classes than these; nothing where there are none.
+function otherClasses(model, classes) {
+  const others = model.versions.filter((version) => String(version.classes) !== String(classes));
+  if (!others.length) return null;
+  const named = others.slice(0, NAMED).map((version) => `version ${version.version} (${version.classes.join(', ')})`);
+  const more = others.length > NAMED ? ` and ${others.length - NAMED} more` : '';
+  return h('p', { class: 'notice warn' }, `Not all versions have these classes: ${named.join(', ')}${more}. Whoever asks for a version, or for the champion after it was changed, may get other answers than now.`);
 }
 
 /// The numbers of images that versions were tested on. Of equal numbers nobody here knows whether they are the same images.

@@ -27,11 +27,16 @@ const DEFLATED = 8;
 const UNIX = 3;
 const SYMBOLIC_LINK = 0o120000;
 
-const TYPES = new Map([['jpg', 'image/jpeg'], ['jpeg', 'image/jpeg'], ['png', 'image/png'], ['webp', 'image/webp']]);
+// What images end in, and what programs leave beside them: as in src/dataset/archive/names.rs.
+const TYPES = new Map([...['jpg', 'jpeg', 'jpe', 'jfif'].map((ending) => [ending, 'image/jpeg']), ['png', 'image/png'], ['webp', 'image/webp']]);
+const LITTER_FOLDERS = new Set(['__MACOSX', '@eaDir', '.@__thumb']);
+const LITTER_FILES = new Set(['.DS_Store', 'Thumbs.db', 'desktop.ini']);
 
 // The upper half of the code page that a ZIP's names are in where they are no UTF-8.
 const CP437 = 'ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0';
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+// One letter for each byte, and never two for one: names are told apart by their bytes.
+const byByte = new TextDecoder('latin1');
 
 /// An archive, or an entry of it, that cannot be read; the message says how to mend it.
 export class ZipError extends Error {
@@ -48,6 +53,7 @@ export async function entries(blob, onother = () => {}) {
   const { start, size, count, shift } = await directory(blob);
   const view = await part(blob, start, size);
   const images = [];
+  const seen = new Set();
   let at = 0;
   for (let number = 0; number < count; number += 1) {
     if (at + ENTRY_BYTES > size || view.getUint32(at, true) !== ENTRY) throw damaged(`entry ${number} of its directory is none`);
@@ -55,7 +61,9 @@ export async function entries(blob, onother = () => {}) {
     const end = at + ENTRY_BYTES + nameBytes + extraBytes;
     if (end + commentBytes > size) throw damaged(`entry ${number} of its directory is cut off`);
     const entry = entryAt(view, at, nameBytes, end);
-    const what = kindOf(entry, view, at);
+    const known = seen.size;
+    seen.add(byByte.decode(nameAt(view, at, nameBytes)));
+    const what = kindOf(entry, view, at, seen.size === known);
     if (what === 'image') images.push({ ...entry, offset: entry.offset + shift });
     else if (what === 'other') onother(entry.name);
     at = end + commentBytes;
@@ -67,9 +75,7 @@ export async function entries(blob, onother = () => {}) {
 export async function open(blob, entry) {
   const name = JSON.stringify(entry.name);
   if (entry.flags & ENCRYPTED) throw encrypted(name);
-  if (entry.method !== STORED && entry.method !== DEFLATED) {
-    throw new ZipError(`${name} is packed by method ${entry.method}, which is neither “store” nor “deflate”: zip the images with one of these`);
-  }
+  if (!isReadable(entry.method)) throw unreadable(name, entry.method);
   const head = await part(blob, entry.offset, LOCAL_BYTES);
   if (head.getUint32(0, true) !== LOCAL) throw damaged(`${name} is not where its directory says`);
   const start = entry.offset + LOCAL_BYTES + head.getUint16(26, true) + head.getUint16(28, true);
@@ -163,7 +169,7 @@ function entryAt(view, at, nameBytes, end) {
     offset: view.getUint32(at + 42, true),
     crc: view.getUint32(at + 16, true),
   };
-  let name = new Uint8Array(view.buffer, view.byteOffset + at + ENTRY_BYTES, nameBytes);
+  let name = nameAt(view, at, nameBytes);
   for (let extra = nameEnd; extra + 4 <= end;) {
     const [id, length] = [view.getUint16(extra, true), view.getUint16(extra + 2, true)];
     const [from, to] = [extra + 4, extra + 4 + length];
@@ -175,6 +181,8 @@ function entryAt(view, at, nameBytes, end) {
   entry.name = text(name);
   return entry;
 }
+
+const nameAt = (view, at, nameBytes) => new Uint8Array(view.buffer, view.byteOffset + at + ENTRY_BYTES, nameBytes);
 
 /// Only the values that do not fit are there, in this order.
 function widen(entry, view, from, to) {
@@ -210,8 +218,9 @@ function text(bytes) {
   }
 }
 
-/// Whether an entry is an image to label, another file, or nothing of anybody's; throws where the server would refuse the whole archive because of it.
-function kindOf({ name, flags }, view, at) {
+/// Whether an entry is an image to label, another file, or nothing of anybody's; throws where the server would refuse the whole archive
+/// because of it. `repeated`: an entry before has the very same name.
+function kindOf({ name, flags, method }, view, at, repeated) {
   const system = view.getUint8(at + 5);
   const link = system === UNIX && ((view.getUint32(at + 38, true) >>> 16) & SYMBOLIC_LINK) === SYMBOLIC_LINK;
   const escapes = /^[/\\]|^[\0-\x7f]:|\0/.test(name) || name.split(/[/\\]/).includes('..');
@@ -220,12 +229,20 @@ function kindOf({ name, flags }, view, at) {
   }
   const path = normalisedPath(name);
   const parts = path.split('/');
+  const folders = parts.slice(0, -1);
   const base = parts.at(-1);
-  if (base === '' || parts[0] === '__MACOSX' || ['.DS_Store', 'Thumbs.db', 'desktop.ini'].includes(base)) return 'nothing';
+  if (base === '' || folders.some((folder) => LITTER_FOLDERS.has(folder)) || LITTER_FILES.has(base)) return 'nothing';
+  if (repeated) {
+    throw new ZipError(`The archive has several entries ${JSON.stringify(name)}, of which one alone can be read: give each file a name of its own, or unzip it and zip the files anew`);
+  }
   if (flags & ENCRYPTED) throw encrypted(JSON.stringify(name));
   if (parts.some((one) => one.startsWith('.') && one !== '.')) return 'nothing';
-  return TYPES.has(extension(path)) ? 'image' : 'other';
+  if (!TYPES.has(extension(path))) return 'other';
+  if (!isReadable(method)) throw unreadable(JSON.stringify(name), method);
+  return 'image';
 }
+
+const isReadable = (method) => method === STORED || method === DEFLATED;
 
 /// Lower case; of a name without one nothing.
 export const extension = (name) => /\.([a-z0-9]+)$/i.exec(name)?.[1].toLowerCase();
@@ -242,4 +259,5 @@ async function part(blob, start, length) {
 const large = (view, at) => Number(view.getBigUint64(at, true));
 const damaged = (what) => new ZipError(`The archive is damaged: ${what}. Zip the images again`);
 const cutOff = () => new ZipError('The archive is cut off: its directory leads beyond what is there. Copy or download it again, or zip the images again');
+const unreadable = (name, method) => new ZipError(`${name} is packed by method ${method}, which is neither “store” nor “deflate”: zip the images with one of these`);
 const encrypted = (name) => new ZipError(`The archive’s entry ${name} is encrypted: zip the images without a password`);

@@ -33,6 +33,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// How long the lines are read that a child left in the pipe, once its end has been waited for.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// How the log's lines begin that a child wrote to its standard error.
+const STDERR: &str = "stderr: ";
+
 /// Why a child is being stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
@@ -300,7 +303,7 @@ impl<'a> Run<'a> {
 
     fn note_stderr(&mut self, stderr: &str) {
         for line in stderr.lines().filter(|line| !line.trim().is_empty()) {
-            self.collector.event(Event::Log { level: LogLevel::Warn, message: format!("stderr: {line}") });
+            self.collector.event(Event::Log { level: LogLevel::Warn, message: format!("{STDERR}{line}") });
         }
     }
 }

@@ -30,6 +30,12 @@ const LOOK: Duration = Duration::from_secs(15);
 /// The longest that a slot waits before it tries again to begin what the machine had no room for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// After so many refusals in a row it waits longer: what has lasted for minutes may last for days, and every attempt leaves rows.
+const PATIENT: u32 = 10;
+
+/// The longest that it waits then.
+const LONGEST_PATIENT_WAIT: Duration = Duration::from_secs(5 * 60);
+
 /// What the slots share.
 pub(super) struct Shared {
     pub(super) store: Store,
@@ -175,7 +181,7 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
                 if refused == 0 {
                     continue;
                 }
-                LONGEST_WAIT.min(Duration::from_secs(1 << refused.min(10)))
+                wait_after(refused)
             }
             Ok(None) => LOOK,
             Err(error) => {
@@ -189,6 +195,14 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
             () = tokio::time::sleep(pause) => {}
             () = shared.stop.cancelled() => {}
         }
+    }
+}
+
+/// How long a slot waits after so many attempts in a row that the machine refused.
+fn wait_after(refused: u32) -> Duration {
+    match refused.saturating_sub(PATIENT) {
+        0 => LONGEST_WAIT.min(Duration::from_secs(1 << refused)),
+        more => LONGEST_PATIENT_WAIT.min(LONGEST_WAIT * (1 + more.min(10))),
     }
 }
 
@@ -206,4 +220,16 @@ async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> bool {
     }
     shared.busy.fetch_sub(1, Ordering::Relaxed);
     carried_out.unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_refused_for_long_waits_for_minutes() {
+        let seconds = |refused| wait_after(refused).as_secs();
+        assert_eq!([1, 2, 4, 5, 10].map(seconds), [2, 4, 16, 30, 30]);
+        assert_eq!([11, 12, 19, 1000, u32::MAX].map(seconds), [60, 90, 300, 300, 300]);
+    }
 }

@@ -41,6 +41,25 @@ async fn a_compressed_body_is_refused_as_such() {
 }
 
 #[tokio::test]
+async fn a_body_under_another_transfer_coding_is_not_taken_for_a_plain_one() {
+    let app = TestApp::start().await;
+    // The last is read, and is no job.
+    for (coding, status) in [("gzip, chunked", "501"), ("chunked, chunked", "501"), ("Chunked", "422")] {
+        let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
+        let request = format!(
+            "POST /jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             transfer-encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{coding}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{coding}: {answer}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_refused_import_points_at_the_part_that_is_wrong() {
     let app = TestApp::start().await;
     let whole = data_set(12, 4);

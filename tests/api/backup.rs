@@ -193,13 +193,23 @@ async fn a_file_that_is_lost_is_named_with_what_needs_it_and_what_to_do() {
         let output = backup(to);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && parts.iter().all(|part| told.contains(part)), "{output:?}");
-        assert!(!place.path().join(to).join("backup.json").exists(), "it is no backup");
+        assert!(names(&place.path().join(to)).is_empty(), "nothing of it stays");
     };
     let (job, cancel) = (format!("job {id}"), format!("POST /jobs/{id}/cancel"));
     refused("job", &["is lost", weights.as_str(), job.as_str(), cancel.as_str()]);
     expect(app.post(&format!("/jobs/{id}/cancel")).send().await.unwrap(), 202).await;
     app.until(&id, &["canceled"]).await;
-    done(&backup("without-the-job"));
+    done(&backup("job"));
+
+    // One that was killed.
+    std::fs::remove_file(place.path().join("job/backup.json")).unwrap();
+    let cut_off = backup("job");
+    let told = String::from_utf8_lossy(&cut_off.stderr);
+    assert!(!cut_off.status.success() && told.contains("cut off") && told.contains("backup.json"), "{told}");
+    assert!(place.path().join("job/mixmatch.db").exists(), "it stays");
+    let into_itself = mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&data)]);
+    let told = String::from_utf8_lossy(&into_itself.stderr);
+    assert!(!into_itself.status.success() && told.contains("not empty") && !told.contains("remove"), "{told}");
 
     let publish =
         "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)

@@ -1,5 +1,9 @@
 //! `/datasets` over HTTP. What the importer itself refuses stands in `tests/import.rs`.
 
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, ImageFormat, RgbImage};
 use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
@@ -31,6 +35,36 @@ async fn an_import_answers_with_counts_and_can_be_named_by_id_or_name() {
     problem(app.get("/datasets/shapes").send().await.unwrap(), 404).await;
     let left = std::fs::read_dir(app.directory.path().join("data/datasets")).unwrap().count();
     assert_eq!(left, 0, "a deleted data set's files are gone");
+}
+
+/// Nobody would have what it makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_does_not_wait_for_an_import() {
+    let app = TestApp::start().await;
+    // Little to send, and a long time at work.
+    let mut flat = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(RgbImage::new(4000, 4000)).write_to(&mut flat, ImageFormat::Png).unwrap();
+    let files: Vec<(String, Vec<u8>)> = (0..300).map(|at| (format!("{at}.png"), flat.get_ref().clone())).collect();
+    let rows = |files: &[(String, Vec<u8>)]| {
+        let rows = files.iter().enumerate().map(|(at, (name, _))| format!("{name},{}\n", ["disc", "stripes"][at % 2]));
+        format!("image,label\n{}", rows.collect::<String>())
+    };
+    let drawn = Drawn { images: archive(&files), train: rows(&files[4..]), test: rows(&files[..4]) };
+    let sending = tokio::spawn(app.post("/datasets").multipart(form("flat", &drawn)).send());
+    let sets = app.directory.path().join("data/datasets");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&sets).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let began = Instant::now();
+    while !names().iter().any(|name| name.starts_with(".import-")) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it did not begin: {:?}", names());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _directory = app.stop().await;
+    let refused = problem(sending.await.unwrap().unwrap(), 503).await;
+    assert!(refused["detail"].as_str().unwrap().contains("nothing was imported"), "{refused}");
+    assert_eq!(names(), Vec::<String>::new());
 }
 
 #[tokio::test]

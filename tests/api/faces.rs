@@ -86,6 +86,13 @@ async fn photos_are_cut_to_the_face_in_training_and_in_predictions() {
     {
         assert!(card.contains(said), "no {said:?} in {card}");
     }
+    // Asked again, the same test images are the same groups.
+    let again = app.json("/models/shape/versions/1/test?dataset=photos").await;
+    let groups = |told: &Value| -> Vec<String> {
+        let groups = told["test"]["groups"].as_array().unwrap().iter();
+        groups.map(|group| format!("{} {} {}", group["attribute"], group["value"], group["images"])).collect()
+    };
+    assert!(groups(&again).len() == 2 && groups(&again) == groups(&job), "{again:#}");
 
     let fresh = draw(1, 99, "new").unwrap();
     for seed in [3, 4] {

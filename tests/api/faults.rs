@@ -324,6 +324,7 @@ async fn what_a_run_said_last_is_kept_though_somebody_else_holds_the_database_at
 #[tokio::test]
 async fn a_gpu_that_is_gone_fails_no_job() {
     let script = r#"
+        echo 'Warning: CUDA initialization' >&2
         echo '{"type":"problem","code":"device","detail":"device \"cuda:0\" cannot be used: 0 CUDA device(s) can be seen"}'; exit 1"#;
     let app = TestApp::with_child(script, |_| {}).await;
     app.small_data_set().await;
@@ -340,6 +341,10 @@ async fn a_gpu_that_is_gone_fails_no_job() {
         let job = app.json(&format!("/jobs/{id}")).await;
         assert_eq!(job["state"], "queued", "{job:#}");
     }
+    // It may be gone for days, and every attempt would say the same.
+    app.until_job(&ids[0], "tried again", |job| job["attempt"] == 2 && job["state"] == "queued").await;
+    let logs = app.json(&format!("/jobs/{}/logs", ids[0])).await;
+    assert_eq!(logs.to_string().matches("could not begin (device").count(), 1, "{logs:#}");
     app.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Keys as their holders and their owners meet them: scopes, revocation beside a running server, rates, the audit.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -225,6 +226,8 @@ fn first_keys_that_are_made_at_once_are_all_made() {
     }
     let listed = String::from_utf8(keys(&data, &["list", "--json"]).stdout).unwrap();
     assert_eq!(listed.lines().count(), 6, "{listed}");
+    let mode = std::fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "it is its owner's alone, as a server would have made it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,6 +81,47 @@ async fn models_are_walked_by_versions_while_new_ones_are_published() {
 }
 
 #[tokio::test]
+async fn one_model_is_asked_for_with_its_versions_and_aliases() {
+    let app = TestApp::start().await;
+    let database = database(&app).await;
+    for (name, versions) in [("a", 2), ("b", 5), ("c", 3)] {
+        for version in 1..=versions {
+            publish(&database, name, version).await;
+        }
+    }
+    let aliases = "INSERT INTO model_aliases (name, alias, version, updated_at) VALUES ('a', 'old', 1, 0), ('b', 'champion', 4, 0)";
+    sqlx::query(aliases).execute(&database).await.unwrap();
+    let listed = app.json("/models").await["items"][1].clone();
+    let mut whole = app.json("/models/b").await;
+    assert_eq!(whole.as_object_mut().unwrap().remove("next_cursor"), Some(Value::Null));
+    assert_eq!(whole, listed, "what stands in the list");
+
+    let (mut seen, mut cursor) = (Vec::<Vec<u64>>::new(), String::new());
+    loop {
+        let page = app.json(&format!("/models/b?limit=2{cursor}")).await;
+        assert_eq!((&page["name"], &page["aliases"]), (&listed["name"], &listed["aliases"]), "{page:#}");
+        seen.push(page["versions"].as_array().unwrap().iter().map(|row| row["version"].as_u64().unwrap()).collect());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [vec![5, 4], vec![3, 2], vec![1]]);
+    let behind = app.json("/models/b?cursor=b:1").await;
+    assert_eq!((&behind["versions"], &behind["aliases"]), (&serde_json::json!([]), &listed["aliases"]));
+
+    for path in ["/models/ab", "/models/d", "/models/d?cursor=d:3"] {
+        let told = problem(app.get(path).send().await.unwrap(), 404).await;
+        assert!(told["detail"].as_str().unwrap().starts_with("there is no model"), "{path}: {told}");
+    }
+    for (query, pointer) in [("cursor=a:1", "?cursor"), ("cursor=b", "?cursor"), ("limit=0", "?limit")] {
+        let told = problem(app.get(&format!("/models/b?{query}")).send().await.unwrap(), 422).await;
+        assert_eq!(pointers(&told), [pointer], "{query}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn pretrained_weights_are_walked_by_name_while_others_come_and_go() {
     let app = TestApp::start().await;
     let database = database(&app).await;

@@ -1,5 +1,6 @@
 //! What a version predicts for its data set: every image once, what to label next, what to doubt; and labels that were picked.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -100,6 +101,7 @@ async fn a_version_predicts_every_image_of_its_data_set() {
 
     check_selections(&app, path, &all).await;
     check_command(&app, &text);
+    check_reading(&app, path, &text).await;
     super::downloads::check(&app).await;
     check_without(&app, path).await;
     app.stop().await;
@@ -123,7 +125,8 @@ async fn check_selections(app: &TestApp, path: &str, all: &[Line]) {
     );
     let doubtful = select("rows=disagreeing").await;
     assert!(doubtful.iter().all(|line| !line.label.is_empty() && line.label != line.prediction), "{doubtful:?}");
-    assert!(doubtful.is_sorted_by(|a, b| a.margin >= b.margin), "{doubtful:?}");
+    let place = |line: &Line| (line.used == "test", -line.margin);
+    assert!(doubtful.is_sorted_by(|a, b| place(a) <= place(b)), "{doubtful:?}");
     let differ = all.iter().filter(|line| !line.label.is_empty() && line.label != line.prediction).count();
     assert_eq!(doubtful.len(), differ);
 
@@ -148,12 +151,33 @@ fn check_command(app: &TestApp, text: &str) {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("all, unlabelled, disagreeing"), "{unknown:?}");
 }
 
-/// A version of an older build has none, and what nobody names is deleted.
-async fn check_without(app: &TestApp, path: &str) {
+/// Where the predictions of `shape:1` lie.
+async fn file_of(app: &TestApp) -> PathBuf {
     let version = app.json("/models/shape/versions/1").await;
     let sha256 = version["predictions_sha256"].as_str().unwrap();
-    let file = app.directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(sha256);
+    app.directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(sha256)
+}
+
+/// Nothing is read that is not asked for: all rows come as the file has them, and of the first of them nothing behind.
+async fn check_reading(app: &TestApp, path: &str, text: &str) {
+    let file = file_of(app).await;
+    let damaged = format!("{text}no row\n");
+    std::fs::write(&file, &damaged).unwrap();
+    let whole = app.get(path).send().await.unwrap();
+    assert_eq!(whole.headers()["content-length"], damaged.len().to_string().as_str());
+    assert_eq!(whole.text().await.unwrap(), damaged);
+    let first = app.get(&format!("{path}?limit=1")).send().await.unwrap();
+    let first = expect(first, 200).await.as_str().unwrap().to_owned();
+    assert!(first.lines().eq(text.lines().take(2)), "{first}");
+    problem(app.get(&format!("{path}?rows=unlabelled&limit=1")).send().await.unwrap(), 500).await;
+    std::fs::write(&file, text).unwrap();
+}
+
+/// A version of an older build has none, and what nobody names is deleted.
+async fn check_without(app: &TestApp, path: &str) {
+    let file = file_of(app).await;
     assert!(file.exists());
+    let sha256 = file.file_name().unwrap().to_str().unwrap();
     let database = app.directory.path().join("data/mixmatch.db");
     let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
     sqlx::query("UPDATE model_versions SET predictions_sha256 = NULL").execute(&mut db).await.unwrap();

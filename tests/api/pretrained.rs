@@ -63,6 +63,7 @@ async fn a_job_starts_from_uploaded_weights() {
     assert_eq!(job["config"]["pretrained_sha256"], uploaded["sha256"]);
     let logs = app.json(&format!("/jobs/{id}/logs")).await.to_string();
     assert!(logs.contains("started from shapes") && logs.contains("stays as it is"), "{logs}");
+    assert!(logs.contains("what they were trained on is not known here"), "{logs}");
     let learned = app.get("/models/shape/versions/2/weights").send().await.unwrap().bytes().await.unwrap();
     let before = app.get("/models/shape/versions/1/weights").send().await.unwrap().bytes().await.unwrap();
     let tensors = |bytes: &[u8]| -> Vec<(String, Vec<u8>)> {

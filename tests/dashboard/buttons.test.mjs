@@ -53,6 +53,19 @@ walk('buttons', {}, (step) => {
     assert.equal(await page.getByText(/tested on different images/).count(), 0);
   });
 
+  step('the classes are those of the version that answers, and others are said to have others', async ({ page, open }) => {
+    const versions = [version(3, ['cat', 'dog', 'fox']), version(2, ['cat', 'dog']), version(1, ['cat', 'dog'])];
+    const model = { name: 'pet', aliases: { champion: 2 }, versions };
+    await page.route('**/models?*', (route) => route.fulfill({ json: { items: [model], next_cursor: null } }));
+    await open('#/models', 'Models');
+    await page.getByText('Classes: cat, dog', { exact: true }).waitFor();
+    await page.getByText(/^Not all versions have these classes: version 3 \(cat, dog, fox\)\. /).waitFor();
+    versions.shift();
+    await page.reload();
+    await page.getByText('Classes: cat, dog', { exact: true }).waitFor();
+    assert.equal(await page.getByText(/^Not all versions/).count(), 0);
+  });
+
   step('versions are compared on the same test images', async ({ page, open, expects }) => {
     await models(page);
     const set = { id: 'later-id', name: 'later', task: 'mask', classes: ['mask', 'no_mask'], counts: { train: { mask: 9, no_mask: 9 }, test: { mask: 40, no_mask: 40 }, unlabelled: 0 } };

@@ -144,6 +144,7 @@ walk('labelling in the browser', {}, (step) => {
     await open('#/label', 'Label images');
     await choose(page, photos);
     await shown(page);
+    await page.getByText('-F unlisted=unlabelled', { exact: true }).waitFor();
     for (const sheet of ['train', 'test']) {
       const saved = page.waitForEvent('download');
       await button(page, `Download ${sheet}.csv`).click();

@@ -2,6 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { crc32, deflateRawSync } from 'node:zlib';
 import { ZipError, entries, normalisedPath, open } from '../../src/web/zip.js';
 
@@ -82,6 +83,18 @@ test('only images count: no folders, hidden files, or what file managers leave',
   assert.deepEqual(told, ['f/notes.txt', 'jpg', 'x.constructor']);
 });
 
+test('what a path is, it is to the import too', async () => {
+  const list = readFileSync(new URL('../archive_names.txt', import.meta.url), 'utf8').trim().split('\n').filter((line) => !line.startsWith('#'));
+  const [kinds, paths] = [0, 1].map((at) => list.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)][at]));
+  const of = (kind) => paths.filter((_, at) => kinds[at] === kind);
+  const others = [];
+  const images = await entries(archive(paths.map((name) => ({ name }))), (name) => others.push(name));
+  assert.deepEqual(images.map(({ name }) => name), of('image'));
+  assert.deepEqual(others, of('other'));
+  assert.equal(of('image').length + of('other').length + of('hidden').length + of('litter').length, list.length);
+  assert.equal((await open(archive([{ name: 'a.JFIF' }]), { ...images[0], name: 'a.JFIF' })).type, 'image/jpeg');
+});
+
 test('a comment at the end is no hindrance, even one that looks like an end', async () => {
   const end = record(22, [4, 0x06054b50], [2, 0], [2, 0], [2, 9], [2, 9], [4, 99], [4, 9], [2, 7]).toString('latin1');
   for (const comment of ['made by hand', 'x'.repeat(65535), `${end}more than seven`]) {
@@ -126,8 +139,11 @@ test('names are UTF-8 where they are that, else code page 437, or what stands be
     const path = utf8('ü-beside.jpg');
     return Buffer.concat([record(9, [2, 0x7075], [2, 5 + path.length], [1, 1], [4, crc]), path]);
   };
-  const files = [{ name: 'ü.jpg', flags: 0x800 }, { name: 'é.jpg' }, { name: dos }, { name: dos, extra: beside(crc32(dos)) }, { name: dos, extra: beside(1) }];
-  assert.deepEqual(await names(archive(files)), ['ü.jpg', 'é.jpg', 'ü.jpg', 'ü-beside.jpg', 'ü.jpg']);
+  const files = [{ name: 'ü.jpg', flags: 0x800 }, { name: 'é.jpg' }, { name: dos }];
+  assert.deepEqual(await names(archive(files)), ['ü.jpg', 'é.jpg', 'ü.jpg']);
+  // Each in an archive of its own, as no two entries may have one name.
+  assert.deepEqual(await names(archive([{ name: dos, extra: beside(crc32(dos)) }])), ['ü-beside.jpg']);
+  assert.deepEqual(await names(archive([{ name: dos, extra: beside(1) }])), ['ü.jpg']);
 });
 
 test('what the server refuses an archive for is refused', async () => {
@@ -137,6 +153,17 @@ test('what the server refuses an archive for is refused', async () => {
     await refused(entries(archive([{ name }])), /leads out of the archive/);
   }
   await refused(entries(archive([{ name: 'a.jpg', mode: 0o120777 }])), /symbolic link/);
+  for (const name of ['a.jpg', 'notes.txt', '.h.jpg']) await refused(entries(archive([{ name }, { name: 'b.jpg' }, { name }])), /several entries/);
+  // One image that is packed otherwise is enough; of other files nothing is read.
+  for (const method of [9, 12, 14]) {
+    await refused(entries(archive([{ name: 'a.jpg' }, { name: 'f/b.jpg', method }])), new RegExp(`"f/b\\.jpg" is packed by method ${method},`));
+    assert.deepEqual(await names(archive([{ name: 'a.jpg' }, { name: 'b.txt', method }, { name: '@eaDir/a.jpg', method }])), ['a.jpg']);
+  }
+});
+
+test('what is there twice and is nobody’s, or has only nearly one name, is no hindrance', async () => {
+  const twice = ['f/', 'f/', '__MACOSX/a.jpg', '__MACOSX/a.jpg', 'f/Thumbs.db', 'f/Thumbs.db'];
+  assert.deepEqual(await names(archive([...twice, 'a.jpg', './a.jpg', 'A.jpg'].map((name) => ({ name })))), ['a.jpg', './a.jpg', 'A.jpg']);
 });
 
 test('what is no archive, or not all of one, says so', async () => {

@@ -24,6 +24,9 @@ pub enum Found {
     Ambiguous,
 }
 
+/// Where an entry begins in the file, its own header first, where it ends, and its number.
+type Extent = (u64, u64, u32);
+
 /// Names of the images in an archive.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -68,6 +71,7 @@ impl Index {
         }
         let mut index = Self::default();
         let (mut inflated, mut stored) = (0u64, 0u64);
+        let mut extents: Vec<Extent> = Vec::new();
         for number in 0..archive.len() {
             let entry = archive.by_index_raw(number).map_err(|e| {
                 ImportError::invalid("unreadable_zip", format!("entry {number} of the archive is damaged: {e}"))
@@ -93,9 +97,12 @@ impl Index {
             }
             inflated = inflated.saturating_add(entry.size());
             stored = stored.saturating_add(entry.compressed_size());
+            let data = entry.data_start().unwrap_or(entry.header_start());
+            extents.push((entry.header_start(), data.saturating_add(entry.compressed_size()), number as u32));
             index.add(number as u32, path, name);
         }
         refuse_bomb(inflated, stored, limits)?;
+        refuse_overlap(extents, &index.names)?;
         index.tops = common_folders(index.by_path.keys());
         Ok(index)
     }
@@ -270,6 +277,20 @@ fn refuse_bomb(inflated: u64, stored: u64, limits: &ImportLimits) -> Result<(), 
             limits.max_ratio
         );
         return Err(ImportError::too_large("archive_ratio", detail));
+    }
+    Ok(())
+}
+
+/// A small archive could else hold one picture under a million names, and each of them would be decoded.
+fn refuse_overlap(mut extents: Vec<Extent>, names: &HashMap<u32, String>) -> Result<(), ImportError> {
+    extents.sort_unstable();
+    if let Some(pair) = extents.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        let detail = format!(
+            "the archive's entries {:?} and {:?} lie on the same bytes of it, as nothing that zips files writes them; unzip it and zip \
+             the files anew",
+            names[&pair[0].2], names[&pair[1].2]
+        );
+        return Err(ImportError::invalid("overlapping_entries", detail));
     }
     Ok(())
 }

@@ -60,19 +60,24 @@ mod tests {
         }
     }
 
+    /// The paths of the list that the label page is held against too, each with what it is.
+    fn listed() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let lines = include_str!("../../../tests/archive_names.txt").lines();
+        lines.filter(|line| !line.starts_with('#')).map(|line| line.split_once(' ').unwrap())
+    }
+
     #[test]
-    fn what_programs_leave_beside_images_is_litter() {
-        for litter in [
-            "x/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
-            "@eaDir/a.jpg",
-            "x/.@__thumb/a.jpg",
-            "__MACOSX/._a.jpg",
-            "x/Thumbs.db",
-        ] {
-            assert!(is_litter(litter), "{litter}");
-        }
-        for file in ["@eaDir", "x/a@eaDir/b.jpg", "a.jpg"] {
-            assert!(!is_litter(file), "{file}");
+    fn a_path_is_the_same_to_the_label_page() {
+        assert!(listed().count() > 20);
+        for (kind, path) in listed() {
+            let path = normalised(path);
+            let is = match (is_litter(&path), is_image(&path)) {
+                (true, _) => "litter",
+                (_, true) => "image",
+                _ if path.split('/').any(|part| part.starts_with('.')) => "hidden",
+                _ => "other",
+            };
+            assert_eq!(is, kind, "{path}");
         }
     }
 }

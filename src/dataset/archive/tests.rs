@@ -205,6 +205,35 @@ fn entries_of_one_name_are_refused_for_all_but_one_would_be_lost() {
 }
 
 #[test]
+fn entries_that_lie_on_the_same_bytes_are_refused() {
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = zip::ZipWriter::new(&mut bytes);
+    for name in ["a.jpg", "b.jpg"] {
+        writer.start_file(name, SimpleFileOptions::default()).unwrap();
+        writer.write_all(name.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    let bytes = bytes.into_inner();
+    // An entry of the central directory tells of its file's compressed size at 20, and where that lies at 42.
+    let indexed = |at: usize, number: u32| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default())
+    };
+    let first = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+    let second = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+    let size = u32::from_le_bytes(bytes[first + 20..first + 24].try_into().unwrap());
+    assert_eq!(indexed(first + 20, size).unwrap().names.len(), 2, "one behind the other, nothing between");
+    for (what, at, number) in [("one file twice", second + 42, 0), ("into the next by a byte", first + 20, size + 1)] {
+        let refused = indexed(at, number).unwrap_err();
+        assert_eq!(refused.code(), "overlapping_entries", "{what}");
+        assert!(refused.to_string().contains("\"a.jpg\" and \"b.jpg\""), "{what}: {refused}");
+    }
+}
+
+#[test]
 fn two_entries_that_a_sheet_cannot_tell_apart_are_ambiguous() {
     let index = index(&[("a.jpg", b"1"), ("./a.jpg", b"2"), ("f/b.jpg", b"3"), ("f\\b.jpg", b"4")]).unwrap();
     assert_eq!((index.find("a.jpg"), index.find("f/b.jpg")), (Found::Ambiguous, Found::Ambiguous));

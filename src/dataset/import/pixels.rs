@@ -10,7 +10,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{ImportLimits, ImportProgress};
+use super::{ImportLimits, ImportProgress, Progress};
 use crate::dataset::archive::{self, Images};
 use crate::dataset::crop_style::Size;
 use crate::dataset::error::{DatasetError, ImportError};
@@ -46,14 +46,14 @@ pub(super) struct Picture {
 }
 
 /// Decodes every candidate's image on all cores, none where that fails; pixels go to `path` in order (zeros
-/// where decoding failed).
+/// where decoding failed). Ends after the image at which `progress` says so.
 pub(super) fn decode_all(
     images: &Images,
     candidates: &[Candidate],
     limits: &ImportLimits,
     path: &Path,
     rejected: &mut LeftOut,
-    progress: &(dyn Fn(ImportProgress) + Sync),
+    progress: &Progress<'_>,
 ) -> Result<Vec<Option<Picture>>, ImportError> {
     let storage = |error: std::io::Error| ImportError::storage(path, error);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(storage)?);
@@ -62,18 +62,18 @@ pub(super) fn decode_all(
     let mut pictures = Vec::with_capacity(candidates.len());
     for chunk in candidates.chunks(CHUNK) {
         failpoint::pass("import.decode").map_err(storage)?;
-        let decoded: Vec<Result<(Vec<u8>, Picture), RejectedRow>> = chunk
+        let decoded: Option<Vec<Decoded>> = chunk
             .par_iter()
             .map_init(
                 || images.clone(),
                 |images, candidate| {
                     let decoded = decode_one(images, candidate, &limits.image);
-                    progress(ImportProgress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
-                    decoded
+                    let so_far = ImportProgress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total };
+                    progress(so_far).is_continue().then_some(decoded)
                 },
             )
             .collect();
-        for image in decoded {
+        for image in decoded.ok_or(ImportError::Stopped)? {
             match image {
                 Ok((pixels, picture)) => {
                     pictures.push(Some(picture));
@@ -91,11 +91,10 @@ pub(super) fn decode_all(
     Ok(pictures)
 }
 
-fn decode_one(
-    images: &mut Images,
-    candidate: &Candidate,
-    limits: &DecodeLimits,
-) -> Result<(Vec<u8>, Picture), RejectedRow> {
+/// The pixels of an image and what is known of it, or why its row is left out.
+type Decoded = Result<(Vec<u8>, Picture), RejectedRow>;
+
+fn decode_one(images: &mut Images, candidate: &Candidate, limits: &DecodeLimits) -> Decoded {
     let bytes = archive::read_entry(images, candidate.entry, limits.max_bytes)
         .map_err(|unreadable| candidate.rejected(unreadable.code, unreadable.reason))?;
     let prepared = imaging::prepare(&bytes, limits, &CHECKED_AT);
@@ -130,5 +129,55 @@ impl Pixels {
         });
         pack::write(&pack::path(staging, &CHECKED_AT), manifest, &CHECKED_AT, chunks)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::dataset::manifest::Role;
+
+    #[test]
+    fn decoding_ends_with_the_images_at_work_where_it_is_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("images.zip");
+        let mut writer = zip::ZipWriter::new(File::create(&path).unwrap());
+        let candidate = |entry: u32| Candidate {
+            role: Role::Train,
+            unlisted: false,
+            row: u64::from(entry) + 2,
+            image: format!("{entry}.jpg"),
+            entry,
+            label: None,
+            picked: false,
+            attributes: BTreeMap::new(),
+        };
+        let candidates: Vec<Candidate> = (0..CHUNK as u32).map(candidate).collect();
+        for candidate in &candidates {
+            writer.start_file(candidate.image.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(b"no image, which is as much work as any").unwrap();
+        }
+        writer.finish().unwrap();
+        let images = archive::open(&path).unwrap();
+        let decode = |most: u64| {
+            let asked = AtomicU64::new(0);
+            let progress = |so_far: ImportProgress| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                if so_far.done < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let (limits, pixels) = (ImportLimits::default(), directory.path().join("pixels"));
+            let decoded = decode_all(&images, &candidates, &limits, &pixels, &mut LeftOut::default(), &progress);
+            (decoded.map(|pictures| pictures.len()), asked.load(Ordering::Relaxed))
+        };
+        let (decoded, asked) = decode(u64::MAX);
+        assert_eq!((decoded.unwrap(), asked), (CHUNK, CHUNK as u64));
+        let (decoded, asked) = decode(3);
+        assert!(matches!(decoded, Err(ImportError::Stopped)), "{decoded:?}");
+        // A thread may have begun one more before it sees that another was told.
+        let at_work = 2 * rayon::current_num_threads() as u64;
+        assert!(asked <= 3 + at_work, "{asked} of {CHUNK} were decoded");
     }
 }

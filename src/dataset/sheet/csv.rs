@@ -6,6 +6,9 @@ use crate::dataset::error::ImportError;
 /// Bytes of a file that are looked at for its separator: its header and first rows.
 const LOOKED_AT: usize = 1 << 20;
 
+/// How an .xls begins: the container of Excel before 2007, which a workbook with a password lies in too.
+const OLD_EXCEL: &[u8] = b"\xd0\xcf\x11\xe0";
+
 /// Rows of which the cells are counted for it.
 const ROWS: usize = 5;
 
@@ -65,6 +68,12 @@ fn plain_text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, ImportError> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         let detail = format!("the {name} sheet is text in UTF-16; save it as \"CSV UTF-8\" or XLSX");
         return Err(ImportError::invalid("not_utf8", detail));
+    }
+    if bytes.starts_with(OLD_EXCEL) {
+        let detail = format!(
+            "the {name} sheet is an .xls of old Excel, or a workbook with a password: save it as XLSX without one"
+        );
+        return Err(ImportError::invalid("unreadable_sheet", detail));
     }
     if bytes.contains(&0) {
         let detail = format!("the {name} sheet is neither CSV text nor XLSX");

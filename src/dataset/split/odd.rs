@@ -1,10 +1,11 @@
 //! What is to be known of a split beside its sizes: a validation split that has other images than it should, and labels without use.
 
-use super::{Split, SplitSpec};
+use super::{Split, SplitSpec, validation_shares};
 use crate::dataset::manifest::{Manifest, Role, Sample};
 use crate::dataset::report::Warning;
 
-/// What is to be known of a validation split whose classes have other numbers of images than they should: groups are too large for it.
+/// What is to be known of a validation split whose classes have other numbers of images than they should: groups are too large for it, or
+/// it is so small that one image of each class, which it has at least, takes the places of others.
 pub fn odd_validation(manifest: &Manifest, split: &Split, spec: &SplitSpec) -> Option<Warning> {
     let count = |rows: &mut dyn Iterator<Item = &Sample>| {
         let mut counts = vec![0; manifest.classes.len()];
@@ -16,20 +17,34 @@ pub fn odd_validation(manifest: &Manifest, split: &Split, spec: &SplitSpec) -> O
     let taken = count(&mut split.validation.iter().map(|&row| &manifest.samples[row as usize]));
     let all: usize = drawn.iter().sum();
     let held_out = spec.held_out(all, drawn.len());
-    let due = |class: usize| held_out as f64 * drawn[class] as f64 / all.max(1) as f64;
+    // What it would have without groups.
+    let shares = validation_shares(&drawn, held_out).ok()?;
     // Of a few images half or twice as many are rounding.
-    let odd = |class: &usize| {
-        let (taken, due) = (taken[*class] as f64, due(*class));
+    let odd = |taken: usize, due: f64| {
+        let taken = taken as f64;
         (taken - due).abs() > 2.0 && (taken * 2.0 < due || taken > due * 2.0)
     };
-    let class = (0..drawn.len()).find(odd)?;
-    let detail = format!(
-        "validation has {} images of {:?} and not {:.0}: rows of one group stay together, and there are too few groups of the right size; \
-         what chooses the epoch is lopsided, so label images of more groups, or set validation to another share",
-        taken[class],
-        manifest.classes[class],
-        due(class)
-    );
+    let of_groups = (0..drawn.len()).find(|&class| odd(taken[class], shares[class] as f64));
+    let detail = if let Some(class) = of_groups {
+        format!(
+            "validation has {} images of {:?} and not {}: rows of one group stay together, and there are too few groups of the right \
+             size; what chooses the epoch is lopsided, so label images of more groups, or set validation to another share",
+            taken[class], manifest.classes[class], shares[class]
+        )
+    } else {
+        let due = |class: usize| held_out as f64 * drawn[class] as f64 / all.max(1) as f64;
+        let class = (0..drawn.len()).find(|&class| odd(shares[class], due(class)))?;
+        let bound = all as f64 * spec.validation > spec.validation_max as f64;
+        format!(
+            "validation has {} images of {:?} and not {:.0}: each of the {} classes needs one at least, and of few images that takes the \
+             places of large classes; what chooses the epoch is lopsided, so raise {}",
+            shares[class],
+            manifest.classes[class],
+            due(class),
+            drawn.len(),
+            if bound { "validation_max" } else { "validation" }
+        )
+    };
     Some(Warning::new("odd_validation", detail))
 }
 
@@ -53,11 +68,28 @@ pub fn unused_picks(manifest: &Manifest, split: &Split) -> Option<Warning> {
     Some(Warning::new("unused_picks", detail))
 }
 
+/// That a run learns from no image besides the labelled ones: MixMatch is then little more than supervised training.
+pub fn nothing_unlabelled(split: &Split) -> Option<Warning> {
+    let detail = "no image is learned from besides the labelled ones, so MixMatch has nothing to guess: import the other images too \
+                  (unlisted=unlabelled, or rows with an empty label), or set labelled below the number of labels";
+    (split.unlabelled.len() <= split.labelled.len()).then(|| Warning::new("nothing_unlabelled", detail))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::split;
     use super::super::tests::{manifest, spec};
     use super::*;
+
+    #[test]
+    fn that_there_is_no_image_but_the_labelled_ones_is_told() {
+        let told = |unlabelled, labelled| {
+            let split = split(&manifest(&[20, 20], unlabelled, 5), &spec(labelled, 0)).unwrap();
+            nothing_unlabelled(&split).map(|doubt| doubt.code)
+        };
+        assert_eq!(told(0, None).as_deref(), Some("nothing_unlabelled"));
+        assert_eq!((told(1, None), told(0, Some(30))), (None, None));
+    }
 
     #[test]
     fn a_validation_split_that_groups_make_lopsided_is_told() {
@@ -69,6 +101,21 @@ mod tests {
         manifest.samples.iter_mut().skip(50).enumerate().for_each(|(at, sample)| sample.group = Some(at as u32 / 25));
         let doubt = odd(&manifest).unwrap();
         assert!(doubt.detail.contains("25 images of \"1\" and not 10"), "{}", doubt.detail);
+    }
+
+    #[test]
+    fn many_small_classes_are_no_groups() {
+        let manifest = manifest(&[[2usize; 99].as_slice(), &[500]].concat(), 0, 0);
+        let told = |validation, validation_max| {
+            let spec = SplitSpec { validation, validation_max, ..spec(None, 0) };
+            odd_validation(&manifest, &split(&manifest, &spec).unwrap(), &spec).map(|doubt| doubt.detail)
+        };
+        let so = "validation has 41 images of \"99\" and not 100: each of the 100 classes needs one at least";
+        for (validation, max, raise) in [(0.2, 1000, "raise validation"), (0.5, 140, "raise validation_max")] {
+            let told = told(validation, max).unwrap();
+            assert!(told.starts_with(so) && told.ends_with(raise) && !told.contains("group"), "{told}");
+        }
+        assert_eq!(told(0.5, 1000), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::class_shares;
-use crate::dataset::error::DatasetError;
+use super::{sizes, validation_shares};
+use crate::dataset::error::SplitError;
 use crate::dataset::manifest::Manifest;
 
 /// What is held out together: the labelled training rows of a group, in order, or a row alone.
@@ -42,16 +42,17 @@ impl<'a> Units<'a> {
 }
 
 /// Takes whole groups, `count` rows or the nearest number below, shares by class as they stand, at least one of
-/// each; where groups are so large that less than a quarter of a class's share would be held out, more than the number. Without groups
-/// these are the first rows of each class.
+/// each and never the last; where groups are so large that less than a quarter of a class's share would be held out, more than the number.
+/// Without groups these are the first rows of each class.
 ///
 /// A unit's rows are counted once and not once for each of them: that would be the square of a large group.
 pub(super) fn take_validation(
     manifest: &Manifest,
     by_class: &mut [Vec<u32>],
     count: usize,
-) -> Result<Vec<u32>, DatasetError> {
-    let targets = class_shares(by_class, count, "validation")?;
+) -> Result<Vec<u32>, SplitError> {
+    let sizes = sizes(by_class);
+    let targets = validation_shares(&sizes, count)?;
     let units = Units::new(manifest, by_class);
     let mut taken: Vec<usize> = vec![0; targets.len()];
     let mut validation: Vec<u32> = Vec::new();
@@ -74,7 +75,6 @@ pub(super) fn take_validation(
     }
     // Where the groups of a class are larger than its share, the smallest go: one at least, and others while less than a quarter of the
     // share is taken and they bring it nearer, by the ratio: a handful of images chooses no epoch.
-    let sizes: Vec<usize> = by_class.iter().map(Vec::len).collect();
     for class in 0..targets.len() {
         while taken[class] * 4 < targets[class].max(1) {
             let all_have_more = taken.iter().zip(&sizes).all(|(taken, size)| taken < size);
@@ -98,7 +98,7 @@ pub(super) fn take_validation(
             validation.extend(smallest);
         }
         if taken[class] == 0 {
-            return Err(DatasetError::Split(format!(
+            return Err(SplitError::OneGroup(format!(
                 "all labelled images of class {:?} belong to one group (a person, or near duplicates), which cannot be both \
                  trained on and validated with; label images of other groups",
                 manifest.classes[class]
@@ -117,8 +117,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// The same, row by row and without a thought for what it costs.
-    fn plainly(manifest: &Manifest, by_class: &[Vec<u32>], count: usize) -> Result<Vec<u32>, DatasetError> {
-        let targets = class_shares(by_class, count, "validation")?;
+    fn plainly(manifest: &Manifest, by_class: &[Vec<u32>], count: usize) -> Result<Vec<u32>, SplitError> {
+        let targets = validation_shares(&sizes(by_class), count)?;
         let group = |row: u32| manifest.samples[row as usize].group;
         let unit = |row: u32| {
             let mut rows: Vec<u32> = by_class.iter().flatten().copied().collect();
@@ -163,7 +163,7 @@ mod tests {
                 validation.extend(smallest);
             }
             if taken[class] == 0 {
-                return Err(DatasetError::Split("one group".to_owned()));
+                return Err(SplitError::OneGroup("one group".to_owned()));
             }
         }
         Ok(validation)

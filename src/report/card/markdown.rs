@@ -50,14 +50,17 @@ fn data(text: &mut String, card: &Card) {
             " Before that, its backbone learned from {images} images without their labels (contrastive pretraining)."
         )
     });
-    let alone = if pretrained.is_some() { "" } else { " alone" };
+    let start = card.config["pretrained"].as_str();
+    let started = start.map_or_else(String::new, |name| format!(", starting from the weights \"{}\"", escaped(name)));
+    let alone = if pretrained.is_some() || start.is_some() { "" } else { " alone" };
     let learned = if card.config["algorithm"] == "supervised" {
-        format!("Learned from {labelled} labelled images{alone}")
+        format!("Learned from {labelled} labelled images{alone}{started}")
     } else if chosen_in_warmup(card) {
-        format!("Learned from {labelled} labelled images{alone}: the chosen epoch lies before the first guess")
+        format!("Learned from {labelled} labelled images{alone}{started}: the chosen epoch lies before the first guess")
     } else {
         format!(
-            "Learned from {labelled} labelled images, and from {unlabelled} without their label, the labelled ones among them"
+            "Learned from {labelled} labelled images, and from {unlabelled} without their label, the labelled ones among \
+             them{started}"
         )
     };
     let picked = match picked {

@@ -115,6 +115,13 @@ pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<Strin
             }
         }
     }
+    if manifest.config["pretrained"].is_string() {
+        limits.push(
+            "What the weights that it started from were trained on is not known here: if images of this data set were among it, \
+             validation and test figures are too high."
+                .to_owned(),
+        );
+    }
     if manifest.preprocess.fit == Fit::Face {
         limits.push(
             "It looks for one face and finds fewer of those that are masked, turned away, or smaller than a tenth of the photo. \

@@ -140,6 +140,15 @@ impl Store {
         .await?;
         rows.into_iter().map(|(seq, at, level, message)| Ok(LogRow { seq, at: time(at)?, level, message })).collect()
     }
+
+    /// The job's last log lines, newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn last_logs(&self, id: Uuid, limit: u32) -> Result<Vec<String>> {
+        let last = sqlx::query_scalar("SELECT message FROM job_logs WHERE job_id = ? ORDER BY seq DESC LIMIT ?");
+        Ok(last.bind(id.to_string()).bind(limit).fetch_all(&self.reader).await?)
+    }
 }
 
 /// Appends an event.

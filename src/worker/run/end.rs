@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{Run, Stop, remove};
+use super::{Run, STDERR, Stop, remove};
 use crate::failpoint;
 use crate::store::{JobState, NOTHING_TO_GO_ON_FROM, StoreError};
 use crate::train::event::{Event, LogLevel};
@@ -151,10 +151,20 @@ impl Run<'_> {
 
     /// Back into the queue, as it was.
     pub(super) async fn postpone(&mut self, what: &str, detail: &str) {
-        let message = format!("attempt {} could not {what} ({detail}); the job waits in the queue", self.job.attempt);
+        let outcome = format!("could not {what} ({detail}); the job waits in the queue");
+        let message = format!("attempt {} {outcome}", self.job.attempt);
         tracing::warn!(job = %self.job.id, "{message}");
-        self.collector.event(Event::Log { level: LogLevel::Warn, message });
+        if !self.said_last(&outcome).await {
+            self.collector.event(Event::Log { level: LogLevel::Warn, message });
+        }
         self.settle(Final::Released).await;
+    }
+
+    /// Whether an attempt before this one ended with these words: what is wrong with the machine may stay so for days, and each attempt
+    /// would say it again. What its children wrote to stderr, where libraries complain, is not counted.
+    async fn said_last(&self, outcome: &str) -> bool {
+        let lines = self.shared.store.last_logs(self.job.id, 20).await.unwrap_or_default();
+        lines.iter().find(|line| !line.starts_with(STDERR)).is_some_and(|line| line.ends_with(outcome))
     }
 
     async fn crash(&mut self, code: &str, detail: &str) {
@@ -212,6 +222,10 @@ impl Run<'_> {
 /// What whoever reads the job hears of it: where files lie on this machine is in the server's log.
 fn told(error: &StoreError) -> String {
     match error {
+        // What no system call said has been given the path of a temporary file (`tempfile`).
+        StoreError::Io { error, .. } if error.raw_os_error().is_none() => {
+            format!("a file of it cannot be kept: {}", error.kind())
+        }
         StoreError::Io { error, .. } => format!("a file of it cannot be kept: {error}"),
         StoreError::Artifact { reason, .. } => format!("a file of it cannot be used: {reason}"),
         error => error.to_string(),
@@ -235,4 +249,22 @@ fn reason(status: Option<ExitStatus>, stderr: &str) -> (&'static str, String) {
         detail.push_str(&format!(" (last line on stderr: {last})"));
     }
     (code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn where_a_file_cannot_be_kept_its_place_is_not_told() {
+        let io = |error| StoreError::Io { path: "/data/artifacts".into(), error };
+        let wrapped = tempfile::NamedTempFile::new_in(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(wrapped.to_string().contains("/nowhere"), "{wrapped}");
+        let said = told(&io(wrapped));
+        assert!(!said.contains('/') && said.contains("not found"), "{said}");
+        let said = told(&io(std::io::Error::from_raw_os_error(libc::EROFS)));
+        assert!(said.contains("Read-only file system"), "{said}");
+    }
 }
