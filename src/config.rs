@@ -51,7 +51,7 @@ pub struct LimitsConfig {
     pub upload_bytes: u64,
     /// Bytes of a `POST /predict`.
     pub predict_bytes: usize,
-    /// Bytes of all `POST /predict` that are under way together; more is a 503.
+    /// Bytes of all `POST /predict` that are under way together; more is a 503. One key has half of them (429), or one largest body.
     pub predict_memory: usize,
     /// Images of a `POST /predict`.
     pub predict_images: usize,
@@ -83,7 +83,7 @@ impl Default for LimitsConfig {
 /// What a connection may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionsConfig {
-    /// Connections at once; more wait to be accepted.
+    /// Connections at once; more wait to be accepted. `serve` takes fewer where few files may be open.
     pub most: usize,
     /// How long the head of a request may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
@@ -150,9 +150,9 @@ impl PredictDevice {
 pub struct PredictConfig {
     /// Where models compute.
     pub device: PredictDevice,
-    /// Images that may wait for the model; more is a 503.
+    /// Images that may wait for the model; more is a 503. One key has half of them (429), or one largest request.
     pub queue_images: usize,
-    /// How long a request may take; longer is a 504.
+    /// How long a request may take once its images are there; longer is a 504.
     pub deadline: Duration,
     /// Images in one forward pass.
     pub max_batch: usize,

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
+use super::admission::{Lack, crowding};
+use super::auth::Caller;
 use super::extract::{Query, announced, refuse_announced};
 use super::models;
 use super::predict_body::{self, PredictForm, PredictRequest, pointer};
@@ -15,7 +20,7 @@ use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::AppState;
 use super::telemetry;
 use crate::imaging::Face;
-use crate::serving::{Classified, PredictOptions, ServingError, Timings};
+use crate::serving::{Classified, Held, PredictOptions, ServingError, Timings};
 use crate::store::VersionRow;
 
 /// Models that a request without one is told of.
@@ -95,12 +100,15 @@ pub struct PredictResult {
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "This key sends too many requests, or what it has under way takes half of the queue or of the memory for bodies already", body = ProblemBody,
+            content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
         (status = 503, description = "The model's queue is full or takes too long, the model is still being loaded, the models' memory is taken, or the server is stopping", body = ProblemBody,
             content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
         (status = 504, description = "No answer in time", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub async fn predict(
     State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<PredictQuery>,
     request: Request,
 ) -> Result<axum::Json<PredictResponse>, Problem> {
@@ -110,14 +118,18 @@ pub async fn predict(
     };
     let row = app.store.resolve_model(&wanted).await?;
     refuse_announced(&request)?;
-    let room = app.admission.body(announced(request.headers()).unwrap_or(1))?;
+    // Whoever has an image would find no place for it: nobody need send it first.
+    app.admission.has_place(caller.key).map_err(|lack| no_place(&app, &row, 1, lack))?;
+    let room = app.admission.body(caller.key, announced(request.headers()).unwrap_or(1))?;
     let incoming = predict_body::read(&app, request, &room).await?;
-    let counted = app.admission.images(incoming.len());
-    let counted = Arc::new(counted.inspect_err(|_full| count_refused(&row.name, incoming.len()))?);
-    let model = match models::load_in_time(&app, &row).await {
+    let began = Instant::now();
+    let model = match in_memory(&app, &row, (caller.key, incoming.len()), began).await {
         Ok(held) => held,
         Err(error) => return Err(unless_deleted(&app, &row, error).await),
     };
+    // Only now: who waits for a model that is being loaded takes no place from those whose model is there.
+    let counted = app.admission.images(caller.key, incoming.len());
+    let counted = Arc::new(counted.map_err(|lack| no_place(&app, &row, incoming.len(), lack))?);
 
     let mut results = Vec::with_capacity(incoming.len());
     let (mut images, mut places) = (Vec::new(), Vec::new());
@@ -135,7 +147,8 @@ pub async fn predict(
     let mut timings = Timings::default();
     let number = images.len();
     if number > 0 {
-        let answer = match app.predictor.predict(&model, images, options, (room, Arc::clone(&counted))).await {
+        let held = (room, Arc::clone(&counted));
+        let answer = match app.predictor.predict_since(began, &model, images, options, held).await {
             Ok(answer) => answer,
             Err(error) => {
                 if matches!(error, ServingError::Overloaded { .. }) {
@@ -156,6 +169,49 @@ pub async fn predict(
     }
     count(&row.name, &results, &timings);
     Ok(axum::Json(PredictResponse { model: PredictModel { name: row.name, version: row.version }, results, timings }))
+}
+
+/// The model in memory, loaded where it is not there, for a caller with so many images who has waited since `began`.
+async fn in_memory(
+    app: &AppState,
+    row: &VersionRow,
+    (key, images): (Option<Uuid>, usize),
+    began: Instant,
+) -> Result<Held, ServingError> {
+    // As nearly every request finds it.
+    if let Some(held) = app.predictor.loaded(&row.key())? {
+        return Ok(held);
+    }
+    let Ok(_place) = app.admission.loading(key, images) else {
+        count_refused(&row.name, images);
+        load_for_others(app, row);
+        return Err(ServingError::Loading(row.key()));
+    };
+    let left = app.predictor.deadline().saturating_sub(began.elapsed());
+    let loading = tokio::time::timeout(left, models::load_in_time(app, row));
+    loading.await.unwrap_or_else(|_elapsed| Err(ServingError::Loading(row.key())))
+}
+
+/// Has a model loaded that nobody waits for, as those who do take all places: whoever is told to come again shall find it.
+fn load_for_others(app: &AppState, row: &VersionRow) {
+    if app.predictor.is_wanted(&row.key()) {
+        return;
+    }
+    let (app, row) = (Arc::clone(app), row.clone());
+    // Why it cannot be loaded is told to those who wait for it.
+    tokio::spawn(async move { drop(models::load(&app, &row).await) });
+}
+
+/// Why there is no place for so many images; it is worth another try once those that wait are answered.
+fn no_place(app: &AppState, row: &VersionRow, images: usize, lack: Lack) -> Problem {
+    match lack {
+        Lack::All => {
+            count_refused(&row.name, images);
+            let (queued, seconds) = (app.admission.taken(), app.predictor.waiting_seconds());
+            ServingError::Overloaded { queued, seconds }.into()
+        }
+        Lack::Key => crowding("this key's images take as many places of the queue as one key may have"),
+    }
 }
 
 /// A model's files may be missing, or it may have left the memory, because it was deleted since it was looked up: then it is
@@ -233,12 +289,4 @@ async fn missing_model(app: &AppState) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_wrong_option_is_named() {
-        let query = PredictQuery { model: None, top_k: Some(0), threshold: Some(1.5) };
-        assert_eq!(check_options(&query).unwrap_err().body().errors.len(), 2);
-    }
-}
+mod tests;

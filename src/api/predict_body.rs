@@ -7,12 +7,12 @@ mod json;
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
+use futures::StreamExt;
 use utoipa::ToSchema;
 
 use super::admission::Room;
-use super::extract::{BodyLimit, body_problem, is_json, media_type};
+use super::extract::{BodyLimit, body_too_large, is_json, media_type};
 use super::file_name;
 use super::form::Form;
 use super::problem::{Problem, ProblemItem};
@@ -46,7 +46,7 @@ pub struct Incoming {
 /// A body that is here, as far as it can be read while it comes.
 enum Arrived {
     Images(Vec<Incoming>),
-    Json(Bytes),
+    Json(Vec<u8>),
 }
 
 /// Reads the images in whichever form they come.
@@ -67,7 +67,7 @@ async fn arrive(request: Request, most: usize) -> Result<Arrived, Problem> {
     let media = media_type(request.headers()).unwrap_or_default();
     Ok(match media.as_str() {
         "image/jpeg" | "image/jpg" | "image/png" | "image/webp" | "application/octet-stream" => {
-            Arrived::Images(vec![Incoming { id: None, bytes: Ok(whole(request).await?.to_vec()) }])
+            Arrived::Images(vec![Incoming { id: None, bytes: Ok(whole(request).await?) }])
         }
         "multipart/form-data" => Arrived::Images(multipart(request, most).await?),
         _ if is_json(request.headers()) => Arrived::Json(whole(request).await?),
@@ -80,9 +80,19 @@ async fn arrive(request: Request, most: usize) -> Result<Arrived, Problem> {
     })
 }
 
-async fn whole(request: Request<Body>) -> Result<Bytes, Problem> {
+/// All of a body, in one place only: each piece of it is gone once it is copied there.
+async fn whole(request: Request) -> Result<Vec<u8>, Problem> {
     let limit = BodyLimit::of(&request);
-    Bytes::from_request(request, &()).await.map_err(|error| body_problem(&error, limit))
+    let mut body = request.into_body().into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| Problem::bad_request(format!("the body could not be read: {error}")))?;
+        if limit.is_some_and(|limit| bytes.len() + piece.len() > limit.bytes) {
+            return Err(body_too_large(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
 
 async fn multipart(request: Request, most: usize) -> Result<Vec<Incoming>, Problem> {
@@ -179,9 +189,42 @@ pub fn pointer(place: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, Bytes};
+
     use super::*;
     use crate::api::admission::Admission;
     use crate::config::{LimitsConfig, PredictConfig};
+
+    /// A piece of a body that is counted as long as somebody has it.
+    struct Piece {
+        _counted: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Piece {
+        fn as_ref(&self) -> &[u8] {
+            b"four"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_lies_in_memory_once_and_ends_at_its_limit() {
+        let coming = || {
+            let pieces = Arc::new(());
+            let stream = futures::stream::iter(0..100).map(move |_| {
+                assert!(Arc::strong_count(&pieces) <= 2, "pieces are kept beside the whole");
+                Ok::<_, std::io::Error>(Bytes::from_owner(Piece { _counted: Arc::clone(&pieces) }))
+            });
+            Request::new(Body::from_stream(stream))
+        };
+        assert_eq!(whole(coming()).await.unwrap(), b"four".repeat(100));
+        for (bytes, whole_fits) in [(400, true), (399, false)] {
+            let mut request = coming();
+            request.extensions_mut().insert(BodyLimit { bytes, setting: None });
+            let read = whole(request).await;
+            assert_eq!(read.is_ok(), whole_fits, "{bytes}");
+            assert!(read.err().is_none_or(|problem| problem.status() == 413));
+        }
+    }
 
     #[tokio::test]
     async fn a_file_of_a_form_keeps_its_name() {
@@ -204,18 +247,17 @@ mod tests {
     async fn much_is_read_on_another_thread_and_keeps_its_room_without_its_caller() {
         let limits = LimitsConfig { predict_memory: 1, predict_bytes: 1, ..LimitsConfig::default() };
         let admission = Admission::new(&limits, &PredictConfig::default());
-        let room = admission.body(1).unwrap();
-        let body = Bytes::from_request(Request::new(room.counted(Body::from("a"))), &()).await.unwrap();
-        assert_eq!(&body[..], b"a");
+        let room = admission.body(None, 1).unwrap();
+        assert_eq!(whole(Request::new(room.counted(Body::from("a")))).await.unwrap(), b"a");
         assert_eq!(beside(AT_ONCE, &room, || 1).await.unwrap(), 1);
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let mut working = Box::pin(beside(AT_ONCE + 1, &room, move || wait.recv().is_ok()));
         assert!(futures::poll!(working.as_mut()).is_pending());
         drop(working);
         drop(room);
-        assert!(admission.body(1).is_err(), "its bytes are still there");
+        assert!(admission.body(None, 1).is_err(), "its bytes are still there");
         go.send(()).unwrap();
-        while admission.body(1).is_err() {
+        while admission.body(None, 1).is_err() {
             tokio::task::yield_now().await;
         }
     }

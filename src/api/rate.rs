@@ -1,5 +1,6 @@
 //! How many requests a key may send: a bucket for each key that refills evenly. What a server can bear as a whole is
-//! not decided here (the predict queue answers 503); this keeps one caller from taking all of it.
+//! not decided here (the predict queue answers 503); this keeps one caller from taking all of it, as does what one key may
+//! have of the places and the memory for predictions (`admission.rs`).
 
 use std::num::NonZeroU32;
 

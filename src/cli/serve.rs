@@ -1,5 +1,7 @@
 //! `mixmatch serve` and `mixmatch demo`.
 
+mod open_files;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -68,13 +70,14 @@ struct LimitArgs {
     /// Most pixels of all images of one prediction.
     #[arg(long, env = "MIXMATCH_MAX_REQUEST_PIXELS", default_value_t = 200_000_000, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     max_request_pixels: u64,
-    /// Images that may wait for the model; more are answered with 503, but where nothing waits one request always may.
+    /// Images that may wait for the model; more are answered with 503, but where nothing waits one request always may. One key has half of
+    /// them, or one largest request; more are answered with 429.
     #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     predict_queue: usize,
     /// Models kept in memory; with more in use, the one not used for longest makes room and is loaded again when it is wanted.
     #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     models_in_memory: usize,
-    /// Seconds until a prediction is answered with 504; one whose model is not loaded in as long, with 503.
+    /// Seconds until a prediction is answered with 504, from when its images are there; one whose model is not loaded in as long, with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     predict_deadline: u64,
     /// Minutes of silence after which a run is taken for hung.
@@ -160,7 +163,10 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     // Before anything is started: a signal that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let started = match args.resolve() {
-        Ok(config) => Server::start(config, cuda).await,
+        Ok(mut config) => {
+            open_files::make_room(&mut config.connections);
+            Server::start(config, cuda).await
+        }
         Err(error) => Err(error.into()),
     };
     let server = match started {
@@ -216,6 +222,7 @@ pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let mut signals = Signals::new()?;
     let mut config = ServeConfig::new(args.data_dir, args.listen);
     config.worker.devices = args.devices.devices;
+    open_files::make_room(&mut config.connections);
     let server = Server::start(config, cuda).await?;
     let base = format!("http://{}", server.address());
     let outcome = tokio::select! {

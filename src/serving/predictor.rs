@@ -16,7 +16,7 @@ use super::queue::Waiting;
 use super::result::{PredictOptions, Prediction, Timings, classified};
 use super::together::Together;
 use super::{ServingError, ending};
-use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared};
+use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared, Preprocess};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
 
@@ -25,6 +25,9 @@ const PATIENCE: u32 = 3;
 
 /// Models loaded at once: one that takes long to load keeps no other waiting.
 const LOADS: usize = 2;
+
+/// What decodes an image and makes of it what a network sees: [`imaging::prepare`].
+type Prepare = fn(&[u8], &DecodeLimits, &Preprocess) -> Result<Prepared, ImagingError>;
 
 /// How a predictor runs.
 #[derive(Clone, Debug)]
@@ -80,6 +83,7 @@ pub struct PredictorStatus {
 /// Loads models and classifies images. Cheap to make: its threads start with the first model.
 pub struct Predictor {
     options: PredictorOptions,
+    prepare_image: Prepare,
     running: Mutex<Option<Running>>,
     /// One load of a model at a time, so that two callers do not load the same one twice.
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -145,6 +149,7 @@ impl Predictor {
         Self {
             places: Semaphore::new(options.models.clamp(1, LOADS)),
             options,
+            prepare_image: imaging::prepare,
             running: Mutex::new(None),
             turns: Mutex::default(),
             refused: Mutex::default(),
@@ -156,6 +161,17 @@ impl Predictor {
     /// How long a caller waits for an answer.
     pub fn deadline(&self) -> Duration {
         self.options.deadline
+    }
+
+    /// Seconds that what waits takes, as far as that is known.
+    pub fn waiting_seconds(&self) -> f64 {
+        self.running().as_ref().map_or(0.0, |running| running.engine.queue.waits())
+    }
+
+    /// Whether somebody has it loaded already, or waits for his turn to.
+    pub fn is_wanted(&self, key: &str) -> bool {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(key).is_some_and(|turn| turn.strong_count() > 0)
     }
 
     /// The model under `key`, if it is in memory; it is now the most recently used.
@@ -321,11 +337,28 @@ impl Predictor {
         options: PredictOptions,
         held: impl Send + Sync + 'static,
     ) -> Result<Prediction, ServingError> {
-        let began = Instant::now();
-        let deadline = self.options.deadline;
-        let late = || ServingError::Deadline { seconds: deadline.as_secs_f64() };
-        let answer = tokio::time::timeout(deadline, self.answer(model, images, options, (began, held))).await;
-        answer.map_err(|_elapsed| late())?
+        self.predict_since(Instant::now(), model, images, options, held).await
+    }
+
+    /// The same for a caller who has waited since `began`, as for the model: the deadline is one for all of it.
+    ///
+    /// # Errors
+    /// As of [`Self::predict`].
+    pub async fn predict_since(
+        &self,
+        began: Instant,
+        model: &Held,
+        images: Vec<Vec<u8>>,
+        options: PredictOptions,
+        held: impl Send + Sync + 'static,
+    ) -> Result<Prediction, ServingError> {
+        let left = self.options.deadline.saturating_sub(began.elapsed());
+        let answer = tokio::time::timeout(left, self.answer(model, images, options, (began, held))).await;
+        answer.map_err(|_elapsed| self.late())?
+    }
+
+    fn late(&self) -> ServingError {
+        ServingError::Deadline { seconds: self.options.deadline.as_secs_f64() }
     }
 
     async fn answer(
@@ -335,10 +368,11 @@ impl Predictor {
         options: PredictOptions,
         (began, held): (Instant, impl Send + Sync + 'static),
     ) -> Result<Prediction, ServingError> {
+        let called = Instant::now();
         let manifest = &model.manifest;
-        let _waiting = self.wait_for(&model.key, images.len())?;
-        let prepared = self.prepare(images, manifest, held).await?;
-        let decode_ms = began.elapsed().as_secs_f64() * 1e3;
+        let _waiting = self.wait_for(&model.key, images.len(), began)?;
+        let prepared = self.prepare(images, model, (began, held)).await?;
+        let decode_ms = called.elapsed().as_secs_f64() * 1e3;
 
         let count = prepared.iter().filter(|image| image.is_ok()).count();
         let mut timings = Timings { decode_ms, ..Timings::default() };
@@ -371,7 +405,7 @@ impl Predictor {
             classified(&manifest.classes, &row, looked.then_some(image.face), options)
         };
         let results = prepared.into_iter().map(|image| image.map(&mut one)).collect();
-        timings.total_ms = began.elapsed().as_secs_f64() * 1e3;
+        timings.total_ms = called.elapsed().as_secs_f64() * 1e3;
         Ok(Prediction { results, timings })
     }
 
@@ -379,36 +413,47 @@ impl Predictor {
     async fn prepare(
         &self,
         images: Vec<Vec<u8>>,
-        manifest: &ModelManifest,
-        held: impl Send + Sync + 'static,
+        model: &Held,
+        (began, held): (Instant, impl Send + Sync + 'static),
     ) -> Result<Vec<Result<Prepared, ImagingError>>, ServingError> {
-        let (limits, preprocess) = (self.options.limits, manifest.preprocess);
-        let pool = self.with_running(|running| running.decoders.clone())?;
-        let (together, answer) = Together::new(images.len(), held);
-        let together = Arc::new(together);
+        let (prepare, limits, preprocess) = (self.prepare_image, self.options.limits, model.manifest.preprocess);
+        let (pool, queue) =
+            self.with_running(|running| (running.decoders.clone(), Arc::clone(&running.engine.queue)))?;
+        let (deadline, threads, number) = (self.options.deadline, pool.current_num_threads(), images.len());
+        let (together, answer) = Together::new(number, held);
+        let (together, key) = (Arc::new(together), Arc::<str>::from(model.key.as_str()));
         // One task an image, first come, first served: a task that waited for others would take up whole requests meanwhile.
         for (place, bytes) in images.into_iter().enumerate() {
-            let together = Arc::clone(&together);
+            let (together, queue, key) = (Arc::clone(&together), Arc::clone(&queue), Arc::clone(&key));
             pool.spawn_fifo(move || {
                 // Where nobody waits any more, as the deadline passed meanwhile, the rest is not looked at.
-                if !together.is_given_up() {
-                    let prepared = imaging::prepare(&bytes, &limits, &preprocess);
-                    drop(bytes);
-                    together.put(place, prepared);
+                if together.is_given_up() {
+                    return;
                 }
+                let left = deadline.saturating_sub(began.elapsed());
+                if left < least(queue.decoding(&key), threads, deadline) {
+                    together.give_up();
+                    return;
+                }
+                let started = Instant::now();
+                let prepared = prepare(&bytes, &limits, &preprocess);
+                drop(bytes);
+                queue.decoded(&key, started.elapsed(), threads);
+                together.put(place, prepared);
             });
         }
         drop(together);
-        answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))
+        let prepared = answer.await.map_err(|_| ServingError::Inference("decoding panicked".into()))?;
+        if prepared.len() == number { Ok(prepared) } else { Err(self.late()) }
     }
 
     /// A place in the queue, until it is dropped: whoever goes makes room.
-    fn wait_for(&self, key: &str, images: usize) -> Result<Waiting, ServingError> {
+    fn wait_for(&self, key: &str, images: usize, began: Instant) -> Result<Waiting, ServingError> {
         let (queue, trouble) =
             self.with_running(|running| (Arc::clone(&running.engine.queue), self.trouble(running)))?;
         // Behind a batch that does not end nobody is answered in time; one at a time finds out whether it has.
         let most = if matches!(trouble, Some(Trouble::Stuck(_))) { 0 } else { self.options.queue_images };
-        queue.enter(key, images, most, self.options.deadline)
+        queue.enter(key, images, most, self.options.deadline.saturating_sub(began.elapsed()))
     }
 
     fn trouble(&self, running: &Running) -> Option<Trouble> {
@@ -512,6 +557,13 @@ impl Predictor {
             ending::without_destructors();
         }
     }
+}
+
+/// What a caller must have left of his deadline for an image of his to be decoded: what one thread needs for it, as far as the decoders'
+/// average tells. Not more than half of the deadline, or it would never be found out that images have become smaller.
+fn least(decoding: Option<f64>, threads: usize, deadline: Duration) -> Duration {
+    let needed = decoding.map_or(0.0, |seconds| seconds * threads as f64);
+    Duration::try_from_secs_f64(needed).map_or(deadline / 2, |needed| needed.min(deadline / 2))
 }
 
 #[cfg(test)]

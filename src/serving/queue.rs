@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use super::ServingError;
 
-/// The share of a deadline that may be waited for. The rest is for decoding, and for batches that take longer than those before.
+/// The share of a deadline that may be waited for. The rest is for whichever of decoding and the model is quicker, and for batches that
+/// take longer than those before.
 const HOPEFUL: f64 = 0.8;
 
-/// How much the newest batch counts in the average.
+/// How much the newest batch, or decoded image, counts in the average.
 const NEWEST: f64 = 0.3;
 
-/// So many times the average is what a batch counts as at most: one that something disturbed shall not close the door.
+/// So many times the average is what one counts as at most: one that something disturbed shall not close the door.
 const STEEPEST: f64 = 4.0;
 
-/// The images of all models. Whoever waits counts them, the compute thread says how long they take.
+/// The images of all models. Whoever waits counts them, the compute thread and those that decode say how long they take.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lines: Mutex<HashMap<String, Line>>,
@@ -29,13 +30,22 @@ struct Line {
     images: usize,
     /// Seconds that an image takes, averaged over the last batches; none before the first.
     seconds: Option<f64>,
+    /// Seconds that the decoders, all together, need for an image, averaged over the last ones; none before the first.
+    decoding: Option<f64>,
 }
 
 impl Line {
-    /// Seconds for so many images; none at all as long as nothing is known.
+    /// Seconds for so many images; none at all as long as nothing is known. Some are decoded while others are computed: what takes longer
+    /// is what is waited for.
     fn takes(&self, images: usize) -> f64 {
-        self.seconds.map_or(0.0, |seconds| seconds * images as f64)
+        let each = self.seconds.unwrap_or(0.0).max(self.decoding.unwrap_or(0.0));
+        each * images as f64
     }
+}
+
+/// The average once there is one more.
+fn averaged(before: Option<f64>, now: f64) -> f64 {
+    before.map_or(now, |before| before + NEWEST * (now.min(STEEPEST * before) - before))
 }
 
 /// Images in the queue, until it is dropped.
@@ -94,8 +104,25 @@ impl Queue {
         let now = took.as_secs_f64() / images.max(1) as f64;
         let mut lines = self.lines();
         let line = lines.entry(key.to_owned()).or_default();
-        let averaged = |before: f64| before + NEWEST * (now.min(STEEPEST * before) - before);
-        line.seconds = Some(line.seconds.map_or(now, averaged));
+        line.seconds = Some(averaged(line.seconds, now));
+    }
+
+    /// Notes that one of `threads` that decode took so long for an image of a model.
+    pub fn decoded(&self, key: &str, took: Duration, threads: usize) {
+        // Nothing is kept of a model that has left the memory meanwhile.
+        if let Some(line) = self.lines().get_mut(key) {
+            line.decoding = Some(averaged(line.decoding, took.as_secs_f64() / threads.max(1) as f64));
+        }
+    }
+
+    /// Seconds that the decoders, all together, need for an image of a model, as far as that is known.
+    pub fn decoding(&self, key: &str) -> Option<f64> {
+        self.lines().get(key).and_then(|line| line.decoding)
+    }
+
+    /// Seconds that all images take which wait or are worked on, as far as that is known.
+    pub fn waits(&self) -> f64 {
+        self.lines().values().map(|line| line.takes(line.images)).sum()
     }
 
     /// Notes what is known of a model before its first batch.
@@ -166,6 +193,29 @@ mod tests {
         queue.forget("b");
         let _one = enter(&queue, "b", 1).unwrap();
         assert!(enter(&queue, "b", 200).is_ok(), "it may be quicker when it comes back");
+    }
+
+    #[test]
+    fn what_takes_longer_counts_be_it_decoding_or_the_model() {
+        let queue = Arc::<Queue>::default();
+        queue.decoded("a", Duration::from_secs(1), 4);
+        assert_eq!(queue.decoding("a"), None, "nobody waits for a model of that name");
+        let waiting = enter(&queue, "a", 1).unwrap();
+        queue.computed("a", 1, Duration::from_millis(10));
+        queue.decoded("a", Duration::from_secs(1), 4);
+        assert_eq!((queue.decoding("a"), queue.waits()), (Some(0.25), 0.25));
+        // 32 of them can be decoded in four fifths of ten seconds.
+        let more = enter(&queue, "a", 31).unwrap();
+        assert!(enter(&queue, "a", 1).is_err());
+        drop((waiting, more));
+        // Lone ones go on being taken, and each of them tells how it is now.
+        for _ in 0..40 {
+            let _one = enter(&queue, "a", 1).unwrap();
+            queue.decoded("a", Duration::from_millis(4), 4);
+        }
+        let _first = enter(&queue, "a", 1).unwrap();
+        assert!(enter(&queue, "a", 200).is_ok(), "{queue:?}");
+        assert!((queue.seconds("a").unwrap() - 0.01).abs() < 1e-9, "the batches' own are another matter");
     }
 
     #[test]

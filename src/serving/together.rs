@@ -39,6 +39,14 @@ impl<T, H> Together<T, H> {
         state.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
+    /// Tells whoever waits, by an answer without results, that they will not all come.
+    pub fn give_up(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reply) = state.reply.take() {
+            let _gone = reply.send(Vec::new());
+        }
+    }
+
     /// Puts a result in its place, once for each.
     pub fn put(&self, place: usize, result: T) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,5 +89,15 @@ mod tests {
         let (together, answer) = Together::<i32, ()>::new(1, ());
         drop(answer);
         assert!(together.is_given_up());
+    }
+
+    #[tokio::test]
+    async fn who_is_given_up_is_told_at_once_and_by_nothing() {
+        let (together, answer) = Together::new(2, ());
+        together.put(0, 1);
+        together.give_up();
+        assert!(together.is_given_up());
+        together.put(1, 2);
+        assert!(answer.await.unwrap().is_empty());
     }
 }

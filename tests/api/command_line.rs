@@ -1,10 +1,13 @@
-//! The way from an archive to answers without a server.
+//! The way from an archive to answers without a server; and a server of which the system lets few files be open.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::app::{expect, form};
 use super::pictures::{data_set, picture};
 
 /// Runs the binary there, as from a shell whose output goes into a file.
@@ -227,4 +230,51 @@ fn weights_are_imported_under_a_name_or_into_a_file() {
         let text = lines(&refused.stderr);
         assert!(refused.status.code() == Some(2) && text.contains("--name") && text.contains("--output"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_leave_files_to_all_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let binary = env!("CARGO_BIN_EXE_mixmatch");
+    // Soft and hard limit: 80 connections, and as many files for the rest.
+    let line = format!("ulimit -n 160; exec {binary} serve --listen 127.0.0.1:0 --devices cpu --data-dir data");
+    let mut server = Command::new("/bin/sh")
+        .args(["-c", &line])
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut before = String::new();
+    let base = loop {
+        let line = told.next().expect("the server has ended").unwrap();
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            break rest.split(',').next().unwrap().to_owned();
+        }
+        before.push_str(&line);
+    };
+    // Whatever else it says shall not block it.
+    std::thread::spawn(move || told.for_each(drop));
+    assert!(before.contains("fewer connections are taken"), "{before}");
+
+    let client = reqwest::Client::new();
+    let ready = || client.get(format!("{base}/readyz")).send();
+    expect(ready().await.unwrap(), 200).await;
+    let address = base.trim_start_matches("http://");
+    let idle: Vec<_> = (0..160).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
+    let (began, mut files) = (Instant::now(), 0);
+    // It takes connections until it takes no more.
+    while files < 80 || files != open() {
+        assert!(began.elapsed() < Duration::from_secs(10), "{files} files");
+        files = open();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let imported = client.post(format!("{base}/datasets")).multipart(form("shapes", &data_set(12, 4)));
+    expect(imported.send().await.unwrap(), 201).await;
+    expect(ready().await.unwrap(), 200).await;
+    drop(idle);
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

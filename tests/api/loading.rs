@@ -1,5 +1,5 @@
-//! Models that come into memory: champions after a start, and one that takes longer than its caller waits; and what is told of
-//! images that are refused.
+//! Models that come into memory: champions after a start, and one that takes longer than its caller waits, and longer than others
+//! shall wait for theirs; and what is told of images that are refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,12 +8,23 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::json;
 
-use super::app::{TestApp, expect, problem};
+use super::app::{TestApp, expect, problem, tiny_job};
 use super::pictures::picture;
 
 async fn classify(app: &TestApp) -> Response {
-    let request = app.post("/predict?model=shape").header("content-type", "image/png");
+    ask(app, "shape").await
+}
+
+async fn ask(app: &TestApp, model: &str) -> Response {
+    let request = app.post(&format!("/predict?model={model}")).header("content-type", "image/png");
     request.body(picture(true, 9000)).send().await.unwrap()
+}
+
+/// Where the weights of a version of `shape` lie.
+async fn weights(app: &TestApp, version: u32) -> PathBuf {
+    let version = app.json(&format!("/models/shape/versions/{version}")).await;
+    let sha256 = version["weights_sha256"].as_str().unwrap();
+    app.directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(sha256)
 }
 
 async fn until_loaded(app: &TestApp) {
@@ -59,10 +70,9 @@ async fn a_champion_is_loaded_at_the_start_and_who_comes_before_is_told_so() {
 
     let app = TestApp::at(directory, |_| {}).await;
     until_loaded(&app).await;
-    let sha256 = app.json("/models/shape/versions/1").await["weights_sha256"].as_str().unwrap().to_owned();
+    let weights = weights(&app, 1).await;
     let directory = app.stop().await;
 
-    let weights = directory.path().join("data/artifacts/sha256").join(&sha256[..2]).join(&sha256);
     let endless = Endless::begin(&weights);
     let app = TestApp::at(directory, |config| {
         config.predict.deadline = Duration::from_secs(1);
@@ -75,7 +85,7 @@ async fn a_champion_is_loaded_at_the_start_and_who_comes_before_is_told_so() {
     assert_eq!(early["detail"], "model shape:1 is being loaded: come again", "{early:#}");
     assert_eq!(app.json("/readyz").await["predict"]["loaded"], json!([]));
 
-    // As long as one waits for the model, the other has no place in the queue.
+    // As long as one waits for the model, there is no place for another one who would.
     let both = futures::future::join_all([classify(&app), classify(&app)]).await;
     for answer in both {
         problem(answer, 503).await;
@@ -87,5 +97,39 @@ async fn a_champion_is_loaded_at_the_start_and_who_comes_before_is_told_so() {
     endless.end().await;
     until_loaded(&app).await;
     expect(classify(&app).await, 200).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_model_takes_no_place_from_those_whose_model_is_there() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    for seed in [3, 4] {
+        let mut job = tiny_job("shapes");
+        job["seed"] = json!(seed);
+        let id = app.queue(&job).await;
+        let job = app.until(&id, &["succeeded", "failed"]).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+    }
+    let weights = weights(&app, 2).await;
+    let endless = Endless::begin(&weights);
+    let app = TestApp::at(app.stop().await, |config| {
+        config.predict.deadline = Duration::from_secs(60);
+        config.predict.queue_images = 4;
+    })
+    .await;
+    until_loaded(&app).await;
+
+    // Four wait, and the fifth is told so at once: all places of those who wait for a model are taken.
+    let asked: Vec<_> = (0..5).map(|_| Box::pin(ask(&app, "shape:2"))).collect();
+    let (refused, _, waiting) = futures::future::select_all(asked).await;
+    let refused = problem(refused, 503).await;
+    assert_eq!(refused["detail"], "model shape:2 is being loaded: come again", "{refused:#}");
+    expect(ask(&app, "shape:1").await, 200).await;
+
+    endless.end().await;
+    for answer in futures::future::join_all(waiting).await {
+        expect(answer, 200).await;
+    }
     app.stop().await;
 }

@@ -75,7 +75,8 @@ async fn a_disk_that_fills_before_a_job_trains_leaves_it_in_the_queue() {
     let job = until(&server, &id, |job| job["attempt"] == 2 && job["state"] == "queued" || is_over(job)).await;
     assert_eq!((job["state"].as_str(), job["error"].is_null()), (Some("queued"), true), "{job:#}");
     let told = logs(&server, &id).await;
-    assert!(told.contains("attempt 2 could not") && told.contains("No space left on device"), "{told}");
+    assert!(told.contains("attempt 1 could not") && told.contains("No space left on device"), "{told}");
+    assert_eq!(told.matches("could not go on").count(), 1, "the same is said once: {told}");
     assert!(!told.contains(directory.path().to_str().unwrap()), "{told}");
     server.stop();
 

@@ -1,5 +1,7 @@
-//! Loads that are waited for, tried once, side by side, crowded out or ask the device, models that have left the memory, and
-//! more callers than can be answered.
+//! Loads that are waited for, tried once, side by side, crowded out or ask the device, models that have left the memory, more
+//! callers than can be answered, and what is left of a deadline.
+
+use std::sync::atomic::AtomicUsize;
 
 use super::super::loaded::Slow;
 use super::*;
@@ -181,26 +183,23 @@ fn queued(predictor: &Predictor) -> usize {
     predictor.running().as_ref().map_or(0, |running| running.engine.queue.images())
 }
 
-/// A black picture, classified.
-async fn classify(predictor: &Predictor, model: &Held) -> Result<Prediction, ServingError> {
+/// A black picture.
+fn black() -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
-    predictor.predict(model, vec![png.into_inner()], PredictOptions::default(), ()).await
+    png.into_inner()
 }
 
-#[tokio::test]
-async fn more_callers_than_can_be_answered_leave_nearly_all_of_the_time_to_those_who_can() {
-    let (each, deadline, callers) = (Duration::from_millis(20), Duration::from_secs(1), 100);
-    let options = PredictorOptions { max_batch: 16, deadline, ..PredictorOptions::default() };
-    let predictor = Arc::new(Predictor::new(options));
-    let model = install(&predictor, "slow:1", slow(each));
-    // Who comes to an idle server is answered, as many at once as can be.
-    let burst = futures::future::join_all((0..20).map(|_| classify(&predictor, &model))).await;
-    assert!(burst.iter().all(Result::is_ok), "{burst:?}");
+/// A black picture, classified.
+async fn classify(predictor: &Predictor, model: &Held) -> Result<Prediction, ServingError> {
+    predictor.predict(model, vec![black()], PredictOptions::default(), ()).await
+}
 
-    let end = Instant::now() + Duration::from_secs(4);
+/// How often `callers` who ask all the time are answered.
+async fn answered_in(time: Duration, callers: usize, predictor: &Arc<Predictor>, model: &Held) -> u128 {
+    let end = Instant::now() + time;
     let caller = || {
-        let (predictor, model) = (Arc::clone(&predictor), model.clone());
+        let (predictor, model) = (Arc::clone(predictor), model.clone());
         tokio::spawn(async move {
             let mut answered = 0;
             while Instant::now() < end {
@@ -220,9 +219,81 @@ async fn more_callers_than_can_be_answered_leave_nearly_all_of_the_time_to_those
     for caller in callers {
         answered += caller.await.unwrap();
     }
+    answered
+}
+
+#[tokio::test]
+async fn more_callers_than_can_be_answered_leave_nearly_all_of_the_time_to_those_who_can() {
+    let (each, deadline, callers) = (Duration::from_millis(20), Duration::from_secs(1), 100);
+    let options = PredictorOptions { max_batch: 16, deadline, ..PredictorOptions::default() };
+    let predictor = Arc::new(Predictor::new(options));
+    let model = install(&predictor, "slow:1", slow(each));
+    // Who comes to an idle server is answered, as many at once as can be.
+    let burst = futures::future::join_all((0..20).map(|_| classify(&predictor, &model))).await;
+    assert!(burst.iter().all(Result::is_ok), "{burst:?}");
+
+    let answered = answered_in(Duration::from_secs(4), callers, &predictor, &model).await;
     let capacity = 4000 / each.as_millis();
     assert!(10 * answered >= 7 * capacity, "{answered} of {capacity}");
     assert_eq!(queued(&predictor), 0);
+    predictor.shutdown().await;
+}
+
+/// Decodes after so long.
+fn slowly(bytes: &[u8], limits: &DecodeLimits, preprocess: &Preprocess) -> Result<Prepared, ImagingError> {
+    std::thread::sleep(DECODING);
+    imaging::prepare(bytes, limits, preprocess)
+}
+
+const DECODING: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn images_that_take_long_to_decode_leave_nearly_all_of_the_time_to_who_can_be_answered() {
+    let (threads, callers) = (2, 100);
+    let options = PredictorOptions { threads, deadline: Duration::from_secs(1), ..PredictorOptions::default() };
+    let predictor = Arc::new(Predictor { prepare_image: slowly, ..Predictor::new(options) });
+    let model = install(&predictor, "quick:1", slow(Duration::ZERO));
+    let burst = futures::future::join_all((0..8).map(|_| classify(&predictor, &model))).await;
+    assert!(burst.iter().all(Result::is_ok), "{burst:?}");
+    let answered = answered_in(Duration::from_secs(4), callers, &predictor, &model).await;
+    let capacity = threads as u128 * 4000 / DECODING.as_millis();
+    assert!(10 * answered >= 7 * capacity, "{answered} of {capacity}");
+    assert_eq!(queued(&predictor), 0);
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_would_be_decoded_too_late_is_not_begun() {
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    let deadline = Duration::from_secs(10);
+    let options = PredictorOptions { threads: 1, deadline, ..PredictorOptions::default() };
+    let prepare_image: Prepare = |bytes, limits, preprocess| {
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+        slowly(bytes, limits, preprocess)
+    };
+    let predictor = Predictor { prepare_image, ..Predictor::new(options) };
+    let model = install(&predictor, "quick:1", slow(Duration::ZERO));
+    assert!(classify(&predictor, &model).await.is_ok());
+    let began = Instant::now().checked_sub(deadline - DECODING / 2).unwrap();
+    let late = predictor.predict_since(began, &model, vec![black()], PredictOptions::default(), ()).await;
+    assert!(matches!(late, Err(ServingError::Deadline { .. })), "{late:?}");
+    assert_eq!(BEGUN.load(Ordering::Relaxed), 1);
+    // Images may have become smaller: whoever has waited for nothing yet is never sent away for what those before him took.
+    assert_eq!(least(Some(60.0), 4, deadline), deadline / 2);
+    assert_eq!(least(Some(0.25), 4, deadline), Duration::from_secs(1));
+    assert!(least(None, 4, deadline).is_zero());
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_has_waited_for_the_model_has_the_rest_of_the_deadline_for_the_answer() {
+    let deadline = Duration::from_secs(10);
+    let predictor = Predictor::new(PredictorOptions { deadline, ..PredictorOptions::default() });
+    let model = install(&predictor, "slow:1", slow(Duration::from_secs(1)));
+    let began = Instant::now().checked_sub(deadline * 97 / 100).unwrap();
+    let late = predictor.predict_since(began, &model, vec![black()], PredictOptions::default(), ()).await;
+    assert!(matches!(late, Err(ServingError::Deadline { .. })), "{late:?}");
+    assert!(classify(&predictor, &model).await.is_ok(), "a second of ten is enough");
     predictor.shutdown().await;
 }
 
@@ -242,9 +313,7 @@ async fn a_model_that_left_the_memory_is_an_error() {
     let predictor = Predictor::new(PredictorOptions::default());
     assert!(predictor.loaded("gender:1").unwrap().is_none());
     let unloaded = Held::new("gender:1", crate::model::example_manifest());
-    let mut png = std::io::Cursor::new(Vec::new());
-    image::DynamicImage::new_rgb8(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
-    let answer = predictor.predict(&unloaded, vec![png.into_inner()], PredictOptions::default(), ()).await;
+    let answer = predictor.predict(&unloaded, vec![black()], PredictOptions::default(), ()).await;
     assert!(matches!(answer, Err(ServingError::NotLoaded(_))), "{answer:?}");
     predictor.shutdown().await;
     let answer = predictor.predict(&unloaded, vec![vec![1]], PredictOptions::default(), ()).await;
