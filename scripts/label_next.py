@@ -12,6 +12,7 @@ import argparse
 import csv
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -74,6 +75,8 @@ def main():
     asked = arguments()
     lab = Lab(asked)
     half = asked.labels // 2
+    if asked.validate > 99 * half:
+        sys.exit("--validate may be 99 times half of --labels at most: a job holds out 99 % of its labels at most")
     for seed in asked.seeds:
         order = list(lab.labels)
         random.Random(1000 + seed).shuffle(order)

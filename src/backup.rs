@@ -13,7 +13,7 @@ mod files;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub use restore::restore;
 
 use files::{expect, hash_of, link_or_copy, plain_files, refuse_full, remove, sync_directories};
 
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, make_private};
 use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
 use crate::store::{NamedFile, NamedFiles, Need, Store, StoreError, artifact_in, needs_of, read_snapshot};
 
@@ -87,6 +87,9 @@ pub enum BackupError {
         .0.display()
     )]
     Unfinished(PathBuf),
+    /// Another backup is being made there.
+    #[error("another backup into {} is under way; wait for its end, or name another directory", .0.display())]
+    UnderWay(PathBuf),
     /// No backup lies there.
     #[error("{} holds no whole backup: {reason}", path.display())]
     NoBackup {
@@ -152,13 +155,31 @@ fn of_file(error: StoreError) -> BackupError {
 /// See [`BackupError`]; nothing of it stays then, as it may be what fills the disk, and the same command is to work later.
 pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
     let copy = DataDir::new(to);
-    refuse_full(to, |_| false)
-        .map_err(|refused| if is_cut_off(&copy) { BackupError::Unfinished(to.to_owned()) } else { refused })?;
+    make_private(to).map_err(io(to))?;
+    // Kept until what failed is removed: two that began at once would empty each other's directory.
+    let turn = take_turn(to)?;
+    match (refuse_full(to, |_| false), &turn) {
+        (Ok(()), Some(_)) => {}
+        // A server holds its data directory too.
+        (Err(refused), _) if !is_cut_off(&copy) => return Err(refused),
+        (Err(_), Some(_)) => return Err(BackupError::Unfinished(to.to_owned())),
+        (_, None) => return Err(BackupError::UnderWay(to.to_owned())),
+    }
     let made = make(data, &copy).await;
     if made.is_err() {
         remove_made(&copy);
     }
     made
+}
+
+/// Holds the directory for one backup, as long as the returned file is open; none where another process holds it.
+fn take_turn(directory: &Path) -> Result<Option<File>, BackupError> {
+    let turn = File::open(directory).map_err(io(directory))?;
+    match turn.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        // Not every file system locks directories (NFS does not).
+        _ => Ok(Some(turn)),
+    }
 }
 
 /// Whether a backup was begun there that has no end. In a data directory, a database has a lock's file beside it.

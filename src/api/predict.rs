@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -100,7 +100,7 @@ pub struct PredictResult {
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "This key sends too many requests, or what it has under way takes half of the queue or of the memory for bodies already", body = ProblemBody,
+        (status = 429, description = "This key sends too many requests, or what it has under way takes half of the queue, of the places to wait for a model or of the memory for bodies already", body = ProblemBody,
             content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
         (status = 503, description = "The model's queue is full or takes too long, the model is still being loaded, the models' memory is taken, or the server is stopping", body = ProblemBody,
             content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it is worth another try"))),
@@ -123,10 +123,8 @@ pub async fn predict(
     let room = app.admission.body(caller.key, announced(request.headers()).unwrap_or(1))?;
     let incoming = predict_body::read(&app, request, &room).await?;
     let began = Instant::now();
-    let model = match in_memory(&app, &row, (caller.key, incoming.len()), began).await {
-        Ok(held) => held,
-        Err(error) => return Err(unless_deleted(&app, &row, error).await),
-    };
+    let model = in_memory(&app, &row, (caller.key, incoming.len()), began).await?;
+    let waited = began.elapsed();
     // Only now: who waits for a model that is being loaded takes no place from those whose model is there.
     let counted = app.admission.images(caller.key, incoming.len());
     let counted = Arc::new(counted.map_err(|lack| no_place(&app, &row, incoming.len(), lack))?);
@@ -151,6 +149,7 @@ pub async fn predict(
         let answer = match app.predictor.predict_since(began, &model, images, options, held).await {
             Ok(answer) => answer,
             Err(error) => {
+                let error = blamed(error, &row.key(), waited, app.predictor.deadline());
                 if matches!(error, ServingError::Overloaded { .. }) {
                     count_refused(&row.name, number);
                 }
@@ -177,19 +176,31 @@ async fn in_memory(
     row: &VersionRow,
     (key, images): (Option<Uuid>, usize),
     began: Instant,
-) -> Result<Held, ServingError> {
+) -> Result<Held, Problem> {
     // As nearly every request finds it.
     if let Some(held) = app.predictor.loaded(&row.key())? {
         return Ok(held);
     }
-    let Ok(_place) = app.admission.loading(key, images) else {
-        count_refused(&row.name, images);
-        load_for_others(app, row);
-        return Err(ServingError::Loading(row.key()));
-    };
+    let place = app.admission.loading(key, images);
+    let _place = place.map_err(|lack| no_place_to_wait(app, row, images, lack))?;
     let left = app.predictor.deadline().saturating_sub(began.elapsed());
-    let loading = tokio::time::timeout(left, models::load_in_time(app, row));
-    loading.await.unwrap_or_else(|_elapsed| Err(ServingError::Loading(row.key())))
+    let loading = tokio::time::timeout(left, models::load_in_time(app, row)).await;
+    match loading.unwrap_or_else(|_elapsed| Err(ServingError::Loading(row.key()))) {
+        Ok(held) => Ok(held),
+        Err(error) => Err(unless_deleted(app, row, error).await),
+    }
+}
+
+/// Why there is no place for so many images to wait for their model. A key that has its part of the places has nothing loaded beyond them.
+fn no_place_to_wait(app: &AppState, row: &VersionRow, images: usize, lack: Lack) -> Problem {
+    match lack {
+        Lack::All => {
+            count_refused(&row.name, images);
+            load_for_others(app, row);
+            ServingError::Loading(row.key()).into()
+        }
+        Lack::Key => crowding("this key has too many images that wait for models to be loaded"),
+    }
 }
 
 /// Has a model loaded that nobody waits for, as those who do take all places: whoever is told to come again shall find it.
@@ -211,6 +222,14 @@ fn no_place(app: &AppState, row: &VersionRow, images: usize, lack: Lack) -> Prob
             ServingError::Overloaded { queued, seconds }.into()
         }
         Lack::Key => crowding("this key's images take as many places of the queue as one key may have"),
+    }
+}
+
+/// Of a request that waited so long for its model: where that took most of the deadline, it is not the queue that was too full for the rest.
+fn blamed(error: ServingError, model: &str, waited: Duration, deadline: Duration) -> ServingError {
+    match error {
+        ServingError::Overloaded { .. } if waited > deadline / 2 => ServingError::Loading(model.to_owned()),
+        error => error,
     }
 }
 

@@ -178,12 +178,29 @@ impl Comparison {
     /// Compares runs; `axes` are the fields of the sweep's grid.
     pub fn new(mut runs: Vec<ComparedRun>, mut axes: Vec<String>) -> Self {
         let apart = tell_pretraining(&mut runs, &mut axes);
-        let rows = rows(&runs, apart);
-        let differences = differences(&rows, &runs);
-        let verdict = verdict(&rows, &differences, &runs);
+        let distinct = distinct(&runs);
+        let rows = rows(&distinct, apart);
+        let differences = differences(&rows, &distinct);
+        let verdict = verdict(&rows, &differences, &distinct);
         let finished = runs.iter().all(ComparedRun::has_ended);
         Self { finished, axes, rows, differences, verdict, runs }
     }
+}
+
+/// Each run once: earlier versions trained one several times where a grid's field is not read, and its twins are no further seeds. Of twins
+/// one that succeeded.
+fn distinct(runs: &[ComparedRun]) -> Vec<ComparedRun> {
+    let line = |run: &ComparedRun| (run.seed, run.labelled, run.algorithm.as_str());
+    let mut distinct: Vec<ComparedRun> = Vec::with_capacity(runs.len());
+    for run in runs {
+        let is_twin = |known: &&mut ComparedRun| line(known) == line(run) && known.config.trains_as(&run.config);
+        match distinct.iter_mut().find(is_twin) {
+            Some(twin) if run.succeeded() && !twin.succeeded() => *twin = run.clone(),
+            Some(_) => {}
+            None => distinct.push(run.clone()),
+        }
+    }
+    distinct
 }
 
 /// Runs of an algorithm with and without pretraining are told apart by that, as if it were one of the grid's fields: a sweep's baselines
@@ -270,6 +287,28 @@ pub(super) mod tests {
         );
         assert_eq!(comparison.rows[2].test_accuracy, Some(Spread { mean: 0.94, sd: None }));
         assert!(comparison.finished && comparison.runs.len() == 7);
+    }
+
+    #[test]
+    fn twins_of_an_earlier_version_are_no_further_seeds() {
+        let axes = ["alpha".to_owned()];
+        let of = |seed, alpha, algorithm, test| {
+            let config =
+                TrainConfig { labelled: Some(40), seed, alpha, algorithm, mixup: false, ..TrainConfig::default() };
+            of_config(config, &axes, test, test)
+        };
+        let runs = [0, 1].into_iter().flat_map(|seed| {
+            let twins = |algorithm, test| [0.5, 0.75].map(|alpha| of(seed, alpha, algorithm, test));
+            let ahead = 0.9 + 0.01 * seed as f64;
+            [twins(AlgorithmName::Supervised, 0.88), twins(AlgorithmName::Mixmatch, ahead)].concat()
+        });
+        let mut runs: Vec<ComparedRun> = runs.collect();
+        runs[2].state = "failed";
+        let comparison = Comparison::new(runs, axes.to_vec());
+        let lines: Vec<_> = comparison.rows.iter().map(|row| (row.jobs, row.seeds.as_slice())).collect();
+        assert_eq!(lines, [(2, [0, 1].as_slice()), (2, &[0, 1])], "of twins the one that succeeded");
+        assert_eq!(comparison.differences[0].seeds, [0, 1]);
+        assert_eq!(comparison.runs.len(), 8, "the list has them all");
     }
 
     #[test]

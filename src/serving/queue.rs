@@ -11,8 +11,11 @@ use super::ServingError;
 /// take longer than those before.
 const HOPEFUL: f64 = 0.8;
 
-/// How much the newest batch, or decoded image, counts in the average.
+/// How much the newest batch counts in the average.
 const NEWEST: f64 = 0.3;
+
+/// How much the newest decoded image counts in the average, once there were so many that it counts no more than that.
+const ONE_IMAGE: f64 = 0.05;
 
 /// So many times the average is what one counts as at most: one that something disturbed shall not close the door.
 const STEEPEST: f64 = 4.0;
@@ -32,6 +35,8 @@ struct Line {
     seconds: Option<f64>,
     /// Seconds that the decoders, all together, need for an image, averaged over the last ones; none before the first.
     decoding: Option<f64>,
+    /// Images in that average.
+    decoded: u32,
 }
 
 impl Line {
@@ -41,9 +46,17 @@ impl Line {
         let each = self.seconds.unwrap_or(0.0).max(self.decoding.unwrap_or(0.0));
         each * images as f64
     }
+
+    /// Notes one more decoded image. Each counts as it is: large pictures among small ones take most of the time, however rare they are.
+    fn decoded(&mut self, now: f64) {
+        self.decoded = self.decoded.saturating_add(1);
+        let weight = ONE_IMAGE.max(1.0 / f64::from(self.decoded));
+        let before = self.decoding.unwrap_or(now);
+        self.decoding = Some(before + weight * (now - before));
+    }
 }
 
-/// The average once there is one more.
+/// The average of batches once there is one more.
 fn averaged(before: Option<f64>, now: f64) -> f64 {
     before.map_or(now, |before| before + NEWEST * (now.min(STEEPEST * before) - before))
 }
@@ -111,7 +124,7 @@ impl Queue {
     pub fn decoded(&self, key: &str, took: Duration, threads: usize) {
         // Nothing is kept of a model that has left the memory meanwhile.
         if let Some(line) = self.lines().get_mut(key) {
-            line.decoding = Some(averaged(line.decoding, took.as_secs_f64() / threads.max(1) as f64));
+            line.decoded(took.as_secs_f64() / threads.max(1) as f64);
         }
     }
 
@@ -216,6 +229,21 @@ mod tests {
         let _first = enter(&queue, "a", 1).unwrap();
         assert!(enter(&queue, "a", 200).is_ok(), "{queue:?}");
         assert!((queue.seconds("a").unwrap() - 0.01).abs() < 1e-9, "the batches' own are another matter");
+    }
+
+    #[test]
+    fn a_few_large_images_among_small_ones_count_by_their_time() {
+        let queue = Arc::<Queue>::default();
+        let _waiting = enter(&queue, "a", 1).unwrap();
+        let mean = (8.0 * 0.004 + 2.0 * 0.5) / 10.0;
+        for round in 0..40 {
+            for milliseconds in [4, 4, 4, 4, 4, 4, 4, 4, 500, 500] {
+                queue.decoded("a", Duration::from_millis(milliseconds), 1);
+                let told = queue.decoding("a").unwrap();
+                // What all images are is known once some of each kind were seen.
+                assert!(round == 0 || (mean / 2.0..mean * 2.0).contains(&told), "{told} s in round {round}");
+            }
+        }
     }
 
     #[test]

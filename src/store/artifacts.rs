@@ -1,11 +1,12 @@
 //! Content-addressed files: the name is the SHA-256 of the bytes, so that a file is whole or not there.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::Store;
 use super::error::StoreError;
@@ -23,17 +24,17 @@ pub fn artifact_in(root: &Path, sha256: &str) -> PathBuf {
     root.join("sha256").join(sha256.get(..2).unwrap_or("__")).join(sha256)
 }
 
-/// A file on its way to the artifacts: copied, hashed and synced, under a temporary name beside them. Dropped it is gone; what a kill
-/// leaves of it, the next start knows for litter by that name.
+/// A file on its way to the artifacts: copied or linked, hashed and synced, under a temporary name beside them. Dropped that name is gone;
+/// what a kill leaves of it, the next start knows for litter by it.
 #[derive(Debug)]
 pub(super) struct Staged {
     /// The hash of its bytes, which is to be its name.
     pub(super) sha256: String,
     /// None where the same bytes are kept already.
-    copy: Option<NamedTempFile>,
+    copy: Option<TempPath>,
 }
 
-/// Copies `source` into the directory `root`, for [`Store::keep_artifacts`]. Blocks.
+/// Copies `source`, which is somebody's own, into the directory `root`, for [`Store::keep_artifacts`]. Blocks.
 pub(super) fn stage(root: &Path, source: &Path) -> Result<Staged, StoreError> {
     let mut input = File::open(source).map_err(|e| StoreError::io(source, e))?;
     std::fs::create_dir_all(root).map_err(|e| StoreError::io(root, e))?;
@@ -49,13 +50,37 @@ pub(super) fn stage(root: &Path, source: &Path) -> Result<Staged, StoreError> {
         hash.update(&buffer[..read]);
         copy.write_all(&buffer[..read]).map_err(|e| StoreError::io(root, e))?;
     }
-    let sha256 = sha256::hex(hash);
+    let (file, copy) = copy.into_parts();
+    sync(root, sha256::hex(hash), &file, copy)
+}
+
+/// As [`stage`], for a file that a run has made and that nobody changes any more, but for its rights: a hard link where the file system
+/// allows it. A second copy would wait for room that the first one takes.
+pub(super) fn stage_own(root: &Path, source: &Path) -> Result<Staged, StoreError> {
+    std::fs::create_dir_all(root).map_err(|e| StoreError::io(root, e))?;
+    // Behind a symbolic link lies what is somebody else's.
+    if source.is_symlink() {
+        return stage(root, source);
+    }
+    let link = tempfile::Builder::new().make_in(root, |link| std::fs::hard_link(source, link));
+    let Ok(link) = link else { return stage(root, source) };
+    let link = link.into_temp_path();
+    failpoint::pass("artifact.write").map_err(|e| StoreError::io(root, e))?;
+    let file = File::open(&link).map_err(|e| StoreError::io(source, e))?;
+    // As a copy would have them.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| StoreError::io(source, e))?;
+    let sha256 = sha256::of_file(&link).map_err(|e| StoreError::io(source, e))?;
+    sync(root, sha256, &file, link)
+}
+
+/// Syncs what is to be kept under this hash, unless it is kept already.
+fn sync(root: &Path, sha256: String, file: &File, copy: TempPath) -> Result<Staged, StoreError> {
     let target = artifact_in(root, &sha256);
     if target.exists() {
         return Ok(Staged { sha256, copy: None });
     }
     failpoint::pass("artifact.fsync").map_err(|e| StoreError::io(&target, e))?;
-    copy.as_file().sync_all().map_err(|e| StoreError::io(&target, e))?;
+    file.sync_all().map_err(|e| StoreError::io(&target, e))?;
     Ok(Staged { sha256, copy: Some(copy) })
 }
 
@@ -95,6 +120,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::store::new_store;
 
@@ -113,6 +140,39 @@ mod tests {
         assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");
         assert_eq!(names(&root), ["sha256"], "a temporary file was left behind");
         assert!(stage(&root, &directory.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn what_a_run_has_made_is_linked_and_what_is_somebodys_own_is_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, source) = (directory.path().join("artifacts"), directory.path().join("source"));
+        std::fs::write(&source, b"abc").unwrap();
+        std::fs::set_permissions(&source, Permissions::from_mode(0o644)).unwrap();
+        let facts = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.nlink(), metadata.mode() & 0o777)
+        };
+        let copied = stage(&root, &source).unwrap();
+        assert_eq!((facts(&source), facts(copied.copy.as_deref().unwrap())), ((1, 0o644), (1, 0o600)));
+        drop(copied);
+
+        let aside = directory.path().join("aside");
+        std::os::unix::fs::symlink(&source, &aside).unwrap();
+        let copied = stage_own(&root, &aside).unwrap();
+        assert_eq!((facts(&source), facts(copied.copy.as_deref().unwrap())), ((1, 0o644), (1, 0o600)));
+        drop(copied);
+
+        let linked = stage_own(&root, &source).unwrap();
+        let hash = linked.sha256.clone();
+        assert_eq!(hash, sha256::of(b"abc"));
+        assert_eq!(facts(&source), (2, 0o600), "it needs no room of its own");
+        linked.keep(&root).unwrap();
+        // Published once more, after a final write that failed.
+        assert!(stage_own(&root, &source).unwrap().copy.is_none());
+        assert_eq!((names(&root), facts(&source)), (vec!["sha256".to_owned()], (2, 0o600)));
+        std::fs::remove_file(&source).unwrap();
+        assert_eq!(std::fs::read(artifact_in(&root, &hash)).unwrap(), b"abc");
+        assert!(matches!(stage_own(&root, &source), Err(StoreError::Io { path, .. }) if path == source));
     }
 
     #[tokio::test]

@@ -118,8 +118,15 @@ impl Confusion {
         let classes: Vec<usize> = (0..truth.len()).filter(is_left_out).collect();
         let sum = |counts: &[u64]| classes.iter().map(|&class| counts[class]).sum::<u64>();
         let (images, answered) = (sum(&truth), sum(&answers));
-        let is_chance = at_most(answered, total, ratio(images, total) / 2.0) >= UNLIKELY;
-        (!classes.is_empty()).then_some(LeftOut { classes, images, answered, is_chance })
+        if classes.is_empty() {
+            return None;
+        }
+        // So many classes somebody leaves out on the average who answers each half as often as is due.
+        let most = |due: u64| if few == 10 { (due - 1) / 10 } else { 0 };
+        let there = truth.iter().copied().filter(|&due| due > 0);
+        let expected: f64 = there.map(|due| at_most(most(due), total, ratio(due, total) / 2.0)).sum();
+        let is_chance = at_least(classes.len() as f64, expected) >= UNLIKELY;
+        Some(LeftOut { classes, images, answered, is_chance })
     }
 }
 
@@ -132,7 +139,8 @@ pub struct LeftOut {
     pub images: u64,
     /// Answers of them.
     pub answered: u64,
-    /// Whether somebody who answers them half as often as is due could come to so few by chance, once in a hundred times.
+    /// Whether somebody who answers each class half as often as is due could leave out as many by chance, once in a hundred times: of a
+    /// hundred classes with two images each some have no answer whoever answers.
     pub is_chance: bool,
 }
 
@@ -192,6 +200,11 @@ fn at_most(most: u64, n: u64, p: f64) -> f64 {
         sum += term;
     }
     sum
+}
+
+/// The most that the chance of a count of `found` and more can be where `expected` are (Chernoff's bound): 1 up to the mean.
+fn at_least(found: f64, expected: f64) -> f64 {
+    if found <= expected { 1.0 } else { (found - expected - found * (found / expected).ln()).exp() }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -269,6 +282,23 @@ mod tests {
         let left_out = LeftOut { classes: vec![1], images: 300, answered: 2, is_chance: false };
         assert_eq!(of(&many[..800], &two), Some(left_out));
         assert_eq!(of(&few, &[0, 0, 0, 0, 0, 0, 0, 1]), None);
+    }
+
+    #[test]
+    fn some_of_many_classes_with_few_images_are_left_out_by_chance() {
+        let truth: Vec<usize> = (0..200).map(|at| at / 2).collect();
+        let of = |answers: &dyn Fn(usize) -> usize| {
+            let answers: Vec<usize> = truth.iter().map(|&class| answers(class)).collect();
+            let left_out = Confusion::new(100, &truth, &answers).left_out().unwrap();
+            (left_out.classes.len(), left_out.is_chance)
+        };
+        // 13 are taken for their neighbours; half as often as is due, 37 would have no answer.
+        assert_eq!(of(&|class| if class < 13 { class + 50 } else { class }), (13, true));
+        assert_eq!(of(&|class| class % 20), (80, false));
+        // Of ten classes with thirty images each one is never answered.
+        let truth: Vec<usize> = (0..300).map(|at| at / 30).collect();
+        let answers: Vec<usize> = truth.iter().map(|&class| if class == 7 { 1 } else { class }).collect();
+        assert!(!Confusion::new(10, &truth, &answers).left_out().unwrap().is_chance);
     }
 
     #[test]

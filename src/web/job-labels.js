@@ -10,12 +10,13 @@ const VALIDATION_MAX = 1000;
 /// Of a data set's labels: `validate` are held out of those that were `drawn`, `most` can be trained on. `picked` ones do not
 /// validate, and train once the `left` drawn ones are used up.
 export function divided({ classes, counts }, { validation, validation_max: max } = {}) {
-  const share = validation > 0 && validation <= 0.5 ? validation : VALIDATION;
+  const share = validation > 0 && validation <= 0.99 ? validation : VALIDATION;
   const bound = max >= 2 ? max : VALIDATION_MAX;
   const all = total(counts.train);
   const picked = counts.picked ?? 0;
   const drawn = all - picked;
-  const validate = Math.max(Math.min(Math.ceil(drawn * share), bound), classes.length);
+  // Each class validates with one image and trains with another.
+  const validate = Math.max(Math.min(Math.ceil(drawn * share), bound, drawn - classes.length), classes.length);
   const left = Math.max(0, drawn - validate);
   return { all, picked, drawn, validate, left, most: left + picked };
 }

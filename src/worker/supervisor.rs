@@ -183,19 +183,28 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
                 }
                 wait_after(refused)
             }
-            Ok(None) => LOOK,
+            // What was refused is gone: canceled, or deleted.
+            Ok(None) => {
+                refused = 0;
+                LOOK
+            }
             Err(error) => {
                 tracing::error!(%error, slot = slot.index, "the queue could not be read");
                 Duration::from_secs(2)
             }
         };
         tokio::select! {
-            // A new job changes nothing about a full disk.
-            () = woken, if refused == 0 => {}
+            () = woken, if heeds_a_wake(refused) => {}
             () = tokio::time::sleep(pause) => {}
             () = shared.stop.cancelled() => {}
         }
     }
+}
+
+/// Whether a slot looks at once where a job was queued. A new one changes nothing about a full disk, while that is tried again within half a
+/// minute; who comes back after hours has made room and is not to wait for minutes.
+fn heeds_a_wake(refused: u32) -> bool {
+    refused == 0 || refused > PATIENT
 }
 
 /// How long a slot waits after so many attempts in a row that the machine refused.
@@ -231,5 +240,6 @@ mod tests {
         let seconds = |refused| wait_after(refused).as_secs();
         assert_eq!([1, 2, 4, 5, 10].map(seconds), [2, 4, 16, 30, 30]);
         assert_eq!([11, 12, 19, 1000, u32::MAX].map(seconds), [60, 90, 300, 300, 300]);
+        assert_eq!([0, 1, 10, 11, 1000].map(heeds_a_wake), [true, false, false, true, true]);
     }
 }

@@ -431,6 +431,33 @@ async fn nobody_works_in_a_directory_that_is_restored_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_backup_at_a_time_is_made_in_a_directory() {
+    let app = TestApp::start().await;
+    let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
+    let copy = place.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let backup = || mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&copy)]);
+    let refused = |why: &str| {
+        let output = backup();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains(why), "{told}");
+    };
+    // As one that is under way, and has nothing yet or a database.
+    let turn = std::fs::File::open(&copy).unwrap();
+    turn.try_lock().unwrap();
+    refused("under way");
+    assert!(names(&copy).is_empty());
+    std::fs::write(copy.join("mixmatch.db"), "half").unwrap();
+    refused("under way");
+    assert_eq!(std::fs::read(copy.join("mixmatch.db")).unwrap(), b"half", "it stays");
+    drop(turn);
+    refused("cut off");
+    std::fs::remove_file(copy.join("mixmatch.db")).unwrap();
+    done(&backup());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_its_owners_alone() {
     let app = TestApp::start().await;
     let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());

@@ -126,6 +126,21 @@ async fn a_model_that_waits_for_room_holds_up_neither_a_pause_nor_the_servers_st
 }
 
 #[tokio::test]
+async fn a_model_that_is_given_up_takes_no_room_from_the_last_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), "artifact.write=enospc,run.settle=error@1-5");
+    let id = queue(&server).await;
+    until_it_waits(&server, &id, 1).await;
+    let model = directory.path().join("runs").join(&id).join("1/model");
+    assert!(model.exists());
+    server.post(&format!("/jobs/{id}/pause")).await.unwrap();
+    let job = until(&server, &id, |job| !model.exists() || job["state"] != "running").await;
+    assert!(!model.exists() && job["state"] == "running", "the write waits still: {job:#}");
+    until(&server, &id, |job| job["state"] == "paused" || is_over(job)).await;
+    server.stop();
+}
+
+#[tokio::test]
 async fn a_run_directory_that_cannot_be_made_is_the_jobs_reason() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), "run.create=erofs");

@@ -1,7 +1,6 @@
 //! Options, and who is refused before his images come: where all places are taken, and where a key has its part of the memory.
 
 use std::path::Path;
-use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +17,16 @@ use crate::store::NewKey;
 fn every_wrong_option_is_named() {
     let query = PredictQuery { model: None, top_k: Some(0), threshold: Some(1.5) };
     assert_eq!(check_options(&query).unwrap_err().body().errors.len(), 2);
+}
+
+#[test]
+fn who_waited_most_of_his_time_for_the_model_is_not_told_of_a_full_queue() {
+    let deadline = Duration::from_secs(10);
+    let told = |error, waited| blamed(error, "m:1", Duration::from_secs(waited), deadline);
+    let full = || ServingError::Overloaded { queued: 3, seconds: 0.5 };
+    assert!(matches!(told(full(), 9), ServingError::Loading(model) if model == "m:1"));
+    assert!(matches!(told(full(), 5), ServingError::Overloaded { queued: 3, .. }));
+    assert!(matches!(told(ServingError::Deadline { seconds: 10.0 }, 9), ServingError::Deadline { .. }));
 }
 
 /// A server with a version `m:1` of which there are no files: whoever gets as far as that is told so with a 500.
@@ -115,6 +124,23 @@ async fn one_key_leaves_memory_and_places_to_another() {
     let refused = answer(begin(&server, &one, 1, 1).await).await;
     assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 1\r\n"), "{refused}");
     let taken = answer(begin(&server, &other, 1, 1).await).await;
+    assert!(taken.starts_with("HTTP/1.1 500 "), "{taken}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_leaves_places_to_wait_for_models_to_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serving(directory.path(), |_| {}).await;
+    let (one, other) = (key(&server, "one").await, key(&server, "other").await);
+    let waiting = server.app().admission.loading(Some(key_id(&server, &one).await), 64).unwrap();
+    let refused = answer(begin(&server, &one, 1, 1).await).await;
+    assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 1\r\n"), "{refused}");
+    assert!(refused.contains("wait for models"), "{refused}");
+    let taken = answer(begin(&server, &other, 1, 1).await).await;
+    assert!(taken.starts_with("HTTP/1.1 500 "), "the other key has a place: {taken}");
+    drop(waiting);
+    let taken = answer(begin(&server, &one, 1, 1).await).await;
     assert!(taken.starts_with("HTTP/1.1 500 "), "{taken}");
     server.stop().await;
 }

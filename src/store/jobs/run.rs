@@ -177,7 +177,7 @@ async fn stage_model(directory: &Path, root: PathBuf) -> Result<(NewVersion, Vec
     let stage = move || {
         let mut files = Vec::new();
         let new = NewVersion::from_files(&path, |file| {
-            let staged = artifacts::stage(&root, file)?;
+            let staged = artifacts::stage_own(&root, file)?;
             let sha256 = staged.sha256.clone();
             files.push(staged);
             Ok(sha256)

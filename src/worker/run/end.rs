@@ -60,10 +60,8 @@ impl Run<'_> {
                     self.postpone("begin", &detail).await;
                     return false;
                 }
-                // So would a full disk, as they pack their images; what is trained waits for room in the child (`train/room.rs`). What
-                // it has not finished takes the room that the final write waits for.
+                // So would a full disk, as they pack their images; what is trained waits for room in the child (`train/room.rs`).
                 Some((code, detail)) if code == "no_room" => {
-                    remove(&self.shared.data.run(self.job.id).join(self.job.attempt.to_string())).await;
                     self.postpone("go on", &detail).await;
                     return false;
                 }
@@ -97,6 +95,11 @@ impl Run<'_> {
         for trial in 0.. {
             if !self.write().await && !self.gives_up(trial) {
                 pause(trial).await;
+                self.renew().await;
+                // Whoever could store a wish, and this process that it was read, does not find the database held: there is no room.
+                if matches!(self.stop, Some(Stop::Wish(_))) && !self.write().await {
+                    return self.settle(Final::Released).await;
+                }
                 continue;
             }
             match self.shared.store.finish_succeeded(job, attempt, &directory).await {
@@ -181,9 +184,11 @@ impl Run<'_> {
     }
 
     /// Makes the final write behind all others, as often as it takes: a row that stays `running` would be reclaimed only at the next start,
-    /// and until then nobody could cancel or delete the job.
+    /// and until then nobody could cancel or delete the job. What the attempt leaves of its model goes before: no end but a publication has a
+    /// use for it, and it may take the very room that the write waits for.
     async fn settle(&mut self, end: Final<'_>) {
         let (job, attempt) = (self.job.id, self.job.attempt);
+        remove(&self.shared.data.run(job).join(attempt.to_string())).await;
         for trial in 0.. {
             if self.write().await || self.gives_up(trial) {
                 match self.write_end(end).await {
