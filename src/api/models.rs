@@ -127,6 +127,19 @@ pub struct ModelsQuery {
     limit: Option<u32>,
 }
 
+/// Which versions of one model are wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VersionsQuery {
+    /// Only versions before this one: `next_cursor` of the page before.
+    #[param(minimum = 1, maximum = 2_147_483_647)]
+    cursor: Option<u32>,
+    /// Versions a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
 /// All models by name.
 ///
 /// A page holds so many versions: a model with more of them goes on in the next page, under the same name.
@@ -163,7 +176,7 @@ pub struct ModelPage {
 ///
 /// A page holds so many versions, as in the list of all models, and of each what stands there.
 #[utoipa::path(get, path = "/models/{name}", tag = "models", security(("api_key" = ["predict"])),
-    params(("name" = String, Path), ModelsQuery),
+    params(("name" = String, Path), VersionsQuery),
     responses(
         (status = 200, body = ModelPage),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
@@ -172,18 +185,17 @@ pub struct ModelPage {
 pub async fn get(
     State(app): State<AppState>,
     Path(name): Path<String>,
-    Query(page): Query<ModelsQuery>,
+    Query(page): Query<VersionsQuery>,
 ) -> Result<axum::Json<ModelPage>, Problem> {
     let limit = checked_limit(page.limit)?;
-    let after = page.cursor.as_deref().map(|cursor| version_in(cursor).ok_or_else(bad_cursor)).transpose()?;
-    let after = after.unwrap_or((name.as_str(), BEHIND_EVERY_VERSION));
-    if after.0 != name {
+    if page.cursor.is_some_and(|version| !(1..=i32::MAX as u32).contains(&version)) {
         return Err(bad_cursor());
     }
+    let after = (name.as_str(), page.cursor.unwrap_or(BEHIND_EVERY_VERSION));
     // Behind its last version come other models'.
     let mut rows = app.store.versions(Some(after), limit + 1).await?;
     rows.retain(|row| row.name == name);
-    let Page { items, next_cursor } = Page::from_surplus(rows, limit, VersionRow::key);
+    let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| row.version.to_string());
     let model = app.store.models_of(items).await?.pop();
     // Behind a cursor there may be none any more, and without one there is no such model.
     let model = match (model, page.cursor) {

@@ -9,6 +9,7 @@ mod sweeps;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -165,6 +166,8 @@ async fn a_job_runs_from_the_queue_to_a_published_model() {
     let job = f.store.job(id).await.unwrap();
     assert_eq!((job.state, job.model), (JobState::Succeeded, Some(("gender".into(), 1))));
     assert!(f.store.artifact(&version.weights_sha256).exists() && f.store.artifact(&version.manifest_sha256).exists());
+    let links = |sha256: &str| std::fs::metadata(f.store.artifact(sha256)).map(|metadata| metadata.nlink()).unwrap();
+    assert_eq!(links(&version.weights_sha256), 2, "what a run has made needs no room for a second copy");
     assert_eq!(f.store.resolve_model("gender").await.unwrap().version, 1);
     let kinds: Vec<String> =
         f.store.job_events(id, 0, 100).await.unwrap().into_iter().map(|event| event.kind).collect();
