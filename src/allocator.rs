@@ -60,6 +60,12 @@ pub fn give_back_what_this_thread_freed() {
     }
 }
 
+/// Bytes that the calling thread has asked for in its life.
+#[cfg(test)]
+pub fn asked_for_by_this_thread() -> Option<u64> {
+    read(c"thread.allocated", 0)
+}
+
 /// Changes a setting of jemalloc; `value` is of its type.
 fn write<T: Copy>(name: &CStr, mut value: T) {
     let value = ptr::from_mut(&mut value).cast();

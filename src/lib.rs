@@ -16,6 +16,7 @@ pub mod data_dir;
 pub mod dataset;
 pub mod demo;
 pub mod failpoint;
+mod full_disk;
 #[doc(hidden)]
 pub mod fuzz_targets;
 pub mod imaging;

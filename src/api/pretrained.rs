@@ -21,10 +21,11 @@ use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
 use super::upload::{disk_problem, too_large};
+use crate::full_disk::lacks_room;
 use crate::nn::pretrained::{SafeTensorsFile, import, network_of};
 use crate::nn::{Architecture, NnError};
 use crate::sha256;
-use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias, lacks_room};
+use crate::store::{NewPretrained, PretrainedRow, StoreError, is_alias};
 
 /// An import holds the network's weights in memory.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);

@@ -11,8 +11,9 @@ use super::extract::{BodyLimit, body_too_large};
 use super::form::{Form, FormField};
 use super::problem::{Problem, ProblemItem};
 use crate::dataset::{ImportRequest, Unlisted};
+use crate::full_disk::lacks_room;
 use crate::sha256;
-use crate::store::{Store, StoreError, lacks_room};
+use crate::store::{Store, StoreError};
 
 /// Text fields are names and words; longer ones are refused.
 const TEXT_BYTES: usize = 1024;

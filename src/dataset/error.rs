@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::report::RejectedRow;
+use crate::full_disk::lacks_room;
 
 /// Why a file cannot be used: the system's error, which is kept whole for its kind, or a sentence.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 fn of_a_full_disk(reason: &Reason) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    reason.downcast_ref::<std::io::Error>().is_some_and(|error| [StorageFull, QuotaExceeded].contains(&error.kind()))
+    reason.downcast_ref::<std::io::Error>().is_some_and(lacks_room)
 }
 
 /// A stored data set that cannot be used.

@@ -219,9 +219,9 @@ fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<(usize, Candida
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::ptr;
 
     use super::*;
+    use crate::allocator::asked_for_by_this_thread;
     use crate::dataset::archive;
     use crate::dataset::import::ImportLimits;
 
@@ -260,18 +260,6 @@ mod tests {
         assert!(out.len() == 3 && out.listed().iter().all(|row| row.detail.len() < 500), "{out:?}");
     }
 
-    /// Bytes that this thread has asked for in its life.
-    fn allocated() -> u64 {
-        let (mut bytes, mut size) = (0u64, size_of::<u64>());
-        // SAFETY: no more than `size` bytes are written.
-        let refused = unsafe {
-            let name = c"thread.allocated".as_ptr();
-            tikv_jemalloc_sys::mallctl(name, ptr::from_mut(&mut bytes).cast(), &raw mut size, ptr::null_mut(), 0)
-        };
-        assert_eq!(refused, 0);
-        bytes
-    }
-
     #[test]
     fn what_else_a_row_says_is_copied_only_where_the_row_stays() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -286,9 +274,9 @@ mod tests {
             let row = format!("a.jpg,cat{}\n", cell.repeat(40));
             let text = format!("image,label{names}\n{}", row.repeat(1000));
             let sheet = Sheet::parse(text.into_bytes(), "train").unwrap();
-            let before = allocated();
+            let before = asked_for_by_this_thread().unwrap();
             let found = candidates(&sheet, Role::Train, &request, &index, &mut LeftOut::default()).unwrap();
-            (found, allocated() - before)
+            (found, asked_for_by_this_thread().unwrap() - before)
         };
         let (empty, least) = read(",");
         let (full, most) = read(",seven");

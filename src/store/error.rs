@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::full_disk::lacks_room;
+
 const SQLITE_PERM: i64 = 3;
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_LOCKED: i64 = 6;
@@ -258,13 +260,7 @@ impl StoreError {
     }
 }
 
-/// Whether a file finds no room: on the disk, or in what its owner may have of it.
-pub fn lacks_room(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    [StorageFull, QuotaExceeded].contains(&error.kind())
-}
-
-/// The same of a result code of SQLite.
+/// Whether a result code of SQLite tells of no room.
 fn tells_of_no_room(code: i64) -> bool {
     primary(code) == SQLITE_FULL || code == SQLITE_IOERR_WRITE
 }

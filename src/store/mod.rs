@@ -37,7 +37,7 @@ pub use artifacts::artifact_in;
 pub use audit::{AuditRow, NewAudit};
 pub use by_class::{EPOCH_BY_CLASS, TEST_BY_CLASS};
 pub use datasets::{DatasetRow, NewDataset, ReportSummary};
-pub use error::{StoreError, lacks_room};
+pub use error::StoreError;
 pub use jobs::{
     EventRow, Idempotency, JobEntry, JobRow, JobState, LogRow, NOTHING_TO_GO_ON_FROM, NewJob, NewJobs, NewSweep,
     SweepRow, Wish,

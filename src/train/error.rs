@@ -2,6 +2,7 @@
 
 use super::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
+use crate::full_disk::lacks_room;
 use crate::nn::NnError;
 
 /// A failed run; [`TrainError::code`] is the stable word for it.
@@ -90,11 +91,10 @@ impl TrainError {
 
 /// Whether the system's reason is a full disk; what writes tables hides it behind its own.
 fn of_a_full_disk(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let table = error.get_ref().and_then(|reason| reason.downcast_ref::<csv::Error>());
     match table.map(csv::Error::kind) {
         Some(csv::ErrorKind::Io(reason)) => of_a_full_disk(reason),
-        _ => [StorageFull, QuotaExceeded].contains(&error.kind()),
+        _ => lacks_room(error),
     }
 }
 

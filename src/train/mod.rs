@@ -22,6 +22,7 @@ mod fine_tuning_tests;
 mod groups;
 pub mod hyper_parameters;
 mod learner;
+mod left_out;
 mod limits;
 mod metrics;
 pub mod optimizer;
