@@ -36,6 +36,7 @@ fn build_shim(lib: &Path) {
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .flag("-fopenmp")
         .file("native/shim.cpp")
+        .file("native/conv.cpp")
         .file("native/norm_act.cpp")
         .file("native/packed_conv.cpp")
         .file("native/graph.cpp")

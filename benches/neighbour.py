@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target/release/mixmatch")
     parser.add_argument("--network", default="wrn-28-2")
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--preset", default="paper", help="what the job trains; `paper` with the network and size that are served, others with their own")
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
@@ -50,7 +51,9 @@ def main():
             for _ in range(args.rounds):
                 for state in measured:
                     if state == "training":
-                        wanted = {"dataset": "bench", "preset": "paper", "network": args.network, "size": args.size}
+                        wanted = {"dataset": "bench", "preset": args.preset}
+                        if args.preset == "paper":
+                            wanted |= {"network": args.network, "size": args.size}
                         job = f"{base}/jobs/{ask(f'{base}/jobs', wanted)['id']}"
                         while running(job).get("phase") != "training":
                             time.sleep(0.3)

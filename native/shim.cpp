@@ -1,3 +1,4 @@
+#include "conv.h"
 #include "norm_act.h"
 #include "packed_conv.h"
 #include "shim.h"
@@ -43,6 +44,11 @@ extern "C" void *mixmatch_add_norm_act(const void *a, const void *b, const void 
 extern "C" void *mixmatch_scale_act(const void *input, const void *scale, const void *shift, double slope, char *error,
                                     size_t room) {
   return made(error, room, [&] { return mixmatch::scale_act(*tensor(input), *tensor(scale), *tensor(shift), slope); });
+}
+
+extern "C" void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error,
+                               size_t room) {
+  return made(error, room, [&] { return mixmatch::conv(*tensor(x), *tensor(weight), stride, padding); });
 }
 
 extern "C" int mixmatch_onednn_has_bf16() {

@@ -21,6 +21,9 @@ void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, con
 void *mixmatch_scale_act(const void *input, const void *scale, const void *shift, double slope, char *error,
                          size_t room);
 
+// See conv.h. As above.
+void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error, size_t room);
+
 // See packed_conv.h; 1 or 0, which is also the answer of a libtorch that cannot be asked.
 int mixmatch_onednn_has_bf16(void);
 

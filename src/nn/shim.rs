@@ -43,6 +43,14 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+    fn mixmatch_conv(
+        x: *const c_void,
+        weight: *const c_void,
+        stride: c_longlong,
+        padding: c_longlong,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
     fn mixmatch_onednn_has_bf16() -> c_int;
     fn mixmatch_conv_pack(
         weight: *const c_void,
@@ -147,6 +155,16 @@ pub fn scale_act(input: &Tensor, scale: &Tensor, shift: &Tensor, slope: f64) -> 
     let (x, scale, shift) = (pointer(input), pointer(scale), pointer(shift));
     // SAFETY: every pointer is a valid at::Tensor for as long as it is borrowed here.
     tensor_from(|error, room| unsafe { mixmatch_scale_act(x, scale, shift, slope, error, room) })
+}
+
+/// The convolution of `x` `[B, in, H, W]` by `weight` `[out, in, k, k]`, both in one number format, differentiable once.
+///
+/// On the CPU every thread computes the gradients for images of its own (`native/conv.cpp`): nothing else that runs on the machine holds
+/// a training up at oneDNN's barriers.
+pub fn conv(x: &Tensor, weight: &Tensor, stride: i64, padding: i64) -> Result<Tensor, NnError> {
+    let (x, weight) = (pointer(x), pointer(weight));
+    // SAFETY: both are valid at::Tensors for as long as they are borrowed here.
+    tensor_from(|error, room| unsafe { mixmatch_conv(x, weight, stride, padding, error, room) })
 }
 
 /// Whether oneDNN, which convolves on the CPU, computes in bf16 on this processor, be it by emulation; without it libtorch has a
@@ -317,6 +335,50 @@ mod tests {
                 for (what, (got, expected)) in names.into_iter().zip(got.iter().zip(&expected)) {
                     let what = format!("{what} of {channels} channels, {kind:?}, shortcut {shortcut}");
                     assert_same(&what, got, expected, tolerance);
+                }
+            }
+        }
+    }
+
+    /// Batches that do not divide by the threads, that are smaller, and of one; more bytes than are computed together; inputs that need
+    /// no gradient, as the first layer's.
+    #[test]
+    fn a_convolutions_gradients_are_libtorchs_whatever_the_threads() {
+        tch::manual_seed(6);
+        let float = (Kind::Float, Device::Cpu);
+        for threads in [1, 2, 3] {
+            tch::set_num_threads(threads);
+            for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+                for (images, input, output, kernel, stride) in
+                    [(7, 16, 16, 3, 1), (200, 32, 8, 3, 2), (4, 3, 16, 3, 1), (2, 32, 64, 1, 2), (1, 16, 16, 3, 1)]
+                {
+                    let leaf = |tensor: Tensor| tensor.to_kind(kind).detach().set_requires_grad(true);
+                    let weight = leaf(Tensor::randn([output, input, kernel, kernel], float) * 0.1);
+                    // As activations are: channels_last in memory.
+                    let pictures = Tensor::randn([images, 12, 12, input], float).to_kind(kind).permute([0, 3, 1, 2]);
+                    for x in [pictures.copy(), leaf(pictures.copy())] {
+                        let of: Vec<&Tensor> = [&weight, &x].into_iter().filter(|t| t.requires_grad()).collect();
+                        let run = |conv: &dyn Fn() -> Tensor| {
+                            let y = conv();
+                            let towards = Tensor::arange(y.numel() as i64, float).sin().view_as(&y);
+                            let loss = (&y * towards).sum(Kind::Float);
+                            let mut all = Tensor::run_backward(&[loss], &of, false, false);
+                            all.push(y.detach());
+                            all
+                        };
+                        let ours = || run(&|| conv(&x, &weight, stride, kernel / 2).unwrap());
+                        let (got, again) = (ours(), ours());
+                        let pad = kernel / 2;
+                        let plain = run(&|| x.conv2d(&weight, None::<&Tensor>, [stride; 2], [pad; 2], [1, 1], 1));
+                        assert_eq!(got.len(), of.len() + 1);
+                        for (i, (got, plain)) in got.iter().zip(&plain).enumerate() {
+                            let what =
+                                format!("{i} of {images} images, {input} to {output}, {kind:?}, {threads} threads");
+                            assert_eq!(got.kind(), plain.kind(), "{what}");
+                            assert_eq!(got, &again[i], "{what}: other bits the second time");
+                            assert_same(&what, got, plain, tolerance);
+                        }
+                    }
                 }
             }
         }
