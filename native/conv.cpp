@@ -42,12 +42,18 @@ std::pair<at::Tensor, at::Tensor> libtorchs(const at::Tensor &dy, const at::Tens
 }
 
 // While it lives, what this thread calls takes this thread alone. Inside a parallel region a primitive of oneDNN gets no other, but is
-// made for as many as OpenMP would give, and one that is made for two waits for the second for ever.
+// made for as many as OpenMP would give, and one that is made for two waits for the second for ever, or computes half.
 class OneThread {
-  int before = omp_get_max_threads();
+  int before;
 
 public:
-  OneThread() { omp_set_num_threads(1); }
+  OneThread() {
+    // libtorch gives a thread that is new to it the number of threads that somebody has set, at its first look: not later than here.
+    at::get_num_threads();
+    at::internal::lazy_init_num_threads();
+    before = omp_get_max_threads();
+    omp_set_num_threads(1);
+  }
   ~OneThread() { omp_set_num_threads(before); }
   OneThread(const OneThread &) = delete;
   OneThread &operator=(const OneThread &) = delete;
