@@ -52,6 +52,17 @@ def png(width, height, bits, colour, rows, extra=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def webp(picture, block):
+    """A lossless picture of 24×16 with an EXIF block behind it."""
+    def part(kind, data):
+        return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    flags = struct.pack("<I", 8)
+    canvas = struct.pack("<I", 23)[:3] + struct.pack("<I", 15)[:3]
+    content = b"WEBP" + part(b"VP8X", flags + canvas) + picture[12:] + part(b"EXIF", block)
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
 def zipped(files):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -94,6 +105,12 @@ def images():
     bomb = zlib.compress(bytes(64 << 20), 9)
     profile = chunk(b"iCCP", b"bomb\0\0" + bomb)
     write("image", "profile-bomb.png", png(4, 4, 8, 2, (b"\0" + bytes(12)) * 4, profile))
+    rows = (b"\0" + bytes((220, 20, 20)) * 12 + bytes((20, 20, 220)) * 12) * 16
+    # With what stands before an EXIF block in a JPEG, and without.
+    block = exif(6).removeprefix(b"Exif\0\0")
+    for name, block in [("orientation-6", block), ("orientation-6-as-in-jpeg", b"Exif\0\0" + block)]:
+        write("image", f"{name}.png", png(24, 16, 8, 2, rows, chunk(b"eXIf", block)))
+        write("image", f"{name}.webp", webp(saved(picture(), "WEBP", lossless=True), block))
     write("image", "animated.png", saved(picture(), "PNG", save_all=True, append_images=[picture("L").convert("RGB")]))
     write("image", "rgb.webp", saved(picture(), "WEBP", lossless=True))
     write("image", "lossy.webp", saved(picture(), "WEBP", quality=90))

@@ -78,7 +78,7 @@ pub struct Copied {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The target has something in it already.
-    #[error("{} is not empty; name a directory that does not exist yet", .0.display())]
+    #[error("{} is not empty; name a directory that is empty or does not exist yet", .0.display())]
     NotEmpty(PathBuf),
     /// What is in the target seems to be a backup that did not come to its end.
     #[error(

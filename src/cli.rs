@@ -192,7 +192,27 @@ fn with_causes(error: &anyhow::Error) -> String {
     told
 }
 
+/// Whether a command writes into a data directory or a copy of one, and not only what somebody asked for by its name.
+fn keeps_data(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Serve(_)
+            | Command::Demo(_)
+            | Command::Import(_)
+            | Command::ImportWeights(_)
+            | Command::Train(_)
+            | Command::Keys(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+    )
+}
+
 fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    if keeps_data(&command) {
+        // Photos, labels and key hashes are their owner's alone, whoever may look into the directory that they lie in.
+        // SAFETY: it takes a number, cannot fail, and no other thread makes a file yet.
+        unsafe { libc::umask(0o077) };
+    }
     match command {
         Command::Serve(args) => block_on(serve::run(args, cuda)),
         Command::Demo(args) => block_on(serve::demo(args, cuda)),

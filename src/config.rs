@@ -1,6 +1,5 @@
 //! Every setting of the service: one struct for each concern, composed once from the command line
-//! (`cli.rs`). Beside it only `CUDA_VISIBLE_DEVICES` is read from the environment (`worker/process.rs`), and what decides in a run
-//! whether its steps are recorded (`train/replay.rs`). Secrets never show in a log.
+//! (`cli.rs`). What else is read from the environment is listed in ARCHITECTURE.md. Secrets never show in a log.
 
 use std::fmt;
 use std::net::SocketAddr;

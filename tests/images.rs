@@ -54,6 +54,18 @@ fn every_orientation_is_turned_upright() {
 }
 
 #[test]
+fn a_png_and_a_webp_are_turned_too_whatever_their_exif_block_begins_with() {
+    let names =
+        ["orientation-6.png", "orientation-6-as-in-jpeg.png", "orientation-6.webp", "orientation-6-as-in-jpeg.webp"];
+    for file in names {
+        let image = decode(&picture(file), &DecodeLimits::default()).unwrap();
+        assert_eq!(image.dimensions(), (16, 24), "{file}");
+        let [red, _, blue] = image.get_pixel(8, 3).0;
+        assert!(red > 150 && blue < 100, "{file}: {:?}", image.get_pixel(8, 3));
+    }
+}
+
+#[test]
 fn colours_survive_whatever_they_were_stored_as() {
     for file in ["rgb.jpg", "cmyk.jpg", "progressive.jpg", "rgb.png", "palette.png", "rgb.webp", "lossy.webp"] {
         let image = decode(&picture(file), &DecodeLimits::default()).unwrap();

@@ -81,6 +81,10 @@ impl Upload {
         import(request, &ImportLimits::default(), &self.path("sets/one"), &|_| {})
     }
 
+    fn import_as_groups(&self, column: &str) -> Imported {
+        self.import_as(&ImportRequest { group_column: Some(column.into()), ..self.request() }).unwrap()
+    }
+
     /// Names left in the directory that data sets live in.
     fn left_behind(&self) -> Vec<String> {
         std::fs::read_dir(self.path("sets"))
@@ -367,6 +371,48 @@ fn a_group_column_makes_groups_and_a_group_in_both_sheets_is_told() {
     let plain =
         Upload::new(&six(), train, Some("image,label,Person\ne.png,cat,anna\nf.png,dog,cleo\n")).import().unwrap();
     assert_ne!(plain.manifest.content_hash, imported.manifest.content_hash);
+}
+
+#[test]
+fn words_for_an_unknown_group_are_told_with_their_images() {
+    let train = "image,label,person\na.png,cat,NA\nb.png,dog,NA\nc.png,cat,anna\nd.png,,NA\n";
+    let upload = Upload::new(&six(), train, Some("image,label,person\ne.png,cat,NA\nf.png,dog,-\n"));
+    let request = ImportRequest { group_column: Some("person".into()), ..upload.request() };
+    let imported = upload.import_as(&request).unwrap();
+    let told = warning(&imported, "group_may_be_a_gap").unwrap();
+    assert!(told.detail.starts_with("\"NA\" (4 images) in column \"person\" became a group"), "{told:?}");
+    assert!(told.detail.contains("leave those cells empty"), "{told:?}");
+    assert_eq!(warning(&imported, "group_in_both_sheets").unwrap().examples, ["\"NA\" with 1 of the test images"]);
+    let train = train.replace("NA", "");
+    let imported = Upload::new(&six(), &train, None).import_as_groups("person");
+    assert_eq!(warning(&imported, "group_may_be_a_gap"), None);
+}
+
+#[test]
+fn a_picture_that_two_people_have_joins_their_groups_be_it_the_same_file_or_saved_again() {
+    let of = |name: &str, copy: Vec<u8>| {
+        let png = |seed| encoded(scene(seed), ImageFormat::Png);
+        let files = [("a1.png", png(1)), ("a2.png", png(2)), (name, copy), ("b2.png", png(3)), ("c.png", png(4))];
+        let train = format!(
+            "image,label,person\na1.png,cat,anna\na2.png,dog,anna\n{name},cat,bert\nb2.png,dog,bert\nc.png,cat,cleo\n"
+        );
+        let imported = Upload::new(&files, &train, None).import_as_groups("person");
+        let others = imported.manifest.samples.iter().filter(|sample| sample.image != name);
+        (others.map(|sample| sample.group).collect::<Vec<_>>(), codes(&imported))
+    };
+    let groups = vec![Some(0), Some(0), Some(0), None];
+    let same = of("b1.png", encoded(scene(1), ImageFormat::Png));
+    assert_eq!(same, (groups.clone(), vec![("duplicate_image".to_owned(), 4)]));
+    assert_eq!(of("b1.jpg", encoded(scene(1), ImageFormat::Jpeg)), (groups, Vec::new()));
+}
+
+#[test]
+fn cells_that_read_nan_are_empty_in_every_column() {
+    let train = "image,label,age,source\na.png,cat,1,NaN\nb.png,dog,nan,web\nc.png,cat,3,nan\nd.png,dog,NaN,Nancy\n";
+    let imported = Upload::new(&six(), train, None).import().unwrap();
+    let samples = imported.manifest.samples.iter();
+    let kept: Vec<Vec<&str>> = samples.map(|sample| sample.attributes.values().map(String::as_str).collect()).collect();
+    assert_eq!(kept, [vec!["1"], vec!["web"], vec!["3"], vec!["Nancy"]]);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Ready {
     busy_slots: usize,
     /// Bytes that the files of one `POST /datasets` may have together (`--max-upload`).
     max_upload: u64,
+    /// Pixels that an image may have (`--max-pixels`).
+    max_pixels: u64,
     /// What was found about CUDA at start.
     cuda: String,
 }
@@ -102,6 +104,7 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
         slots: slots.map(|slot| SlotView { device: slot.device.to_string(), threads: slot.threads }).collect(),
         busy_slots: app.supervisor.busy(),
         max_upload: app.config.limits.upload_bytes,
+        max_pixels: app.config.limits.image.max_pixels,
         cuda: app.cuda.clone(),
     }))
 }

@@ -43,7 +43,7 @@ pub struct Job {
     steps: u64,
     /// Labelled images a second.
     images_per_second: Option<f64>,
-    /// Seconds until the last step at the current rate; while a warm-up lasts an estimate, as the steps after it cost more.
+    /// Seconds until the last step at the current rate, while it runs; while a warm-up lasts an estimate, as the steps after it cost more.
     eta_seconds: Option<f64>,
     /// Jobs before this one in the queue, plus one; only while queued.
     queue_position: Option<u64>,
@@ -156,6 +156,9 @@ pub struct JobError {
 impl From<JobRow> for Job {
     fn from(row: JobRow) -> Self {
         let progress = row.progress;
+        // A run that stops leaves a checkpoint and tells no step any more; what was left to do then is not what is left now.
+        let step = progress.as_ref().map_or(0, |progress| progress.step).max(row.checkpoint_step.unwrap_or(0));
+        let runs = row.state == JobState::Running;
         Self {
             id: row.id,
             kind: JobKind::Job,
@@ -166,10 +169,10 @@ impl From<JobRow> for Job {
             phase: row.phase,
             epoch: progress.as_ref().map_or(0, |progress| progress.epoch),
             epochs: row.config.epochs,
-            step: progress.as_ref().map_or(0, |progress| progress.step),
+            step,
             steps: row.config.steps(),
             images_per_second: progress.as_ref().map(|progress| progress.images_per_second),
-            eta_seconds: progress.as_ref().map(|progress| progress.eta_seconds),
+            eta_seconds: progress.as_ref().filter(|_| runs).map(|progress| progress.eta_seconds),
             queue_position: row.queue_position,
             created_at: row.created_at,
             started_at: row.started_at,

@@ -11,6 +11,7 @@ mod conditional;
 mod dashboard;
 mod dataset_pictures;
 mod datasets;
+mod deadline;
 mod deletion;
 mod distinct;
 mod docs;

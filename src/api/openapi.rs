@@ -57,6 +57,17 @@ impl utoipa::Modify for BearerKey {
 /// Adds what every guarded route may answer, so that it need not be said beside each of them.
 pub fn add_common_answers(description: &mut utoipa::openapi::OpenApi) {
     description.paths.paths.values_mut().flat_map(operations).for_each(add_to);
+    for (path, item) in &mut description.paths.paths {
+        // What changes something is written down in the audit first, and predictions are none of that (`auth::guard`).
+        let changes = [&mut item.put, &mut item.post, &mut item.delete].into_iter().flatten();
+        for operation in changes.filter(|_| path != "/predict") {
+            add_answer(operation, "507", "The server's disk is full; nothing was changed");
+        }
+    }
+}
+
+fn add_answer(operation: &mut Operation, status: &str, text: &str) {
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(status, text).into());
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -146,7 +157,7 @@ fn add_to(operation: &mut Operation) {
     }
     answers.extend([("500", "The cause is in the server's log"), ("503", "Not now"), ("504", "Not in time")]);
     for (status, text) in answers {
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(status, text).into());
+        add_answer(operation, status, text);
     }
 }
 
@@ -159,5 +170,24 @@ fn problem(status: &str, text: &str) -> Response {
     match status {
         "429" | "503" => answer.header("retry-after", whole_seconds).build(),
         _ => answer.build(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    #[test]
+    fn whatever_changes_something_may_find_the_disk_full() {
+        let description: Value = serde_json::from_str(&crate::api::openapi_json()).unwrap();
+        let mut changes = 0;
+        for (path, item) in description["paths"].as_object().unwrap() {
+            for method in ["post", "put", "delete"].into_iter().filter(|method| item[method].is_object()) {
+                let told = item[method]["responses"]["507"].is_object();
+                assert_eq!(told, path != "/predict", "{method} {path}");
+                changes += usize::from(told);
+            }
+        }
+        assert!(changes > 10, "{changes}");
     }
 }

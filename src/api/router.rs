@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,8 +24,9 @@ use super::openapi::{Description, add_common_answers, complete};
 use super::problem::{self, Problem};
 use super::state::AppState;
 use super::{
-    audit, auth, dashboard, dataset_pictures, datasets, docs, drain, encoding, health, job_events, job_metrics,
-    job_report, job_tensorboard, jobs, model_files, model_test, models, pace, predict, pretrained, telemetry, upload,
+    audit, auth, dashboard, dataset_pictures, datasets, deadline, docs, drain, encoding, health, job_events,
+    job_metrics, job_report, job_tensorboard, jobs, model_files, model_test, models, pace, predict, pretrained,
+    telemetry, upload,
 };
 use crate::config::{LimitsConfig, ServeConfig};
 
@@ -58,7 +58,7 @@ fn ordinary(config: &ServeConfig) -> OpenApiRouter<AppState> {
         .routes(routes!(pretrained::get, pretrained::delete))
         .routes(routes!(health::metrics))
         .routes(routes!(audit::list))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, config.request_timeout))
+        .layer(from_fn_with_state(config.request_timeout, deadline::in_time))
 }
 
 /// Answers that take as long as they take: uploads, downloads, streams, and predictions, which keep a

@@ -15,7 +15,7 @@ use crate::store::{KeyRow, Store};
 pub struct BackupArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// A directory that does not exist yet. On the same file system, files are hard links and need no room.
+    /// A directory that is empty or does not exist yet. On the same file system, files are hard links and need no room.
     #[arg(long)]
     to: PathBuf,
 }

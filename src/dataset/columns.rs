@@ -214,6 +214,7 @@ fn no_column(sheet: &Sheet, role: Role, what: &str, name: &str) -> ImportError {
             "; its columns were parted at each {}, and a first line such as sep=; says another separator",
             match separator {
                 b'\t' => "tab",
+                b'|' => "vertical bar",
                 b';' => "semicolon",
                 _ => "comma",
             }

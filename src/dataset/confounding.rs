@@ -1,9 +1,10 @@
 //! Doubts about a data set as a whole: shortcuts a network could take, groups on both sides, imbalance.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups;
-use super::labels::{EMPTY_CELL, first_of, same_column};
+use super::labels::{EMPTY_CELL, first_of, gaps_among, quoted, same_column};
 use super::manifest::{Manifest, Role, Sample};
 use super::report::Warning;
 use super::similar_groups;
@@ -29,6 +30,7 @@ pub(super) fn warnings(manifest: &Manifest, group_column: Option<&str>) -> Vec<W
             warnings.extend(shortcut(manifest, attribute, &sheets));
         }
     }
+    warnings.extend(group_column.and_then(|column| gaps(manifest, column)));
     warnings.extend(group_column.and_then(|column| straddling(manifest, column)));
     warnings.extend(group_column.and_then(|column| similar_groups::warning(manifest, column)));
     warnings.extend(imbalance(manifest));
@@ -175,14 +177,38 @@ fn cramers_v(table: &[Vec<u64>]) -> f64 {
     if others > 0.0 && degrees > 0.0 && association > 0.0 { (association / degrees).sqrt().min(1.0) } else { 0.0 }
 }
 
+/// Names of groups that may mean that nobody knows the group: all images of one are taken for one person's.
+fn gaps(manifest: &Manifest, column: &str) -> Option<Warning> {
+    let mut images: BTreeMap<&str, usize> = BTreeMap::new();
+    for value in manifest.samples.iter().filter_map(|sample| groups::value(sample, column)) {
+        *images.entry(value).or_default() += 1;
+    }
+    let values: Vec<&str> = images.keys().copied().collect();
+    // A single image is on its own, whatever its group is called.
+    let meant = gaps_among(&values).into_iter().map(|value| (value, images[value])).filter(|(_, images)| *images > 1);
+    let told: Vec<String> = meant.map(|(value, images)| format!("{value:?} ({images} images)")).collect();
+    let detail = format!(
+        "{} in column {column:?} became a group of its own, as if its images were of one person: where one of them validates, \
+         the others are not learned from; if it means that the group is not known, leave those cells empty",
+        told.join(", ")
+    );
+    (!told.is_empty()).then(|| Warning::new("group_may_be_a_gap", detail))
+}
+
+/// Groups that the warning about those in both sheets shows.
+const SHOWN: usize = 5;
+
 fn straddling(manifest: &Manifest, column: &str) -> Option<Warning> {
     let value = |sample| groups::value(sample, column);
     let of = |role: Role| manifest.samples.iter().filter(move |sample: &&Sample| sample.split == role);
     let train: BTreeSet<&str> = of(Role::Train).filter_map(value).collect();
-    let test: BTreeSet<&str> = of(Role::Test).filter_map(value).collect();
-    let both: BTreeSet<&str> = train.intersection(&test).copied().collect();
-    let (images, all) =
-        (of(Role::Test).filter_map(value).filter(|group| both.contains(group)).count(), of(Role::Test).count());
+    let mut test: BTreeMap<&str, usize> = BTreeMap::new();
+    of(Role::Test).filter_map(value).for_each(|group| *test.entry(group).or_default() += 1);
+    let there = test.iter().map(|(group, images)| (*group, *images));
+    let mut both: Vec<(&str, usize)> = there.filter(|(group, _)| train.contains(group)).collect();
+    // What is no person but a word for all that are unknown is among the largest.
+    both.sort_by_key(|&(_, images)| Reverse(images));
+    let (images, all) = (both.iter().map(|(_, images)| images).sum::<usize>(), of(Role::Test).count());
     (!both.is_empty()).then(|| {
         let detail = format!(
             "{} of {} groups in column {column:?} of the test sheet are in the training sheet too, with {images} of {all} \
@@ -191,7 +217,9 @@ fn straddling(manifest: &Manifest, column: &str) -> Option<Warning> {
             test.len(),
             100.0 * images as f64 / all as f64
         );
-        Warning::new("group_in_both_sheets", detail)
+        let examples = both.iter().take(SHOWN);
+        let examples = examples.map(|(group, images)| format!("{} with {images} of the test images", quoted(group))).collect();
+        Warning::new("group_in_both_sheets", detail).with_examples(examples)
     })
 }
 
@@ -373,6 +401,37 @@ mod tests {
         assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
         assert!(found[0].detail.contains("with 1 of 2 test images (50.0 %)"), "{}", found[0].detail);
         assert_eq!(warnings(&manifest(&rows), Some("SOURCE"))[0].code, "group_in_both_sheets", "whatever the case");
+    }
+
+    #[test]
+    fn groups_in_both_sheets_are_shown_the_largest_first() {
+        let people = ["anna", "bert", "cleo", "dora", "emil", "fred"];
+        let of = |role: Role| (0..24).map(move |at: u32| (at % 2, people[at as usize % 6], role));
+        let mut rows: Vec<_> = of(Role::Train).chain(of(Role::Test)).collect();
+        rows.extend([(0, "fred", Role::Test), (1, "zoe", Role::Test)]);
+        let found = warnings(&manifest(&rows), Some("source"));
+        assert_eq!(found[0].code, "group_in_both_sheets");
+        let shown = [("fred", 5), ("anna", 4), ("bert", 4), ("cleo", 4), ("dora", 4)]
+            .map(|(group, images)| format!("{group:?} with {images} of the test images"));
+        assert_eq!(found[0].examples, shown);
+        // Who they are stands in the examples alone: models carry the sentence on.
+        assert!(!found[0].detail.contains("fred"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn a_group_that_may_mean_none_is_told_with_its_images() {
+        let told = |people: &[&str]| -> Option<String> {
+            let rows: Vec<_> = (0..).zip(people).map(|(at, &person)| (at % 2, person, Role::Train)).collect();
+            let found = warnings(&manifest(&rows), Some("source")).into_iter();
+            found.filter(|warning| warning.code == "group_may_be_a_gap").map(|warning| warning.detail).next()
+        };
+        let found = told(&["NA", "anna", "NA", "unknown", "NA", "unknown", "-", "anna"]).unwrap();
+        let so = "\"NA\" (3 images), \"unknown\" (2 images) in column \"source\" became a group";
+        assert!(found.starts_with(so), "one image is no group: {found}");
+        assert_eq!(told(&["anna", "nana", "nana", "anna"]), None);
+        // What clustering leaves over, as scikit-learn writes it.
+        assert!(told(&["-1", "0", "-1", "1"]).unwrap().starts_with("\"-1\" (2 images)"));
+        assert_eq!(told(&["-1", "1", "-1", "1"]), None);
     }
 
     #[test]

@@ -10,11 +10,16 @@ use super::perceptual_hash::SIDE;
 use super::rows::Candidate;
 
 /// Decides, picture by picture, which rows stay; `digests[i]` is the pixel hash of `candidates[i]`, absent
-/// where decoding failed (those rows are dropped without a word: their reason is told already).
+/// where decoding failed (those rows are dropped without a word: their reason is told already). Gives with that, for each row that
+/// gave way to another of its sheet, both: (dropped, kept).
 ///
 /// A training row whose picture is also in the test sheet goes, so that test figures stay honest. Rows that
 /// contradict each other all go. Of the rest the first with a label stays.
-pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: &mut LeftOut) -> Vec<bool> {
+pub(super) fn keep(
+    candidates: &[Candidate],
+    digests: &[Option<[u8; 32]>],
+    out: &mut LeftOut,
+) -> (Vec<bool>, Vec<(usize, usize)>) {
     let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
     for (index, digest) in digests.iter().enumerate() {
         if let Some(digest) = digest {
@@ -24,6 +29,7 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
     let mut keep: Vec<bool> = digests.iter().map(Option::is_some).collect();
     let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
     groups.sort_unstable();
+    let mut copies = Vec::new();
     for group in groups {
         let (test, train): (Vec<usize>, Vec<usize>) =
             group.into_iter().partition(|&index| candidates[index].role == Role::Test);
@@ -34,20 +40,30 @@ pub(super) fn keep(candidates: &[Candidate], digests: &[Option<[u8; 32]>], out: 
             let leaked = train.iter().map(|&index| {
                 let detail =
                     format!("the same picture, at {SIDE} × {SIDE} pixels, is test image {named}; not trained on");
-                (index, "in_test_too", detail)
+                Dropped { index, code: "in_test_too", detail, kept: None }
             });
             leaked.chain(within(candidates, &test)).collect()
         };
-        for (index, code, detail) in dropped {
+        for Dropped { index, code, detail, kept } in dropped {
             keep[index] = false;
+            copies.extend(kept.map(|kept| (index, kept)));
             out.push(candidates[index].rejected(code, detail));
         }
     }
-    keep
+    (keep, copies)
+}
+
+/// A row that goes, and why.
+struct Dropped {
+    index: usize,
+    code: &'static str,
+    detail: String,
+    /// The row of the same picture that stays for it.
+    kept: Option<usize>,
 }
 
 /// Rows to drop among those of one picture in one sheet.
-fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str, String)> {
+fn within(candidates: &[Candidate], group: &[usize]) -> Vec<Dropped> {
     let mut labelled = group.iter().map(|&index| &candidates[index]).filter(|candidate| candidate.label.is_some());
     let first = labelled.next();
     // Two rows that contradict each other; each of the group contradicts one of them.
@@ -62,7 +78,7 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
                 "the same picture, at {SIDE} × {SIDE} pixels, stands under different labels: it is {image} too, which row {row} \
                  labels {label}"
             );
-            (index, "conflicting_label", detail)
+            Dropped { index, code: "conflicting_label", detail, kept: None }
         };
         return group.iter().map(told).collect();
     }
@@ -71,7 +87,8 @@ fn within(candidates: &[Candidate], group: &[usize]) -> Vec<(usize, &'static str
     let name = quoted(&candidates[kept].image);
     let others = group.iter().filter(|&&index| index != kept);
     let detail = format!("the same picture, at {SIDE} × {SIDE} pixels, is {name}");
-    others.map(|&index| (index, "duplicate_image", detail.clone())).collect()
+    let dropped = |&index: &usize| Dropped { index, code: "duplicate_image", detail: detail.clone(), kept: Some(kept) };
+    others.map(dropped).collect()
 }
 
 #[cfg(test)]
@@ -95,7 +112,7 @@ mod tests {
     fn codes(candidates: &[Candidate], pictures: &[u8]) -> (Vec<bool>, Vec<String>) {
         let digests: Vec<_> = pictures.iter().map(|&picture| Some([picture; 32])).collect();
         let mut out = LeftOut::default();
-        let keep = keep(candidates, &digests, &mut out);
+        let (keep, _) = keep(candidates, &digests, &mut out);
         (keep, out.listed().iter().map(|row| row.code.clone()).collect())
     }
 
@@ -123,8 +140,9 @@ mod tests {
         ];
         let digests = [1, 2, 3, 3, 4, 1, 2, 3, 4, 5, 5].map(|picture| Some([picture; 32]));
         let mut out = LeftOut::default();
-        let keep = keep(&rows, &digests, &mut out);
+        let (keep, copies) = keep(&rows, &digests, &mut out);
         assert_eq!(keep, [true, true, false, false, true, false, false, false, false, true, false]);
+        assert_eq!(copies, [(5, 0), (6, 1), (10, 9)], "neither of what contradicts itself nor of what is tested on");
         let mut told: Vec<_> = out.listed().iter().filter(|row| row.sheet == "archive").collect();
         told.sort_by_key(|row| row.row);
         let codes: Vec<_> = told.iter().map(|row| (row.row, row.code.as_str())).collect();
@@ -170,7 +188,7 @@ mod tests {
     fn a_row_that_could_not_be_decoded_is_dropped_silently() {
         let rows = [candidate(Role::Train, 2, Some("a"))];
         let mut out = LeftOut::default();
-        assert_eq!(keep(&rows, &[None], &mut out), [false]);
+        assert_eq!(keep(&rows, &[None], &mut out), (vec![false], Vec::new()));
         assert!(out.is_empty());
     }
 }

@@ -3,27 +3,37 @@
 //! A group is what must not be on both sides of a split: what is learned of one of its images answers for
 //! the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::labels::same_column;
 use super::manifest::Sample;
 
 /// The value of the group column in a sample's row, however the column is written in its sheet.
 pub(super) fn value<'a>(sample: &'a Sample, column: &str) -> Option<&'a str> {
-    sample.attributes.iter().find(|(name, _)| same_column(name, column)).map(|(_, value)| value.as_str())
+    cell(&sample.attributes, column)
 }
 
-/// Numbers the groups of two samples or more, in the order of their first ones; `pairs` are samples that
-/// belong together whatever the column says.
-pub(super) fn assign(samples: &mut [Sample], column: Option<&str>, pairs: impl Iterator<Item = (u32, u32)>) {
+/// The same of a row's further cells.
+pub(super) fn cell<'a>(attributes: &'a BTreeMap<String, String>, column: &str) -> Option<&'a str> {
+    attributes.iter().find(|(name, _)| same_column(name, column)).map(|(_, value)| value.as_str())
+}
+
+/// Numbers the groups of two samples or more, in the order of their first ones. `copies` are samples of which another row was dropped as
+/// the same picture, and what the column says in that row: the picture is of both. `pairs` are samples that belong together whatever the
+/// column says.
+pub(super) fn assign(
+    samples: &mut [Sample],
+    column: Option<&str>,
+    copies: &[(u32, &str)],
+    pairs: impl Iterator<Item = (u32, u32)>,
+) {
     let mut forest = Forest::new(samples.len());
     if let Some(column) = column {
         let mut firsts: HashMap<&str, u32> = HashMap::new();
-        for (index, sample) in samples.iter().enumerate() {
-            if let Some(value) = value(sample, column) {
-                let first = *firsts.entry(value).or_insert(index as u32);
-                forest.join(first, index as u32);
-            }
+        let kept = (0..).zip(samples.iter()).filter_map(|(index, sample)| Some((index, value(sample, column)?)));
+        for (index, value) in kept.chain(copies.iter().copied()) {
+            let first = *firsts.entry(value).or_insert(index);
+            forest.join(first, index);
         }
     }
     pairs.for_each(|(a, b)| forest.join(a, b));
@@ -73,9 +83,17 @@ impl Forest {
 mod tests {
     use super::super::manifest::Role;
     use super::*;
-    use std::collections::BTreeMap;
 
     fn groups(people: &[&str], column: Option<&str>, pairs: &[(u32, u32)]) -> Vec<Option<u32>> {
+        groups_with(people, column, &[], pairs)
+    }
+
+    fn groups_with(
+        people: &[&str],
+        column: Option<&str>,
+        copies: &[(u32, &str)],
+        pairs: &[(u32, u32)],
+    ) -> Vec<Option<u32>> {
         let sample = |person: &&str| Sample {
             image: String::new(),
             entry: 0,
@@ -86,7 +104,7 @@ mod tests {
             attributes: BTreeMap::from_iter((!person.is_empty()).then(|| ("Person".to_owned(), (*person).to_owned()))),
         };
         let mut samples: Vec<Sample> = people.iter().map(sample).collect();
-        assign(&mut samples, column, pairs.iter().copied());
+        assign(&mut samples, column, copies, pairs.iter().copied());
         samples.iter().map(|sample| sample.group).collect()
     }
 
@@ -100,5 +118,15 @@ mod tests {
             groups(&people, Some("person"), &[(1, 2), (4, 5)]),
             [0, 0, 0, 9, 1, 1].map(|g| (g < 9).then_some(g))
         );
+    }
+
+    #[test]
+    fn a_picture_that_two_rows_had_belongs_to_the_people_of_both() {
+        let people = ["anna", "anna", "bert", "cleo", "", "dora"];
+        let of = |copies: &[(u32, &str)]| groups_with(&people, Some("person"), copies, &[]);
+        assert_eq!(of(&[(0, "bert")]), [Some(0), Some(0), Some(0), None, None, None]);
+        // Nothing is kept of Emil but what others have.
+        assert_eq!(of(&[(2, "emil"), (4, "emil")]), [Some(0), Some(0), Some(1), None, Some(1), None]);
+        assert_eq!(of(&[(0, "anna"), (3, "emil")]), [Some(0), Some(0), None, None, None, None]);
     }
 }

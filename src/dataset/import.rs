@@ -190,7 +190,7 @@ fn import_into(
     let pixels_path = staging.join("pixels.tmp");
     let pictures = pixels::decode_all(&images, &candidates, limits, &pixels_path, &mut rejected, progress)?;
     let digests: Vec<Option<[u8; 32]>> = pictures.iter().map(|known| known.map(|picture| picture.digest)).collect();
-    let keep = duplicates::keep(&candidates, &digests, &mut rejected);
+    let (keep, copies) = duplicates::keep(&candidates, &digests, &mut rejected);
     let nan = column_doubts::nan_labels(&train, Role::Train, request)?;
     let (_, column) = columns::read_from(&train, Role::Train, request)?;
     let assembled = assemble(&request.task, &mut candidates, &keep, (column, nan), &mut rejected);
@@ -202,7 +202,8 @@ fn import_into(
     let hashes: Vec<Option<u64>> = kept.iter().map(|&index| pictures[index]?.hash).collect();
     let near = near_duplicates::find(&hashes, |sample| pixels.of(kept[sample]));
     let column = request.group_column.as_deref();
-    groups::assign(&mut manifest.samples, column, near.pairs.iter().map(|pair| (pair.first, pair.second)));
+    let copies = groups_of_copies(&candidates, &copies, &kept, column);
+    groups::assign(&mut manifest.samples, column, &copies, near.pairs.iter().map(|pair| (pair.first, pair.second)));
     manifest.group_column = request.group_column.clone();
     manifest.content_hash = content_hash(&manifest, kept.iter().map(|&index| digests[index].unwrap_or_default()));
 
@@ -344,6 +345,9 @@ fn assemble(
             rejected.push(candidate.rejected("unknown_label", detail));
             continue;
         }
+        let mut attributes = std::mem::take(&mut candidate.attributes);
+        // As pandas writes an empty cell: as in the columns of labels and groups.
+        attributes.retain(|_, cell| !labels::reads_nan(cell));
         kept.push(index);
         samples.push(Sample {
             image: candidate.image.clone(),
@@ -352,12 +356,29 @@ fn assemble(
             split: candidate.role,
             picked: candidate.picked,
             group: None,
-            attributes: std::mem::take(&mut candidate.attributes),
+            attributes,
         });
     }
     let manifest =
         Manifest { format_version: FORMAT_VERSION, task: task.to_owned(), classes, samples, ..Manifest::default() };
     Ok((manifest, kept))
+}
+
+/// Samples of which another row was dropped as a copy, and the group of that row; `copies` are (dropped, kept) candidates, `kept` the
+/// samples' candidates.
+fn groups_of_copies<'a>(
+    candidates: &'a [Candidate],
+    copies: &[(usize, usize)],
+    kept: &[usize],
+    column: Option<&str>,
+) -> Vec<(u32, &'a str)> {
+    let Some(column) = column else { return Vec::new() };
+    let samples: HashMap<usize, u32> = kept.iter().copied().zip(0..).collect();
+    // A test row that was kept as a picture may have gone for its label.
+    let group = |&(dropped, kept): &(usize, usize)| {
+        Some((*samples.get(&kept)?, groups::cell(&candidates[dropped].attributes, column)?))
+    };
+    copies.iter().filter_map(group).collect()
 }
 
 /// That a label that is no class may mean this one.

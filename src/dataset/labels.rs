@@ -181,8 +181,14 @@ const GAPS: &[&str] = &[
     "-",
     "?",
     "unknown",
+    "unk",
+    "missing",
+    "undefined",
+    "tbd",
     "unlabelled",
     "unlabeled",
+    "not labelled",
+    "not labeled",
     "no label",
     "#n/a",
     "#nv",
@@ -197,12 +203,21 @@ const GAPS: &[&str] = &[
     "#zahl!",
 ];
 
+/// What scikit-learn writes for "unlabelled" and for "in no cluster", where classes and clusters are numbers from 0.
+const NUMBERED_GAP: &str = "-1";
+
+/// Those of all names in a column that may mean that there is none. -1 may where it is the one negative of whole numbers; of two it is
+/// the other class.
+pub(super) fn gaps_among<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+    let numbered = numbers.is_some_and(|all| all.len() > 2 && all.iter().filter(|&&number| number < 0).count() == 1);
+    let is_gap = |name: &&str| GAPS.contains(&name.to_lowercase().as_str()) || (numbered && *name == NUMBERED_GAP);
+    names.iter().copied().filter(is_gap).collect()
+}
+
 fn gaps(classes: &[String]) -> Option<Warning> {
-    let meant: Vec<String> = classes
-        .iter()
-        .filter(|class| GAPS.contains(&class.to_lowercase().as_str()))
-        .map(|class| format!("{class:?}"))
-        .collect();
+    let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
+    let meant: Vec<String> = gaps_among(&classes).into_iter().map(|class| format!("{class:?}")).collect();
     let detail = format!(
         "{} became a class of its own; if it means that the label is not known, leave those cells empty: the images are then \
          learned from without one",
@@ -274,6 +289,19 @@ mod tests {
         for gap in ["n.a.", "k.A.", "n/v"] {
             assert_eq!(told(&["mask", gap], &[])[0].0, "label_may_be_a_gap", "{gap}");
         }
+    }
+
+    #[test]
+    fn what_programs_write_for_a_missing_value_may_mean_no_label() {
+        for gap in ["Missing", "undefined", "not labelled", "Not labeled", "UNK", "tbd"] {
+            let told = told(&["mask", gap], &[]);
+            assert!(told.len() == 1 && told[0].1.starts_with(&format!("{gap:?} became")), "{told:?}");
+        }
+        let told = |classes: &[&str]| told(classes, &[]).into_iter().map(|(code, _)| code).collect::<Vec<_>>();
+        assert_eq!(told(&["-1", "0", "1"]), ["label_may_be_a_gap"]);
+        assert!(told(&["-1", "1"]).is_empty(), "two classes as support vector machines want them");
+        assert!(told(&["-1", "-2", "0", "1", "2"]).is_empty(), "a scale");
+        assert!(told(&["-1", "0", "0.5", "1"]).is_empty() && told(&["-1", "cat", "dog"]).is_empty());
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
 use crate::{failpoint, sha256};
 
 /// The version is raised where the same images give other pixels, so that models are trained on what predictions see: 1 squeezed the
-/// padding of large JPEGs into the square.
-const MAGIC: &[u8; 8] = b"MMPACK\x00\x02";
+/// padding of large JPEGs into the square, 2 did not turn a PNG or WebP whose EXIF block begins as in a JPEG.
+const MAGIC: &[u8; 8] = b"MMPACK\x00\x03";
 const HEADER: usize = 64;
 
 /// Images decoded between two writes: bounds the memory, whatever the data set's size, and the time until a stop is heard.
@@ -314,8 +314,9 @@ pub(super) fn write<R: AsRef<[u8]>>(
     let fail = |error: std::io::Error| DatasetError::file(path, error);
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
-    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(fail)?;
-    let mut out = BufWriter::with_capacity(1 << 20, temporary);
+    // Without the temporary name, which is another one each time: whoever hears the same again says it once.
+    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(|error| fail(error.kind().into()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
     out.write_all(&header(manifest, preprocess)).map_err(fail)?;
     let mut faces = Vec::new();
     for chunk in chunks {
@@ -327,8 +328,27 @@ pub(super) fn write<R: AsRef<[u8]>>(
     if preprocess.fit == Fit::Face {
         out.write_all(&faces).map_err(fail)?;
     }
-    let temporary = out.into_inner().map_err(|error| fail(error.into_error()))?;
-    temporary.as_file().sync_all().map_err(fail)?;
+    let file = out.into_inner().map_err(|error| fail(error.into_error()))?;
+    file.sync_all().map_err(fail)?;
     temporary.persist(path).map_err(|error| fail(error.error))?;
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job that waits for room says why once, and knows by the words that it has.
+    #[test]
+    fn what_could_not_be_written_is_told_in_the_same_words_each_time() {
+        // Nobody makes a file there, root neither.
+        let path = Path::new("/proc/self/pack");
+        let preprocess = Preprocess { size: 8, fit: Fit::Stretch };
+        let told = || {
+            let rows = std::iter::empty::<Result<Vec<(Vec<u8>, bool)>, DatasetError>>();
+            write(path, &Manifest::default(), &preprocess, rows).unwrap_err().to_string()
+        };
+        assert_eq!(told(), told());
+        assert!(told().contains("/proc/self/pack") && !told().contains(".tmp"), "{}", told());
+    }
 }

@@ -125,7 +125,8 @@ pub(super) fn candidates(
             match index.find(&image) {
                 Found::Missing => {
                     let like = index.like(&image).map(|name| format!("; it has {}", quoted(name))).unwrap_or_default();
-                    refuse("missing_file", format!("the archive has no file {image:?}{like}"));
+                    let hint = index.hint_at_letters(&image);
+                    refuse("missing_file", format!("the archive has no file {image:?}{like}{hint}"));
                 }
                 Found::Ambiguous => refuse(
                     "ambiguous_file",
@@ -176,7 +177,7 @@ pub(super) fn entries_meant(
     let named = sheet.rows.iter().map(|row| row.cell(column));
     let cells = sheet.columns.iter().chain(sheet.rows.iter().flat_map(|row| &row.cells));
     let of_lines = cells.filter(|cell| cell.contains(['\n', '\r']));
-    let swallowed = of_lines.flat_map(|cell| cell.split([',', ';', '\t', '\n', '\r', '"']));
+    let swallowed = of_lines.flat_map(|cell| cell.split([',', ';', '\t', '|', '\n', '\r', '"']));
     Ok(index.meant(named.chain(swallowed).map(str::trim).filter(|name| !name.is_empty())))
 }
 
@@ -258,6 +259,41 @@ mod tests {
         let mut out = LeftOut::default();
         unique_names(long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect(), &mut out);
         assert!(out.len() == 3 && out.listed().iter().all(|row| row.detail.len() < 500), "{out:?}");
+    }
+
+    /// The index of an archive with a file of this name, whatever its bytes are.
+    fn index_of(name: &[u8]) -> Index {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+        let ours = "#".repeat(name.len());
+        writer.start_file(ours.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+        writer.finish().unwrap();
+        let mut bytes = std::fs::read(file.path()).unwrap();
+        while let Some(at) = bytes.windows(ours.len()).position(|window| window == ours.as_bytes()) {
+            bytes[at..at + ours.len()].copy_from_slice(name);
+        }
+        std::fs::write(file.path(), bytes).unwrap();
+        Index::new(&mut archive::open(file.path()).unwrap(), &ImportLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_name_in_letters_that_the_archive_does_not_tell_is_missed_with_what_to_do() {
+        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
+        let told = |index: &Index, image: &str| {
+            let sheet = Sheet::parse(format!("image,label\n{image},cat\n").into_bytes(), "train").unwrap();
+            let mut out = LeftOut::default();
+            candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
+            out.listed().first().map(|row| row.detail.clone())
+        };
+        // As a Russian Windows writes it, in code page 866.
+        let russian = index_of(b"\xaa\xae\xe2.jpg");
+        let detail = told(&russian, "\u{43a}\u{43e}\u{442}.jpg").unwrap();
+        assert!(detail.contains("does not say how they are written") && detail.contains("cu=on"), "{detail}");
+        assert!(!told(&russian, "cat.jpg").unwrap().contains("cu=on"), "that name is written alike in all of them");
+        // As macOS writes it: in UTF-8, and without saying so.
+        let plain = index_of("\u{43a}\u{43e}\u{442}.jpg".as_bytes());
+        assert_eq!(told(&plain, "\u{43a}\u{43e}\u{442}.jpg"), None);
+        assert!(!told(&plain, "\u{43a}\u{438}\u{442}.jpg").unwrap().contains("cu=on"), "its names were read");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reading a sheet: CSV (comma, semicolon or tab) or XLSX, to a table of text.
+//! Reading a sheet: CSV (comma, semicolon, tab or vertical bar) or XLSX, to a table of text.
 //!
 //! A sheet is somebody else's file: what it holds is counted while it is read, never believed. A table costs as much
 //! as there is in its cells, wherever they lie and whatever repeats them.
@@ -410,6 +410,18 @@ mod tests {
         let separator = |text: &str| read(text.as_bytes()).unwrap().separator;
         assert_eq!((separator("image\tlabel\na\tb\n"), separator("sep=;\nimage;label\na;b\n")), (Some(b'\t'), None));
         assert_eq!(separator("image\na.jpg\n"), Some(b','));
+    }
+
+    #[test]
+    fn a_vertical_bar_parts_columns_where_the_header_is_known_by_it() {
+        let sheet = read(b"image|label|seen, by\na.jpg|cat|anna, bert\nb.jpg|dog|\n").unwrap();
+        assert_eq!(sheet.columns, ["image", "label", "seen, by"]);
+        assert_eq!((sheet.separator, sheet.rows[0].cell(2)), (Some(b'|'), "anna, bert"));
+        assert_eq!(read(b"image|label\na.jpg|cat\n").unwrap().columns, ["image", "label"], "nothing else in the line");
+        let columns = |text: &str| read(text.as_bytes()).unwrap().columns;
+        assert_eq!(columns("image,label,a|b|c\na.jpg,cat,1\n"), ["image", "label", "a|b|c"], "a comma gives them too");
+        assert_eq!(columns("picture|what\na.jpg|cat\n"), ["picture|what"]);
+        assert_eq!(columns("picture,what|who\na.jpg|1|2\n"), ["picture", "what|who"]);
     }
 
     #[test]

@@ -188,6 +188,13 @@ fn by_format(
     }
 }
 
+/// How the EXIF block of a PNG or WebP says that it is to be turned; not at all where it makes no sense. Some programs (ImageMagick, and
+/// Pillow up to 9.2) put before it what stands before it in a JPEG.
+fn orientation_in(exif: &[u8]) -> Orientation {
+    let block = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    Orientation::from_exif_chunk(block).unwrap_or(Orientation::NoTransforms)
+}
+
 /// Width and height once a picture is upright.
 fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     match orientation {
@@ -224,7 +231,8 @@ fn pixels(
 ) -> Result<Decoded, ImagingError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
-    let orientation = decoder.orientation().map_err(ImagingError::corrupt)?;
+    let exif = decoder.exif_metadata().map_err(ImagingError::corrupt)?;
+    let orientation = exif.as_deref().map_or(Orientation::NoTransforms, orientation_in);
     // Nobody asks the limits before the pixels are allocated, or turned: what that needs is taken off here, and the decoder gets
     // the rest.
     let mut room = allocation(limits, width, height);

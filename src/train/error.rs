@@ -65,6 +65,7 @@ impl TrainError {
             error if error.is_full() => "no_room",
             Self::Dataset(_) => "dataset",
             Self::Network(NnError::Device { .. }) => "device",
+            Self::Network(NnError::Torch(_) | NnError::Shim(_)) if of_memory(&self.to_string()) => "out_of_memory",
             Self::Network(NnError::Torch(_) | NnError::Shim(_)) if of_the_gpu(&self.to_string()) => "gpu",
             Self::Network(NnError::Io { .. } | NnError::File { .. }) => "storage",
             Self::Network(_) => "network",
@@ -98,11 +99,15 @@ fn of_a_full_disk(error: &std::io::Error) -> bool {
     }
 }
 
+/// Whether a message of libtorch's is of too little memory, be it a GPU's or the machine's: that stays too little.
+fn of_memory(message: &str) -> bool {
+    ["out of memory", "can't allocate memory"].iter().any(|lacks| message.contains(lacks))
+}
+
 /// Whether a message of libtorch's is of a GPU that failed, rather than of what it was asked for: it may work again, or another may.
-/// Too little memory is not, as that stays too little.
 fn of_the_gpu(message: &str) -> bool {
     let failed = ["CUDA error:", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED"];
-    failed.iter().any(|failed| message.contains(failed)) && !message.contains("out of memory")
+    failed.iter().any(|failed| message.contains(failed))
 }
 
 impl From<tch::TchError> for TrainError {
@@ -121,8 +126,12 @@ mod tests {
         let code = |message: &str| TrainError::Network(NnError::Shim(message.to_owned())).code();
         assert_eq!(code("CUDA error: an illegal memory access was encountered"), "gpu");
         assert_eq!(code("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "gpu");
-        assert_eq!(code("CUDA out of memory. Tried to allocate 2.00 GiB"), "network");
-        assert_eq!(code("CUDA error: out of memory"), "network");
+        assert_eq!(code("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory");
+        assert_eq!(code("CUDA error: out of memory"), "out_of_memory");
+        assert_eq!(
+            code("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "out_of_memory"
+        );
         assert_eq!(code("The size of tensor a (3) must match the size of tensor b (4)"), "network");
         let gone = NnError::Device { wanted: "cuda:0".into(), reason: "0 CUDA device(s) can be seen".into() };
         assert_eq!(TrainError::Network(gone).code(), "device");

@@ -13,6 +13,12 @@ const MOST_VALUES: usize = 20;
 /// Bands of a column of many numbers: fifths of the images.
 const BANDS: usize = 5;
 
+/// Of so many cells in a column of numbers one may be none: `90+`, `n/k`.
+const CELLS_PER_WORD: usize = 10;
+
+/// What different cells that are no numbers are called together.
+const NO_NUMBER: &str = "(no number)";
+
 /// What was answered to some rows of a data set.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
@@ -40,14 +46,15 @@ pub struct Groups {
 }
 
 /// Looks at every column. A few values are groups as they are. Many numbers, such as ages, become five bands
-/// of about as many images each. Many other values (names, files), and numbers that hardly repeat (identities),
-/// are skipped, and so is the group column. Where a column makes groups, the images with an empty cell in it are the last:
-/// nobody knows who they are, and the worst group may hide among them.
+/// of about as many images each, and a few cells among them that are no number become a group behind those. Many other
+/// values (names, files), and numbers that hardly repeat (identities), are skipped, and so is the group column. Where a column
+/// makes groups, the images with an empty cell in it are the last: nobody knows who they are, and the worst group may hide among
+/// them.
 pub fn by_group(answered: &Answered<'_>) -> Groups {
     let Answered { manifest, rows, .. } = *answered;
     let mut columns: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
     for (at, &row) in rows.iter().enumerate() {
-        let filled = manifest.samples[row as usize].attributes.iter().filter(|(_, value)| *value != EMPTY_CELL);
+        let filled = manifest.samples[row as usize].attributes.iter().filter(|(_, value)| !is_empty(value));
         for (attribute, value) in filled {
             columns.entry(attribute).or_default().push((at, value));
         }
@@ -86,6 +93,11 @@ pub fn by_group(answered: &Answered<'_>) -> Groups {
     found
 }
 
+/// Whether a cell says nothing: pandas may have written that as NaN.
+fn is_empty(cell: &str) -> bool {
+    cell == EMPTY_CELL || cell.eq_ignore_ascii_case("nan")
+}
+
 /// The number that a value begins with, for an order in which 2-9 stands before 10-19, and −10 before −2; words stand behind.
 fn leading(value: &str) -> f64 {
     let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -96,12 +108,21 @@ fn leading(value: &str) -> f64 {
     unsigned[..whole + fraction].parse::<f64>().map_or(f64::INFINITY, |number| sign * number)
 }
 
-/// Fifths of the images in the order of their numbers, or near them, as equal numbers are together; nothing where some cell is no
-/// number. Equal ones are where the middle of them lies, so that however many there are of one number it is never all there is: the
-/// middles of the first and the last are half of the images apart.
+/// Fifths of the images in the order of their numbers, or near them, as equal numbers are together; behind them the images whose cells
+/// are no numbers, and nothing at all where those are many. Equal numbers are where the middle of them lies, so that however many there
+/// are of one it is never all there is: the middles of the first and the last are half of the images apart.
 fn bands(cells: &[(usize, &str)]) -> Vec<(String, Vec<usize>)> {
-    let number = |&(at, value): &(usize, &str)| Some((value.parse::<f64>().ok().filter(|n| n.is_finite())?, at));
-    let Some(mut numbers) = cells.iter().map(number).collect::<Option<Vec<(f64, usize)>>>() else { return Vec::new() };
+    let mut numbers: Vec<(f64, usize)> = Vec::new();
+    let mut words: Vec<(usize, &str)> = Vec::new();
+    for &(at, value) in cells {
+        match value.parse::<f64>().ok().filter(|number| number.is_finite()) {
+            Some(number) => numbers.push((number, at)),
+            None => words.push((at, value)),
+        }
+    }
+    if words.len() * CELLS_PER_WORD > cells.len() {
+        return Vec::new();
+    }
     numbers.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut bands: Vec<Vec<(f64, usize)>> = vec![Vec::new(); BANDS];
     let (mut seen, all) = (0, numbers.len());
@@ -115,7 +136,11 @@ fn bands(cells: &[(usize, &str)]) -> Vec<(String, Vec<usize>)> {
         (Some((low, _)), _) => low.to_string(),
         _ => String::new(),
     };
-    bands.iter().map(|band| (name(band), band.iter().map(|(_, at)| *at).collect())).collect()
+    let no_numbers: Option<(String, Vec<usize>)> = words.first().map(|(_, first)| {
+        let name = if words.iter().all(|(_, word)| word == first) { *first } else { NO_NUMBER };
+        (name.to_owned(), words.iter().map(|(at, _)| *at).collect())
+    });
+    bands.iter().map(|band| (name(band), band.iter().map(|(_, at)| *at).collect())).chain(no_numbers).collect()
 }
 
 fn figures(answered: &Answered<'_>, attribute: &str, value: String, at: &[usize]) -> GroupAccuracy {
@@ -239,6 +264,27 @@ mod tests {
             let bands = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect::<Vec<_>>();
             assert_eq!((found.banded, bands), (vec!["score".to_owned()], expected));
         }
+
+        // A few cells that are no number are a group behind the bands.
+        let aged = |words: &[&str]| {
+            let age = |at: usize| words.get(at).map_or_else(|| (at / 4).to_string(), |word| (*word).to_owned());
+            looked_at(&(0..200).map(|at| (vec![("age", age(at))], 0, 0)).collect::<Vec<Row<'_>>>(), None)
+        };
+        for (words, last) in [
+            (vec!["90+"], ("90+", 1)),
+            (vec!["90+"; 20], ("90+", 20)),
+            (vec!["90+", "n/k", "90+"], ("(no number)", 3)),
+            (vec!["NaN", "nan"], ("(empty)", 2)),
+            (vec!["inf"], ("inf", 1)),
+        ] {
+            let found = aged(&words);
+            let groups: Vec<_> = found.groups.iter().map(|group| (group.value.as_str(), group.images)).collect();
+            assert_eq!(found.banded, ["age"], "{words:?}");
+            assert_eq!(groups.last(), Some(&last));
+            assert_eq!((groups.len(), groups.iter().map(|group| group.1).sum::<u64>()), (6, 200), "{groups:?}");
+        }
+        let many = aged(&["90+"; 21]);
+        assert_eq!((many.groups.len(), many.skipped), (0, vec!["age".to_owned()]), "more than a tenth");
     }
 
     #[test]

@@ -67,15 +67,14 @@ impl<'a> Setting<'a> {
         let doubts = [
             odd_validation(&manifest, &split, &config.split_spec()),
             unused_picks(&manifest, &split),
-            guesses.then(|| nothing_unlabelled(&split)).flatten(),
+            guesses.then(|| nothing_unlabelled(&manifest, &split)).flatten(),
         ];
         for doubt in doubts.into_iter().flatten() {
             warn(emit, doubt.detail.clone());
             manifest.warnings.push(doubt);
         }
-        if sizes.left_out > 0 {
-            let left_out = sizes.left_out;
-            info(emit, format!("{left_out} training images are left out: they share the group of a validation image"));
+        if let Some(told) = left_out(&sizes) {
+            emit(told);
         }
         if sizes.picked > 0 {
             let picked = sizes.picked;
@@ -226,10 +225,49 @@ pub(super) fn sizes(split: &Split, manifest: &Manifest) -> SplitSizes {
     }
 }
 
+/// Where one in so many images that would be learned from is left out, or more, groups may be other than they were meant.
+const MANY_LEFT_OUT: usize = 5;
+
+/// That images are left out for their group, louder where they are many.
+fn left_out(sizes: &SplitSizes) -> Option<Event> {
+    let left_out = sizes.left_out;
+    let all = left_out + sizes.unlabelled;
+    let mut message = format!(
+        "{left_out} of the {all} training images that do not validate are left out: they share the group of a validation image"
+    );
+    let mut level = LogLevel::Info;
+    if left_out * MANY_LEFT_OUT >= all {
+        level = LogLevel::Warn;
+        message += "; where a cell of the group column means that the group is not known, leave it empty";
+    }
+    (left_out > 0).then_some(Event::Log { level, message })
+}
+
 pub(super) fn info(emit: &mut dyn FnMut(Event), message: String) {
     emit(Event::Log { level: LogLevel::Info, message });
 }
 
 pub(super) fn warn(emit: &mut dyn FnMut(Event), message: String) {
     emit(Event::Log { level: LogLevel::Warn, message });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_images_that_are_left_out_are_a_warning() {
+        let told = |left_out, unlabelled| {
+            let sizes = SplitSizes { left_out, unlabelled, ..SplitSizes::default() };
+            match super::left_out(&sizes) {
+                Some(Event::Log { level, message }) => Some((level, message)),
+                _ => None,
+            }
+        };
+        assert_eq!(told(0, 80), None);
+        assert_eq!(told(19, 81).map(|told| told.0), Some(LogLevel::Info));
+        let (level, message) = told(20, 80).unwrap();
+        assert_eq!(level, LogLevel::Warn);
+        assert!(message.starts_with("20 of the 100") && message.contains("leave it empty"), "{message}");
+    }
 }

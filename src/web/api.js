@@ -27,10 +27,13 @@ export function byItself(...signals) {
 // Whoever may ask for these, their answers say nothing of a key.
 const OPEN = new Set(['/readyz', '/openapi.json']);
 
-/// The raw response; a 401 asks for the key and tries again.
-export async function send(method, path, { json, body, headers, signal } = {}) {
+/// A question that hangs for so long is told as one without an answer.
+const PATIENCE_MS = 30_000;
+
+/// The raw response; a 401 asks for the key and tries again. `patience`: each try, and what it answers with, has so many milliseconds.
+export async function send(method, path, { json, body, headers, signal, patience } = {}) {
   for (;;) {
-    const response = await attempt(method, path, { json, body, headers, signal });
+    const response = await attempt(method, path, { json, body, headers, signal, patience });
     if (response.ok) {
       if (!OPEN.has(path)) keyTaken();
       return response;
@@ -40,23 +43,28 @@ export async function send(method, path, { json, body, headers, signal } = {}) {
   }
 }
 
-async function attempt(method, path, { json, body, headers, signal }) {
+async function attempt(method, path, { json, body, headers, signal, patience }) {
   const all = { accept: 'application/json', ...authorization(), ...headers };
   if (json !== undefined) {
     all['content-type'] = 'application/json';
     body = JSON.stringify(json);
   }
   try {
-    const response = await fetch(path, { method, headers: all, body, signal });
+    const signals = [signal, patience && AbortSignal.timeout(patience)].filter(Boolean);
+    const response = await fetch(path, { method, headers: all, body, signal: AbortSignal.any(signals) });
     isThere();
     return response;
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     const other = await changedSince(body);
     if (other) throw other;
-    isAway();
-    throw new Problem(0, { title: 'No answer', detail: 'The server does not answer. Is it still running?' });
+    throw noAnswer();
   }
+}
+
+function noAnswer() {
+  isAway();
+  return new Problem(0, { title: 'No answer', detail: 'The server does not answer. Is it still running?' });
 }
 
 /// The problem that no answer came for where a file of the form is another than the one that was chosen: browsers refuse to send
@@ -76,13 +84,40 @@ async function readJson(response) {
 
 async function call(method, path, options) {
   const response = await send(method, path, options);
-  return response.status === 204 ? null : response.json();
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    // It hangs in the middle.
+    throw error.name === 'TimeoutError' ? noAnswer() : error;
+  }
 }
 
-export const get = (path, signal) => call('GET', path, { signal });
+export const get = (path, signal) => call('GET', path, { signal, patience: PATIENCE_MS });
+/// What the server may compute for minutes.
+export const getSlow = (path, signal) => call('GET', path, { signal });
 export const post = (path, json) => call('POST', path, { json });
 export const putJson = (path, json) => call('PUT', path, { json });
 export const remove = (path) => call('DELETE', path, {});
+
+/// To each path what was sent there last and had no answer that says it is done, with its key: sent again it is carried out once.
+const unanswered = new Map();
+
+/// The header that tells a request which is sent again from a new one; `content` is all that it says.
+function once(path, content) {
+  if (unanswered.get(path)?.content !== content) unanswered.set(path, { content, key: freshKey() });
+  return { 'idempotency-key': unanswered.get(path).key };
+}
+
+// crypto.randomUUID is there for secure contexts alone.
+const freshKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, '0')).join('');
+
+/// Makes something anew, and once: clicked again after an answer that was lost, it gives what that click has made.
+export async function make(path, json) {
+  const made = await call('POST', path, { json, headers: once(path, JSON.stringify(json)) });
+  unanswered.delete(path);
+  return made;
+}
 
 /// One segment of a path.
 export const seg = encodeURIComponent;
@@ -121,12 +156,14 @@ function brokenOff(error) {
 }
 
 /// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can. `onprogress(0, 0)` where all of
-/// it has to go again.
-export async function upload(path, form, onprogress, signal) {
+/// it has to go again. `made` is what of it a browser cannot tell apart without reading: texts of files that the page has made.
+export async function upload(path, form, onprogress, signal, made = []) {
+  const headers = once(path, JSON.stringify([[...form].map(([name, value]) => [name, ...stateOf(value)]), made]));
   for (;;) {
-    const { status, body } = await transfer(path, form, onprogress, signal);
+    const { status, body } = await transfer(path, form, { onprogress, headers, signal });
     if (status >= 200 && status < 300) {
       keyTaken();
+      unanswered.delete(path);
       return body;
     }
     const cutOff = { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' };
@@ -138,7 +175,10 @@ export async function upload(path, form, onprogress, signal) {
   }
 }
 
-function transfer(path, form, onprogress, signal) {
+/// A chosen file is known by its state: to read it may take minutes.
+const stateOf = (value) => (value instanceof File ? [value.name, value.size, value.lastModified] : [value]);
+
+function transfer(path, form, { onprogress, headers, signal }) {
   return new Promise((resolve, reject) => {
     const aborted = () => reject(new DOMException('canceled', 'AbortError'));
     // Of a signal that has aborted no event comes any more.
@@ -148,7 +188,7 @@ function transfer(path, form, onprogress, signal) {
     }
     const request = new XMLHttpRequest();
     request.open('POST', path);
-    for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries({ ...authorization(), ...headers })) request.setRequestHeader(name, value);
     request.responseType = 'json';
     request.upload.onprogress = (event) => onprogress(event.loaded, event.total);
     request.upload.onload = () => onprogress(1, 1);

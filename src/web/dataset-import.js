@@ -16,15 +16,15 @@ const GIVEN_UP = 'The upload was given up';
 const ARRIVED = 'All of the upload had arrived: the server makes a data set of it all the same, unless it finds something wrong';
 
 /// Sends the form and leads to its data set. Problems stand beside the `fields` or in `problems`; `button` rests meanwhile. It is
-/// given up when somebody cancels, or leaves the page and thereby ends `signal`.
-export async function importDataset(body, { fields, problems, progress, button, signal }) {
+/// given up when somebody cancels, or leaves the page and thereby ends `signal`. `made`: as `upload` has it.
+export async function importDataset(body, { made, fields, problems, progress, button, signal }) {
   put(problems);
   for (const one of Object.values(fields)) one.error(null);
   const awake = rest(button);
   const canceled = new AbortController();
   progress.begin(() => canceled.abort());
   try {
-    const set = await whileAsking(() => upload('/datasets', body, progress.update, AbortSignal.any([signal, canceled.signal])));
+    const set = await whileAsking(() => upload('/datasets', body, progress.update, AbortSignal.any([signal, canceled.signal]), made));
     announce(`Data set ${set.name} is imported`);
     go(`#/datasets/${set.id}`);
   } catch (error) {
@@ -41,10 +41,13 @@ export async function importDataset(body, { fields, problems, progress, button, 
   }
 }
 
+/// What this server takes; nothing where that cannot be had.
+export const importLimits = (signal) => get('/readyz', signal).catch(() => ({}));
+
 /// What to know before an archive of so many bytes is sent; nothing where it may be, or the limit cannot be had. The server
 /// itself refuses it when it comes, which is late for whoever has labelled it.
-export async function uploadDoubt(size, signal) {
-  const { max_upload: most } = await get('/readyz', signal).catch(() => ({}));
+export async function uploadDoubt(size, limits) {
+  const { max_upload: most } = await limits;
   if (!(size > most)) return null;
   return `The archive has ${bytes(size)}, and this server takes ${bytes(most)} in one upload: start it with a larger --max-upload, or stop it and use mixmatch import.`;
 }

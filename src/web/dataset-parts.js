@@ -7,6 +7,12 @@ import { count, plural, when } from './format.js';
 /// Classes that a list names; a data set may have a thousand.
 const MOST_CLASSES = 8;
 
+/// Those of them that are named, and how many are left.
+export function fewClasses(classes) {
+  const left = classes.length - MOST_CLASSES;
+  return left > 1 ? { shown: classes.slice(0, MOST_CLASSES), left } : { shown: classes, left: 0 };
+}
+
 export const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
 
 export function datasetTable(sets) {
@@ -22,10 +28,9 @@ export function datasetTable(sets) {
 }
 
 function classCounts(set, counts) {
-  const left = set.classes.length - MOST_CLASSES;
-  const shown = left > 1 ? set.classes.slice(0, MOST_CLASSES) : set.classes;
+  const { shown, left } = fewClasses(set.classes);
   return [...shown.map((name, i) => [i > 0 && h('span', { class: 'dot' }, ' · '), h('span', { class: 'nowrap' }, `${name} `, h('span', { class: 'tabular' }, count(counts[name] ?? 0)))]),
-    left > 1 && ` and ${count(left)} more classes`];
+    left > 0 && ` and ${count(left)} more classes`];
 }
 
 function findings(set) {

@@ -65,6 +65,9 @@ export function milliseconds(value) {
   return value >= 1000 ? `${(value / 1000).toFixed(2)} s` : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 }
 
+/// The whole number that a text is in digits alone, or NaN: 12.000 is twelve to JavaScript, and twelve thousand to many.
+export const whole = (text) => (/^\d+$/.test(text.trim()) ? Number(text) : NaN);
+
 export function bytes(value) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let unit = 0;

@@ -1,6 +1,6 @@
 // What stands above a job's charts: its name, what can be done with it, and its figures.
 
-import { post, remove, seg } from './api.js';
+import { make, post, remove, seg } from './api.js';
 import { h } from './dom.js';
 import { go, show } from './router.js';
 import { action } from './problem.js';
@@ -52,7 +52,7 @@ function twins(now, siblings) {
 }
 
 async function baseline(now) {
-  const made = await post('/jobs', { dataset: now.dataset.id, ...now.config, algorithm: 'supervised', pretrain_epochs: 0 });
+  const made = await make('/jobs', { dataset: now.dataset.id, ...now.config, algorithm: 'supervised', pretrain_epochs: 0 });
   go(`#/compare?ids=${now.id},${made.id}`);
 }
 

@@ -1,6 +1,6 @@
 // How many of a data set's labels a job can train on, as src/dataset/split.rs divides them.
 
-import { count } from './format.js';
+import { count, whole } from './format.js';
 import { total } from './dataset-parts.js';
 
 /// As in every preset.
@@ -28,4 +28,37 @@ export function labelsHint(set, config) {
   return `Of ${count(all)} labelled training images: ${count(validate)} ${them} validate, to choose the best epoch, and at most ${count(most)} can be trained on. `
     + 'Empty takes all of these, several as in 20, 40, 100 train them all. Those left over are used without their label.'
     + (picked > 0 ? ` ${count(picked)} were picked: drawn ones are taken first, so that picked ones count only with more than ${count(left)} labels.` : '');
+}
+
+/// What stands between commas.
+export const parts = (text) => text.split(',').map((part) => part.trim()).filter(Boolean);
+
+const SEVERAL = 'several with a space behind each comma, as in 20, 40, 100';
+/// Points, spaces and the like between groups of three digits; a comma stands between numbers too.
+const GROUPED = /^\d{1,3}([\s.'’_]\d{3})+$/;
+const COMMAS = /^\d{1,3}(,\d{3})+$/;
+
+/// The numbers of labels that a text asks for, and what is wrong with it. 12.000 is twelve thousand to many, and 12,500 one number or
+/// two: one it can be only where the set has so many labels. What has no digits is the server's to refuse.
+export function readLabels(text, set = null) {
+  const numbers = parts(text).map((part) => (Number.isSafeInteger(whole(part)) ? whole(part) : part));
+  return { numbers, problem: separated(numbers) ?? ambiguous(text, set) };
+}
+
+function separated(numbers) {
+  const odd = numbers.find((one) => /^\d+[\s.'’_][\d\s.'’_]*$/.test(one));
+  if (odd === undefined) return null;
+  return `“${odd}” is no whole number in digits alone: write ${GROUPED.test(odd) ? odd.replace(/\D/g, '') : 'one as in 12500'}; ${SEVERAL}`;
+}
+
+function ambiguous(text, set) {
+  const most = set ? total(set.counts.train) : Infinity;
+  for (const word of text.split(/,?\s+|,$/)) {
+    const [joined, list] = [word.replaceAll(',', ''), word.split(',')];
+    if (!COMMAS.test(word)) continue;
+    // Nobody writes numbers like 050.
+    if (list.some((part) => /^0\d/.test(part))) return `“${word}”: write ${joined}; ${SEVERAL}`;
+    if (Number(joined) <= most) return `“${word}” may be one number or ${list.length}: write ${joined}, or ${list.join(', ')} with a space behind each comma`;
+  }
+  return null;
 }

@@ -6,6 +6,8 @@ import { importDataset, nameField, taskField, uploadProgress } from './dataset-i
 import { freeName } from './label-names.js';
 import { doubts, importable, sheets, tally } from './labelling.js';
 
+const FORBIDDEN = 403;
+
 /// `settle(session)` first, and again for other settings. An import that has begun goes on until `end()` or the end of `signal`.
 export function labelFinish({ file, images, signal }) {
   const fields = {
@@ -15,6 +17,7 @@ export function labelFinish({ file, images, signal }) {
   const problems = h('div');
   const progress = uploadProgress();
   const warnings = h('div');
+  const refused = h('div');
   const button = h('button', { type: 'submit', class: 'primary' }, 'Import as a data set');
   const downloads = { train: downloadButton('train'), test: downloadButton('test') };
   const names = images.map((image) => image.name);
@@ -30,7 +33,7 @@ export function labelFinish({ file, images, signal }) {
   const node = h('section', null,
     h('h2', null, 'Use the labels'),
     h('p', { class: 'muted' }, 'The archive and both sheets are sent to the server; every image without a label is learned from without one.'),
-    warnings,
+    refused, warnings,
     h('form', { class: 'panel', onsubmit: submit },
       h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)),
       problems, progress.node,
@@ -56,7 +59,7 @@ export function labelFinish({ file, images, signal }) {
     if (test !== null) body.append('test', sheetFile('test', test));
     body.append('unlisted', 'unlabelled');
     sending = true;
-    await importDataset(body, { fields, problems, progress, button, signal: AbortSignal.any([signal, ended.signal]) });
+    await importDataset(body, { made: [train, test], fields, problems, progress, button, signal: AbortSignal.any([signal, ended.signal]) });
     sending = false;
     update();
   }
@@ -77,8 +80,9 @@ export function labelFinish({ file, images, signal }) {
     const { input } = fields.name;
     try {
       taken = new Set((await all('/datasets', byItself(signal))).map(({ name }) => name));
-    } catch {
-      // The import says it again.
+    } catch (error) {
+      // The import says it again; but what this key may not do is said before an evening of labels.
+      if (error.status === FORBIDDEN) put(refused, h('p', { class: 'notice warn' }, `This server would not import the labels: ${error.message}. The sheets can be made here all the same, and the button Key above sets another key.`));
       return;
     }
     if (sending) return;
@@ -96,7 +100,7 @@ export function labelFinish({ file, images, signal }) {
   return { node, update, settle, sending: () => sending, end: () => ended.abort() };
 }
 
-const sheetFile = (sheet, text) => new File([text], `${sheet}.csv`, { type: 'text/csv' });
+const sheetFile = (sheet, text) => new File([text], `${sheet}.csv`, { type: 'text/csv', lastModified: 0 });
 
 /// A name that the server takes, made of the archive's.
 const nameFrom = (name) => name.replace(/\.zip$/i, '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '').slice(0, 64);

@@ -1,4 +1,4 @@
-// What sheets can name, by the server's rules: images and classes. Knows no page, so that node's tests can import it.
+// What sheets can name, by the server's rules: images and classes; and the keys of classes. Knows no page, so that node's tests can import it.
 
 import { plural } from './format.js';
 import { extension, normalisedPath } from './zip.js';
@@ -62,6 +62,19 @@ export function classNames(text) {
   else if (names.length < 2) problem = 'Two classes at least, one on each line or with commas between them';
   else if (names.length > MOST_CLASSES) problem = `${names.length} classes: ${MOST_CLASSES} at most`;
   return { names, problem };
+}
+
+/// The key of each class, null where there is none left: a digit's is that digit, as nobody shall label “1” with another; the others
+/// have the digits from 1 on that are left. 0 is free where no class has it.
+export function keysOf(classes) {
+  const left = [...'123456789'].filter((digit) => !classes.includes(digit));
+  return classes.map((name) => (/^[0-9]$/.test(name) ? name : left.shift() ?? null));
+}
+
+/// The digit that a key types; where that needs Shift, as on a French keyboard, the one that is written on it.
+export function digitOf({ key, code }) {
+  if (/^[0-9]$/.test(key)) return key;
+  return /^Digit([0-9])$/.exec(code)?.[1] ?? null;
 }
 
 export const isGap = (cell) => cell.toLowerCase() === 'nan';

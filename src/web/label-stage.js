@@ -3,22 +3,23 @@
 import { h, put, announce } from './dom.js';
 import { count, plural } from './format.js';
 import { SKIPPED, UNSHOWN, batch, decide, decisionsOf, sequenceOf, tally, undo } from './labelling.js';
+import { digitOf, keysOf } from './label-names.js';
 import { orderOf } from './label-order.js';
 import { pictures } from './label-pictures.js';
 import { problemBox } from './problem.js';
 
-const KEYS = 9;
 /// So many in a row that cannot be shown are no accident: nobody is led past a whole archive.
 const MOST_FAILURES = 20;
 
-/// Of the random order, or of what was picked if that is what the session is at. `onchange` is called after each decision. `signal`
-/// ends it.
-export function labelStage({ session, file, images, onchange, signal }) {
+/// Of the random order, or of what was picked if that is what the session is at. What an image may be by the server's `limits` (a
+/// promise) is shown. `onchange` is called after each decision. `signal` ends it.
+export function labelStage({ session, file, images, limits, onchange, signal }) {
   const picking = session.picks.on;
   const sequence = picking ? session.picks.images : sequenceOf(session, images.length);
   const decisions = decisionsOf(session);
   const entryAt = (place) => images[sequence[place]];
-  const shown = pictures(file, entryAt, sequence.length);
+  const keys = keysOf(session.classes);
+  const shown = pictures(file, entryAt, sequence.length, limits);
   /// The place of the image that is on the page; none while the next one is on its way: nobody labels what he does not see.
   let current = null;
   let failures = 0;
@@ -35,16 +36,18 @@ export function labelStage({ session, file, images, onchange, signal }) {
   const node = h('section', { class: 'label-stage', onkeydown: pressedOnce },
     h('h2', { class: 'visually-hidden' }, 'The image and its class'),
     bar, text, frame, name,
-    h('div', { class: 'label-classes', role: 'group', 'aria-label': `Class of the image, ${session.task}` }, session.classes.map((label, at) => choice(label, at, at < KEYS ? String(at + 1) : null))),
+    h('div', { class: 'label-classes', role: 'group', 'aria-label': `Class of the image, ${session.task}` }, session.classes.map((label, at) => choice(label, at, [keys[at]]))),
     h('div', { class: 'actions' },
-      choice('Cannot tell', SKIPPED, '0', 'Space'),
+      choice('Cannot tell', SKIPPED, [!keys.includes('0') && '0', 'Space']),
       h('button', { type: 'button', 'aria-keyshortcuts': 'Backspace ArrowLeft', onclick: (event) => pressed(event, back) }, 'Undo', h('kbd', { 'aria-hidden': 'true' }, '←')), last),
     // Below: what comes and goes there moves neither image nor buttons.
     done, trouble);
 
-  function choice(label, decision, key, other) {
-    return h('button', { type: 'button', 'aria-keyshortcuts': [key, other].filter(Boolean).join(' ') || null, onclick: (event) => pressed(event, () => choose(decision)) },
-      h('span', { class: 'break' }, label), key && h('kbd', { 'aria-hidden': 'true' }, key));
+  /// Of its keys the first is shown.
+  function choice(label, decision, all) {
+    const own = all.filter(Boolean);
+    return h('button', { type: 'button', 'aria-keyshortcuts': own.join(' ') || null, onclick: (event) => pressed(event, () => choose(decision)) },
+      h('span', { class: 'break' }, label), own.length > 0 && h('kbd', { 'aria-hidden': 'true' }, own[0]));
   }
 
   /// A button that was clicked with a mouse must not keep the focus: the space bar would press it again.
@@ -135,14 +138,14 @@ export function labelStage({ session, file, images, onchange, signal }) {
       show();
       frame.focus({ preventScroll: true });
     };
-    put(trouble, problemBox({ title: `${MOST_FAILURES} images in a row cannot be shown`, message: `the last one is ${failure.name}: ${failure.reason}` }),
+    put(trouble, problemBox({ title: `${MOST_FAILURES} images in a row cannot be shown or imported`, message: `the last one is ${failure.name}: ${failure.reason}` }),
       h('button', { type: 'button', onclick: again }, 'Go on with the next ones'));
   }
 
   function passedBy() {
     const { unshown } = tally(session);
     if (!unshown) return null;
-    return h('p', { class: 'notice warn' }, `${plural(unshown, 'image')} cannot be shown by this browser: passed by, without a label. `, failure && h('span', { class: 'break' }, `The last one: ${failure.name} (${failure.reason})`));
+    return h('p', { class: 'notice warn' }, `${plural(unshown, 'image')} cannot be shown by this browser, or imported by this server: passed by, without a label. `, failure && h('span', { class: 'break' }, `The last one: ${failure.name} (${failure.reason})`));
   }
 
   function update() {
@@ -171,14 +174,17 @@ export function labelStage({ session, file, images, onchange, signal }) {
     if (!event.repeat) work();
   }, { signal });
 
-  function meaning({ key, target, ctrlKey, altKey, metaKey }) {
-    if (ctrlKey || altKey || metaKey || document.querySelector('dialog[open]')) return null;
+  function meaning(event) {
+    const { key, target, ctrlKey, altKey, metaKey } = event;
+    if (ctrlKey || altKey || metaKey || event.getModifierState('AltGraph') || document.querySelector('dialog[open]')) return null;
     if (target.closest?.('input, select, textarea, [contenteditable]')) return null;
     if (key === 'Backspace' || key === 'ArrowLeft') return back;
     // On a button or link the space bar is its own.
-    if (key === '0' || (key === ' ' && !target.closest?.('button, a, summary, [tabindex="0"]'))) return () => choose(SKIPPED);
-    const number = /^[1-9]$/.test(key) ? Number(key) : 0;
-    return number > 0 && number <= session.classes.length ? () => choose(number - 1) : null;
+    if (key === ' ' && !target.closest?.('button, a, summary, [tabindex="0"]')) return () => choose(SKIPPED);
+    const digit = digitOf(event);
+    const at = digit === null ? -1 : keys.indexOf(digit);
+    if (at >= 0) return () => choose(at);
+    return digit === '0' ? () => choose(SKIPPED) : null;
   }
 
   update();

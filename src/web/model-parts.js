@@ -4,7 +4,8 @@ import { all } from './api.js';
 import { h } from './dom.js';
 import { table } from './table.js';
 import { testAccuracy, validationAccuracy } from './accuracy.js';
-import { score, when } from './format.js';
+import { fewClasses } from './dataset-parts.js';
+import { count, score, when } from './format.js';
 
 export const CHAMPION = 'champion';
 
@@ -29,13 +30,18 @@ export function modelTable(models) {
   return table([
     { head: 'Model', cell: ({ model }) => h('a', { href: '#/models' }, model.name) },
     { head: 'Champion', cell: ({ model, version }) => (champion(model) ? `version ${version.version}` : `none; the newest is version ${version.version}`) },
-    { head: 'Classes', cell: ({ version }) => version.classes.join(', ') },
+    { head: 'Classes', cell: ({ version }) => classList(version.classes) },
     { head: 'Validation accuracy', number: true, cell: ({ version }) => validationAccuracy(version.metrics.validation) },
     { head: 'Test accuracy', number: true, cell: ({ version }) => testAccuracy(version.metrics.test) },
     { head: 'Test F1 macro', number: true, cell: ({ version }) => score(version.metrics.test?.f1_macro) },
     { head: 'Versions', number: true, cell: ({ model }) => String(model.versions.length) },
     { head: 'Published', number: true, cell: ({ version }) => when(version.created_at) },
   ], rows, { caption: 'Models and their champions' });
+}
+
+function classList(classes) {
+  const { shown, left } = fewClasses(classes);
+  return `${shown.join(', ')}${left > 0 ? ` and ${count(left)} more classes` : ''}`;
 }
 
 /// Gender models answer with what an annotator saw, and the page says so.

@@ -1,6 +1,6 @@
 // Versions of a model on the same test images: their own figures may each be of others, and say little beside each other.
 
-import { all, get, seg } from './api.js';
+import { all, getSlow, seg } from './api.js';
 import { h, put } from './dom.js';
 import { action, problemBox } from './problem.js';
 import { field, select } from './form.js';
@@ -50,7 +50,7 @@ async function ask(model, dataset, place, signal) {
     put(place, results(model, rows));
     const { version } = row.version;
     try {
-      row.answer = await get(`/models/${seg(model.name)}/versions/${version}/test?dataset=${seg(dataset)}`, signal);
+      row.answer = await getSlow(`/models/${seg(model.name)}/versions/${version}/test?dataset=${seg(dataset)}`, signal);
     } catch (error) {
       if (signal.aborted) return;
       row.error = error;

@@ -46,7 +46,7 @@ export function action(label, work, { place: where, kind, confirm, of, said } = 
     face(label);
   };
   disarm();
-  button.addEventListener('click', async () => {
+  button.addEventListener('click', async (event) => {
     // The second click is the confirmation: no dialogue that people learn to dismiss unread.
     if (confirm && !armed) {
       armed = true;
@@ -54,6 +54,8 @@ export function action(label, work, { place: where, kind, confirm, of, said } = 
       announce([confirm, of].filter(Boolean).join(' '));
       return;
     }
+    // A double click is one click to whoever made it: it confirms nothing.
+    if (confirm && event.detail > 1) return;
     const awake = rest(button);
     put(where);
     try {

@@ -2,9 +2,10 @@
 
 import { all } from './api.js';
 import { h } from './dom.js';
-import { importDataset, nameField, taskField, uploadDoubt, uploadProgress } from './dataset-import.js';
+import { importDataset, importLimits, nameField, taskField, uploadDoubt, uploadProgress } from './dataset-import.js';
 import { datasetTable } from './dataset-parts.js';
 import { field, textInput } from './form.js';
+import { freeName } from './label-names.js';
 import { curlImport, command } from './shell.js';
 
 export async function datasets({ signal }) {
@@ -12,12 +13,12 @@ export async function datasets({ signal }) {
   return h('div', null,
     h('div', { class: 'title' }, h('h1', null, 'Data sets'), sets.length > 0 && h('a', { class: 'button', href: '#/label' }, 'Label images')),
     sets.length ? datasetTable(sets) : h('p', { class: 'muted' }, 'None yet. Import one below, or ', labelLink('label images'), ' first.'),
-    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Import a data set'), h('p', null, 'No labels yet? ', labelLink('Label images here'))), importForm(signal)));
+    h('section', null, h('div', { class: 'section-head' }, h('h2', null, 'Import a data set'), h('p', null, 'No labels yet? ', labelLink('Label images here'))), importForm(sets, signal)));
 }
 
 const labelLink = (text) => h('a', { href: '#/label' }, text);
 
-function importForm(signal) {
+function importForm(sets, signal) {
   const sheet = '.csv,.xlsx';
   const fields = {
     name: nameField(),
@@ -42,16 +43,28 @@ function importForm(signal) {
     h('div', { class: 'actions' }, button),
     h('details', null, h('summary', null, 'The same with curl'), command(curlImport())));
 
-  const { images } = fields;
+  const { images, name } = fields;
+  const tellTaken = () => {
+    const taken = new Set(sets.map((set) => set.name));
+    const wanted = name.input.value.trim();
+    name.error(taken.has(wanted) ? `There is a data set of this name: take another one, such as ${freeName(wanted, taken)}` : null);
+    return taken.has(wanted);
+  };
+  name.input.addEventListener('input', tellTaken);
   images.input.addEventListener('change', async () => {
     images.error(null);
     const [file] = images.input.files;
-    const doubt = file && await uploadDoubt(file.size, signal);
+    const doubt = file && await uploadDoubt(file.size, importLimits(signal));
     if (file === images.input.files[0]) images.error(doubt);
   });
 
   async function submit(event) {
     event.preventDefault();
+    // The server tells it too, but of a request that may come again no sooner than it has read all of it.
+    if (tellTaken()) {
+      name.input.focus();
+      return;
+    }
     const body = new FormData();
     for (const [name, { input }] of Object.entries(fields)) {
       if (input.type === 'file') [...input.files].forEach((file) => body.append(name, file));

@@ -1,11 +1,11 @@
 // The form that queues a job. Its rules live on the server: a 422 says beside each field what is allowed.
 
-import { all, get, post, seg } from './api.js';
+import { all, get, make, seg } from './api.js';
 import { h, put, rest } from './dom.js';
 import { go } from './router.js';
 import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
-import { labelsHint } from './job-labels.js';
+import { labelsHint, parts, readLabels } from './job-labels.js';
 import { exactly, inexact } from './format.js';
 
 export const PRESETS = [
@@ -50,7 +50,9 @@ export async function newJob({ query, signal }) {
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields))) : ' ');
+    const { numbers } = readLabels(fields.labelled.input.value);
+    put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields))) : ' ',
+      numbers.length > 1 && numbers.every(Number.isInteger) && h('strong', null, ` Read as ${numbers.length} numbers of labels: ${numbers.join(' and ')}.`));
   };
   const describeMore = () => {
     const [before, now] = [model?.dataset.id, fields.dataset.input.value].map((id) => sets.find((set) => set.id === id)?.classes.length);
@@ -68,6 +70,7 @@ export async function newJob({ query, signal }) {
     describeLabels();
     describeMore();
   });
+  fields.labelled.input.addEventListener('input', describeLabels);
   fields.more.input.addEventListener('input', () => {
     describeLabels();
     describeMore();
@@ -96,6 +99,12 @@ export async function newJob({ query, signal }) {
     event.preventDefault();
     for (const one of Object.values(fields)) one.error(null);
     put(problems);
+    const { problem } = readLabels(fields.labelled.input.value, sets.find((one) => one.id === fields.dataset.input.value));
+    if (problem) {
+      fields.labelled.error(problem);
+      fields.labelled.input.focus();
+      return;
+    }
     let body;
     try {
       body = request(fields);
@@ -106,7 +115,7 @@ export async function newJob({ query, signal }) {
     }
     const awake = rest(button);
     try {
-      const job = await post('/jobs', body);
+      const job = await make('/jobs', body);
       go(`#/jobs/${job.id}`);
     } catch (error) {
       // What was written into the free field is complained of there.
@@ -120,8 +129,8 @@ export async function newJob({ query, signal }) {
 
 function request(fields) {
   const body = { dataset: fields.dataset.input.value, algorithm: fields.algorithm.input.value, preset: fields.preset.input.value };
-  for (const name of ['labelled', 'seed']) {
-    const values = fields[name].input.value.split(',').map((text) => text.trim()).filter(Boolean).map(asWritten);
+  const lists = { labelled: readLabels(fields.labelled.input.value).numbers, seed: parts(fields.seed.input.value).map(asWritten) };
+  for (const [name, values] of Object.entries(lists)) {
     if (values.length) body[name] = values.length > 1 ? values : values[0];
   }
   if (fields.fit.input.value) body.fit = fields.fit.input.value;
@@ -129,7 +138,7 @@ function request(fields) {
   return { ...body, ...moreOf(fields) };
 }
 
-/// 1.5 labels, or forty, are the server's to refuse, with its own words; so is a whole number that would not arrive as it was written.
+/// A seed that is none is the server's to refuse, with its own words; so is a whole number that would not arrive as it was written.
 function asWritten(text) {
   const number = Number(text);
   const exact = Number.isFinite(number) && !inexact(number);

@@ -3,7 +3,7 @@
 
 import { h, put, announce } from './dom.js';
 import { dropZone } from './drop-zone.js';
-import { uploadDoubt } from './dataset-import.js';
+import { importLimits, uploadDoubt } from './dataset-import.js';
 import { count, plural } from './format.js';
 import { begin, changed, decided, renamed, tally } from './labelling.js';
 import { labelFinish } from './label-finish.js';
@@ -46,6 +46,8 @@ export function label({ signal }) {
   let shown = new AbortController();
   /// Of the archive, whatever is shown of it: the settings may be looked at while it is sent.
   let finish = null;
+  /// A promise of what the server takes.
+  let limits = null;
 
   /// Replaces what is below the heading; what was there ends.
   function turn(build) {
@@ -56,7 +58,8 @@ export function label({ signal }) {
 
   async function tellLimit() {
     const { file } = work;
-    const doubt = await uploadDoubt(file.size, signal);
+    limits = importLimits(signal);
+    const doubt = await uploadDoubt(file.size, limits);
     if (work.file === file) put(limit, doubt && h('p', { class: 'notice warn' }, `${doubt} The sheets can be made here all the same.`));
   }
 
@@ -126,7 +129,7 @@ export function label({ signal }) {
       finish ??= labelFinish({ file, images, signal });
       finish.settle(session);
       const tellStorage = () => put(storage, !work.kept && h('p', { class: 'notice warn' }, 'This browser does not keep the labels: its storage is full or switched off. Download the sheets before you close or reload this page.'));
-      stage = labelStage({ session, file, images, signal: ended, onchange: () => {
+      stage = labelStage({ session, file, images, limits, signal: ended, onchange: () => {
         keep();
         tellStorage();
         finish.update();

@@ -1,8 +1,9 @@
 // Reads a ZIP archive that lies on the user's disk: its directory first, then single entries as they are wanted, never the
 // whole file. Knows no page, so that node's tests can import it.
 //
-// What the server refuses an archive for (src/dataset/archive.rs) is refused here too: nobody shall label an evening long
-// what cannot be imported.
+// What the server refuses an archive for by its directory (src/dataset/archive.rs) is mostly refused here too: nobody shall label an
+// evening long what cannot be imported. Not looked at are how many entries there are, whether they overlap, and how much they
+// inflate; images that are too large label-pictures.js finds when they are shown.
 
 const LOCAL = 0x04034b50;
 const ENTRY = 0x02014b50;
@@ -68,6 +69,9 @@ export async function entries(blob, onother = () => {}) {
     else if (what === 'other') onother(entry.name);
     at = end + commentBytes;
   }
+  if (at + 4 <= size && view.getUint32(at, true) === ENTRY) {
+    throw new ZipError('The archive’s directory lists more files than its end says, as macOS writes it of more than 65535, and the server would refuse it: zip them with zip -r or 7-Zip');
+  }
   return images;
 }
 
@@ -123,7 +127,7 @@ async function directory(blob) {
     disk: tail.getUint16(at + 4, true), count: tail.getUint16(at + 10, true), size: tail.getUint32(at + 12, true), offset: tail.getUint32(at + 16, true), end: position,
   };
   if (disk !== 0 && disk !== 0xffff) throw new ZipError('The archive is split over several files: zip the images into one');
-  if (count === 0) return { start: 0, size: 0, count: 0, shift: 0 };
+  if (count === 0 && size === 0) return { start: 0, size: 0, count: 0, shift: 0 };
   for (const start of [offset, end - size]) {
     // A directory before its own offset is one of which the beginning is missing.
     if (start < offset || start + size > end || size < ENTRY_BYTES) continue;

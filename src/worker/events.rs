@@ -14,6 +14,9 @@ const MOST_PENDING: usize = 10_000;
 /// The longest stored log line in characters.
 const LOG_CHARACTERS: usize = 4_000;
 
+/// What a child says that stopped because it was asked to.
+const STOPPED: &str = "stopped";
+
 /// Collects events until they are written.
 #[derive(Debug, Default)]
 pub struct Collector {
@@ -47,6 +50,8 @@ impl Collector {
             Event::Log { level, message } => self.log(level, message),
             // Where the files lie is between the child and us, as is that it lives.
             Event::Model { .. } | Event::Alive => {}
+            // It was asked to stop: that is the run's answer to us, and nobody's problem.
+            Event::Problem { ref code, .. } if code == STOPPED => {}
             event => self.pending.push(event),
         }
     }
@@ -149,6 +154,15 @@ mod tests {
         assert!(collector.line(whole(r#"{"type":"model","directory":"/tmp/x"}"#)).is_some());
         assert!(collector.line(whole(r#"{"type":"problem","code":"a","detail":"b"}"#)).is_some());
         assert_eq!(collector.take().len(), 1, "the problem is stored, the directory is not");
+    }
+
+    #[test]
+    fn that_a_run_stopped_when_asked_is_heard_and_not_kept() {
+        let mut collector = Collector::default();
+        let code = crate::train::TrainError::Stopped.code();
+        let said = whole(&format!(r#"{{"type":"problem","code":"{code}","detail":"b"}}"#));
+        assert!(matches!(collector.line(said), Some(Event::Problem { .. })));
+        assert!(collector.is_empty(), "a pause is no problem");
     }
 
     #[test]

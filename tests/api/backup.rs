@@ -462,6 +462,7 @@ async fn a_backup_is_its_owners_alone() {
     let app = TestApp::start().await;
     let (data, place) = (app.directory.path().join("data"), tempfile::tempdir().unwrap());
     assert_eq!(mode(&data), 0o700);
+    // The command line sees to that; this server was started without it.
     let database = data.join("mixmatch.db");
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o600)).unwrap();
     let (copy, new) = (place.path().join("above/copy"), place.path().join("new"));
@@ -478,4 +479,15 @@ async fn a_backup_is_its_owners_alone() {
     done(&mixmatch(&["backup", "--data-dir", text(&data), "--to", text(&shared)]));
     assert_eq!(mode(&shared), 0o750);
     app.stop().await;
+
+    // Whoever may look into a data directory reads no key's hash and no photo there.
+    let open = place.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    done(&mixmatch(&["keys", "create", "--scope", "train", "--name", "laptop", "--data-dir", text(&open)]));
+    let made: Vec<_> = std::fs::read_dir(&open).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(made.contains(&open.join("mixmatch.db")), "{made:?}");
+    for path in made {
+        assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
+    }
 }

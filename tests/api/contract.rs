@@ -93,7 +93,11 @@ async fn no_answer_is_handed_to_a_page_from_elsewhere() {
 
 #[tokio::test]
 async fn health_says_what_it_computes_on_and_why() {
-    let app = TestApp::with(|config| config.limits.upload_bytes = 12_345).await;
+    let app = TestApp::with(|config| {
+        config.limits.upload_bytes = 12_345;
+        config.limits.image.max_pixels = 67_890;
+    })
+    .await;
     assert_eq!(app.json("/livez").await["status"], "ok");
     let ready = app.json("/readyz").await;
     assert_eq!(ready["predict"]["device"], "cpu");
@@ -101,6 +105,7 @@ async fn health_says_what_it_computes_on_and_why() {
     assert!(!ready["predict"]["reason"].as_str().unwrap().is_empty());
     assert_eq!(ready["slots"][0]["device"], "cpu");
     assert_eq!(ready["max_upload"], 12_345);
+    assert_eq!(ready["max_pixels"], 67_890);
     let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
     let counted = metrics.lines().any(|line| line.starts_with("mixmatch_http_requests") && line.contains("/livez"));
     assert!(counted, "requests before the first look count too: {metrics}");

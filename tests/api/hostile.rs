@@ -26,6 +26,8 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 fn impatient(config: &mut ServeConfig) {
     config.connections.head = Duration::from_millis(500);
     config.connections.stall = Duration::from_millis(500);
+    // As long as a stall, which it is by default, too: the caller's fault is not told as the server's.
+    config.request_timeout = Duration::from_millis(500);
     config.connections.predict_body = Duration::from_secs(2);
 }
 

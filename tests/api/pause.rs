@@ -59,6 +59,8 @@ async fn a_paused_job_goes_on_and_ends_as_if_nothing_had_been() {
         let paused = app.until(&id, &["paused", "succeeded"]).await;
         assert_eq!(paused["state"], "paused", "{paused:#}");
         assert!(paused["checkpoint_step"].as_u64().unwrap() >= 1, "{paused:#}");
+        assert!(paused["step"].as_u64() >= paused["checkpoint_step"].as_u64(), "{paused:#}");
+        assert!(paused["eta_seconds"].is_null(), "{paused:#}");
         assert!(paused["finished_at"].is_null());
         // Its slot is free, as soon as the attempt's directory is cleared away.
         while app.json("/readyz").await["busy_slots"] != 0 {

@@ -40,6 +40,25 @@ walk('buttons', {}, (step) => {
     assert.equal(await page.getByRole('button', { name: /version 1 of mask$/ }).count(), 0);
   });
 
+  step('a double click asks, and confirms nothing', async ({ page, open }) => {
+    await models(page);
+    await open('#/models', 'Models');
+    const sent = [];
+    page.on('request', (request) => request.method() === 'DELETE' && sent.push(request.url()));
+    await button(page, 'Delete version 2 of mask').click();
+    const armed = button(page, 'Delete for good? version 2 of mask');
+    await armed.evaluate((node) => node.dispatchEvent(new MouseEvent('click', { bubbles: true, detail: 2 })));
+    await armed.click();
+    await heard(page, 'Deleted: version 2 of mask');
+    assert.equal(sent.length, 1);
+  });
+
+  step('of very many classes the overview’s table names a few', async ({ page, open }) => {
+    await models(page, Array.from({ length: 30 }, (_, at) => `c${at}`));
+    await open('', /./);
+    await page.getByRole('cell', { name: 'c0, c1, c2, c3, c4, c5, c6, c7 and 22 more classes', exact: true }).waitFor();
+  });
+
   step('figures of different test images are said to be that', async ({ page, open }) => {
     const tested = (number, images) => ({ ...version(number, ['mask', 'no_mask']), metrics: { test: { accuracy: 0.9, accuracy_interval: [0.8, 0.95], images } } });
     const versions = [tested(2, 80), tested(1, 120)];

@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { divided, labelsHint } from '../../src/web/job-labels.js';
+import { divided, labelsHint, readLabels } from '../../src/web/job-labels.js';
 import { others } from '../../src/web/view-job-new.js';
 
 const given = (config) => JSON.parse(others(config) || '{}');
@@ -47,4 +47,21 @@ test('what validates is a share of the labels, within its bounds', () => {
   assert.equal(validate(set({ a: 2, b: 100 }, 0), { validation: 0.99 }), 100, 'one of each class is left to train on');
   assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 'much' }), 20, 'what the server will refuse');
   assert.doesNotMatch(labelsHint(set({ a: 50, b: 50 }, 0)), /picked|drawn/);
+});
+
+test('a number of labels is read as it was meant, or asked about', () => {
+  const large = set({ a: 8000, b: 9000 }, 0);
+  const small = set({ a: 900, b: 900 }, 0);
+  const lists = { '': [], 40: [40], '20, 40, 100': [20, 40, 100], '20,40,100': [20, 40, 100], '100,250,1000': [100, 250, 1000], '100, 250': [100, 250], '12, 500': [12, 500], ' 12500 ': [12500] };
+  for (const [text, numbers] of Object.entries(lists)) assert.deepEqual(readLabels(text, large), { numbers, problem: null }, text);
+  // A hundred thousand they are not: so many labels there are not.
+  assert.deepEqual(readLabels('100,250', large), { numbers: [100, 250], problem: null });
+  assert.deepEqual(readLabels('12,500', small), { numbers: [12, 500], problem: null });
+  assert.match(readLabels('12,500', large).problem, /^“12,500” may be one number or 2: write 12500, or 12, 500 with a space/);
+  assert.match(readLabels('100, 12,500', large).problem, /^“12,500” may be/);
+  for (const text of ['1,000', '12,050']) assert.match(readLabels(text, small).problem, new RegExp(`write ${text.replace(',', '')}; several`), text);
+  for (const text of ['12.000', '12 000', '12’000', '12_000', '40, 12.000']) assert.match(readLabels(text, small).problem, /write 12000; several/, text);
+  assert.match(readLabels('1.5', small).problem, /digits alone/);
+  assert.match(readLabels('20 40 100', small).problem, /as in 20, 40, 100$/);
+  for (const text of ['forty', '-5', '9007199254740993']) assert.deepEqual(readLabels(text, small), { numbers: [text], problem: null }, 'the server’s to refuse');
 });

@@ -83,6 +83,9 @@ walk('labelling in the browser', {}, (step) => {
     await choose(page, photos);
     await page.getByText('my photos.zip · 61 images to label').waitFor();
     await field(page, 'Classes').fill('red');
+    await field(page, 'Labels for training').fill('12.000');
+    await button(page, 'Start labelling').click();
+    assert.match(await complaint(page, 'Labels for training'), /in digits alone/);
     await field(page, 'Labels for training').fill('62');
     await button(page, 'Start labelling').click();
     assert.match(await complaint(page, 'Classes'), /^Two classes at least/);
@@ -185,7 +188,7 @@ walk('labelling in the browser', {}, (step) => {
     await shown(page);
     expects(409, '/datasets');
     await button(page, 'Import as a data set').click();
-    assert.match(await complaint(page, 'Name'), /^a data set named "my-photos" exists/);
+    assert.match(await complaint(page, 'Name'), /^"my-photos" is taken/);
     await page.unrouteAll();
     assert.deepEqual([await shown(page), await progress(page)], [next, summary()]);
 
@@ -382,6 +385,65 @@ walk('labelling in the browser', {}, (step) => {
     await page.unroute('**/readyz');
     await field(page, 'Images').setInputFiles(photos);
     await until('it is taken back', async () => (await field(page, 'Images').getAttribute('aria-invalid')) === null);
+  });
+
+  /// The form's way to the first image.
+  async function begin(page, open, name, files, classes) {
+    await open('#/label', 'Label images');
+    await choose(page, archive(name, files));
+    await field(page, 'Classes').fill(classes.join('\n'));
+    await field(page, 'Task').fill('few');
+    await button(page, 'Start labelling').click();
+  }
+
+  step('a class that is a digit has that key, also where a keyboard wants Shift for digits', async ({ page, open }) => {
+    await begin(page, open, 'digits.zip', drawn(PHOTOS.slice(0, 12)), ['0', '1']);
+    const counted = async (text) => until(text, async () => {
+      await shown(page);
+      return (await progress(page)).endsWith(text);
+    });
+    for (const key of ['1', '0', '1', '2', '1']) {
+      await shown(page);
+      await page.keyboard.press(key);
+    }
+    await counted(' · 0 1 · 1 3');
+    const french = (key, code, more) => page.evaluate(([init]) => document.dispatchEvent(new KeyboardEvent('keydown', { ...init, bubbles: true })), [{ key, code, ...more }]);
+    await page.evaluate(() => document.addEventListener('keydown', (event) => Object.defineProperty(event, 'target', { value: document.body }), { capture: true }));
+    await french('&', 'Digit1');
+    await counted(' · 0 1 · 1 4');
+    await french('à', 'Digit0');
+    await counted(' · 0 2 · 1 4');
+    await french('1', 'Digit1', { shiftKey: true });
+    await counted(' · 0 2 · 1 5');
+    await french('@', 'Digit0', { modifierAltGraph: true });
+    await page.keyboard.press('Space');
+    await counted(' · 0 2 · 1 5 · cannot tell 1');
+    const keys = (name) => page.getByRole('button', { name, exact: true }).evaluate((node) => [node.getAttribute('aria-keyshortcuts'), node.querySelector('kbd').textContent]);
+    assert.deepEqual([await keys('0'), await keys('1'), await keys('Cannot tell')], [['0', '0'], ['1', '1'], ['Space', 'Space']]);
+  });
+
+  step('a photo that is too large to be decoded ahead is shown all the same, and one that is cut off is not', async ({ page, open }) => {
+    await page.addInitScript(() => { HTMLImageElement.prototype.decode = () => Promise.reject(new DOMException('The source image cannot be decoded.', 'EncodingError')); });
+    const whole = drawn(PHOTOS.slice(0, 3));
+    await begin(page, open, 'large.zip', [...whole, ['cut.png', blob(0, 9).subarray(0, 1500)]], CLASSES);
+    for (const _ of whole) await page.keyboard.press(KEYS[(await shown(page)).label]);
+    await page.getByText('These were all images of the archive.').waitFor();
+    await page.getByText(/^1 image cannot be shown by this browser, .* The last one: cut\.png/).waitFor();
+    await button(page, 'Review').click();
+    await page.locator('.label-thumbs button').first().click();
+    await page.locator('.label-frame:not([aria-busy]) img').waitFor();
+  });
+
+  step('an image beyond what the server takes is passed by, and a key that may not import is told of before', async ({ page, open, expects }) => {
+    await page.route('**/readyz', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), max_pixels: 1000 } });
+    });
+    expects(403, '/datasets');
+    await page.route('**/datasets?*', (route) => route.fulfill({ status: 403, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Forbidden', status: 403, detail: 'this needs a key of scope train', errors: [] }) }));
+    await begin(page, open, 'wide.zip', drawn(PHOTOS.slice(0, 2)), CLASSES);
+    await page.getByText(/^2 images cannot be shown by this browser, or imported by this server: .*32 × 32 pixels, and this server takes 1000: start it with a larger --max-pixels/).waitFor();
+    await page.getByText(/^This server would not import the labels: this needs a key of scope train\./).waitFor();
   });
 
   step('it fits on 360 pixels and is dark, with long names', async ({ page, open }) => {

@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { classNames, fingerprint, freeName, nameable, unusedFiles } from '../../src/web/label-names.js';
+import { classNames, digitOf, fingerprint, freeName, keysOf, nameable, unusedFiles } from '../../src/web/label-names.js';
 import { newestOf, orderOf } from '../../src/web/label-order.js';
 import { allStored, keyOf, load } from '../../src/web/label-storage.js';
 import { SKIPPED, UNSHOWN, batch, begin, changed, decide, decided, doubts, importable, isTest, order, pick, relabel, renamed, restored, saved, sequenceOf, sheets, tally, undo } from '../../src/web/labelling.js';
@@ -319,4 +319,22 @@ test('doubts tell of classes and splits that are too small, and end when they ar
 test('two classes with a training label are wanted for an import', () => {
   assert.equal(importable(tally(session({ decisions: [0, 0, 0, 1] }))), false);
   assert.equal(importable(tally(session({ decisions: [0, 1] }))), true);
+});
+
+test('a class that is a digit has that key, and the others those that are left', () => {
+  assert.deepEqual(keysOf(['mask', 'no_mask']), ['1', '2']);
+  assert.deepEqual(keysOf(['0', '1']), ['0', '1']);
+  assert.deepEqual(keysOf(['2', '1', '0']), ['2', '1', '0']);
+  assert.deepEqual(keysOf(['none', '1', '2', 'more', '10']), ['3', '1', '2', '4', '5']);
+  assert.deepEqual(keysOf([...'0123456789']), [...'0123456789']);
+  assert.deepEqual(keysOf([...'abcdefghijk', '9']), [...'12345678', null, null, null, '9']);
+});
+
+test('a digit that needs Shift is told by the key that it is written on', () => {
+  assert.equal(digitOf({ key: '7', code: 'Numpad7' }), '7');
+  assert.equal(digitOf({ key: '&', code: 'Digit1' }), '1');
+  assert.equal(digitOf({ key: 'à', code: 'Digit0' }), '0');
+  // Another layout has its digits elsewhere.
+  assert.equal(digitOf({ key: '7', code: 'Digit1' }), '7');
+  assert.equal(digitOf({ key: 'a', code: 'KeyQ' }), null);
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { crc32, deflateRawSync } from 'node:zlib';
+import { tooLarge } from '../../src/web/label-pictures.js';
 import { ZipError, entries, normalisedPath, open } from '../../src/web/zip.js';
 
 const utf8 = (text) => new TextEncoder().encode(text);
@@ -190,4 +191,15 @@ test('an entry that cannot be unpacked says why', async () => {
 test('paths are compared as the server does', () => {
   assert.equal(normalisedPath('.\\faces\\e\u0301.jpg'), 'faces/\u00e9.jpg');
   assert.equal(normalisedPath('././a.jpg'), 'a.jpg');
+});
+
+test('an image is too large by its pixels, its sides and its bytes, as the server has it', () => {
+  const reason = (naturalWidth, naturalHeight, size = 1000, max_pixels = 50_000_000) => tooLarge({ size }, { naturalWidth, naturalHeight }, { max_pixels });
+  assert.equal(reason(10_000, 5000), null);
+  assert.match(reason(10_000, 5001), /^10000 × 5001 pixels, and this server takes 50000000: .*--max-pixels/);
+  assert.match(reason(16_385, 10), /16384 a side/);
+  assert.equal(reason(10, 10, 25 * 2 ** 20), null);
+  assert.match(reason(10, 10, 25 * 2 ** 20 + 1), /25\.0 MiB of an image/);
+  assert.equal(reason(10, 10, 50_000_000, 100_000_000), null, 'half as many as pixels');
+  assert.equal(tooLarge({ size: 1e9 }, { naturalWidth: 1e5, naturalHeight: 1e5 }, {}), null, 'a server that does not say');
 });

@@ -36,6 +36,8 @@ pub struct Index {
     pub names: HashMap<u32, String>,
     /// The folders that all images lie in, the outermost first, each with its slash: what zipping a folder puts before every path.
     tops: Vec<String>,
+    /// Whether a name is in another encoding than UTF-8. The archive does not say in which: the reader takes it for code page 437.
+    is_encoded: bool,
     /// The images less their extensions; made when the first name without one is missed.
     bare: OnceLock<Bare>,
     /// The first entry of each [`stem`]; made when the first name is missed.
@@ -60,6 +62,7 @@ impl Index {
             );
             return Err(ImportError::too_large("too_many_entries", detail));
         }
+        refuse_uncounted(archive)?;
         if archive.has_duplicate_names()
             && let Some(name) = repeated_file(archive)
         {
@@ -77,11 +80,13 @@ impl Index {
                 ImportError::invalid("unreadable_zip", format!("entry {number} of the archive is damaged: {e}"))
             })?;
             let name = entry.name().map(Cow::into_owned).unwrap_or_default();
+            let is_encoded = std::str::from_utf8(entry.name_raw()).is_err();
             refuse_escape(&name, entry.is_symlink())?;
             let path = normalised(&name);
             if entry.is_dir() || is_litter(&path) {
                 continue;
             }
+            index.is_encoded |= is_encoded;
             if entry.encrypted() {
                 let detail = format!("archive entry {name:?} is encrypted; zip the images without a password");
                 return Err(ImportError::invalid("encrypted_zip", detail));
@@ -123,6 +128,16 @@ impl Index {
             numbers.into_iter().map(|number| (stem(&normalised(&self.names[&number])), number)).collect()
         });
         by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+    }
+
+    /// What to add where a name is not there that may be, in letters which the archive does not tell.
+    pub fn hint_at_letters(&self, name: &str) -> &'static str {
+        if self.is_encoded && !name.is_ascii() {
+            "; the archive has names with other letters than English ones and does not say how they are written: zip the images with \
+             zip -r, or with 7-Zip and its parameter cu=on, or give the files plain names"
+        } else {
+            ""
+        }
     }
 
     /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
@@ -227,24 +242,57 @@ fn unknown_method(method: CompressionMethod) -> Option<&'static str> {
     }
 }
 
-/// The first name that several files of the archive have. The reader keeps one entry of each name, so that the others can only be
-/// found in the central directory itself (APPNOTE.TXT §4.3.12).
-fn repeated_file(archive: &Images) -> Option<String> {
-    const HEADER: usize = 46;
+/// Refuses a directory that goes on where the count at its end says that it does not: macOS writes more than 65,535 files without a
+/// ZIP64 record, and their number modulo 65,536. The reader stops there, and the files behind it would be lost without a word.
+fn refuse_uncounted(archive: &Images) -> Result<(), ImportError> {
     let mapped = archive.clone().into_inner().into_inner();
-    let mut rest = mapped.as_ref().get(usize::try_from(archive.central_directory_start()).ok()?..)?;
+    // Of a repeated name the reader keeps the last, so that the last header it read is one of these.
+    let read = (0..archive.len()).filter_map(|number| archive.by_index_data(number).ok());
+    let last = read.map(|entry| entry.central_header_start()).max();
+    let (start, behind) = match last {
+        Some(last) => (archive.central_directory_start(), listed(mapped.as_ref(), last).skip(1).count()),
+        // Of no entries the reader takes the directory for one that begins at its end, whatever the record there says.
+        None => {
+            let start = archive.central_directory_start().saturating_sub(archive.offset());
+            (start, listed(mapped.as_ref(), start).count())
+        }
+    };
+    if behind == 0 {
+        return Ok(());
+    }
+    let all = listed(mapped.as_ref(), start).count();
+    let detail = format!(
+        "the archive's directory lists {all} files, and its end says that they are {}, as macOS writes it of more than 65535: zip them \
+         with zip -r or 7-Zip, or make several data sets of them",
+        all.saturating_sub(behind)
+    );
+    Err(ImportError::invalid("unreadable_zip", detail))
+}
+
+/// The first name that several files of the archive have. The reader keeps one entry of each name, so that the others can only be
+/// found in the central directory itself.
+fn repeated_file(archive: &Images) -> Option<String> {
+    let mapped = archive.clone().into_inner().into_inner();
     let mut seen: HashSet<&[u8]> = HashSet::new();
-    while let Some(header) = rest.get(..HEADER).filter(|header| header.starts_with(b"PK\x01\x02")) {
+    listed(mapped.as_ref(), archive.central_directory_start()).find_map(|name| {
+        let path = normalised(&String::from_utf8_lossy(name));
+        (!seen.insert(name) && !path.ends_with('/') && !is_litter(&path)).then_some(path)
+    })
+}
+
+/// The names in an archive's central directory (APPNOTE.TXT §4.3.12) from the header at `start` on, as far as headers follow each other
+/// and however many its end says that they are.
+fn listed(archive: &[u8], start: u64) -> impl Iterator<Item = &[u8]> {
+    const HEADER: usize = 46;
+    let mut rest = usize::try_from(start).ok().and_then(|start| archive.get(start..)).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let header = rest.get(..HEADER).filter(|header| header.starts_with(b"PK\x01\x02"))?;
         let length = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
         let (name, extra, comment) = (length(28), length(30), length(32));
         let bytes = rest.get(HEADER..HEADER + name)?;
-        let path = normalised(&String::from_utf8_lossy(bytes));
-        if !seen.insert(bytes) && !path.ends_with('/') && !is_litter(&path) {
-            return Some(path);
-        }
         rest = rest.get(HEADER + name + extra + comment..)?;
-    }
-    None
+        Some(bytes)
+    })
 }
 
 fn refuse_escape(name: &str, symlink: bool) -> Result<(), ImportError> {

@@ -205,6 +205,62 @@ fn entries_of_one_name_are_refused_for_all_but_one_would_be_lost() {
 }
 
 #[test]
+fn a_directory_that_goes_on_behind_the_files_it_counts_is_refused() {
+    const END: usize = 22;
+    let zipped = |names: &[&str]| {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = zip::ZipWriter::new(&mut bytes);
+        for name in names {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+        }
+        writer.finish().unwrap();
+        bytes.into_inner()
+    };
+    let indexed = |bytes: &[u8]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default())
+    };
+    // The end of the directory tells twice how many files it has, at 8 and at 10.
+    let counted = |mut bytes: Vec<u8>, count: u8| {
+        let end = bytes.len() - END;
+        (bytes[end + 8], bytes[end + 10]) = (count, count);
+        bytes
+    };
+    let two = zipped(&["a.jpg", "b.jpg"]);
+    for (count, all, bytes) in [
+        (1, 2, counted(two.clone(), 1)),
+        // As it is of exactly 65,536.
+        (0, 2, counted(two.clone(), 0)),
+        (1, 2, [&b"before"[..], &counted(two.clone(), 1)].concat()),
+        (2, 4, counted(zipped(&["a.jpg", "b.jpg", "c.jpg", "d.jpg"]), 2)),
+    ] {
+        let refused = indexed(&bytes).unwrap_err();
+        assert_eq!(refused.code(), "unreadable_zip");
+        let told = refused.to_string();
+        assert!(told.contains(&format!("lists {all} files")) && told.contains(&format!("they are {count},")), "{told}");
+    }
+
+    let files = |bytes: &[u8]| indexed(bytes).unwrap().names.len();
+    let mut commented = two.clone();
+    commented[two.len() - 2] = 5;
+    commented.extend(b"PK\x01\x02!");
+    assert_eq!((files(&commented), files(&[&b"before"[..], &two].concat())), (2, 2));
+    assert_eq!((files(&zipped(&[])), files(&[&b"before"[..], &zipped(&[])].concat())), (0, 0));
+    // A ZIP64 record tells how many there are where the end says 65,535.
+    let (rest, end) = two.split_at(two.len() - END);
+    let number = |at: usize| u64::from(u32::from_le_bytes(end[at..at + 4].try_into().unwrap())).to_le_bytes();
+    let (size, start, two_files) = (number(12), number(16), 2_u64.to_le_bytes());
+    let (length, place) = (44_u64.to_le_bytes(), (rest.len() as u64).to_le_bytes());
+    let versions_and_disks = [45_u8, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let record = [&b"PK\x06\x06"[..], &length, &versions_and_disks, &two_files, &two_files, &size, &start].concat();
+    let locator = [&b"PK\x06\x07\0\0\0\0"[..], &place, &1_u32.to_le_bytes()].concat();
+    let mut end = end.to_vec();
+    end[8..12].fill(0xff);
+    assert_eq!(files(&[rest, &record, &locator, &end].concat()), 2);
+}
+
+#[test]
 fn entries_that_lie_on_the_same_bytes_are_refused() {
     let mut bytes = Cursor::new(Vec::new());
     let mut writer = zip::ZipWriter::new(&mut bytes);

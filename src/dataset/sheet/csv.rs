@@ -9,6 +9,9 @@ const LOOKED_AT: usize = 1 << 20;
 /// How an .xls begins: the container of Excel before 2007, which a workbook with a password lies in too.
 const OLD_EXCEL: &[u8] = b"\xd0\xcf\x11\xe0";
 
+/// A separator that is taken only where it gives a header that is known: it may as well stand in a column's name.
+const BAR: u8 = b'|';
+
 /// Rows of which the cells are counted for it.
 const ROWS: usize = 5;
 
@@ -125,8 +128,9 @@ fn reader(bytes: &[u8], separator: u8) -> ::csv::Reader<&[u8]> {
     ::csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes)
 }
 
-/// Of comma, semicolon and tab the one that gives a header which `is_header` knows; else the one of which the first rows have as many as
-/// the header; else the most frequent. What stands most often in the first line that is not empty, outside of quotes, is tried first.
+/// Of comma, semicolon and tab, and then of the vertical bar, the one that gives a header which `is_header` knows; else the one of the
+/// first three of which the first rows have as many as the header; else the most frequent of these. What stands most often in the first
+/// line that is not empty, outside of quotes, is tried first.
 fn delimiter(bytes: &[u8], is_header: &dyn Fn(&[String]) -> bool) -> u8 {
     let mut quoted = false;
     let begun = bytes.iter().skip_while(|byte| b"\r\n".contains(byte));
@@ -141,15 +145,21 @@ fn delimiter(bytes: &[u8], is_header: &dyn Fn(&[String]) -> bool) -> u8 {
     let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
     let mut ranked: Vec<u8> = [b',', b';', b'\t'].into_iter().filter(|&byte| count(byte) > 0).collect();
     ranked.sort_by_key(|&byte| std::cmp::Reverse(count(byte)));
-    let [most, _, ..] = ranked[..] else { return ranked.first().copied().unwrap_or(b',') };
+    let most = ranked.first().copied().unwrap_or(b',');
+    let has_bar = count(BAR) > 0;
+    if ranked.len() < 2 && !has_bar {
+        return most;
+    }
     let beginning = whole_lines(bytes);
-    let first_rows: Vec<(u8, Vec<Vec<String>>)> =
+    let parted: Vec<(u8, Vec<Vec<String>>)> =
         ranked.into_iter().map(|separator| (separator, first_rows(beginning, separator))).collect();
     let knows = |rows: &[Vec<String>]| rows.first().is_some_and(|header| is_header(header));
     let even = |rows: &[Vec<String>]| rows.len() > 1 && rows.iter().all(|row| row.len() == rows[0].len());
-    let found =
-        first_rows.iter().find(|(_, rows)| knows(rows)).or_else(|| first_rows.iter().find(|(_, rows)| even(rows)));
-    found.map_or(most, |(separator, _)| *separator)
+    let first = |is_right: &dyn Fn(&[Vec<String>]) -> bool| {
+        parted.iter().find(|(_, rows)| is_right(rows)).map(|(separator, _)| *separator)
+    };
+    let bar = || (has_bar && knows(&first_rows(beginning, BAR))).then_some(BAR);
+    first(&knows).or_else(bar).or_else(|| first(&even)).unwrap_or(most)
 }
 
 /// The first lines of a file, so many that they are looked at.

@@ -68,11 +68,24 @@ pub fn unused_picks(manifest: &Manifest, split: &Split) -> Option<Warning> {
     Some(Warning::new("unused_picks", detail))
 }
 
-/// That a run learns from no image besides the labelled ones: MixMatch is then little more than supervised training.
-pub fn nothing_unlabelled(split: &Split) -> Option<Warning> {
-    let detail = "no image is learned from besides the labelled ones, so MixMatch has nothing to guess: import the other images too \
-                  (unlisted=unlabelled, or rows with an empty label), or set labelled below the number of labels";
-    (split.unlabelled.len() <= split.labelled.len()).then(|| Warning::new("nothing_unlabelled", detail))
+/// That a run learns from no image besides the labelled ones: MixMatch is then little more than supervised training. Where there are
+/// others, all of them are left out.
+pub fn nothing_unlabelled(manifest: &Manifest, split: &Split) -> Option<Warning> {
+    if split.unlabelled.len() > split.labelled.len() {
+        return None;
+    }
+    let mend = match manifest.counts().unlabelled {
+        0 => "import the other images too (unlisted=unlabelled, or rows with an empty label)".to_owned(),
+        left_out => format!(
+            "{left_out} images without a label are left out as they share a validation image's group; leave the cells of the group \
+             column empty where the group is not known, import images of other groups"
+        ),
+    };
+    let detail = format!(
+        "no image is learned from besides the labelled ones, so MixMatch has nothing to guess: {mend}, or set labelled below the number \
+         of labels"
+    );
+    Some(Warning::new("nothing_unlabelled", detail))
 }
 
 #[cfg(test)]
@@ -84,11 +97,31 @@ mod tests {
     #[test]
     fn that_there_is_no_image_but_the_labelled_ones_is_told() {
         let told = |unlabelled, labelled| {
-            let split = split(&manifest(&[20, 20], unlabelled, 5), &spec(labelled, 0)).unwrap();
-            nothing_unlabelled(&split).map(|doubt| doubt.code)
+            let manifest = manifest(&[20, 20], unlabelled, 5);
+            let split = split(&manifest, &spec(labelled, 0)).unwrap();
+            nothing_unlabelled(&manifest, &split).map(|doubt| doubt.code)
         };
         assert_eq!(told(0, None).as_deref(), Some("nothing_unlabelled"));
         assert_eq!((told(1, None), told(0, Some(30))), (None, None));
+    }
+
+    #[test]
+    fn that_all_others_are_left_out_for_their_group_is_told_as_the_reason() {
+        let mut manifest = manifest(&[20, 20], 10, 5);
+        let told = |manifest: &Manifest, labelled| {
+            let split = split(manifest, &spec(labelled, 0)).unwrap();
+            nothing_unlabelled(manifest, &split).map(|doubt| doubt.detail)
+        };
+        // A group of one labelled image is drawn as that image is.
+        let row = split(&manifest, &spec(None, 0)).unwrap().validation[0] as usize;
+        manifest.samples[row].group = Some(0);
+        manifest.samples[40..50].iter_mut().for_each(|sample| sample.group = Some(0));
+        let left_out = told(&manifest, None).unwrap();
+        let why = "10 images without a label are left out as they share a validation image's group";
+        assert!(left_out.contains(why) && !left_out.contains("unlisted"), "{left_out}");
+        assert_eq!(told(&manifest, Some(30)), None);
+        manifest.samples[49].group = None;
+        assert_eq!(told(&manifest, None), None, "one is learned from");
     }
 
     #[test]

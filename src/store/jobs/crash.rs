@@ -2,8 +2,10 @@
 //!
 //! A run that crashes may crash again at the same place, so it is tried again by itself only while it gets further: only
 //! where a checkpoint moved since the crash before. The death of a server is rarely the job's fault (a power cut, an
-//! update), so that a job outlives some of those without a checkpoint too.
+//! update), so that a job outlives some of those without a checkpoint too, and none of them counts as a crash.
 
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
@@ -20,25 +22,27 @@ struct Dead {
     cancel: bool,
     pause: bool,
     checkpoint: Option<i64>,
-    /// The checkpoint at the crash before this one.
-    before: Option<i64>,
+    /// The checkpoint at the last crash of a child.
+    crash: Option<i64>,
+    /// The checkpoint at the last death of the server.
+    death: Option<i64>,
 }
 
 impl Dead {
     async fn read(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<Self> {
-        let (cancel, pause, checkpoint, before) = sqlx::query_as(
-            "SELECT cancel_requested_at IS NOT NULL, pause_requested_at IS NOT NULL, checkpoint_step, crash_step
+        let (cancel, pause, checkpoint, crash, death) = sqlx::query_as(
+            "SELECT cancel_requested_at IS NOT NULL, pause_requested_at IS NOT NULL, checkpoint_step, crash_step, death_step
              FROM jobs WHERE id = ?",
         )
         .bind(id.to_string())
         .fetch_one(&mut **tx)
         .await?;
-        Ok(Self { cancel, pause, checkpoint, before })
+        Ok(Self { cancel, pause, checkpoint, crash, death })
     }
 
-    /// Whether it got further since the crash before.
-    fn moved(&self) -> bool {
-        self.checkpoint.is_some_and(|checkpoint| self.before.is_none_or(|before| checkpoint > before))
+    /// Whether it got further than where it was `before`.
+    fn moved(&self, before: Option<i64>) -> bool {
+        self.checkpoint.is_some_and(|checkpoint| before.is_none_or(|before| checkpoint > before))
     }
 }
 
@@ -55,12 +59,13 @@ impl Store {
         let next = match &dead {
             Dead { cancel: true, .. } => JobState::Canceled,
             Dead { pause: true, .. } => JobState::Paused,
-            dead if dead.moved() => JobState::Queued,
+            dead if dead.moved(dead.crash) => JobState::Queued,
             _ => JobState::Failed,
         };
         match next {
             JobState::Queued | JobState::Paused => {
-                requeue(&mut tx, id, attempt, next, 0).await?;
+                let died = "UPDATE jobs SET crashes = 0, crash_step = checkpoint_step WHERE id = ?";
+                requeue(&mut tx, id, attempt, next, sqlx::query(died)).await?;
             }
             JobState::Failed => {
                 let detail = match dead.checkpoint {
@@ -93,11 +98,13 @@ impl Store {
         for (id, attempt, crashes) in &left {
             let (id, attempt) = (parse_id(id)?, *attempt);
             let dead = Dead::read(&mut tx, id).await?;
-            let crashes = if dead.moved() { 1 } else { crashes + 1 };
+            let crashes = if dead.moved(dead.death) { 1 } else { crashes + 1 };
+            let died =
+                sqlx::query("UPDATE jobs SET crashes = ?, death_step = checkpoint_step WHERE id = ?").bind(crashes);
             if dead.cancel {
                 finish(&mut tx, id, attempt, JobState::Canceled, None, None).await?;
             } else if dead.pause {
-                requeue(&mut tx, id, attempt, JobState::Paused, crashes).await?;
+                requeue(&mut tx, id, attempt, JobState::Paused, died).await?;
             } else if crashes >= MOST_CRASHES {
                 let detail = format!(
                     "the server ended {crashes} times while this job ran and came no further; it is not tried again by \
@@ -105,7 +112,7 @@ impl Store {
                 );
                 finish(&mut tx, id, attempt, JobState::Failed, Some(("crashed_repeatedly", &detail)), None).await?;
             } else {
-                requeue(&mut tx, id, attempt, JobState::Queued, crashes).await?;
+                requeue(&mut tx, id, attempt, JobState::Queued, died).await?;
             }
             champion::crown(&mut tx, id).await?;
         }
@@ -114,16 +121,22 @@ impl Store {
     }
 }
 
-/// Takes the job from its dead attempt and remembers how far it had come.
-async fn requeue(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, next: JobState, crashes: i64) -> Result<()> {
+/// Takes the job from its dead attempt; `died` remembers how far it had come, and lacks the job's id.
+async fn requeue(
+    tx: &mut Transaction<'_, Sqlite>,
+    id: Uuid,
+    attempt: u32,
+    next: JobState,
+    died: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<()> {
+    died.bind(id.to_string()).execute(&mut **tx).await?;
     sqlx::query(concat!(
-        "UPDATE jobs SET state = ?1, crashes = ?2, crash_step = checkpoint_step, owner = NULL,
-           lease_expires_at = NULL, pause_requested_at = CASE WHEN ?1 = 'paused' THEN COALESCE(pause_requested_at, ?3) END, ",
-        worked!("?3"),
-        " WHERE id = ?4"
+        "UPDATE jobs SET state = ?1, owner = NULL, lease_expires_at = NULL,
+           pause_requested_at = CASE WHEN ?1 = 'paused' THEN COALESCE(pause_requested_at, ?2) END, ",
+        worked!("?2"),
+        " WHERE id = ?3"
     ))
     .bind(next.as_str())
-    .bind(crashes)
     .bind(now())
     .bind(id.to_string())
     .execute(&mut **tx)

@@ -240,7 +240,9 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
         Event::Checkpoint { step } => {
             // One of pretraining is after no step, and yet further than the one before.
             sqlx::query(
-                "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 THEN crash_step END WHERE id = ?2",
+                "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 THEN crash_step END,
+                   death_step = CASE WHEN ?1 > 0 THEN death_step END
+                 WHERE id = ?2",
             )
             .bind(*step as i64)
             .bind(id.to_string())
@@ -329,11 +331,16 @@ async fn restart(
         .bind(epoch)
         .execute(&mut **tx)
         .await?;
-    sqlx::query("UPDATE jobs SET checkpoint_step = ?1, progress = CASE WHEN ?1 > 0 THEN progress END WHERE id = ?2")
-        .bind(restored.then_some(step as i64))
-        .bind(id.to_string())
-        .execute(&mut **tx)
-        .await?;
+    // Without the checkpoints it had, how far it was at its last crash says nothing of how far it gets now.
+    sqlx::query(
+        "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 IS NOT NULL THEN crash_step END,
+           progress = CASE WHEN ?1 > 0 THEN progress END
+         WHERE id = ?2",
+    )
+    .bind(restored.then_some(step as i64))
+    .bind(id.to_string())
+    .execute(&mut **tx)
+    .await?;
     let data = to_json(&serde_json::json!({ "step": step, "epoch": epoch }))?;
     event(tx, id, attempt, "start", data).await.map(drop)
 }

@@ -163,7 +163,7 @@ impl Store {
                 &mut tx,
                 *id,
                 *attempt,
-                "UPDATE jobs SET state = 'queued', crashes = 0, crash_step = NULL, finished_at = NULL, error_code = NULL,
+                "UPDATE jobs SET state = 'queued', crashes = 0, crash_step = NULL, death_step = NULL, finished_at = NULL, error_code = NULL,
                    error_detail = NULL, cancel_requested_at = NULL, pause_requested_at = NULL, phase = NULL WHERE id = ?",
             )
             .await?;

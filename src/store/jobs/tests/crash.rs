@@ -39,6 +39,18 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
 }
 
 #[tokio::test]
+async fn a_crash_before_the_checkpoints_were_set_aside_counts_no_more() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 20).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued);
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.record(job.id, 2, &[Event::Start { step: 0, epoch: 0, restored: false }]).await.unwrap();
+    checkpoint(&f, &job, 5).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued, "it began anew and got further");
+}
+
+#[tokio::test]
 async fn a_checkpoint_of_pretraining_is_further_than_none() {
     let f = Fixture::new().await;
     f.running().await;
@@ -55,7 +67,24 @@ async fn a_checkpoint_of_pretraining_is_further_than_none() {
         assert_eq!(f.state(job.id).await, JobState::Queued);
     }
     let job = f.claim(Uuid::now_v7()).await.unwrap();
+    assert_eq!(crash(&f, &job).await, JobState::Queued, "the deaths were the server's");
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
     assert_eq!(crash(&f, &job).await, JobState::Failed, "it came no further");
+}
+
+#[tokio::test]
+async fn a_death_of_the_server_is_no_crash_of_the_run() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 10).await;
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    let again = async || {
+        let job = f.claim(Uuid::now_v7()).await.unwrap();
+        f.store.record(job.id, job.attempt, &[Event::Start { step: 10, epoch: 1, restored: true }]).await.unwrap();
+        crash(&f, &job).await
+    };
+    assert_eq!(again().await, JobState::Queued, "its first crash");
+    assert_eq!(again().await, JobState::Failed, "its second at the same place");
 }
 
 #[tokio::test]
