@@ -81,7 +81,7 @@ std::pair<at::Tensor, at::Tensor> by_parts(const at::Tensor &dy, const at::Tenso
       }
     }
   });
-  // In float32 and in the order of the images, whichever thread had them.
+  // In float32 and in the order of the images, whichever thread had them; each part has been rounded to the weight's format.
   auto dw = kernels[0].to(at::kFloat);
   for (int64_t part = 1; part < parts; ++part) {
     if (kernels[part].defined()) {
@@ -124,7 +124,8 @@ struct Conv : torch::autograd::Function<Conv> {
 
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  const bool ours = differentiated && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
+  const bool known = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  const bool ours = differentiated && known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
                     weight.numel() <= kLargestWeight;
   return ours ? Conv::apply(x, weight, stride, padding) : at::conv2d(x, weight, c10::nullopt, stride, padding);
 }

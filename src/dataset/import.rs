@@ -376,7 +376,8 @@ fn groups_of_copies<'a>(
     let samples: HashMap<usize, u32> = kept.iter().copied().zip(0..).collect();
     // A test row that was kept as a picture may have gone for its label.
     let group = |&(dropped, kept): &(usize, usize)| {
-        Some((*samples.get(&kept)?, groups::cell(&candidates[dropped].attributes, column)?))
+        let value = groups::cell(&candidates[dropped].attributes, column).filter(|value| !labels::reads_nan(value))?;
+        Some((*samples.get(&kept)?, value))
     };
     copies.iter().filter_map(group).collect()
 }

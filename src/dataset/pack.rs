@@ -314,8 +314,7 @@ pub(super) fn write<R: AsRef<[u8]>>(
     let fail = |error: std::io::Error| DatasetError::file(path, error);
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
-    // Without the temporary name, which is another one each time: whoever hears the same again says it once.
-    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(|error| fail(error.kind().into()))?;
+    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(|error| fail(unnamed(error)))?;
     let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
     out.write_all(&header(manifest, preprocess)).map_err(fail)?;
     let mut faces = Vec::new();
@@ -334,6 +333,13 @@ pub(super) fn write<R: AsRef<[u8]>>(
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
+/// The system's reason without the temporary name, which is another one each time: whoever hears the same again says it once.
+fn unnamed(error: std::io::Error) -> std::io::Error {
+    let reason = error.get_ref().and_then(|named| named.source());
+    let number = reason.and_then(|reason| reason.downcast_ref::<std::io::Error>()?.raw_os_error());
+    number.map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,6 +355,6 @@ mod tests {
             write(path, &Manifest::default(), &preprocess, rows).unwrap_err().to_string()
         };
         assert_eq!(told(), told());
-        assert!(told().contains("/proc/self/pack") && !told().contains(".tmp"), "{}", told());
+        assert!(told().contains("os error 2") && !told().contains(".tmp"), "{}", told());
     }
 }

@@ -27,8 +27,8 @@ export function byItself(...signals) {
 // Whoever may ask for these, their answers say nothing of a key.
 const OPEN = new Set(['/readyz', '/openapi.json']);
 
-/// A question that hangs for so long is told as one without an answer.
-const PATIENCE_MS = 30_000;
+/// A question that hangs for so long is told as one without an answer; the server gives up its own after 30 s and says so.
+const PATIENCE_MS = 75_000;
 
 /// The raw response; a 401 asks for the key and tries again. `patience`: each try, and what it answers with, has so many milliseconds.
 export async function send(method, path, { json, body, headers, signal, patience } = {}) {
@@ -100,13 +100,17 @@ export const post = (path, json) => call('POST', path, { json });
 export const putJson = (path, json) => call('PUT', path, { json });
 export const remove = (path) => call('DELETE', path, {});
 
-/// To each path what was sent there last and had no answer that says it is done, with its key: sent again it is carried out once.
+/// The keys of what was sent and had no answer that says it is done: sent again it is carried out once.
 const unanswered = new Map();
 
-/// The header that tells a request which is sent again from a new one; `content` is all that it says.
+// Whoever went to look what became of it and comes back means another one.
+globalThis.addEventListener?.('hashchange', () => unanswered.clear());
+
+/// The header that tells a request which is sent again from a new one, and what to call once it is done; `content` is all that it says.
 function once(path, content) {
-  if (unanswered.get(path)?.content !== content) unanswered.set(path, { content, key: freshKey() });
-  return { 'idempotency-key': unanswered.get(path).key };
+  const sent = `${path} ${content}`;
+  if (!unanswered.has(sent)) unanswered.set(sent, freshKey());
+  return { headers: { 'idempotency-key': unanswered.get(sent) }, done: () => unanswered.delete(sent) };
 }
 
 // crypto.randomUUID is there for secure contexts alone.
@@ -114,8 +118,9 @@ const freshKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (p
 
 /// Makes something anew, and once: clicked again after an answer that was lost, it gives what that click has made.
 export async function make(path, json) {
-  const made = await call('POST', path, { json, headers: once(path, JSON.stringify(json)) });
-  unanswered.delete(path);
+  const { headers, done } = once(path, JSON.stringify(json));
+  const made = await call('POST', path, { json, headers });
+  done();
   return made;
 }
 
@@ -158,12 +163,12 @@ function brokenOff(error) {
 /// Sends a form with `fetch`'s blind spot mended: it cannot tell how much has gone out, XMLHttpRequest can. `onprogress(0, 0)` where all of
 /// it has to go again. `made` is what of it a browser cannot tell apart without reading: texts of files that the page has made.
 export async function upload(path, form, onprogress, signal, made = []) {
-  const headers = once(path, JSON.stringify([[...form].map(([name, value]) => [name, ...stateOf(value)]), made]));
+  const { headers, done } = once(path, JSON.stringify([[...form].map(([name, value]) => [name, ...stateOf(value)]), made]));
   for (;;) {
     const { status, body } = await transfer(path, form, { onprogress, headers, signal });
     if (status >= 200 && status < 300) {
       keyTaken();
-      unanswered.delete(path);
+      done();
       return body;
     }
     const cutOff = { title: 'No answer', detail: 'The upload was cut off: the server or the network ended it.' };

@@ -72,9 +72,9 @@ export function keysOf(classes) {
 }
 
 /// The digit that a key types; where that needs Shift, as on a French keyboard, the one that is written on it.
-export function digitOf({ key, code }) {
+export function digitOf({ key, code, shiftKey }) {
   if (/^[0-9]$/.test(key)) return key;
-  return /^Digit([0-9])$/.exec(code)?.[1] ?? null;
+  return shiftKey ? null : /^Digit([0-9])$/.exec(code)?.[1] ?? null;
 }
 
 export const isGap = (cell) => cell.toLowerCase() === 'nan';

@@ -176,7 +176,7 @@ export function labelStage({ session, file, images, limits, onchange, signal }) 
 
   function meaning(event) {
     const { key, target, ctrlKey, altKey, metaKey } = event;
-    if (ctrlKey || altKey || metaKey || event.getModifierState('AltGraph') || document.querySelector('dialog[open]')) return null;
+    if (ctrlKey || altKey || metaKey || event.getModifierState?.('AltGraph') || document.querySelector('dialog[open]')) return null;
     if (target.closest?.('input, select, textarea, [contenteditable]')) return null;
     if (key === 'Backspace' || key === 'ArrowLeft') return back;
     // On a button or link the space bar is its own.

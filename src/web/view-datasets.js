@@ -44,8 +44,9 @@ function importForm(sets, signal) {
     h('details', null, h('summary', null, 'The same with curl'), command(curlImport())));
 
   const { images, name } = fields;
+  let known = sets;
   const tellTaken = () => {
-    const taken = new Set(sets.map((set) => set.name));
+    const taken = new Set(known.map((set) => set.name));
     const wanted = name.input.value.trim();
     name.error(taken.has(wanted) ? `There is a data set of this name: take another one, such as ${freeName(wanted, taken)}` : null);
     return taken.has(wanted);
@@ -61,6 +62,7 @@ function importForm(sets, signal) {
   async function submit(event) {
     event.preventDefault();
     // The server tells it too, but of a request that may come again no sooner than it has read all of it.
+    if (tellTaken()) known = await all('/datasets', signal).catch(() => known);
     if (tellTaken()) {
       name.input.focus();
       return;

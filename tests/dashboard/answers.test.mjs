@@ -70,14 +70,14 @@ walk('answers', {}, (step) => {
   });
 
   step('a server that hangs is told, and so is that it is back', async ({ page, open }) => {
-    await page.addInitScript(() => {
-      const within = AbortSignal.timeout;
-      AbortSignal.timeout = (ms) => within.call(AbortSignal, Math.min(ms, 1000));
-    });
     const bar = page.locator('#offline');
     const hang = () => {};
     await open('#/jobs', 'Jobs');
     assert.equal(await bar.isVisible(), false);
+    await page.evaluate(() => {
+      const within = AbortSignal.timeout;
+      AbortSignal.timeout = (ms) => within.call(AbortSignal, Math.min(ms, 1000));
+    });
     await page.route('**/livez', hang);
     await page.route('**/jobs?*', hang);
     await bar.waitFor();

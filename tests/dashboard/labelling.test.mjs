@@ -333,6 +333,7 @@ test('a class that is a digit has that key, and the others those that are left',
 test('a digit that needs Shift is told by the key that it is written on', () => {
   assert.equal(digitOf({ key: '7', code: 'Numpad7' }), '7');
   assert.equal(digitOf({ key: '&', code: 'Digit1' }), '1');
+  assert.equal(digitOf({ key: '!', code: 'Digit1', shiftKey: true }), null);
   assert.equal(digitOf({ key: 'à', code: 'Digit0' }), '0');
   // Another layout has its digits elsewhere.
   assert.equal(digitOf({ key: '7', code: 'Digit1' }), '7');

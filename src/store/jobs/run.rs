@@ -331,16 +331,11 @@ async fn restart(
         .bind(epoch)
         .execute(&mut **tx)
         .await?;
-    // Without the checkpoints it had, how far it was at its last crash says nothing of how far it gets now.
-    sqlx::query(
-        "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 IS NOT NULL THEN crash_step END,
-           progress = CASE WHEN ?1 > 0 THEN progress END
-         WHERE id = ?2",
-    )
-    .bind(restored.then_some(step as i64))
-    .bind(id.to_string())
-    .execute(&mut **tx)
-    .await?;
+    sqlx::query("UPDATE jobs SET checkpoint_step = ?1, progress = CASE WHEN ?1 > 0 THEN progress END WHERE id = ?2")
+        .bind(restored.then_some(step as i64))
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
     let data = to_json(&serde_json::json!({ "step": step, "epoch": epoch }))?;
     event(tx, id, attempt, "start", data).await.map(drop)
 }

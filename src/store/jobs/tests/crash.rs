@@ -39,18 +39,6 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
 }
 
 #[tokio::test]
-async fn a_crash_before_the_checkpoints_were_set_aside_counts_no_more() {
-    let f = Fixture::new().await;
-    let job = f.running().await;
-    checkpoint(&f, &job, 20).await;
-    assert_eq!(crash(&f, &job).await, JobState::Queued);
-    let job = f.claim(Uuid::now_v7()).await.unwrap();
-    f.store.record(job.id, 2, &[Event::Start { step: 0, epoch: 0, restored: false }]).await.unwrap();
-    checkpoint(&f, &job, 5).await;
-    assert_eq!(crash(&f, &job).await, JobState::Queued, "it began anew and got further");
-}
-
-#[tokio::test]
 async fn a_checkpoint_of_pretraining_is_further_than_none() {
     let f = Fixture::new().await;
     f.running().await;
