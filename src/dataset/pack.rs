@@ -335,9 +335,9 @@ pub(super) fn write<R: AsRef<[u8]>>(
 
 /// The system's reason without the temporary name, which is another one each time: whoever hears the same again says it once.
 fn unnamed(error: std::io::Error) -> std::io::Error {
-    let reason = error.get_ref().and_then(|named| named.source());
-    let number = reason.and_then(|reason| reason.downcast_ref::<std::io::Error>()?.raw_os_error());
-    number.map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+    let text = error.to_string();
+    let reason = text.split_once(" at path ").map_or(text.as_str(), |(reason, _)| reason);
+    std::io::Error::new(error.kind(), reason)
 }
 
 #[cfg(test)]

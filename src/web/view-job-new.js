@@ -50,9 +50,9 @@ export async function newJob({ query, signal }) {
   };
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
-    const { numbers, problem } = readLabels(fields.labelled.input.value);
+    const { numbers } = readLabels(fields.labelled.input.value);
     put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields))) : ' ',
-      !problem && numbers.length > 1 && numbers.every(Number.isInteger) && h('strong', null, ` Read as ${numbers.length} numbers of labels: ${numbers.join(' and ')}.`));
+      numbers.length > 1 && numbers.every(Number.isInteger) && h('strong', null, ` Read as ${numbers.length} numbers of labels: ${numbers.join(' and ')}.`));
   };
   const describeMore = () => {
     const [before, now] = [model?.dataset.id, fields.dataset.input.value].map((id) => sets.find((set) => set.id === id)?.classes.length);
