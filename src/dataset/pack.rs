@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
+use rustix::fs::{self, FallocateFlags};
+use rustix::io::{Errno, retry_on_intr};
+use tempfile::NamedTempFile;
 
 use super::error::DatasetError;
 use super::manifest::{Manifest, Sample};
@@ -115,9 +118,7 @@ impl PackedImages {
         // SAFETY: a packed file is written under another name, renamed into place and never changed.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| DatasetError::file(path, e))?;
         let len = manifest.samples.len();
-        let flags = if preprocess.fit == Fit::Face { len } else { 0 };
-        let bytes = HEADER + len * image_bytes(preprocess) + flags;
-        let fits = map.len() == bytes && map[..HEADER] == header(manifest, preprocess);
+        let fits = map.len() == file_bytes(manifest, preprocess) && map[..HEADER] == header(manifest, preprocess);
         Ok(fits.then_some(Self { bytes: Bytes::File(map), preprocess: *preprocess, len }))
     }
 
@@ -160,6 +161,13 @@ impl PackedImages {
 /// Where a data set's packed file for `preprocess` lies.
 pub(super) fn path(directory: &Path, preprocess: &Preprocess) -> PathBuf {
     directory.join("packed").join(format!("{}-{}.pack", preprocess.size, preprocess.fit))
+}
+
+/// How long a data set's packed file is.
+fn file_bytes(manifest: &Manifest, preprocess: &Preprocess) -> usize {
+    let len = manifest.samples.len();
+    let flags = if preprocess.fit == Fit::Face { len } else { 0 };
+    HEADER + len * image_bytes(preprocess) + flags
 }
 
 fn image_bytes(preprocess: &Preprocess) -> usize {
@@ -314,7 +322,8 @@ pub(super) fn write<R: AsRef<[u8]>>(
     let fail = |error: std::io::Error| DatasetError::file(path, error);
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
-    let temporary = tempfile::NamedTempFile::new_in(parent).map_err(|error| fail(unnamed(error)))?;
+    let temporary = begin(parent).map_err(|error| fail(unnamed(error)))?;
+    reserve(temporary.as_file(), file_bytes(manifest, preprocess) as u64).map_err(fail)?;
     let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
     out.write_all(&header(manifest, preprocess)).map_err(fail)?;
     let mut faces = Vec::new();
@@ -333,6 +342,44 @@ pub(super) fn write<R: AsRef<[u8]>>(
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
+/// A temporary file in `directory`, locked as long as it is written to. What processes that were killed left there goes first: it is as large
+/// as a pack, holds no lock any more, and would otherwise stay until the server's next start.
+fn begin(directory: &Path) -> std::io::Result<NamedTempFile> {
+    // Between its making and its lock, another process might take the new file for one of those.
+    let turn = File::open(directory)?;
+    if turn.lock().is_ok() {
+        for entry in std::fs::read_dir(directory)?.flatten() {
+            let path = entry.path();
+            let temporary = entry.file_name().to_string_lossy().starts_with(".tmp");
+            if temporary && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                // It was of no use to anybody; that it stays is no reason to stop.
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+    }
+    let temporary = NamedTempFile::new_in(directory)?;
+    // Where files cannot be locked, nobody removes them either.
+    let _ = temporary.as_file().try_lock();
+    Ok(temporary)
+}
+
+/// Takes the room for so many bytes in advance. What does not fit is known before anything is decoded, and does not fill the disk to the last
+/// byte beside a database that is written to: again and again, as a job that finds no room is tried again.
+fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
+    let disk = fs::fstatvfs(file)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
+        let megabytes = bytes.div_ceil(1_000_000);
+        // How much is free is another number each time, see `unnamed`.
+        let reason = format!("the packed images take {megabytes} MB, more than the disk has free");
+        return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, reason));
+    }
+    match retry_on_intr(|| fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes)) {
+        // Not every file system can.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        reserved => Ok(reserved?),
+    }
+}
+
 /// The system's reason without the temporary name, which is another one each time: whoever hears the same again says it once.
 fn unnamed(error: std::io::Error) -> std::io::Error {
     let text = error.to_string();
@@ -342,7 +389,56 @@ fn unnamed(error: std::io::Error) -> std::io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::dataset::manifest::Role;
+
+    #[test]
+    fn a_pack_that_does_not_fit_is_refused_before_it_is_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("packed/8-stretch.pack");
+        // A pebibyte: nothing of it is taken.
+        let preprocess = Preprocess { size: 1 << 24, fit: Fit::Stretch };
+        let sample = Sample {
+            image: "a.png".to_owned(),
+            entry: 0,
+            label: None,
+            split: Role::Train,
+            picked: false,
+            group: None,
+            attributes: BTreeMap::new(),
+        };
+        let manifest = Manifest { samples: vec![sample; 2], ..Manifest::default() };
+        let rows = std::iter::once_with(|| -> Result<Vec<(Vec<u8>, bool)>, DatasetError> { panic!("decoded") });
+        let error = write(&path, &manifest, &preprocess, rows).unwrap_err();
+        assert!(error.is_full() && error.to_string().contains("take 1688849861 MB"), "{error}");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_a_pack_is_gone_and_what_another_writes_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let left = directory.path().join(".tmpAbc");
+        let pack = directory.path().join("32-stretch.pack");
+        std::fs::write(&left, "half a pack").unwrap();
+        std::fs::write(&pack, "a pack").unwrap();
+        let first = begin(directory.path()).unwrap();
+        assert!(!left.exists() && pack.exists());
+        let second = begin(directory.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists());
+    }
+
+    #[test]
+    fn the_room_of_a_pack_is_taken_in_advance() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::tempfile().unwrap();
+        reserve(&file, 1 << 20).unwrap();
+        let taken = file.metadata().unwrap();
+        // Where the file system can, in blocks of 512 bytes; what is not written is no part of the file.
+        assert!([0, 2048].contains(&taken.blocks()), "{}", taken.blocks());
+        assert_eq!(taken.len(), 0);
+    }
 
     /// A job that waits for room says why once, and knows by the words that it has.
     #[test]

@@ -49,6 +49,17 @@ enum Stop {
     Lost,
 }
 
+/// What an attempt says of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It ended by itself, or as it was asked to.
+    Ended,
+    /// The machine could not begin it: nor would it begin another one.
+    Refused,
+    /// There was no room for what this job needs: another may need less.
+    NoRoom,
+}
+
 /// Why an attempt could not begin.
 #[derive(Debug)]
 struct NotStarted {
@@ -98,9 +109,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Carries the attempt out; false where the machine could not begin or end it, so that the slot had better wait.
-    pub(super) async fn carry_out(mut self) -> bool {
-        let mut begun = true;
+    /// Carries the attempt out. Where it did not end, the job is in the queue again, and the slot had better wait.
+    pub(super) async fn carry_out(mut self) -> Outcome {
+        let mut outcome = Outcome::Ended;
         let job_dir = self.shared.data.run(self.job.id);
         let run_dir = job_dir.join(self.job.attempt.to_string());
         match self.start(&run_dir).await {
@@ -108,10 +119,10 @@ impl<'a> Run<'a> {
                 let (status, stderr) = self.follow(child).await;
                 let stderr = self.places.hide(stderr);
                 self.note_stderr(&stderr);
-                begun = self.finish(status, &stderr).await;
+                outcome = self.finish(status, &stderr).await;
             }
             Err(NotStarted { detail, passes: true }) => {
-                begun = false;
+                outcome = Outcome::Refused;
                 self.postpone("begin", &detail).await;
             }
             Err(NotStarted { detail, passes: false }) => self.fail("start_failed", &detail).await,
@@ -119,7 +130,7 @@ impl<'a> Run<'a> {
         // The checkpoints beside it stay, for whoever goes on with the job; once it has succeeded, they go as well.
         remove(if self.spent { &job_dir } else { &run_dir }).await;
         self.shared.changes.announce(self.job.id);
-        begun
+        outcome
     }
 
     async fn start(&mut self, run_dir: &std::path::Path) -> Result<Running, NotStarted> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::changes::Changes;
 use super::process::{ChildCommand, Launcher};
-use super::run::Run;
+use super::run::{Outcome, Run};
 use super::slots::Slot;
 use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
@@ -167,6 +167,8 @@ impl Supervisor {
 async fn work(shared: Arc<Shared>, slot: Slot) {
     // Attempts in a row that the machine could not begin or end.
     let mut refused = 0;
+    // Jobs among them that found no room: one that needs more than the disk has would keep all others waiting.
+    let mut aside = Vec::new();
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
@@ -175,13 +177,27 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
             shared.stop.cancelled().await;
             return;
         }
-        let pause = match shared.store.claim(shared.boot, &slot.device.to_string(), shared.config.lease).await {
+        let device = slot.device.to_string();
+        let pause = match shared.store.claim_but(&aside, shared.boot, &device, shared.config.lease).await {
             Ok(Some(job)) => {
-                refused = if attempt(&shared, &slot, job).await { 0 } else { refused + 1 };
-                if refused == 0 {
-                    continue;
+                let id = job.id;
+                match attempt(&shared, &slot, job).await {
+                    Outcome::Ended => {
+                        // What ended may have made room.
+                        aside.clear();
+                        refused = 0;
+                        continue;
+                    }
+                    Outcome::NoRoom => aside.push(id),
+                    Outcome::Refused => {}
                 }
+                refused += 1;
                 wait_after(refused)
+            }
+            // Behind the last of them it is the first one's turn again.
+            Ok(None) if !aside.is_empty() => {
+                aside.clear();
+                continue;
             }
             // What was refused is gone: canceled, or deleted.
             Ok(None) => {
@@ -215,8 +231,7 @@ fn wait_after(refused: u32) -> Duration {
     }
 }
 
-/// False where the machine could not begin or end it.
-async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> bool {
+async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> Outcome {
     let (id, attempt) = (job.id, job.attempt);
     shared.busy.fetch_add(1, Ordering::Relaxed);
     shared.changes.announce(id);
@@ -228,7 +243,7 @@ async fn attempt(shared: &Arc<Shared>, slot: &Slot, job: JobRow) -> bool {
         let _ = shared.store.finish_failed(id, attempt, "internal", detail).await;
     }
     shared.busy.fetch_sub(1, Ordering::Relaxed);
-    carried_out.unwrap_or(true)
+    carried_out.unwrap_or(Outcome::Ended)
 }
 
 #[cfg(test)]

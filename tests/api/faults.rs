@@ -249,6 +249,24 @@ async fn what_a_run_could_not_finish_is_gone_before_the_final_write() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn a_job_that_finds_no_room_keeps_no_other_waiting() {
+    let script = r#"case "$SPEC" in *'"seed":7,'*)
+            echo '{"type":"problem","code":"no_room","detail":"the packed images take more than the disk has free"}'; exit 1;; esac
+        echo '{"type":"problem","code":"out_of_paint","detail":"no paint left"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let large = app.queue(&json!({ "dataset": "shapes", "preset": "quick", "labelled": 20, "seed": 7 })).await;
+    let small = app.queue(&tiny_job("shapes")).await;
+    app.until_job(&small, "over", |job| job["state"] == "failed").await;
+    let job = app.json(&format!("/jobs/{large}")).await;
+    assert!(job["error"].is_null() && ["queued", "running"].contains(&job["state"].as_str().unwrap()), "{job:#}");
+    // Nor is it forgotten, with nothing else in the queue.
+    let again = job["attempt"].as_u64().unwrap() + 1;
+    app.until_job(&large, "tried again", |job| job["attempt"].as_u64() >= Some(again)).await;
+    app.stop().await;
+}
+
 /// Looks again and again, for a minute.
 async fn until(there: impl Fn() -> bool) {
     for _ in 0..600 {

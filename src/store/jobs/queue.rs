@@ -13,12 +13,13 @@ use crate::dataset::model_name;
 use crate::store::{Result, Store, StoreError, commit, now, to_json};
 use crate::train::config::TrainConfig;
 
-/// Without the name of the index SQLite sorted the whole queue for each claim.
+/// Without the name of the index SQLite sorted the whole queue for each claim. `?5` is a JSON array of ids that are passed over.
 pub(super) const CLAIM: &str = "
     UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
       lease_expires_at = ?4, phase = NULL, test = NULL,
       progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END
-    WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued' ORDER BY priority DESC, id LIMIT 1)
+    WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued'
+      AND id NOT IN (SELECT value FROM json_each(?5)) ORDER BY priority DESC, id LIMIT 1)
     RETURNING id, attempt";
 
 impl Store {
@@ -105,6 +106,14 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn claim(&self, boot: Uuid, device: &str, lease: Duration) -> Result<Option<JobRow>> {
+        self.claim_but(&[], boot, device, lease).await
+    }
+
+    /// The same, passing over `aside`: jobs that the machine has no room for at the moment, where others may find some.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim_but(&self, aside: &[Uuid], boot: Uuid, device: &str, lease: Duration) -> Result<Option<JobRow>> {
         let mut tx = self.write().await?;
         let now = now();
         let claimed: Option<(String, u32)> = sqlx::query_as(CLAIM)
@@ -112,6 +121,7 @@ impl Store {
             .bind(device)
             .bind(now)
             .bind(now + lease.as_millis() as i64)
+            .bind(to_json(&aside)?)
             .fetch_optional(&mut *tx)
             .await?;
         let Some((id, attempt)) = claimed else { return Ok(None) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{Run, STDERR, Stop, remove};
+use super::{Outcome, Run, STDERR, Stop, remove};
 use crate::failpoint;
 use crate::store::{JobState, NOTHING_TO_GO_ON_FROM, StoreError};
 use crate::train::event::{Event, LogLevel};
@@ -38,8 +38,8 @@ enum Final<'a> {
 }
 
 impl Run<'_> {
-    /// The one final write; false where the machine, and not the run, is why it ended.
-    pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) -> bool {
+    /// The one final write, and whether the machine, and not the run, is why it ended.
+    pub(super) async fn finish(&mut self, status: Option<ExitStatus>, stderr: &str) -> Outcome {
         let done = status.is_some_and(|status| status.success());
         match (self.stop, self.model.take()) {
             (Some(Stop::Lost), _) => {}
@@ -58,12 +58,12 @@ impl Run<'_> {
                 // A GPU that has fallen off the bus would fail every job of the queue, one after another.
                 Some((code, detail)) if code == "device" => {
                     self.postpone("begin", &detail).await;
-                    return false;
+                    return Outcome::Refused;
                 }
                 // So would a full disk, as they pack their images; what is trained waits for room in the child (`train/room.rs`).
                 Some((code, detail)) if code == "no_room" => {
                     self.postpone("go on", &detail).await;
-                    return false;
+                    return Outcome::NoRoom;
                 }
                 // What a run says of itself it would say again; a panic is a crash that could still speak, and a GPU that failed may
                 // be another's tomorrow.
@@ -85,7 +85,7 @@ impl Run<'_> {
                 }
             },
         }
-        true
+        Outcome::Ended
     }
 
     /// Files first, then the row that names them.
