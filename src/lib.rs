@@ -23,6 +23,7 @@ pub mod imaging;
 pub mod keys;
 pub mod model;
 pub mod nn;
+pub mod openmp;
 #[cfg(test)]
 mod own_process;
 pub mod report;

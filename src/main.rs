@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    mixmatch::openmp::wait_as_we_do();
     // A child may be asked to stop while the CUDA libraries are still being loaded.
     if std::env::args_os().nth(1).is_some_and(|word| word == "work") {
         mixmatch::worker::child::heed_sigterm();

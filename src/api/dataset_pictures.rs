@@ -18,6 +18,7 @@ use super::extract::{Path, Query};
 use super::problem::{Problem, ProblemBody, ProblemItem};
 use super::state::{App, AppState};
 use crate::imaging::Fit;
+use crate::openmp::compute_with;
 use crate::report::pictures::{self, PictureError};
 use crate::store::DatasetRow;
 use crate::train::config::{DataFacts, Fill, Policy, TrainConfig, resolve};
@@ -140,7 +141,7 @@ async fn sheet(app: &App, dataset: &str, query: &RawQuery, draw: Draw) -> Result
     let drawn = tokio::task::spawn_blocking(move || {
         // Kept until the sheet is done, also where the caller has gone away.
         let _turn = turn;
-        tch::set_num_threads(1);
+        compute_with(1);
         draw(&directory, &config)
     })
     .await

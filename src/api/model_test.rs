@@ -17,6 +17,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::model::ModelManifest;
 use crate::nn::device;
+use crate::openmp::compute_with;
 use crate::train::TrainError;
 use crate::train::event::TestMetrics;
 use crate::train::retest::{RetestError, RetestInput, retest};
@@ -112,7 +113,7 @@ pub async fn test(
             predictions: predictions.as_deref(),
             device: device::parse(&device).map_err(TrainError::from)?,
         };
-        tch::set_num_threads(1);
+        compute_with(1);
         retest(input, &stop)
     };
     // A pool of one thread: decoding would take all cores from predictions.

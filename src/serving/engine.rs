@@ -23,6 +23,7 @@ use super::loaded::Loaded;
 use super::queue::Queue;
 use super::sizes;
 use crate::allocator;
+use crate::openmp::compute_with;
 
 /// Something for the thread to do, in the order of sending.
 pub(super) enum Command {
@@ -109,7 +110,7 @@ impl Engine {
         let (noted, told) = (queue.clone(), health.clone());
         let thread = std::thread::Builder::new().name("inference".into()).spawn(move || {
             allocator::keep_what_this_thread_frees();
-            tch::set_num_threads(compute_threads(threads, device));
+            compute_with(compute_threads(threads, device));
             let (backlog, models) = (VecDeque::new(), HashMap::new());
             Worker { receiver, backlog, models, queue: noted, max_batch, device, health: told, closing }.run();
         })?;

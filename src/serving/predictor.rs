@@ -19,6 +19,7 @@ use super::{ServingError, ending};
 use crate::imaging::{self, DecodeLimits, Fit, ImagingError, Prepared, Preprocess};
 use crate::model::ModelManifest;
 use crate::nn::device::{self, PrecisionWish};
+use crate::openmp::compute_with;
 
 /// Deadlines that pass before a batch that has not ended is trouble of the device: one may pass while a model is warmed.
 const PATIENCE: u32 = 3;
@@ -265,7 +266,7 @@ impl Predictor {
             let open = || {
                 let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
                 // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
-                tch::set_num_threads(compute_threads(options.threads, device));
+                compute_with(compute_threads(options.threads, device));
                 let (model, manifest) = Loaded::open(&name, &files, device)?;
                 let mut seconds = None;
                 if !model.is_on_gpu() {

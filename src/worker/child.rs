@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::allocator;
 use crate::failpoint;
 use crate::nn::device;
+use crate::openmp::compute_with;
 use crate::train::event::Event;
 use crate::train::{CheckpointPlan, RunInput, TrainError, run};
 use crate::worker::places::Places;
@@ -54,7 +55,7 @@ fn read_spec() -> Result<RunSpec, String> {
 
 fn train(spec: &RunSpec, places: &Places) -> Result<(), (String, String)> {
     let problem = |error: TrainError| (error.code().to_owned(), error.to_string());
-    tch::set_num_threads(spec.threads.clamp(1, 1024) as i32);
+    compute_with(spec.threads.clamp(1, 1024) as i32);
     let device = device::parse(&spec.device).map_err(|error| problem(error.into()))?;
     let RunSpec { dataset_dir, run_dir, config, .. } = spec;
     let every = Duration::try_from_secs_f64(spec.checkpoint_seconds).unwrap_or(Duration::MAX);

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::lines::{LINE_LIMIT, Lines};
 use super::slots::{Device, Slot};
+use crate::openmp::WAITING;
 
 /// How much of a child's standard error is kept: the end of it, where the reason stands.
 const STDERR_KEPT: usize = 64 * 1024;
@@ -99,10 +100,8 @@ fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
-        // Waiting OpenMP threads sleep, so that predictions keep breathing, but first spin for the microseconds that lie between two
-        // operations of a small network: to be woken each time costs it a third of its step.
-        .env("OMP_WAIT_POLICY", "PASSIVE")
-        .env("GOMP_SPINCOUNT", "1000")
+        // Also where the server was told to wait in another way: predictions are to keep breathing.
+        .envs(WAITING)
         .env("OMP_NUM_THREADS", slot.threads.to_string())
         // MKL chooses among its ways by where memory happens to lie, and a run that goes on would differ in its last bits. This one
         // is the same for any place; it costs float32 up to 4 %, bf16 is oneDNN's.

@@ -95,6 +95,27 @@ fn a_server_ends_in_order_with_its_terminal_and_outlives_it_under_nohup() {
     assert_eq!(ended(&mut server, Duration::from_secs(30)), Some(Some(0)));
 }
 
+#[test]
+fn a_servers_waiting_threads_sleep_unless_somebody_has_said_how_they_wait() {
+    let binary = env!("CARGO_BIN_EXE_mixmatch");
+    let directory = tempfile::tempdir().unwrap();
+    for (given, expected) in [
+        ("unset OMP_WAIT_POLICY GOMP_SPINCOUNT", ["OMP_WAIT_POLICY=PASSIVE", "GOMP_SPINCOUNT=1000"].as_slice()),
+        ("unset GOMP_SPINCOUNT; export OMP_WAIT_POLICY=ACTIVE", &["OMP_WAIT_POLICY=ACTIVE"]),
+    ] {
+        let (mut server, _base) = served(&format!("{given}; exec {binary} {SERVE}"), directory.path());
+        let environment = std::fs::read_to_string(format!("/proc/{}/environ", server.id())).unwrap();
+        let mut waiting: Vec<&str> =
+            environment.split('\0').filter(|entry| entry.contains("OMP_WAIT") || entry.contains("SPINCOUNT")).collect();
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(waiting, expected);
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", server.id())).unwrap();
+        assert_eq!(name.trim_end(), "mixmatch");
+        signal(&server, libc::SIGTERM);
+        assert_eq!(ended(&mut server, Duration::from_secs(30)), Some(Some(0)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_program_was_removed_trains_on() {
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_mixmatch"));

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::bench::{engine, machine};
 use crate::nn::device::PrecisionWish;
+use crate::openmp::compute_with;
 
 /// Arguments of `bench engine`.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ pub struct BenchEngineArgs {
 /// Measures the engine.
 pub fn run(args: BenchEngineArgs) -> anyhow::Result<ExitCode> {
     let machine = machine::look();
-    tch::set_num_threads(args.threads.unwrap_or(machine.cores).clamp(1, 1024) as i32);
+    compute_with(args.threads.unwrap_or(machine.cores).clamp(1, 1024) as i32);
     let precision = if args.float32 { PrecisionWish::Float32 } else { PrecisionWish::Auto };
     let batches: Vec<usize> = args.batch.iter().map(|&batch| batch as usize).collect();
     let times = engine::measure(&args.network, args.size, &batches, &args.device, precision, args.rounds)?;

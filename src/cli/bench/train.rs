@@ -11,6 +11,7 @@ use super::super::settings::{parse_setting, together};
 use crate::bench::{data, machine};
 use crate::dataset::Manifest;
 use crate::nn::device;
+use crate::openmp::compute_with;
 use crate::train::bench::{StepTimes, measure};
 use crate::train::config::{DataFacts, TrainConfig, resolve};
 
@@ -89,7 +90,7 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
     crate::allocator::keep_freed_memory();
     let machine = machine::look();
     let threads = args.threads.unwrap_or(machine.cores).clamp(1, 1024);
-    tch::set_num_threads(threads as i32);
+    compute_with(threads as i32);
     let device = device::parse(&args.device)?;
     let scratch = tempfile::tempdir()?;
     let directory = match &args.dataset_dir {

@@ -1,0 +1,58 @@
+//! libtorch's threads, which are OpenMP's: how many a thread of ours computes with, and what they do while they wait.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Threads that wait spin for the microseconds that lie between two operations of a small network, since to be woken costs more than
+/// most of those take, and then sleep. By libgomp's own rule they spin for milliseconds more after each answer, on all cores: beside a busy
+/// neighbour an answer took ten times as long, and on a machine of its own little less (docs/experiments.md, "The training step").
+pub const WAITING: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "1000")];
+
+/// What computes; everything else is not worth loading libtorch twice.
+const COMPUTES: [&str; 5] = ["serve", "demo", "predict", "test", "bench"];
+
+/// Has this process wait as [`WAITING`] says, unless its environment says how. libgomp reads that before `main`, so the program starts
+/// once more in its place. To be called before anything else.
+pub fn wait_as_we_do() {
+    let told = WAITING.iter().any(|(name, _)| std::env::var_os(name).is_some());
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let computes = args.any(|word| word.to_str().is_some_and(|word| COMPUTES.contains(&word)));
+    if told || !computes {
+        return;
+    }
+    // By its own path and not /proc/self/exe, after which `ps` would call it "exe".
+    let Ok(program) = std::env::current_exe() else { return };
+    // Comes back where that cannot be; as it is, the program computes the same.
+    let _refused = Command::new(program).arg0(name).args(std::env::args_os().skip(1)).envs(WAITING).exec();
+}
+
+/// Has the calling thread compute with so many threads. libtorch keeps that number for each thread and for the whole process, and gives a
+/// thread that looks for the first time the latter, whatever it was told itself: so it looks first.
+pub fn compute_with(threads: i32) {
+    let _first_look = tch::get_num_threads();
+    tch::set_num_threads(threads);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn what_another_thread_computes_with_is_its_own_business() {
+        let (there, is_there) = channel();
+        let (go, goes) = channel::<()>();
+        let first = std::thread::spawn(move || {
+            compute_with(2);
+            there.send(()).unwrap();
+            goes.recv().unwrap();
+            tch::get_num_threads()
+        });
+        is_there.recv().unwrap();
+        std::thread::spawn(|| compute_with(1)).join().unwrap();
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), 2);
+    }
+}
