@@ -20,7 +20,7 @@ use crate::dataset::Manifest;
 use crate::nn::device::CudaStatus;
 use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobEntry, JobRow, JobState, LogRow, NewJobs, Store, StoreError};
-use crate::train::event::{GroupGap, TestMetrics};
+use crate::train::event::{GroupGap, Phase, StepProgress, TestMetrics};
 use crate::train::sweep::plan;
 use crate::worker::{Changes, Supervisor};
 
@@ -195,8 +195,8 @@ const LINES: u32 = 200;
 
 /// Shows where a run stands, and its log, until it ends.
 async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Result<JobRow> {
-    let style = ProgressStyle::with_template("{prefix:10} {bar:32} {pos}/{len} steps, {elapsed} gone {msg}")
-        .expect("the template is constant");
+    let style =
+        ProgressStyle::with_template("{prefix:11} {bar:32} {elapsed} gone {msg}").expect("the template is constant");
     let bar = ProgressBar::new(1).with_style(style);
     let mut watch = supervisor.changes().watch(id);
     let (mut epoch, mut told) = (0, 0);
@@ -208,13 +208,7 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
             told = last.seq;
             lines.iter().for_each(|line| tell(&bar, &log_line(line)));
         }
-        if let Some(progress) = &job.progress {
-            bar.set_position(progress.step);
-            bar.set_message(format!(
-                "· {:.0} images/s · {:.0} s left · loss {:.3}",
-                progress.images_per_second, progress.eta_seconds, progress.loss
-            ));
-        }
+        Shown::of(&job).put(&bar);
         if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
             epoch = last.epoch;
             let epoch = format!(
@@ -231,6 +225,48 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
             () = watch.changed() => {}
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
+    }
+}
+
+/// What the bar says of a job.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    /// The phase, or the state of a job that is in none.
+    doing: String,
+    step: u64,
+    steps: u64,
+    /// Steps, rate and loss, while it trains.
+    figures: String,
+}
+
+impl Shown {
+    fn of(job: &JobRow) -> Self {
+        let phase = job.phase.as_deref().filter(|_| job.state == JobState::Running);
+        Self::new(phase, job.state, job.progress.as_ref(), job.config.steps())
+    }
+
+    /// `steps` are the run's, where nothing has been told yet.
+    fn new(phase: Option<&str>, state: JobState, progress: Option<&StepProgress>, steps: u64) -> Self {
+        let has_steps = phase == Some(Phase::Training.as_str());
+        let figures = |progress: &StepProgress| {
+            let StepProgress { step, steps, images_per_second, eta_seconds, loss, .. } = progress;
+            format!(
+                "· {step}/{steps} steps · {images_per_second:.0} images/s · {eta_seconds:.0} s left · loss {loss:.3}"
+            )
+        };
+        Self {
+            doing: phase.unwrap_or(state.as_str()).to_owned(),
+            step: progress.map_or(0, |progress| progress.step),
+            steps: progress.map_or(steps, |progress| progress.steps),
+            figures: progress.filter(|_| has_steps).map(figures).unwrap_or_default(),
+        }
+    }
+
+    fn put(self, bar: &ProgressBar) {
+        bar.set_length(self.steps);
+        bar.set_position(self.step);
+        bar.set_prefix(self.doing);
+        bar.set_message(self.figures);
     }
 }
 
@@ -279,7 +315,7 @@ fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the figures of a test, and its groups.
+/// Prints the figures of a test, its groups, and what is to be doubted.
 pub(super) fn tell_test(test: &TestMetrics) {
     print!("{}", test_in_words(test));
 }
@@ -299,7 +335,9 @@ fn test_in_words(test: &TestMetrics) -> String {
             gap.attribute, gap.worst, gap.worst_accuracy, gap.best, gap.best_accuracy
         )
     };
-    std::iter::once(figures).chain(test.group_gaps.iter().map(gap)).collect()
+    let classes: Vec<String> = test.classes.iter().map(|class| class.class.clone()).collect();
+    let doubt = test.left_out(&classes).map(|told| format!("  doubt: {told}\n"));
+    std::iter::once(figures).chain(test.group_gaps.iter().map(gap)).chain(doubt).collect()
 }
 
 #[cfg(test)]
@@ -323,6 +361,51 @@ mod tests {
         assert!(told(0).contains("F1 of mask –, macro 0.0000"), "{}", told(0));
         assert!(told(5).contains("F1 of mask 0.0000, macro"), "{}", told(5));
         assert!(told(5).ends_with(" images\n  age: worst  0.0000, best  0.0000\n"), "{}", told(5));
+    }
+
+    #[test]
+    fn a_class_that_the_answers_leave_out_is_told_behind_the_figures() {
+        let told = |confusion: Vec<Vec<u64>>| {
+            let class = |name: &str| ClassMetrics { class: name.into(), images: 40, ..ClassMetrics::default() };
+            let classes = vec![class("hat"), class("mask")];
+            test_in_words(&TestMetrics { classes, confusion, ..TestMetrics::default() })
+        };
+        let all_hats = told(vec![vec![40, 0], vec![40, 0]]);
+        assert!(all_hats.contains("\n  doubt: all 80 test images are answered \"hat\""), "{all_hats}");
+        let both = told(vec![vec![39, 1], vec![2, 38]]);
+        assert!(!both.contains("doubt"), "{both}");
+    }
+
+    #[test]
+    fn the_bar_says_the_phase_and_counts_the_steps_of_those_that_have_any() {
+        let progress = |step, steps| StepProgress {
+            epoch: 1,
+            epochs: 3,
+            step,
+            steps,
+            loss: 0.5,
+            images_per_second: 64.0,
+            eta_seconds: 20.0,
+        };
+        let shown = |phase, state, progress: Option<StepProgress>| {
+            let Shown { doing, step, steps, figures } = Shown::new(phase, state, progress.as_ref(), 300);
+            (doing, (step, steps), figures)
+        };
+        let expected = |doing: &str, at: (u64, u64), figures: &str| (doing.to_owned(), at, figures.to_owned());
+        let figures = "· 46/300 steps · 64 images/s · 20 s left · loss 0.500";
+        let is = |phase, progress| shown(Some(phase), JobState::Running, progress);
+        assert_eq!(is("training", Some(progress(46, 300))), expected("training", (46, 300), figures));
+        assert_eq!(is("training", None), expected("training", (0, 300), ""));
+        assert_eq!(is("pretraining", None), expected("pretraining", (0, 300), ""));
+        // What was true of the last step is not said of what follows it.
+        assert_eq!(is("evaluating", Some(progress(300, 300))), expected("evaluating", (300, 300), ""));
+        assert_eq!(is("importing", None), expected("importing", (0, 300), ""));
+        let waits = shown(None, JobState::Queued, Some(progress(46, 300)));
+        assert_eq!(waits, expected("queued", (46, 300), ""));
+        let bar = ProgressBar::hidden();
+        Shown::new(Some("training"), JobState::Running, Some(&progress(46, 300)), 300).put(&bar);
+        assert_eq!((bar.position(), bar.length()), (46, Some(300)));
+        assert_eq!((bar.prefix().as_str(), bar.message().as_str()), ("training", figures));
     }
 
     #[derive(clap::Parser)]

@@ -142,8 +142,8 @@ pub struct Contents {
 /// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` and `n_averaged` are left out.
 ///
 /// # Errors
-/// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown or not finite, or where there are far too many;
-/// [`NnError::UnknownNetwork`]; or when `target` cannot be written.
+/// [`NnError::Mismatch`] with the first tensor that is missing, of another shape, unknown, not finite or a variance below 0, or where
+/// there are far too many; [`NnError::UnknownNetwork`]; or when `target` cannot be written.
 pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Result<Contents, NnError> {
     let architecture: Architecture = name.parse()?;
     let mismatch = |reason: String| NnError::Mismatch { network: name.to_owned(), reason };
@@ -183,6 +183,10 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
         let values = source.read(&theirs).map_err(|reason| mismatch(format!("{}: {reason}", entry.name)))?;
         if values.len() as i64 != entry.numel() || values.iter().any(|value| !value.is_finite()) {
             return Err(mismatch(format!("{} holds values that are not finite", entry.name)));
+        }
+        // Its root would be no number, nor any loss of a run that starts from it.
+        if entry.name.ends_with(".running_var") && values.iter().any(|&value| value < 0.0) {
+            return Err(mismatch(format!("{} holds a negative variance", entry.name)));
         }
         parameters += if parameter { values.len() as u64 } else { 0 };
         kept.push((entry, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));
@@ -360,6 +364,11 @@ mod tests {
         assert!(unknown.contains("layer5.0.conv1.weight"), "{unknown}");
         let not_finite = with(|tensors| tensors.get_mut("bn1.bias").unwrap().1[1] = f32::NAN);
         assert!(not_finite.contains("bn1.bias") && not_finite.contains("finite"), "{not_finite}");
+        let negative = with(|tensors| tensors.get_mut("bn1.running_var").unwrap().1[1] = -0.5);
+        assert!(negative.contains("bn1.running_var holds a negative variance"), "{negative}");
+        let mut source = tiny(7, "");
+        source.0.get_mut("bn1.running_mean").unwrap().1[1] = -0.5;
+        assert!(imported(source).is_ok(), "a mean may be negative");
     }
 
     #[test]

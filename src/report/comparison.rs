@@ -135,9 +135,10 @@ impl ComparedRun {
         matches!(self.state, "succeeded" | "failed" | "canceled")
     }
 
-    /// Whether it failed by answering one of the classes hardly ever.
-    pub(super) fn has_collapsed(&self) -> bool {
-        self.state == "failed" && self.error.as_ref().is_some_and(|error| error.starts_with("collapsed"))
+    /// Whether it failed by its own figures: it answers one of the classes hardly ever, or its loss is no number any more.
+    pub(super) fn failed_by_its_figures(&self) -> bool {
+        let by_itself = |error: &String| ["collapsed", "diverged"].into_iter().any(|code| error.starts_with(code));
+        self.state == "failed" && self.error.as_ref().is_some_and(by_itself)
     }
 }
 

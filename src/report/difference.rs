@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::against_chosen::{AgainstChosen, against_chosen};
 use super::by_group::{GroupDifference, group_differences};
 use super::comparison::{ComparedRun, Spread};
-use super::gaps::{Finding, Gaps, Pair, Paired};
+use super::gaps::{Finding, Gaps, Pair, Paired, spread};
 use super::rows::Row;
 use crate::train::config::{AlgorithmName, TrainConfig};
 
@@ -35,10 +35,12 @@ pub struct Difference {
     pub pairs: usize,
     /// Those seeds.
     pub seeds: Vec<u64>,
-    /// Further seeds, whose supervised run succeeded and where the algorithm's collapsed: they enter no figure here.
+    /// Further seeds, whose supervised run succeeded and where the algorithm's collapsed or diverged: they enter no figure here.
     pub collapsed: usize,
-    /// Further seeds, where the algorithm's run succeeded and the supervised one collapsed: they enter no figure here either.
+    /// Further seeds, where the algorithm's run succeeded and the supervised one collapsed or diverged: they enter no figure here either.
     pub baseline_collapsed: usize,
+    /// Further seeds, where both collapsed or diverged.
+    pub both_collapsed: usize,
     /// Its validation accuracy less the baseline's.
     pub validation_accuracy: Option<Spread>,
     /// Its test accuracy less the baseline's.
@@ -82,9 +84,10 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
         let wanted = wanted(run);
         runs.iter().find(|other| other.succeeded() && other.config.trains_as(&wanted))
     };
-    let opponent_collapsed = |run: &ComparedRun| {
+    let opponent_failed_so = |run: &ComparedRun| {
         let wanted = wanted(run);
-        opponent(run).is_none() && runs.iter().any(|other| other.has_collapsed() && other.config.trains_as(&wanted))
+        opponent(run).is_none()
+            && runs.iter().any(|other| other.failed_by_its_figures() && other.config.trains_as(&wanted))
     };
     let done = mine.iter().copied().filter(|run| run.succeeded());
     let mut pairs: Vec<Pair<'_>> = done.filter_map(|run| Some((run, opponent(run)?))).collect();
@@ -102,10 +105,11 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
         validation_images: paired.images.filter(|_| !paired.is_tested()),
         pairs: counted.len(),
         seeds: pairs.iter().map(|(run, _)| run.seed).collect(),
-        collapsed: mine.iter().filter(|run| run.has_collapsed() && opponent(run).is_some()).count(),
-        baseline_collapsed: mine.iter().filter(|run| run.succeeded() && opponent_collapsed(run)).count(),
-        validation_accuracy: Spread::of(paired.validation.iter().copied()),
-        test_accuracy: Spread::of(paired.test.iter().copied()),
+        collapsed: mine.iter().filter(|run| run.failed_by_its_figures() && opponent(run).is_some()).count(),
+        baseline_collapsed: mine.iter().filter(|run| run.succeeded() && opponent_failed_so(run)).count(),
+        both_collapsed: mine.iter().filter(|run| run.failed_by_its_figures() && opponent_failed_so(run)).count(),
+        validation_accuracy: spread(&paired.validation),
+        test_accuracy: spread(&paired.test),
         wins: counted.iter().filter(|gap| **gap > 0.0).count(),
         losses: counted.iter().filter(|gap| **gap < 0.0).count(),
         interval,
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_collapsed_counts_where_its_baseline_did_not() {
+    fn a_run_that_collapsed_or_diverged_counts_beside_what_its_baseline_did() {
         let failed = |seed, error: &str| {
             let error = Some(error.to_owned());
             ComparedRun { error, ..unfinished(40, seed, Mixmatch, "failed") }
@@ -155,9 +159,14 @@ mod tests {
             failed(2, "storage: no room"),
             unfinished(40, 3, Supervised, "failed"),
             failed(3, "collapsed: one class alone"),
+            run(40, 4, Supervised, 0.8, 0.8),
+            failed(4, "diverged: the loss is NaN"),
+            unfinished(40, 5, Supervised, "canceled"),
+            failed(5, "collapsed: one class alone"),
         ];
-        let difference = &Comparison::new(runs, Vec::new()).differences[0];
-        assert_eq!((difference.pairs, difference.collapsed, difference.baseline_collapsed), (1, 1, 0));
+        let Difference { pairs, collapsed, baseline_collapsed, both_collapsed, .. } =
+            Comparison::new(runs, Vec::new()).differences[0];
+        assert_eq!((pairs, collapsed, baseline_collapsed, both_collapsed), (1, 2, 0, 1));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Gaps {
     /// An accuracy over n images is a multiple of 1/n, and so a gap is known to within the deviation of two roundings to
     /// that, 1/(n·√6): gaps that happen to be equal leave an interval of some width, or where n is not known, none.
     pub fn of(gaps: &[f64], images: Option<u64>) -> Option<Self> {
-        let spread = Spread::of(gaps.iter().copied())?;
+        let spread = spread(gaps)?;
         let rounding = images.filter(|images| *images > 0).map_or(0.0, |images| 1.0 / (images as f64 * 6f64.sqrt()));
         let sd = spread.sd.map(|sd| sd.max(rounding)).filter(|sd| *sd > 0.0);
         let half = sd.and_then(|sd| half_width(sd, gaps.len()));
@@ -106,6 +106,11 @@ impl Gaps {
         };
         Some(Self { spread, interval, finding })
     }
+}
+
+/// Mean and deviation of gaps; a mean that rounding alone keeps from 0 is 0.
+pub(super) fn spread(gaps: &[f64]) -> Option<Spread> {
+    Spread::of(gaps.iter().copied()).map(|Spread { mean, sd }| Spread { mean: gap(mean, 0.0), sd })
 }
 
 /// `a − b`, and nothing where they differ by rounding alone: two runs that answer as many images right are level.
@@ -126,6 +131,23 @@ mod tests {
         let gaps = [0.1, 0.1, 0.1];
         let finding = |images| Gaps::of(&gaps, Some(images)).unwrap().finding;
         assert_eq!((finding(29), finding(30)), (Finding::Undecided, Finding::Ahead));
+    }
+
+    #[test]
+    fn gaps_that_add_up_to_nothing_are_level() {
+        let runs = |algorithm, right: [f64; 3]| {
+            let of = move |(seed, right): (u64, f64)| run(40, seed, algorithm, right / 24.0, right / 24.0);
+            (0..).zip(right).map(of)
+        };
+        let (mine, supervised) = (runs(Mixmatch, [14.0, 15.0, 16.0]), runs(Supervised, [14.0, 14.0, 17.0]));
+        let comparison = Comparison::new(supervised.chain(mine).collect(), Vec::new());
+        let difference = &comparison.differences[0];
+        for spread in [difference.validation_accuracy, difference.test_accuracy] {
+            let mean = spread.unwrap().mean;
+            assert!(mean == 0.0 && mean.is_sign_positive(), "{mean:e}");
+        }
+        let text = comparison.markdown("m");
+        assert!(text.contains(" 0.0 ± 4.2 ") && !text.contains("-0.0 ±"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::comparison::{ComparedRun, RunFigures, Spread};
+use super::gaps::gap;
 use crate::train::config::AlgorithmName;
 
 /// One line of the table: everything the same but the seed.
@@ -74,13 +75,16 @@ pub(super) fn rows(runs: &[ComparedRun], apart: Option<&str>) -> Vec<Row> {
     rows
 }
 
-/// Of rivals the one with the highest mean validation accuracy, of equals the first. A mean over fewer seeds than its rivals' is
-/// luckier: only lines with the most seeds are chosen from.
+/// Of rivals the one with the highest mean validation accuracy, of equals the first: the order in which the same figures are added up
+/// decides nothing. A mean over fewer seeds than its rivals' is luckier: only lines with the most seeds are chosen from.
 pub(super) fn choose<'a>(rivals: &[&'a Row]) -> Option<&'a Row> {
     let most = rivals.iter().map(|rival| rival.n).max().filter(|most| *most > 0)?;
-    let mean = |row: &Row| row.validation_accuracy.map_or(f64::NEG_INFINITY, |spread| spread.mean);
+    let is_higher = |rival: &Row, best: &Row| match (rival.validation_accuracy, best.validation_accuracy) {
+        (Some(rival), Some(best)) => gap(rival.mean, best.mean) > 0.0,
+        (rival, best) => rival.is_some() && best.is_none(),
+    };
     let able = rivals.iter().copied().filter(|rival| rival.n == most);
-    able.reduce(|best, rival| if mean(rival) > mean(best) { rival } else { best })
+    able.reduce(|best, rival| if is_higher(rival, best) { rival } else { best })
 }
 
 /// The order of the table's lines: by labels (all of them last), then the supervised runs first, then by the grid's
@@ -166,6 +170,34 @@ mod tests {
         let rows = rows(&[of(10.0), of(3.0)], None);
         let told: Vec<_> = rows.iter().map(|row| (row.values["lambda_u"].as_f64(), row.chosen, row.marked)).collect();
         assert_eq!(told, [(Some(3.0), true, true), (Some(10.0), false, false)]);
+    }
+
+    #[test]
+    fn values_whose_seeds_reach_the_same_in_another_order_are_equal() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |(lambda_u, right): (f64, [f64; 3])| {
+            let run = |(seed, right): (u64, f64)| {
+                let config = TrainConfig { labelled: Some(40), seed, lambda_u, ..TrainConfig::default() };
+                of_config(config, &axes, right / 24.0, 0.9)
+            };
+            (0..).zip(right).map(run).collect::<Vec<_>>()
+        };
+        let runs: Vec<ComparedRun> =
+            [(3.0, [15.0, 16.0, 16.0]), (10.0, [16.0, 16.0, 15.0])].into_iter().flat_map(of).collect();
+        let rows = rows(&runs, None);
+        let mean = |row: &Row| row.validation_accuracy.map(|spread| spread.mean);
+        assert!(mean(&rows[1]) > mean(&rows[0]), "by the last bit: {rows:?}");
+        assert_eq!(rows.iter().map(|row| row.chosen).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_value_with_a_figure_is_chosen_before_one_without() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |lambda_u| of_config(TrainConfig { lambda_u, ..TrainConfig::default() }, &axes, 0.9, 0.9);
+        let mut runs = [of(3.0), of(10.0), of(30.0)];
+        runs[0].figures.validation_accuracy = None;
+        runs[2].figures.validation_accuracy = None;
+        assert_eq!(rows(&runs, None).iter().map(|row| row.chosen).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]

@@ -65,12 +65,12 @@ fn without_a_pair(labelled: Option<u32>, runs: &[ComparedRun]) -> Option<String>
     Some(format!("With {} nothing can be compared: {why}.", labels(labelled)))
 }
 
-/// `MixMatch collapsed in 2 and failed in 1 of 5 runs`; nothing where none was lost.
+/// `MixMatch collapsed or diverged in 2 and failed in 1 of 5 runs`; nothing where none was lost.
 fn lost(name: &str, runs: &[&ComparedRun]) -> Option<String> {
     let count = |is_so: fn(&ComparedRun) -> bool| runs.iter().filter(|run| is_so(run)).count();
     let ways = [
-        ("collapsed", count(ComparedRun::has_collapsed)),
-        ("failed", count(|run| run.state == "failed" && !run.has_collapsed())),
+        ("collapsed or diverged", count(ComparedRun::failed_by_its_figures)),
+        ("failed", count(|run| run.state == "failed" && !run.failed_by_its_figures())),
         ("was canceled", count(|run| run.state == "canceled")),
     ];
     let told: Vec<String> =
@@ -153,23 +153,26 @@ fn over(difference: &Difference) -> String {
     format!("over {pairs} seeds{on} (ahead in {wins})")
 }
 
-/// `; it collapsed in 2 of 5 seeds`, `; it collapsed in 2 and the supervised run in 1 of 6 seeds`.
+/// `; it collapsed or diverged in 2 of 5 seeds`, `; it collapsed or diverged in 2 and the supervised run in 1 of 6 seeds`.
 fn collapsed(difference: &Difference) -> String {
-    let Difference { pairs, collapsed, baseline_collapsed, .. } = difference;
-    let seeds = pairs + collapsed + baseline_collapsed;
-    match (collapsed, baseline_collapsed) {
+    let Difference { pairs, collapsed, baseline_collapsed, both_collapsed, .. } = difference;
+    let seeds = pairs + collapsed + baseline_collapsed + both_collapsed;
+    match (collapsed + both_collapsed, baseline_collapsed + both_collapsed) {
         (0, 0) => String::new(),
-        (_, 0) => format!("; it collapsed in {collapsed} of {seeds} seeds"),
-        (0, _) => format!("; the supervised run collapsed in {baseline_collapsed} of {seeds} seeds"),
-        _ => format!("; it collapsed in {collapsed} and the supervised run in {baseline_collapsed} of {seeds} seeds"),
+        (mine, 0) => format!("; it collapsed or diverged in {mine} of {seeds} seeds"),
+        (0, supervised) => format!("; the supervised run collapsed or diverged in {supervised} of {seeds} seeds"),
+        (mine, supervised) => {
+            format!("; it collapsed or diverged in {mine} and the supervised run in {supervised} of {seeds} seeds")
+        }
     }
 }
 
 /// The end of the sentence where the algorithm is ahead. That it helped is said of an algorithm that is ahead of the supervised values
-/// that validation chose, too, and of the seeds in which it did not collapse.
+/// that validation chose, too, and of the seeds in which it neither collapsed nor diverged.
 fn claim(difference: &Difference) -> String {
     let guesses = if difference.pretrained_alike { "its guesses" } else { "the unlabelled images" };
-    let limit = if difference.collapsed > 0 { " where it did not collapse" } else { "" };
+    let lost = difference.collapsed + difference.both_collapsed > 0;
+    let limit = if lost { " where it neither collapsed nor diverged" } else { "" };
     let Some(chosen) = &difference.against_chosen else { return format!(": {guesses} helped{limit}.") };
     let told = chosen.told();
     match chosen.finding {
@@ -305,17 +308,23 @@ mod tests {
             Comparison::new(runs, Vec::new()).verdict
         };
         let ahead = with(&[0.028, 0.036, 0.044], 3..5);
-        let end = "over 3 seeds (ahead in 3); it collapsed in 2 of 5 seeds: the unlabelled images helped where it did not collapse.";
+        let end = "over 3 seeds (ahead in 3); it collapsed or diverged in 2 of 5 seeds: the unlabelled images helped where it \
+                   neither collapsed nor diverged.";
         assert!(ahead.ends_with(end), "{ahead}");
         let open = with(&[0.1, 0.1], 2..3);
         assert!(
-            open.ends_with("(ahead in 2); it collapsed in 1 of 3 seeds; three seeds are the least to tell."),
+            open.ends_with(
+                "(ahead in 2); it collapsed or diverged in 1 of 3 seeds; three seeds are the least to tell."
+            ),
             "{open}"
         );
         let one = with(&[0.1], 1..3);
-        assert!(one.ends_with("with one seed, which decides nothing; it collapsed in 2 of 3 seeds."), "{one}");
+        assert!(
+            one.ends_with("with one seed, which decides nothing; it collapsed or diverged in 2 of 3 seeds."),
+            "{one}"
+        );
         let none = with(&[], 0..3);
-        assert_eq!(none, "With 40 labels nothing can be compared: MixMatch collapsed in 3 of 3 runs.");
+        assert_eq!(none, "With 40 labels nothing can be compared: MixMatch collapsed or diverged in 3 of 3 runs.");
         let runs = vec![
             run(40, 0, Supervised, 0.8, 0.8),
             unfinished(40, 0, Mixmatch, "failed"),
@@ -331,13 +340,28 @@ mod tests {
         let without = |seed| [unfinished(40, seed, Supervised, "failed"), run(40, seed, Mixmatch, 0.9, 0.9)];
         let with = |gaps: &[f64], seeds: std::ops::Range<u64>| pairs(gaps).into_iter().chain(seeds.flat_map(without));
         let ahead = told(with(&[0.028, 0.036, 0.044], 3..5).collect());
-        let end = "(ahead in 3); the supervised run collapsed in 2 of 5 seeds: the unlabelled images helped.";
+        let end =
+            "(ahead in 3); the supervised run collapsed or diverged in 2 of 5 seeds: the unlabelled images helped.";
         assert!(ahead.ends_with(end), "{ahead}");
         let fails = [run(40, 9, Supervised, 0.8, 0.8), unfinished(40, 9, Mixmatch, "failed")];
         let both = told(with(&[0.1, 0.1], 2..3).chain(fails).collect());
-        assert!(both.contains("; it collapsed in 1 and the supervised run in 1 of 4 seeds;"), "{both}");
+        assert!(both.contains("; it collapsed or diverged in 1 and the supervised run in 1 of 4 seeds;"), "{both}");
         let none = told(with(&[], 0..3).collect());
-        assert_eq!(none, "With 40 labels nothing can be compared: the supervised baseline collapsed in 3 of 3 runs.");
+        assert_eq!(
+            none,
+            "With 40 labels nothing can be compared: the supervised baseline collapsed or diverged in 3 of 3 runs."
+        );
+    }
+
+    #[test]
+    fn a_seed_in_which_both_collapsed_counts_for_either() {
+        let fails = |seed, algorithm| unfinished(40, seed, algorithm, "failed");
+        let mut runs = pairs(&[0.028, 0.036, 0.044]);
+        runs.extend([run(40, 3, Supervised, 0.8, 0.8), fails(3, Mixmatch), fails(4, Supervised), fails(4, Mixmatch)]);
+        let told = Comparison::new(runs, Vec::new()).verdict;
+        let end = "; it collapsed or diverged in 2 and the supervised run in 1 of 5 seeds: the unlabelled images helped where it \
+                   neither collapsed nor diverged.";
+        assert!(told.ends_with(end), "{told}");
     }
 
     #[test]
@@ -355,7 +379,7 @@ mod tests {
             unfinished(100, 1, Mixmatch, "canceled"),
         ];
         let reason = "With 100 labels nothing can be compared: MixMatch was canceled in 1 of 2 runs, the supervised baseline \
-                      collapsed in 1 and failed in 2 of 3 runs.";
+                      collapsed or diverged in 1 and failed in 2 of 3 runs.";
         assert_eq!(told(lost.clone()), reason);
         // Beside another number of labels, too.
         let beside = told(pairs(&[0.028, 0.036, 0.044]).into_iter().chain(lost).collect());

@@ -75,7 +75,6 @@ impl Course {
         let (config, input, prior) = (setting.config(), &setting.input, setting.prior());
         let precision = device::precision(config.precision, input.device);
         let looked = Looked {
-            validation: setting.split.validation.len() as u64,
             guessed: images(config) as u64,
             // In balanced batches the network learns shares that are neither the labels' nor the images'.
             aligned: config.align && !config.class_balanced,
@@ -127,6 +126,7 @@ impl Course {
         stop: &dyn Fn() -> bool,
         emit: &mut dyn FnMut(Event),
     ) -> Result<(), TrainError> {
+        let at = Instant::now();
         let Self { learner, sums, pace, .. } = self;
         let (config, split) = (setting.config(), &setting.split);
         let network = learner.network.as_ref();
@@ -138,6 +138,7 @@ impl Course {
         let positive = config.positive_index(&setting.manifest.classes);
         let accuracy = validation.confusion.accuracy();
         let last = last_epochs(&self.rows, accuracy);
+        let collapse = validation.confusion.collapse();
         let mut metrics = EpochMetrics {
             epoch: self.rows.len() as u32 + 1,
             step: pace.done(),
@@ -158,12 +159,12 @@ impl Course {
             validation_accuracy_median: Some(last.accuracy_median),
             validation_classes: validation.confusion.answer_shares(),
             validation_images: validation.confusion.total(),
-            validation_collapsed: validation.confusion.collapse().is_some(),
+            validation_collapsed: collapse.is_some(),
             warnings: Vec::new(),
             seconds: self.epoch.elapsed().as_secs_f64(),
             images_per_second: images(config) / self.epoch.training.as_secs_f64(),
         };
-        for message in self.watch.look(&mut metrics) {
+        for message in self.watch.look(&mut metrics, collapse) {
             warn(emit, message);
         }
         emit(Event::Epoch(metrics.clone()));
@@ -176,6 +177,7 @@ impl Course {
         } else if let Some(best) = &mut self.best {
             best.last = last;
         }
+        self.pace.epoch_ended(at.elapsed());
         Ok(())
     }
 
@@ -258,9 +260,11 @@ impl Best {
     }
 }
 
-/// An epoch as this version would have noted it: an earlier one told of a class that is left out by its warning alone.
+/// An epoch as this version would have noted it: an earlier one, which did not count the validation images either, told of a class that
+/// is left out by its warning alone. Since then the warning decides nothing: for a time it was judged by the labels' shares, and not by
+/// those of the validation images, which decide whether a model is published.
 fn of_any_version(mut row: EpochMetrics) -> EpochMetrics {
-    row.validation_collapsed |= row.warnings.contains(&EpochWarning::AnswersCollapsed);
+    row.validation_collapsed |= row.validation_images == 0 && row.warnings.contains(&EpochWarning::AnswersCollapsed);
     row
 }
 
@@ -318,6 +322,15 @@ mod tests {
         let warned = EpochMetrics { warnings: vec![EpochWarning::AnswersCollapsed], ..row(0.9, 0.3) };
         assert!(better(&row(0.83, 0.8), &of_any_version(warned)));
         assert!(!better(&row(0.83, 0.8), &of_any_version(row(0.9, 0.3))));
+    }
+
+    #[test]
+    fn an_epoch_that_says_whether_it_collapsed_is_restored_as_it_was() {
+        for validation_collapsed in [false, true] {
+            let warnings = vec![EpochWarning::AnswersCollapsed];
+            let told = EpochMetrics { validation_images: 30, validation_collapsed, warnings, ..row(0.9, 0.3) };
+            assert_eq!(of_any_version(told.clone()), told);
+        }
     }
 
     #[test]

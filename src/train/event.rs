@@ -203,14 +203,14 @@ pub struct EpochMetrics {
 
 /// A sign that a run goes wrong. One epoch may show it by chance; the job's log tells of it when it lasts.
 ///
-/// `answers_collapsed`: the answers on the validation split leave out a class that the labels have. `guesses_collapsed`: the guessed labels do
-/// (with `align`, what the network says before it). `shares_apart`: `align` pulls the guesses to the labels' shares of the classes, and the
-/// network finds others among the unlabelled images. `average_apart`: EMA and raw weights differ in validation accuracy by more than 15
-/// points.
+/// `answers_collapsed`: the answers on the validation split leave out a class that it has, as `validation_collapsed` says (in older runs
+/// one that the labels have). `guesses_collapsed`: the guessed labels leave out a class that the labels have (with `align`, what the
+/// network says before it). `shares_apart`: `align` pulls the guesses to the labels' shares of the classes, and the network finds others
+/// among the unlabelled images. `average_apart`: EMA and raw weights differ in validation accuracy by more than 15 points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EpochWarning {
-    /// The answers on the validation split leave out a class that the labels have.
+    /// The answers on the validation split leave out a class that it has.
     AnswersCollapsed,
     /// The guessed labels leave out a class that the labels have; with `align`, what the network says before it.
     GuessesCollapsed,

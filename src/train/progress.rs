@@ -192,6 +192,8 @@ pub struct Pace {
     /// Steps on the labelled images alone, and what each after them costs in such steps.
     warmup: u64,
     guessing: f64,
+    /// What the end of an epoch took last, its evaluations above all: nothing until one has ended.
+    epoch_end: Duration,
     last: Instant,
     /// Time spent in steps (not in evaluations) since the last report, and how many they were.
     training: Duration,
@@ -209,6 +211,7 @@ impl Pace {
             batch: f64::from(config.batch),
             warmup: config.warmup_steps(),
             guessing: guessing_cost(config),
+            epoch_end: Duration::ZERO,
             last: Instant::now(),
             training: Duration::ZERO,
             recent: 0,
@@ -236,6 +239,8 @@ impl Pace {
         let seconds = self.training.as_secs_f64().max(1e-9);
         let rate = self.recent as f64 / seconds;
         let left = self.cost(self.done, self.steps) / self.cost(self.done - self.recent, self.done);
+        // The last step has all ends of epochs before it but that of its own.
+        let ends = self.epoch_end.as_secs_f64() * f64::from(self.epochs.saturating_sub(epoch));
         (self.last, self.training, self.recent) = (Instant::now(), Duration::ZERO, 0);
         Ok(Some(StepProgress {
             epoch,
@@ -244,8 +249,14 @@ impl Pace {
             steps: self.steps,
             loss,
             images_per_second: rate * self.batch,
-            eta_seconds: seconds * left,
+            eta_seconds: seconds * left + ends,
         }))
+    }
+
+    /// Notes what an epoch's end took, which the others will take too. The next report is due when it would be without that time: else it
+    /// told the rate of a single step.
+    pub fn epoch_ended(&mut self, took: Duration) {
+        (self.epoch_end, self.last) = (took, Instant::now());
     }
 
     /// Optimiser steps done.
@@ -340,6 +351,26 @@ mod tests {
         close(left(&supervised, 0, &[300, 300]), 8.0 * 300.0);
         let frozen = TrainConfig { backbone_learning_rate_factor: 0.0, ..config };
         close(left(&frozen, 0, &[300, 300]), 300.0 + 7.0 * 900.0);
+    }
+
+    #[test]
+    fn the_time_left_counts_the_ends_of_epochs_that_the_last_step_waits_for() {
+        let algorithm = AlgorithmName::Supervised;
+        let config = TrainConfig { epochs: 4, steps_per_epoch: 2, algorithm, ..TrainConfig::default() };
+        let mut sums = EpochSums::new();
+        let number = || Tensor::from(1.0);
+        let losses = StepLosses { total: number(), labelled: number(), unlabelled: None };
+        sums.add(&Step { losses, lambda_u: None, note: None }).unwrap();
+        let mut pace = Pace::new(&config, 0);
+        for (epoch, expected) in [(1, 600.0), (2, 400.0 + 2.0 * 1000.0), (3, 200.0 + 1000.0), (4, 0.0)] {
+            let mut step = || pace.step(Instant::now() - Duration::from_secs(100), epoch, &sums).unwrap();
+            step();
+            let left = step().unwrap().eta_seconds;
+            assert!((left - expected).abs() < 5.0, "epoch {epoch}: {left} is not about {expected}");
+            let ended = Instant::now();
+            pace.epoch_ended(Duration::from_secs(1000));
+            assert!(pace.last >= ended, "an evaluation makes no report due");
+        }
     }
 
     #[test]

@@ -74,7 +74,34 @@ pub(in crate::train) fn shortened(text: &str) -> String {
 /// Every problem found, not the first alone: unknown fields and presets, wrong types, values out of range,
 /// more labels than the data set has.
 pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, Vec<FieldProblem>> {
-    let base = named_preset(request, facts).map_err(|problem| vec![problem])?;
+    match named_preset(request) {
+        Ok(base) => laid_over(base, request, facts),
+        Err(unknown) => Err(beside_a_preset(unknown, request, facts)),
+    }
+}
+
+/// What is wrong with a request of which nobody knows the preset: that, and what would be wrong with it over any.
+fn beside_a_preset(unknown: FieldProblem, request: &Map<String, Value>, facts: &DataFacts) -> Vec<FieldProblem> {
+    let mut rest = request.clone();
+    rest.remove("preset");
+    let problems_over = |base: TrainConfig| laid_over(base, &rest, facts).err().unwrap_or_default();
+    let mut presets = preset::NAMES.into_iter().filter_map(preset::by_name);
+    let mut problems = presets.next().map(problems_over).unwrap_or_default();
+    for base in presets {
+        let found = problems_over(base);
+        problems.retain(|problem| found.contains(problem));
+    }
+    problems.insert(0, unknown);
+    problems
+}
+
+/// Lays `request` over `base`, which is scaled to the number of classes before.
+fn laid_over(
+    base: TrainConfig,
+    request: &Map<String, Value>,
+    facts: &DataFacts,
+) -> Result<TrainConfig, Vec<FieldProblem>> {
+    let base = preset::for_classes(base, facts.classes.len());
     let (mut config, mut problems) = overlay(base, request);
     if !request.contains_key("labelled") {
         // A preset's number of labels is the most that it takes, not the least that there must be.
@@ -89,17 +116,14 @@ pub fn resolve(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainC
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-fn named_preset(request: &Map<String, Value>, facts: &DataFacts) -> Result<TrainConfig, FieldProblem> {
-    let classes = facts.classes.len();
+fn named_preset(request: &Map<String, Value>) -> Result<TrainConfig, FieldProblem> {
     match request.get("preset") {
-        None | Some(Value::Null) => Ok(preset::for_classes(preset::quick(), classes)),
-        Some(value) => {
-            value.as_str().and_then(preset::by_name).map(|base| preset::for_classes(base, classes)).ok_or_else(|| {
-                let names = preset::NAMES.join(", ");
-                let detail = format!("no preset {}; there are {names}", shortened(&value.to_string()));
-                FieldProblem::new("preset", "unknown_preset", detail)
-            })
-        }
+        None | Some(Value::Null) => Ok(preset::quick()),
+        Some(value) => value.as_str().and_then(preset::by_name).ok_or_else(|| {
+            let names = preset::NAMES.join(", ");
+            let detail = format!("no preset {}; there are {names}", shortened(&value.to_string()));
+            FieldProblem::new("preset", "unknown_preset", detail)
+        }),
     }
 }
 
@@ -227,6 +251,22 @@ pub(super) mod tests {
     fn an_unknown_preset_lists_those_there_are() {
         let problems = resolved(json!({"preset": "fast"})).unwrap_err();
         assert!(problems[0].detail.contains("quick"), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn an_unknown_preset_hides_nothing_that_is_wrong_with_any_preset() {
+        let wrong = |request| -> Vec<String> {
+            let problems = resolved(request).unwrap_err().into_iter();
+            let mut pointers: Vec<_> = problems.map(|problem| problem.pointer).collect();
+            pointers.sort_unstable();
+            pointers
+        };
+        let request = json!({"preset": "papre", "batch": 0, "k": "two", "labelled": 10_000, "lamda_u": 3});
+        assert_eq!(wrong(request), ["/batch", "/k", "/labelled", "/lamda_u", "/preset"]);
+        assert_eq!(wrong(json!({"preset": 7, "batch": 0})), ["/batch", "/preset"]);
+        // What is wrong beside quick's values may be right beside those of the preset that is meant.
+        assert_eq!(wrong(json!({"preset": "refrence", "augment_policy": "one_of_seven"})), ["/preset"]);
+        assert_eq!(wrong(json!({"preset": "refrence", "head": "reference"})), ["/preset"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Plan {
     pub sweep: bool,
     /// Whether the request says how many labels; a preset's number is the most that it takes.
     numbered: bool,
+    /// The list of numbers of labels, where the request has one.
+    listed: Vec<Option<u32>>,
 }
 
 /// One run of a plan.
@@ -91,17 +93,24 @@ pub fn plan(request: &Map<String, Value>, facts: &DataFacts) -> Result<Plan, Vec
     if runs.len() > MOST_RUNS && wanted <= MOST_RUNS {
         problems.push(too_many(runs.len(), &axes));
     }
-    let numbered = request.contains_key("labelled");
-    if problems.is_empty() { Ok(Plan { runs, sweep, numbered }) } else { Err(problems) }
+    let (numbered, listed) = (request.contains_key("labelled"), listed(&axes));
+    if problems.is_empty() { Ok(Plan { runs, sweep, numbered, listed }) } else { Err(problems) }
+}
+
+/// The values of the list `labelled`: no number is as many as there are.
+fn listed(axes: &[Axis]) -> Vec<Option<u32>> {
+    let values = axes.iter().find(|axis| axis.field == "labelled").map(|axis| axis.values.as_slice());
+    let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+    values.unwrap_or_default().iter().map(number).collect()
 }
 
 impl Plan {
     /// Whether the data set's labels can be split as each run wants it, which counting them does not tell: groups stay on one
-    /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried. Where only
-    /// the preset asks for more than there are, all that there are are taken. Blocks.
+    /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried, and the others
+    /// where that is refused. Where only the preset asks for more than one of the seeds leaves, each takes all that there are. Blocks.
     ///
     /// # Errors
-    /// One problem for each seed that leaves too few; what no seed would mend once.
+    /// One problem for each seed that leaves too few, and for each number of a list that is too many; what no seed would mend once.
     pub fn check_splits(&mut self, manifest: &Manifest) -> Result<(), Vec<FieldProblem>> {
         let mut specs: Vec<SplitSpec> = Vec::new();
         for spec in self.runs.iter().map(|run| run.config.split_spec()) {
@@ -116,20 +125,40 @@ impl Plan {
             specs.iter().filter_map(|spec| split(manifest, spec).err().map(|error| (*spec, error))).collect();
         if !self.numbered && !refused.is_empty() {
             refused.retain(|(spec, _)| split(manifest, &SplitSpec { labelled: None, ..*spec }).is_err());
+            // Seeds are one line of the report, and so have one number.
+            let of_any_seed = |spec: SplitSpec| SplitSpec { seed: 0, ..spec };
+            let specs = self.runs.iter().map(|run| run.config.split_spec());
+            let unfit: Vec<SplitSpec> = specs.filter(|spec| split(manifest, spec).is_err()).map(of_any_seed).collect();
             for run in &mut self.runs {
-                if split(manifest, &run.config.split_spec()).is_err() {
+                if unfit.contains(&of_any_seed(run.config.split_spec())) {
                     run.config.labelled = None;
                 }
             }
         }
         let mut problems: Vec<FieldProblem> = Vec::new();
         for (spec, error) in &refused {
-            let problem = FieldProblem::new("labelled", error.code(), why(error, spec.seed));
-            if !problems.contains(&problem) {
-                problems.push(problem);
+            let found = match error {
+                SplitError::TooMany(_) if !self.listed.is_empty() => self.too_many_listed(manifest, spec),
+                error => vec![FieldProblem::new("labelled", error.code(), why(error, spec.seed))],
+            };
+            for problem in found {
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The numbers in the list that are more than a split leaves, each with its place: where one is too many, others may be as well.
+    fn too_many_listed(&self, manifest: &Manifest, spec: &SplitSpec) -> Vec<FieldProblem> {
+        let refused = |(at, labelled): (usize, &Option<u32>)| {
+            let wanted = SplitSpec { labelled: labelled.map(|labels| labels as usize), ..*spec };
+            let error = split(manifest, &wanted).err()?;
+            let (pointer, code) = (format!("/labelled/{at}"), error.code().to_owned());
+            Some(FieldProblem { pointer, code, detail: why(&error, spec.seed) })
+        };
+        self.listed.iter().enumerate().filter_map(refused).collect()
     }
 }
 
@@ -255,13 +284,54 @@ mod tests {
         assert_eq!(check(json!({"labelled": [10, 20], "seed": [0, 1]})), Ok(()));
         let problems = check(json!({"labelled": [10, 21], "seed": [0, 1]})).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].pointer == "/labelled" && problems[0].detail.contains("20 are left"), "{problems:?}");
+        assert!(problems[0].pointer == "/labelled/1" && problems[0].detail.contains("20 are left"), "{problems:?}");
+        // Each number of a list that is too many is named; one that is no list has no places.
+        let refused = |request: Value| -> Vec<(String, String)> {
+            let problems = check(request).unwrap_err().into_iter();
+            let wanted = |detail: String| detail.split(' ').next().unwrap_or_default().to_owned();
+            problems.map(|problem| (problem.pointer, wanted(problem.detail))).collect()
+        };
+        let told = |pointer: &str, wanted: &str| (pointer.to_owned(), wanted.to_owned());
+        let expected = [told("/labelled/0", "24"), told("/labelled/2", "21")];
+        assert_eq!(refused(json!({"labelled": [24, 20, 21], "seed": 1, "baseline": true})), expected);
+        assert_eq!(refused(json!({"labelled": 21, "seed": [1]})), [told("/labelled", "21")]);
         assert!(problems[1].detail.contains("seed 1") && problems[1].detail.contains("group"), "{problems:?}");
         // A preset's own number, which counting the labels alone allows, is the most that it takes.
         let mut plan = planned(json!({"preset": "reference", "baseline": true})).unwrap();
         plan.runs.iter_mut().for_each(|run| run.config.labelled = Some(30));
         assert_eq!(plan.check_splits(&manifest), Ok(()));
         assert!(plan.runs.len() == 2 && plan.runs.iter().all(|run| run.config.labelled.is_none()), "{plan:?}");
+    }
+
+    #[test]
+    fn where_one_seed_leaves_too_few_for_the_presets_number_no_seed_takes_it() {
+        // Of 40 images 8 are to validate: one group of six, or two of four, whichever the seed draws first.
+        let sample = |row: u32| Sample {
+            image: format!("{row}.jpg"),
+            entry: row,
+            label: Some(row % 2),
+            split: Role::Train,
+            picked: false,
+            group: Some(if row < 24 { row / 6 } else { row / 4 }),
+            attributes: Default::default(),
+        };
+        let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
+        let manifest = Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+        let seeds: Vec<u32> = (0..12).collect();
+        let mut plan = planned(json!({"preset": "reference", "seed": seeds, "baseline": true})).unwrap();
+        for run in &mut plan.runs {
+            (run.config.labelled, run.config.validation) = (Some(33), 0.2);
+        }
+        let fits = |run: &PlannedRun| split(&manifest, &run.config.split_spec()).is_ok();
+        assert!(plan.runs.iter().any(fits) && !plan.runs.iter().all(fits), "{plan:?}");
+        assert_eq!(plan.check_splits(&manifest), Ok(()));
+        assert!(plan.runs.iter().all(|run| run.config.labelled.is_none()), "{plan:?}");
+        // Runs that hold out less than one for which too few are left keep it: they are other lines.
+        plan.runs.iter_mut().for_each(|run| run.config.labelled = Some(32));
+        plan.runs[0].config.validation = 0.99;
+        assert_eq!(plan.check_splits(&manifest), Ok(()));
+        let kept: Vec<bool> = plan.runs.iter().map(|run| run.config.labelled.is_some()).collect();
+        assert!(!kept[0] && kept[1..].iter().all(|kept| *kept), "{kept:?}");
     }
 
     #[test]

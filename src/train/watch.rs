@@ -1,14 +1,14 @@
 //! Signs that a run goes wrong, looked for at each epoch's end: a class that nobody answers any more, guesses
 //! that forget a class, an average that has lost touch with its weights.
 //!
-//! Self-training feeds on its own answers, so a class that is lost does not come back. A run that *ends*
-//! collapsed fails (`run`); this says so while there is still time to cancel it.
+//! Self-training feeds on its own answers, so a class that is lost does not come back. A run whose best epoch is
+//! collapsed fails (`run`); this says so while there is still time to cancel it, and by the same rule.
 
 use std::f64::consts::PI;
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::event::{EpochMetrics, EpochWarning};
-use super::metrics::starved;
+use super::metrics::{Collapse, starved};
 
 /// Epochs in a row before the log tells: the first evaluations of a run are all over the place.
 const PATIENCE: u32 = 2;
@@ -37,15 +37,21 @@ pub struct Watch {
     seen: Vec<(EpochWarning, u32)>,
 }
 
-/// How many images the shares of an epoch are taken over.
+/// What the guesses of an epoch are judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Looked {
-    /// Images of the validation split.
-    pub validation: u64,
     /// Unlabelled images of an epoch's steps.
     pub guessed: u64,
     /// Whether guesses are aligned to the labels' shares, which hides what the network thinks.
     pub aligned: bool,
+}
+
+/// A sign that an epoch shows.
+struct Sign {
+    kind: EpochWarning,
+    class: usize,
+    /// The share that is due to the class.
+    due: f64,
 }
 
 impl Watch {
@@ -85,31 +91,32 @@ impl Watch {
         Ok(())
     }
 
-    /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once.
-    pub fn look(&mut self, metrics: &mut EpochMetrics) -> Vec<String> {
+    /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once. `collapse` is that of the
+    /// answers on the validation split: what a model of this epoch would be refused for.
+    pub fn look(&mut self, metrics: &mut EpochMetrics, collapse: Option<Collapse>) -> Vec<String> {
         let said = said(metrics);
         let forgotten = starved(&self.prior, said, self.images.guessed);
         let others = if self.images.aligned && forgotten.is_none() { self.other_shares(said) } else { None };
+        let of_labels = |kind, class: usize| Sign { kind, class, due: self.prior[class] };
         let signs = [
-            starved(&self.prior, &metrics.validation_classes, self.images.validation)
-                .map(|class| (EpochWarning::AnswersCollapsed, class)),
-            forgotten.map(|class| (EpochWarning::GuessesCollapsed, class)),
-            others.map(|class| (EpochWarning::SharesApart, class)),
-            apart(metrics).then_some((EpochWarning::AverageApart, 0)),
+            collapse.map(|of| Sign { kind: EpochWarning::AnswersCollapsed, class: of.starved, due: of.due }),
+            forgotten.map(|class| of_labels(EpochWarning::GuessesCollapsed, class)),
+            others.map(|class| of_labels(EpochWarning::SharesApart, class)),
+            apart(metrics).then(|| of_labels(EpochWarning::AverageApart, 0)),
         ];
-        metrics.warnings = signs.iter().flatten().map(|(kind, _)| *kind).collect();
+        metrics.warnings = signs.iter().flatten().map(|sign| sign.kind).collect();
         let mut lines = Vec::new();
         for index in 0..self.seen.len() {
             let (kind, before) = self.seen[index];
-            let sign = signs.iter().flatten().find(|(shown, _)| *shown == kind);
+            let sign = signs.iter().flatten().find(|sign| sign.kind == kind);
             let now = match sign {
                 _ if before > PATIENCE => before,
                 Some(_) => before + 1,
                 None => 0,
             };
             self.seen[index].1 = now;
-            if let Some((_, class)) = sign.filter(|_| now == PATIENCE) {
-                lines.push(self.line(kind, *class, metrics));
+            if let Some(sign) = sign.filter(|_| now == PATIENCE) {
+                lines.push(self.line(sign, metrics));
                 self.seen[index].1 = PATIENCE + 1;
             }
         }
@@ -128,14 +135,13 @@ impl Watch {
         classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > allowed)
     }
 
-    fn line(&self, kind: EpochWarning, class: usize, metrics: &EpochMetrics) -> String {
-        let (epoch, name) = (metrics.epoch, &self.classes[class]);
-        let percent = |shares: &[f64]| shares.get(class).copied().unwrap_or_default() * 100.0;
-        let due = percent(&self.prior);
+    fn line(&self, sign: &Sign, metrics: &EpochMetrics) -> String {
+        let (epoch, name, due) = (metrics.epoch, &self.classes[sign.class], sign.due * 100.0);
+        let percent = |shares: &[f64]| shares.get(sign.class).copied().unwrap_or_default() * 100.0;
         let said = said(metrics);
-        match kind {
+        match sign.kind {
             EpochWarning::AnswersCollapsed => format!(
-                "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, {due:.1} % of the labels are of it; \
+                "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, where {due:.1} % are of it; \
                  a run whose best epoch looks so is not published: lower lambda_u, raise ramp or warmup, or label more images",
                 percent(&metrics.validation_classes)
             ),
@@ -178,6 +184,7 @@ fn apart(metrics: &EpochMetrics) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::metrics::Confusion;
     use super::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -187,7 +194,7 @@ mod tests {
     }
 
     fn aligning(aligned: bool) -> Watch {
-        let images = Looked { validation: 200, guessed: 1600, aligned };
+        let images = Looked { guessed: 1600, aligned };
         Watch::new(&["mask".to_owned(), "no_mask".to_owned()], &[0.6, 0.4], images)
     }
 
@@ -201,15 +208,27 @@ mod tests {
         }
     }
 
+    /// An epoch whose validation images, so many of either class, are answered as the first class, but for `second` of them.
+    fn answered(at: u32, images: [usize; 2], second: usize) -> (EpochMetrics, Option<Collapse>) {
+        let [first, all] = [images[0], images[0] + images[1]];
+        let classes_from = |border: usize| (0..all).map(|image| usize::from(image >= border)).collect::<Vec<_>>();
+        let confusion = Confusion::new(2, &classes_from(first), &classes_from(all - second));
+        let collapse = confusion.collapse();
+        let metrics = EpochMetrics {
+            validation_classes: confusion.answer_shares(),
+            validation_collapsed: collapse.is_some(),
+            ..epoch(at, [0.0, 0.0])
+        };
+        (metrics, collapse)
+    }
+
     #[test]
     fn a_lost_class_is_noted_at_once_and_told_once_when_it_lasts() {
         let (mut watch, mut told) = (watch(), Vec::new());
-        for (at, answers) in
-            [[0.99, 0.01], [0.7, 0.3], [0.98, 0.02], [0.99, 0.01], [1.0, 0.0], [0.6, 0.4]].iter().enumerate()
-        {
-            let mut metrics = epoch(at as u32 + 1, *answers);
-            told.extend(watch.look(&mut metrics));
-            let lost = answers[1] < 0.04;
+        for (at, second) in (1..).zip([2, 60, 4, 2, 0, 80]) {
+            let (mut metrics, collapse) = answered(at, [120, 80], second);
+            told.extend(watch.look(&mut metrics, collapse));
+            let lost = second < 8;
             assert_eq!(
                 metrics.warnings,
                 if lost { vec![EpochWarning::AnswersCollapsed] } else { vec![] },
@@ -224,6 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_judged_by_the_rule_that_a_model_is_refused_by() {
+        // Nobody answers the second class for 30 images: of the shares that are due to it, only 2 in 7 and 3 in 10 make that no chance.
+        for (prior, images, lost) in
+            [([5.0 / 7.0, 2.0 / 7.0], [22, 8], false), ([11.0 / 15.0, 4.0 / 15.0], [21, 9], true)]
+        {
+            let mut watch = Watch::new(&names(2), &prior, Looked { guessed: 1600, aligned: false });
+            let mut told = Vec::new();
+            for at in 1..=3 {
+                let (mut metrics, collapse) = answered(at, images, 0);
+                told.extend(watch.look(&mut metrics, collapse));
+                let warned = metrics.warnings.contains(&EpochWarning::AnswersCollapsed);
+                assert_eq!((warned, metrics.validation_collapsed), (lost, lost), "{images:?}");
+            }
+            assert_eq!(told.len(), usize::from(lost), "{told:?}");
+            let says = "\"c1\" is answered for 0.0 % of the validation images, where 30.0 % are of it; a run whose best epoch looks so \
+                        is not published";
+            assert!(told.iter().all(|line| line.contains(says)), "{told:?}");
+        }
+    }
+
+    #[test]
     fn guesses_and_an_average_that_lags_are_told_apart_from_answers() {
         let (mut watch, mut told) = (watch(), Vec::new());
         for at in 1..=3 {
@@ -232,7 +272,7 @@ mod tests {
                 validation_accuracy_raw: Some(0.96),
                 ..epoch(at, [0.5, 0.5])
             };
-            told.extend(watch.look(&mut metrics));
+            told.extend(watch.look(&mut metrics, None));
             assert_eq!(metrics.warnings, [EpochWarning::GuessesCollapsed, EpochWarning::AverageApart]);
         }
         assert_eq!(told.len(), 2, "{told:?}");
@@ -253,7 +293,7 @@ mod tests {
                     unlabelled_classes: said.to_vec(),
                     ..epoch(at, [0.5, 0.5])
                 };
-                told.extend(watch.look(&mut metrics));
+                told.extend(watch.look(&mut metrics, None));
                 if at == 3 {
                     return (metrics.warnings, told);
                 }
@@ -276,7 +316,7 @@ mod tests {
     #[test]
     fn other_shares_are_seen_of_many_classes_too() {
         for classes in [100, 200, 1000] {
-            let images = Looked { validation: 2000, guessed: 1600, aligned: true };
+            let images = Looked { guessed: 1600, aligned: true };
             let warnings = |said: Vec<f64>| {
                 let mut watch = Watch::new(&names(classes), &vec![1.0 / classes as f32; classes], images);
                 let mut metrics = EpochMetrics {
@@ -286,7 +326,7 @@ mod tests {
                     validation_classes: vec![1.0 / classes as f64; classes],
                     ..EpochMetrics::default()
                 };
-                watch.look(&mut metrics);
+                watch.look(&mut metrics, None);
                 metrics.warnings
             };
             // Three quarters are taken for one class, each other has a quarter of its due.
@@ -304,7 +344,7 @@ mod tests {
     #[test]
     fn a_run_without_guesses_has_none_to_doubt() {
         let mut metrics = epoch(1, [0.6, 0.4]);
-        assert!(watch().look(&mut metrics).is_empty() && metrics.warnings.is_empty());
+        assert!(watch().look(&mut metrics, None).is_empty() && metrics.warnings.is_empty());
     }
 
     fn names(count: usize) -> Vec<String> {
