@@ -374,6 +374,19 @@ fn a_group_column_makes_groups_and_a_group_in_both_sheets_is_told() {
 }
 
 #[test]
+fn a_picked_row_below_the_unlabelled_one_keeps_the_group_of_its_image() {
+    let train =
+        "image,label,Person,picked\na.png,cat,anna,\nb.png,dog,bert,\nc.png,,anna,\nd.png,cat,cleo,\nc.png,dog,,yes\n";
+    let imported = Upload::new(&six(), train, None).import_as_groups("person");
+    assert_eq!(codes(&imported), [("duplicate_row".to_owned(), 4)]);
+    let groups = imported.manifest.samples.iter().map(|sample| (sample.image.as_str(), sample.picked, sample.group));
+    let expected = [("a.png", Some(0)), ("b.png", None), ("c.png", Some(0)), ("d.png", None)];
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_unstable();
+    assert_eq!(groups, expected.map(|(image, group)| (image, image == "c.png", group)));
+}
+
+#[test]
 fn words_for_an_unknown_group_are_told_with_their_images() {
     let train = "image,label,person\na.png,cat,NA\nb.png,dog,NA\nc.png,cat,anna\nd.png,,NA\n";
     let upload = Upload::new(&six(), train, Some("image,label,person\ne.png,cat,NA\nf.png,dog,-\n"));

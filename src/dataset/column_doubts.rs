@@ -1,11 +1,11 @@
 //! What to tell of a sheet's columns: which was guessed, which are called alike, of which cells not all is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::columns::{Columns, NAMED, tells_the_task, usual_labels};
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, quoted, reads_nan, same_column};
+use super::labels::{first_of, normalised, quoted, reads_nan, same_column};
 use super::manifest::Role;
 use super::report::Warning;
 use super::sheet::{MAX_NAME, Sheet};
@@ -20,6 +20,49 @@ pub(super) fn warnings(sheet: &Sheet, role: Role, request: &ImportRequest) -> Re
         long_cells(sheet, &columns, role),
     ];
     Ok(all.into_iter().flatten().collect())
+}
+
+/// What a column is usually called that names groups, an id or not.
+const OF_GROUPS: [&str; 4] = ["group", "person", "subject", "identity"];
+
+fn tells_groups(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let bare = ["_id", " id"].into_iter().find_map(|id| name.strip_suffix(id)).unwrap_or(&name);
+    OF_GROUPS.contains(&bare)
+}
+
+/// Columns that look as if they named groups where the import names none. None is chosen by itself: that would change the splits.
+pub(super) fn unnamed_groups(sheets: &[(Role, &Sheet)], request: &ImportRequest) -> Result<Vec<Warning>, ImportError> {
+    if request.group_column.is_some() {
+        return Ok(Vec::new());
+    }
+    // Of each column, by its lower-case name, how many rows of each sheet have each value.
+    let mut found: BTreeMap<String, BTreeMap<String, BTreeMap<Role, usize>>> = BTreeMap::new();
+    for &(role, sheet) in sheets {
+        let columns = Columns::of(sheet, role, request)?;
+        for (at, name) in sheet.columns.iter().enumerate() {
+            if !tells_groups(name) || columns.names().chain(columns.picked).any(|ours| ours == at) {
+                continue;
+            }
+            let values = found.entry(name.to_lowercase()).or_default();
+            for value in sheet.rows.iter().filter(|row| !row.surplus).filter_map(|row| normalised(row.cell(at))) {
+                *values.entry(value).or_default().entry(role).or_default() += 1;
+            }
+        }
+    }
+    Ok(found.iter().filter_map(|(column, values)| unnamed(column, values)).collect())
+}
+
+fn unnamed(column: &str, values: &BTreeMap<String, BTreeMap<Role, usize>>) -> Option<Warning> {
+    let repeated = values.values().filter(|rows| rows.values().sum::<usize>() > 1).count();
+    let both = values.values().filter(|rows| rows.len() > 1).count();
+    let detail = format!(
+        "column {} looks as if it named groups, and {repeated} of its {} values stand in several rows, {both} of them in both sheets; \
+         it is not used for that: name it in group_column, so that no group is both trained on and validated with",
+        quoted(column),
+        values.len()
+    );
+    (repeated > 0).then(|| Warning::new("unnamed_groups", detail))
 }
 
 /// Cells of the sheet's label column that read NaN, and so are empty.
@@ -158,6 +201,28 @@ mod tests {
         assert!(detail.contains("called \"source\"") && detail.contains("kept as \"source (2)\""), "{detail}");
         let plain = sheet("image,label,source,,\na.jpg,cat,web,1,2\n");
         assert_eq!(told(&plain, &request, "repeated_column"), None, "columns without a name are not kept");
+    }
+
+    #[test]
+    fn a_column_that_looks_as_if_it_named_groups_is_told_where_none_is_named() {
+        let told = |header: &str, group_column: Option<&str>| {
+            let train = sheet(&format!("image,label,{header}\na.jpg,cat,x\nb.jpg,dog,x\nc.jpg,dog,y\nd.jpg,cat,z\n"));
+            let test = sheet(&format!("image,label,{header}\ne.jpg,cat,y\n"));
+            let request = ImportRequest { group_column: group_column.map(str::to_owned), ..ImportRequest::default() };
+            unnamed_groups(&[(Role::Train, &train), (Role::Test, &test)], &request).unwrap()
+        };
+        for name in ["group", "Person", "person_id", "Subject ID", "identity"] {
+            let found = told(name, None);
+            assert!(found.len() == 1 && found[0].code == "unnamed_groups", "{name}: {found:?}");
+            assert!(
+                found[0].detail.contains("2 of its 3 values stand in several rows, 1 of them in both"),
+                "{found:?}"
+            );
+            assert_eq!(told(name, Some(name)), [], "it was named");
+        }
+        assert_eq!(told("source", None), []);
+        let once = sheet("image,label,person\na.jpg,cat,x\nb.jpg,dog,y\nc.jpg,dog,\nd.jpg,dog,\n");
+        assert_eq!(unnamed_groups(&[(Role::Train, &once)], &ImportRequest::default()).unwrap(), [], "nothing repeats");
     }
 
     #[test]

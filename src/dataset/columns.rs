@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised, same_column, shortened};
+use super::labels::{first_of, normalised, reads_nan, same_column, shortened};
 use super::manifest::Role;
 use super::sheet::{MAX_NAME, Row, Sheet, not_read};
 
@@ -75,6 +75,11 @@ impl Columns {
         }
     }
 
+    /// The group that the row names, as [`Self::attributes`] keeps it.
+    pub fn group_of(&self, row: &Row) -> Option<String> {
+        self.group.and_then(|column| normalised(row.cell(column)))
+    }
+
     /// Whether the column tells no groups.
     fn is_of_us(&self, column: usize) -> bool {
         [Some(self.image), Some(self.label), self.picked].contains(&Some(column))
@@ -91,20 +96,28 @@ impl Columns {
         columns.filter(|(at, (name, kept_as))| name != kept_as && !self.is_of_us(*at)).map(|(_, names)| names)
     }
 
-    /// Every other named column that is not empty in this row; a spreadsheet's error is no value. Groups are told apart as
+    /// Every other named column that is not empty in this row; NaN, or a spreadsheet's error, is no value. Groups are told apart as
     /// labels are: 3 and 3.0 are one. Of a long text the beginning will do: whatever it says, it tells no groups.
     pub fn attributes(&self, row: &Row) -> BTreeMap<String, String> {
+        let mut attributes = BTreeMap::new();
+        self.fill(&mut attributes, row);
+        attributes
+    }
+
+    /// Adds those that are not known yet. The others are not even copied: millions of rows may name one image.
+    pub fn fill(&self, attributes: &mut BTreeMap<String, String>, row: &Row) {
         let named = self.kept_as.iter().zip(&row.cells).enumerate();
-        named
-            .filter(|(at, (name, cell))| {
-                !name.is_empty() && !cell.is_empty() && !self.is_of_us(*at) && !row.has_error(*at)
-            })
-            .filter_map(|(at, (name, cell))| {
-                let cell =
-                    if Some(at) == self.group { normalised(cell)? } else { shortened(cell, MAX_NAME).into_owned() };
-                Some((name.clone(), cell))
-            })
-            .collect()
+        let told = named.filter(|(at, (name, cell))| {
+            !name.is_empty() && !cell.is_empty() && !reads_nan(cell) && !self.is_of_us(*at) && !row.has_error(*at)
+        });
+        for (at, (name, cell)) in told {
+            if attributes.contains_key(name) {
+                continue;
+            }
+            let cell =
+                if Some(at) == self.group { normalised(cell) } else { Some(shortened(cell, MAX_NAME).into_owned()) };
+            attributes.extend(cell.map(|cell| (name.clone(), cell)));
+        }
     }
 }
 

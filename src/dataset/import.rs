@@ -223,6 +223,7 @@ fn import_into(
         let detail = "no test sheet: models of this data set will have validation figures only";
         warnings.push(Warning::new("no_test_sheet", detail));
     }
+    warnings.extend(column_doubts::unnamed_groups(&sheets, request)?);
     for &(role, sheet) in &sheets {
         warnings.extend(unread(sheet));
         warnings.extend(column_doubts::warnings(sheet, role, request)?);

@@ -126,7 +126,8 @@ pub(super) fn candidates(
                 Found::Missing => {
                     let like = index.like(&image).map(|name| format!("; it has {}", quoted(name))).unwrap_or_default();
                     let hint = index.hint_at_letters(&image);
-                    refuse("missing_file", format!("the archive has no file {image:?}{like}{hint}"));
+                    let page = hint_at_code_page(&image, index);
+                    refuse("missing_file", format!("the archive has no file {image:?}{like}{hint}{page}"));
                 }
                 Found::Ambiguous => refuse(
                     "ambiguous_file",
@@ -143,9 +144,56 @@ pub(super) fn candidates(
             }
         }
     }
+    let groups: Vec<Option<String>> = rows.iter().map(|row| columns.group_of(row)).collect();
+    let repeated = repeats_of(&found);
     // Of those alone that stay: millions of rows may name one image, each with many cells.
-    let stay = unique_names(found, out).into_iter();
-    Ok(stay.map(|(at, candidate)| Candidate { attributes: columns.attributes(rows[at]), ..candidate }).collect())
+    let stay = unique_names(found, &groups, out).into_iter();
+    let with_cells = |(at, candidate): (usize, Candidate)| {
+        let mut attributes = columns.attributes(rows[at]);
+        // A label may have been appended below the row that says whose image it is.
+        for &other in repeated.get(&candidate.entry).into_iter().flatten() {
+            columns.fill(&mut attributes, rows[other]);
+        }
+        Candidate { attributes, ..candidate }
+    };
+    Ok(stay.map(with_cells).collect())
+}
+
+/// The places of all rows that name an image together with another row, by its entry.
+fn repeats_of(found: &[Candidate]) -> HashMap<u32, Vec<usize>> {
+    let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (at, candidate) in found.iter().enumerate() {
+        places.entry(candidate.entry).or_default().push(at);
+    }
+    places.retain(|_, places| places.len() > 1);
+    places
+}
+
+/// What to add where a name is there once it is read as UTF-8: a spreadsheet program opened the sheet in Windows' code page 1252
+/// and saved what it saw.
+fn hint_at_code_page(image: &str, index: &Index) -> String {
+    let bytes: Option<Vec<u8>> = image.chars().map(byte_of_code_page).collect();
+    let meant = bytes.filter(|_| !image.is_ascii()).and_then(|bytes| String::from_utf8(bytes).ok());
+    let there = meant.filter(|meant| !matches!(index.find(meant), Found::Missing));
+    there.map_or_else(String::new, |meant| {
+        format!(
+            "; it has {}, of which this is what a spreadsheet program shows that opens the sheet in another code page: open the sheet \
+             anew, in Excel with Data → From Text/CSV and the file origin UTF-8, and label it there",
+            quoted(&meant)
+        )
+    })
+}
+
+/// The letters of code page 1252 from 0x80 to 0x9F; the bytes that have none keep their own number, as Windows reads them.
+const CODE_PAGE: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
+    '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+/// The byte that code page 1252 has for a letter.
+fn byte_of_code_page(letter: char) -> Option<u8> {
+    let of_page = (0x80..).zip(CODE_PAGE).find(|(_, known)| *known == letter).map(|(byte, _)| byte);
+    of_page.or_else(|| u8::try_from(u32::from(letter)).ok())
 }
 
 /// How many rows name their images without the extension that these have in the archive.
@@ -182,30 +230,26 @@ pub(super) fn entries_meant(
 }
 
 /// One row per image: the first with a label, or the first. Rows that contradict each other are all left out; one without a
-/// label contradicts nothing (a sheet of all images below one of the labelled). Each comes with its place among those that were found.
-fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<(usize, Candidate)> {
-    let mut labels: HashMap<u32, BTreeSet<&String>> = HashMap::new();
+/// label, or without a group, contradicts nothing (a sheet of all images below one of the labelled). `groups` has each row's.
+/// Each comes with its place among those that were found.
+fn unique_names(found: Vec<Candidate>, groups: &[Option<String>], out: &mut LeftOut) -> Vec<(usize, Candidate)> {
     let mut stays: HashMap<u32, usize> = HashMap::new();
+    let mut labelled: HashSet<u32> = HashSet::new();
     for (index, candidate) in found.iter().enumerate() {
-        let known = labels.entry(candidate.entry).or_default();
-        if known.is_empty() && candidate.label.is_some() {
+        if candidate.label.is_some() && labelled.insert(candidate.entry) {
             stays.insert(candidate.entry, index);
         } else {
             stays.entry(candidate.entry).or_insert(index);
         }
-        known.extend(candidate.label.as_ref());
     }
-    let conflicts: HashMap<u32, String> = labels
-        .into_iter()
-        .filter(|(_, known)| known.len() > 1)
-        .map(|(entry, known)| {
-            let told = first_of(known.into_iter(), 3);
-            (entry, format!("rows for this image name different labels: {told}"))
-        })
-        .collect();
+    let labels = conflicts(found.iter().map(|candidate| (candidate.entry, candidate.label.as_ref())), "labels");
+    let groups =
+        conflicts(found.iter().zip(groups).map(|(candidate, group)| (candidate.entry, group.as_ref())), "groups");
     let chosen = |(index, candidate): (usize, Candidate)| {
-        if let Some(detail) = conflicts.get(&candidate.entry) {
-            out.push(candidate.rejected("conflicting_label", detail.as_str()));
+        let conflict = labels.get(&candidate.entry).map(|detail| ("conflicting_label", detail));
+        let conflict = conflict.or_else(|| groups.get(&candidate.entry).map(|detail| ("conflicting_group", detail)));
+        if let Some((code, detail)) = conflict {
+            out.push(candidate.rejected(code, detail.as_str()));
             return None;
         }
         let stays = stays[&candidate.entry] == index;
@@ -215,6 +259,19 @@ fn unique_names(found: Vec<Candidate>, out: &mut LeftOut) -> Vec<(usize, Candida
         stays.then_some((index, candidate))
     };
     found.into_iter().enumerate().filter_map(chosen).collect()
+}
+
+/// The entries of which rows say several things, and which these are; `what` they are called.
+fn conflicts<'a>(told: impl Iterator<Item = (u32, Option<&'a String>)>, what: &str) -> HashMap<u32, String> {
+    let mut known: HashMap<u32, BTreeSet<&String>> = HashMap::new();
+    for (entry, one) in told {
+        known.entry(entry).or_default().extend(one);
+    }
+    let several = known.into_iter().filter(|(_, known)| known.len() > 1);
+    let in_words = |(entry, known): (u32, BTreeSet<&String>)| {
+        (entry, format!("rows for this image name different {what}: {}", first_of(known.into_iter(), 3)))
+    };
+    several.map(in_words).collect()
 }
 
 #[cfg(test)]
@@ -248,7 +305,10 @@ mod tests {
             candidate(8, 3, Some("dog")),
         ];
         let mut out = LeftOut::default();
-        let stay = unique_names(found, &mut out);
+        // A row without a group contradicts none.
+        let mut groups: Vec<Option<String>> = vec![None; found.len()];
+        groups[0] = Some("anna".to_owned());
+        let stay = unique_names(found, &groups, &mut out);
         assert_eq!(stay.iter().map(|(at, candidate)| (*at, candidate.row)).collect::<Vec<_>>(), [(1, 3), (3, 5)]);
         let told: Vec<_> = out.listed().iter().map(|row| (row.row, row.code.as_str())).collect();
         let (twice, conflict) = ("duplicate_row", "conflicting_label");
@@ -257,8 +317,33 @@ mod tests {
         // However long the labels are and however many rows say them.
         let long = ["a", "b", "c"].map(|letter| letter.repeat(MAX_NAME));
         let mut out = LeftOut::default();
-        unique_names(long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect(), &mut out);
+        let rows = long.iter().map(|label| candidate(2, 1, Some(label.as_str()))).collect();
+        unique_names(rows, &[None, None, None], &mut out);
         assert!(out.len() == 3 && out.listed().iter().all(|row| row.detail.len() < 500), "{out:?}");
+    }
+
+    #[test]
+    fn what_the_labelled_row_leaves_empty_comes_from_the_rows_left_out() {
+        let index = index_of(b"a.jpg");
+        let group_column = Some("person".to_owned());
+        let request = ImportRequest { task: "pet".into(), group_column, ..ImportRequest::default() };
+        let read = |rows: &str| {
+            let text = format!("image,label,Person,source,picked\n{rows}");
+            let sheet = Sheet::parse(text.into_bytes(), "train").unwrap();
+            let mut out = LeftOut::default();
+            let found = candidates(&sheet, Role::Train, &request, &index, &mut out).unwrap();
+            let codes: Vec<String> = out.listed().iter().map(|row| row.code.clone()).collect();
+            (found, codes)
+        };
+        let (found, codes) = read("a.jpg,,anna,web,\na.jpg,cat,,film,yes\n");
+        assert_eq!(codes, ["duplicate_row"]);
+        assert!(found[0].row == 3 && found[0].picked && found[0].label.as_deref() == Some("cat"), "{found:?}");
+        let cells = [("Person", "anna"), ("source", "film")].map(|(name, cell)| (name.to_owned(), cell.to_owned()));
+        assert_eq!(found[0].attributes, BTreeMap::from(cells), "what it says itself stays");
+        // 3 and 3.0 are one group.
+        assert_eq!(read("a.jpg,,3,,\na.jpg,cat,3.0,,\n").1, ["duplicate_row"]);
+        let (found, codes) = read("a.jpg,,anna,,\na.jpg,cat,bert,,yes\n");
+        assert!(found.is_empty() && codes == ["conflicting_group"; 2], "{found:?} {codes:?}");
     }
 
     /// The index of an archive with a file of this name, whatever its bytes are.
@@ -294,6 +379,23 @@ mod tests {
         let plain = index_of("\u{43a}\u{43e}\u{442}.jpg".as_bytes());
         assert_eq!(told(&plain, "\u{43a}\u{43e}\u{442}.jpg"), None);
         assert!(!told(&plain, "\u{43a}\u{438}\u{442}.jpg").unwrap().contains("cu=on"), "its names were read");
+    }
+
+    #[test]
+    fn a_name_that_another_code_page_broke_is_missed_with_what_to_do() {
+        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
+        let told = |index: &Index, image: &str| {
+            let sheet = Sheet::parse(format!("image,label\n{image},cat\n").into_bytes(), "train").unwrap();
+            let mut out = LeftOut::default();
+            candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
+            out.listed().first().map(|row| row.detail.clone())
+        };
+        // The second byte of Ü is œ in the code page.
+        let index = index_of("\u{dc}bung 252.jpg".as_bytes());
+        let detail = told(&index, "\u{c3}\u{153}bung 252.jpg").unwrap();
+        assert!(detail.contains("\u{dc}bung 252.jpg") && detail.contains("From Text/CSV"), "{detail}");
+        assert!(!told(&index, "\u{c3}\u{153}bung 253.jpg").unwrap().contains("From Text/CSV"), "that is not there");
+        assert!(!told(&index, "\u{d6}bung 252.jpg").unwrap().contains("From Text/CSV"));
     }
 
     #[test]

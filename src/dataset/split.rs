@@ -103,11 +103,15 @@ pub fn split(manifest: &Manifest, spec: &SplitSpec) -> Result<Split, SplitError>
     let of_validation = |row: u32| {
         is_validation[row as usize] || manifest.samples[row as usize].group.is_some_and(|group| groups.contains(&group))
     };
+    let of_any_group = picked.len();
     picked.retain(|&row| !of_validation(row));
     let left: usize = by_class.iter().map(Vec::len).sum();
     let wanted = spec.labelled.unwrap_or(left + picked.len());
-    // Where too few were picked, too, the error counts what was drawn.
-    let drawn = if wanted > left + picked.len() { wanted } else { wanted.min(left) };
+    if of_any_group > 0 && wanted > left + picked.len() {
+        return Err(too_many(wanted, left, picked.len(), of_any_group - picked.len()));
+    }
+    // Where none was picked, more than was drawn is refused as that.
+    let drawn = if of_any_group == 0 { wanted } else { wanted.min(left) };
     let mut labelled = take_stratified(&mut by_class, drawn)?;
     if drawn < wanted {
         picked.shuffle(&mut rng);
@@ -146,6 +150,19 @@ fn impossible(sizes: &[usize], count: usize, what: &str) -> SplitError {
          one; label more images or ask for fewer"
     );
     if count > have { SplitError::TooMany(detail) } else { SplitError::TooFew(detail) }
+}
+
+/// More labels than are left, of `drawn` and of `picked` images; `held_back` are the picked ones that are kept out for their group.
+fn too_many(wanted: usize, drawn: usize, picked: usize, held_back: usize) -> SplitError {
+    let held_back = match held_back {
+        0 => String::new(),
+        count => format!(", and {count} other picked ones share the group of a validation image, and are not used"),
+    };
+    SplitError::TooMany(format!(
+        "{wanted} labels are wanted for training, {} are left: {drawn} of images that were drawn and {picked} of picked ones{held_back}; \
+         label more images or ask for fewer",
+        drawn + picked
+    ))
 }
 
 /// `count` divided in proportion to `sizes` by largest remainders, at least one each, never more than `most`, which is no more than
@@ -399,7 +416,11 @@ mod tests {
             }
         }
         let error = split(&manifest, &spec(Some(89), 0)).unwrap_err().to_string();
-        assert!(error.contains("89 labels"), "{error}");
+        assert!(
+            error.contains("89 labels are wanted for training, 88 are left: 45 of images that were drawn"),
+            "{error}"
+        );
+        assert!(error.contains("43 of picked ones; label more"), "no group has any of them: {error}");
     }
 
     #[test]
@@ -436,7 +457,15 @@ mod tests {
         let held_out = groups(&cut.validation);
         assert!(!held_out.is_empty(), "seed 1 validates with none of them: choose another");
         assert!(held_out.is_disjoint(&groups(&cut.labelled)) && held_out.is_disjoint(&groups(&cut.unlabelled)));
-        assert_eq!(cut.labelled.len(), 45 + 43 - held_out.len());
+        let most = 45 + 43 - held_out.len();
+        assert_eq!(cut.labelled.len(), most);
+        assert_eq!(split(&manifest, &spec(Some(most), 1)).unwrap().labelled.len(), most);
+        for wanted in [most + 1, 88] {
+            let error = split(&manifest, &spec(Some(wanted), 1)).unwrap_err().to_string();
+            let told = format!("{wanted} labels are wanted for training, {most} are left");
+            assert!(error.contains(&told), "{error}");
+            assert!(error.contains(&format!("and {} other picked ones share the group", held_out.len())), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 // Reading CSV (RFC 4180), as the service writes it, or as a spreadsheet program has saved it again.
 
+/// Before a file that people open in Excel: without it Excel on Windows takes UTF-8 for the code page of its own.
+export const MARK = '\u{feff}';
+
 /// The rows of a text with a header, each as an object by the header's names.
-export function parse(text, separator = ',') {
+export function parse(whole, separator = ',') {
+  const text = whole.startsWith(MARK) ? whole.slice(MARK.length) : whole;
   const [header = [], ...rows] = records(toldIn(text) === separator ? text.replace(TOLD, '') : text, separator);
   return rows.map((row) => Object.fromEntries(header.map((name, at) => [name, row[at] ?? ''])));
 }
@@ -16,7 +20,7 @@ export function separatorOf(text) {
   if (toldIn(text)) return toldIn(text);
   const [first] = text.trimStart().split(/\r\n?|\n/, 1);
   const times = (sign) => first.split(sign).length;
-  return [',', ';', '\t'].reduce((best, sign) => (times(sign) > times(best) ? sign : best));
+  return [',', ';', '\t', '|'].reduce((best, sign) => (times(sign) > times(best) ? sign : best));
 }
 
 function records(text, separator) {

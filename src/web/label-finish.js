@@ -1,6 +1,7 @@
 // What becomes of the labels: two sheets to download, or a data set at once.
 
 import { all, byItself, saveAs } from './api.js';
+import { MARK } from './csv.js';
 import { h, put } from './dom.js';
 import { importDataset, nameField, taskField, uploadProgress } from './dataset-import.js';
 import { freeName } from './label-names.js';
@@ -41,7 +42,7 @@ export function labelFinish({ file, images, signal }) {
       h('p', { class: 'hint' }, 'The sheets list the labelled images alone. Who imports them by hand adds ', h('code', null, '-F unlisted=unlabelled'), ' (curl) or ', h('code', null, '--unlisted unlabelled'), ' (mixmatch import): else the others are left out, and MixMatch has nothing to learn from besides.')));
 
   function downloadButton(sheet) {
-    return h('button', { type: 'button', onclick: () => saveAs(sheetFile(sheet, sheets(session, names)[sheet]), `${sheet}.csv`) }, `Download ${sheet}.csv`);
+    return h('button', { type: 'button', onclick: () => saveAs(sheetFile(sheet, `${MARK}${sheets(session, names)[sheet]}`), `${sheet}.csv`) }, `Download ${sheet}.csv`);
   }
 
   async function submit(event) {

@@ -1,6 +1,7 @@
 // Above the cards: how many images came to what, which of them are shown, and what can be done with all of them.
 
 import { saveAs } from './api.js';
+import { MARK } from './csv.js';
 import { h, put } from './dom.js';
 import { field } from './form.js';
 import { inWords, outcome, sheet, tally } from './predict-summary.js';
@@ -17,7 +18,7 @@ export function predictOverview(cards, askAgain) {
     shown.input.focus({ preventScroll: true });
     askAgain(cards.filter((card) => card.mayAskAgain()));
   } });
-  const save = h('button', { type: 'button', onclick: () => saveAs(new Blob([sheet(said(), threshold)], { type: 'text/csv' }), `predictions-${model.replace(/[^\w.-]+/g, '-')}.csv`) }, 'Download as CSV');
+  const save = h('button', { type: 'button', onclick: () => saveAs(new Blob([MARK, sheet(said(), threshold)], { type: 'text/csv' }), `predictions-${model.replace(/[^\w.-]+/g, '-')}.csv`) }, 'Download as CSV');
   const node = h('div', { class: 'predict-overview', hidden: true }, shown.node, numbers, h('div', { class: 'actions' }, again, save));
   let [threshold, model] = [0, ''];
   let options = '';

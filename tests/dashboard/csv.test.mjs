@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { parse, separatorOf } from '../../src/web/csv.js';
+import { MARK, parse, separatorOf } from '../../src/web/csv.js';
 
 test('rows come by the names of the header, quoted or not', () => {
   const text = 'image,label,group\n"7, at ""noon"".jpg",,3\r\nb.jpg,"two\nlines",\n';
@@ -16,7 +16,7 @@ test('rows come by the names of the header, quoted or not', () => {
 });
 
 test('what a spreadsheet program has saved again is read by its own separator', () => {
-  for (const sign of [',', ';', '\t']) {
+  for (const sign of [',', ';', '\t', '|']) {
     const text = `\r\nimage${sign}label\r\n"a${sign}1.jpg"${sign}x, y\r\n`.replace('x, y', sign === ',' ? 'x' : 'x, y');
     assert.equal(separatorOf(text), sign);
     assert.deepEqual(parse(text, sign), [{ image: `a${sign}1.jpg`, label: sign === ',' ? 'x' : 'x, y' }]);
@@ -34,4 +34,10 @@ test('Excel’s first line tells the separator and is no row, and lines may end 
   const old = 'image;label, more\ra.jpg;"two\rlines"\r\rb.jpg;x\r';
   assert.equal(separatorOf('image;label\ra,b,c;x\r'), ';', 'of the first line alone');
   assert.deepEqual(parse(old, ';'), [{ image: 'a.jpg', 'label, more': 'two\rlines' }, { image: 'b.jpg', 'label, more': 'x' }]);
+});
+
+test('the mark before a download for Excel is no part of the header', () => {
+  assert.deepEqual([...new TextEncoder().encode(MARK)], [0xef, 0xbb, 0xbf]);
+  assert.deepEqual(parse(`${MARK}image,label\r\nÜbung.jpg,x\r\n`), [{ image: 'Übung.jpg', label: 'x' }]);
+  assert.deepEqual(parse(`${MARK}"image";label\r\na.jpg;x\r\n`, separatorOf(`${MARK}"image";label\r\n`)), [{ image: 'a.jpg', label: 'x' }]);
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 
-import { parse } from '../../src/web/csv.js';
+import { MARK, parse } from '../../src/web/csv.js';
 import { blob, csv, zip } from './drawn.mjs';
 import { SHORT_RUN, button, cells, complaint, field, fillJob, goTo, title, tooWide } from './parts.mjs';
 import { until, walk } from './walk.mjs';
@@ -153,7 +153,7 @@ walk('labelling in the browser', {}, (step) => {
       await button(page, `Download ${sheet}.csv`).click();
       const download = await saved;
       assert.equal(download.suggestedFilename(), `${sheet}.csv`);
-      const expected = `${csv([['image', 'label'], ...labelled(sheet)])}`.replaceAll('\n', '\r\n');
+      const expected = `${MARK}${csv([['image', 'label'], ...labelled(sheet)])}`.replaceAll('\n', '\r\n');
       assert.equal(await readFile(await download.path(), 'utf8'), expected);
     }
 

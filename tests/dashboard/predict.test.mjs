@@ -206,7 +206,7 @@ walk('refused predictions', {}, (step) => {
     const file = await saved;
     assert.equal(file.suggestedFilename(), 'predictions-blob.csv');
     assert.equal(await readFile(await file.path(), 'utf8'), [
-      'file,label,probability,red,blue,abstained,error', 'sure.png,red,0.97,0.97,0.03,false,', 'unsure.png,red,0.6,0.6,0.4,false,', 'other.png,blue,0.97,0.03,0.97,false,',
+      '\ufefffile,label,probability,red,blue,abstained,error', 'sure.png,red,0.97,0.97,0.03,false,', 'unsure.png,red,0.6,0.6,0.4,false,', 'other.png,blue,0.97,0.03,0.97,false,',
       'broken.png,,,,,,"no image, or ""none"""', '',
     ].join('\r\n'));
     await button(page, 'Clear').click();
