@@ -5,7 +5,7 @@
 #   docker/check.sh --static   no binary needed: linters, compose file, build context
 #
 # Static: hadolint on the Dockerfile, shellcheck on every script, Compose's own `config` on the compose
-# file, every COPY against the build context that .dockerignore leaves.
+# file, every COPY against the build context that .dockerignore leaves, the runtime stage's against what stands in for them here.
 # Then the runtime stage (GPU=0): as root with debootstrap, its steps are executed on a fresh Debian
 # bookworm under target/docker-check and the server runs in it as the image's user on a read-only root.
 # Without them only the COPY steps are executed, in a plain directory; the script says so.
@@ -18,6 +18,7 @@ export LC_ALL=C
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 work=$root/target/docker-check
+binary=$root/target/release/mixmatch
 tools=$work/venv
 only_static=false
 
@@ -220,6 +221,36 @@ check_context() {
 }
 
 # ---- The runtime stage.
+
+# What lies here for COPY --from=$1 $2, or from the build context: /build/.libtorch is the one here, /build/mixmatch the release binary.
+stand_in() {
+  case "$1:$2" in
+    libtorch-*:/build/.libtorch/*) echo "$root${2#/build}" ;;
+    context:LICENSE-* | context:NOTICE) echo "$root/$2" ;;
+    builder:/build/mixmatch) echo "$binary" ;;
+    *) die "no stand-in for COPY --from=$1 $2" ;;
+  esac
+}
+
+# The COPY steps of the runtime stage alone, without what they copy: neither the binary nor libtorch is needed.
+check_runtime_copies() {
+  plan runtime
+  # shellcheck disable=SC2329 # the plan calls it
+  (
+    step_copy() {
+      local from
+      for from in "${@:2:$#-2}"; do
+        stand_in "$1" "$from" >/dev/null || exit 1
+        [ "$1" != context ] || [ -e "$work/context/$from" ] ||
+          die "docker/Dockerfile copies $from, which is not there or which .dockerignore leaves out"
+      done
+    }
+    # shellcheck disable=SC1090 # written by plan()
+    source <(grep '^step_copy ' "$work/plan")
+  )
+  say "ok: $(grep -c '^step_copy ' "$work/plan") COPY steps of the runtime stage have what they copy, or something that stands in for it"
+}
+
 step_from() {
   if ! $full; then
     say "NOTE: no root or no debootstrap: RUN and USER steps are not executed, the host stands in for $1"
@@ -252,20 +283,15 @@ step_label() { :; }
 step_volume() { [ "$1" = /data ] || die "this script expects the volume /data, not $1"; }
 step_stopsignal() { signal=$1; }
 
-# COPY --from=STAGE, or from the build context: /build/.libtorch is the one here, /build/mixmatch the stripped release binary.
 step_copy() {
   local stage=$1 to=$image${*: -1} pattern from matches
   for pattern in "${@:2:$#-2}"; do
-    case "$stage:$pattern" in
-      libtorch-*:/build/.libtorch/*) pattern=$root${pattern#/build} ;;
-      context:LICENSE-*) pattern=$root/$pattern ;;
-      builder:/build/mixmatch)
-        mkdir -p "$(dirname "$to")"
-        strip -o "$to" "$binary"
-        continue
-        ;;
-      *) die "no stand-in for COPY --from=$stage $pattern" ;;
-    esac
+    pattern=$(stand_in "$stage" "$pattern") || exit 1
+    if [ "$pattern" = "$binary" ]; then
+      mkdir -p "$(dirname "$to")"
+      strip -o "$to" "$binary"
+      continue
+    fi
     mapfile -t matches < <(compgen -G "$pattern")
     [ ${#matches[@]} -gt 0 ] || die "docker/Dockerfile copies ${pattern#"$root"/}, which libtorch.sh did not install"
     mkdir -p "$to"
@@ -371,12 +397,12 @@ check_dockerfile
 check_scripts
 check_compose
 check_context
+check_runtime_copies
 if $only_static; then
   say "static checks passed; NOT RUN: the runtime stage (docker/check.sh without --static)"
   exit 0
 fi
 
-binary=$root/target/release/mixmatch
 [ -x "$binary" ] || die "target/release/mixmatch is missing; run \`make build\` first (or docker/check.sh --static)"
 [ -e .libtorch/.stamp ] || die ".libtorch is missing; run scripts/libtorch.sh"
 image=$work/image data=$work/data key=a-key-for-the-check

@@ -2,8 +2,9 @@
 """What labels are worth that the model picks, to somebody who labels N images: all of them drawn at random, or half drawn and half picked.
 
 As a user does it (README, step 5), on a data set whose labels are all known: the sheet has the N/2 or N labels and empty cells, a fifth of
-the drawn ones validates, and the test sheet is met once by each model. With --rounds 2 and more the second half is picked a part at a time,
-each by a model that was trained on the labels before; with --validate 1000 all N train, and as many further labels choose the epoch.
+the drawn ones validates, and the test sheet is met once by each model. --drawn begins with another number than N/2; with --rounds 2 and more
+the rest is picked a part at a time, each by a model that was trained on the labels before; with --validate 1000 all N train, and as many
+further labels choose the epoch.
 Prints each model's figures on validation and test, and how many of the images that were picked the model had got wrong. Trainings run one
 after another in a data directory of its own (docs/benchmarks.md has figures).
 """
@@ -23,7 +24,8 @@ def arguments():
     parser.add_argument("--data-dir", default="target/label-next", help="where data sets and models go")
     parser.add_argument("--labels", type=int, default=250, help="how many images are labelled in all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=1, help="in how many parts the second half is picked")
+    parser.add_argument("--drawn", type=int, help="how many of them are drawn before any is picked (half of --labels)")
+    parser.add_argument("--rounds", type=int, default=1, help="in how many parts the rest is picked")
     parser.add_argument("--validate", type=int, default=0, help="labels besides that choose the epoch and are neither trained on nor picked")
     parser.add_argument("--set", action="append", default=[], help="a hyper-parameter of all trainings, as batch=32")
     parser.add_argument("--final", action="append", default=[], help="one of the trainings on all N labels alone, as epochs=60")
@@ -74,20 +76,22 @@ class Lab:
 def main():
     asked = arguments()
     lab = Lab(asked)
-    half = asked.labels // 2
-    if asked.validate > 99 * half:
-        sys.exit("--validate may be 99 times half of --labels at most: a job holds out 99 % of its labels at most")
+    first = asked.labels // 2 if asked.drawn is None else asked.drawn
+    if not 0 < first < asked.labels:
+        sys.exit("--drawn must be 1 at least and less than --labels")
+    if asked.validate > 99 * first:
+        sys.exit("--validate may be 99 times the drawn labels at most: a job holds out 99 % of its labels at most")
     for seed in asked.seeds:
         order = list(lab.labels)
         random.Random(1000 + seed).shuffle(order)
         name = f"{asked.data.resolve().name.replace('_', '-')}-{asked.labels}-{seed}"
-        drawn, picked = set(order[: half + asked.validate]), set()
-        lab.train(f"{name}-half", seed, drawn)
-        model = f"{name}-half"
+        drawn, picked = set(order[: first + asked.validate]), set()
+        model = f"{name}-first-{first}"
+        lab.train(model, seed, drawn)
         for number in range(1, asked.rounds + 1):
-            wanted = (asked.labels - half) * number // asked.rounds
+            wanted = (asked.labels - first) * number // asked.rounds
             picked |= lab.picks(model, wanted - len(picked))
-            model = f"{name}-picked-{number}"
+            model = f"{name}-picked-{len(picked)}"
             lab.train(model, seed, drawn | picked, picked, final=number == asked.rounds)
         if not asked.without_drawn:
             lab.train(f"{name}-drawn", seed, set(order[: asked.labels + asked.validate]), final=True)

@@ -52,6 +52,14 @@ struct LogArgs {
     log_format: LogFormat,
 }
 
+impl LogArgs {
+    /// Which lines are written: those that are asked for, else the command's `usual` ones. An empty text asks for nothing: so a compose
+    /// file or a unit passes on what nobody set.
+    fn wanted<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.log.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or(usual)
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -248,7 +256,7 @@ fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 }
 
 fn start_log(args: &LogArgs, usual: &str) -> anyhow::Result<()> {
-    let wanted = args.log.as_deref().unwrap_or(usual);
+    let wanted = args.wanted(usual);
     let filter = EnvFilter::try_new(wanted)
         .map_err(|error| anyhow::anyhow!("--log {wanted:?} cannot be understood: {error}"))?;
     let builder = tracing_subscriber::fmt()
@@ -310,6 +318,14 @@ mod tests {
         let newer = sqlx::migrate::MigrateError::VersionMissing(9999);
         let newer = StoreError::Migration { path: "data/mixmatch.db".into(), source: newer };
         assert_eq!(with_causes(&newer.into()).matches("9999").count(), 1);
+    }
+
+    #[test]
+    fn an_empty_setting_silences_no_log() {
+        for (given, wanted) in [("", "warn"), (" ", "warn"), ("off", "off")] {
+            let cli = Cli::try_parse_from(["mixmatch", "openapi", "--log", given]).unwrap();
+            assert_eq!(cli.log.wanted("warn"), wanted, "{given:?}");
+        }
     }
 
     #[test]

@@ -36,23 +36,32 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether the caller's key still opens anything. A stream or an upload may last for days, and a revoked key is to open nothing
-    /// from that moment on.
+    /// Whether the caller may still do anything here. A stream or an upload may last for days, and a revoked key is to open nothing
+    /// from that moment on; nor is to have none, once there are keys.
     ///
     /// # Errors
     /// The database's.
     pub async fn may_go_on(&self, app: &App) -> Result<bool, StoreError> {
-        // The configured key has no row, and lasts as long as the server.
-        let Some(key) = self.key.filter(|key| !key.is_nil()) else { return Ok(true) };
-        Ok(app.store.key_of_id(key).await?.is_some_and(|key| key.is_live()))
+        match self.key {
+            None => Ok(!app.store.has_keys().await?),
+            // The configured key has no row, and lasts as long as the server.
+            Some(key) if key.is_nil() => Ok(true),
+            Some(key) => Ok(app.store.key_of_id(key).await?.is_some_and(|key| key.is_live())),
+        }
     }
 
-    /// Refuses what took long to come where the key was revoked meanwhile, or is no longer valid.
+    /// Refuses what took long to come, or to be made ready, where the key was revoked meanwhile, or is no longer valid, or where the
+    /// first key was made.
     pub async fn refuse_if_revoked(&self, app: &App) -> Result<(), Problem> {
-        match self.may_go_on(app).await? {
-            true => Ok(()),
-            false => Err(refuse("the API key was revoked, or has ended, while the request was sent")),
+        if self.may_go_on(app).await? {
+            return Ok(());
         }
+        Err(refuse(match self.key {
+            Some(_) => "the API key was revoked, or has ended, while the request was under way",
+            None => {
+                "the server's first API key was made while the request was under way; send one as: Authorization: Bearer <key>"
+            }
+        }))
     }
 }
 

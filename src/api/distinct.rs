@@ -10,20 +10,21 @@ use serde_json::{Map, Value};
 
 use super::extract::{json_bytes, json_problem, read_json, token};
 use super::problem::{Problem, ProblemItem};
+use super::state::AppState;
 
 /// Repeats that are told.
 const MOST: usize = 100;
 
-/// The body of a request. 415 without a JSON media type; 400 for broken syntax; 422 for what is no object, and with a pointer for
+/// The body of a request. 415 without a JSON media type; 401 where the caller's key was revoked while it came; 400 for broken syntax; 422 for what is no object, and with a pointer for
 /// every key, at whatever depth, that is there more than once.
 #[derive(Debug)]
 pub struct Distinct(pub Map<String, Value>);
 
-impl<S: Send + Sync> FromRequest<S> for Distinct {
+impl FromRequest<AppState> for Distinct {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        parse(&json_bytes(request, state).await?).map(Self)
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+        parse(&json_bytes(request, app).await?).map(Self)
     }
 }
 

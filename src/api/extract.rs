@@ -11,30 +11,40 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_path_to_error::{Path as JsonPath, Segment, Track};
 
+use super::auth::Caller;
 use super::problem::Problem;
 pub use super::query::Query;
+use super::state::AppState;
 use super::wording::{beginning, plain};
 
-/// A JSON body. 415 without a JSON media type, 400 for broken syntax, 422 for a wrong field.
+/// A JSON body. 415 without a JSON media type, 401 where the caller's key was revoked while it came, 400 for broken syntax, 422 for a
+/// wrong field.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        parse_json(&json_bytes(request, state).await?).map(Self)
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+        parse_json(&json_bytes(request, app).await?).map(Self)
     }
 }
 
-/// A whole body that says that it is JSON. 415 for another.
-pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+/// A whole body that says that it is JSON, from somebody who may still send it: it may take minutes to come. 415 for another body, 401
+/// for another caller.
+pub async fn json_bytes(request: Request, app: &AppState) -> Result<Bytes, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::unsupported_media_type("the body must be JSON, sent with content-type: application/json"));
     }
     refuse_announced(&request)?;
     let limit = BodyLimit::of(&request);
-    Bytes::from_request(request, state).await.map_err(|error| body_problem(&error, limit))
+    let caller = request.extensions().get::<Caller>().cloned();
+    let bytes = Bytes::from_request(request, app).await.map_err(|error| body_problem(&error, limit))?;
+    // None before a route that is open to everybody.
+    if let Some(caller) = caller {
+        caller.refuse_if_revoked(app).await?;
+    }
+    Ok(bytes)
 }
 
 /// Reads JSON and says where it is wrong.

@@ -41,8 +41,10 @@ const LOOK: Duration = Duration::from_secs(5);
     ("id" = uuid::Uuid, Path),
     ("last-event-id" = Option<i64>, Header, description = "Resume after this event"),
 ), responses(
-    (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
-    (status = 204, description = "The job is over, and nothing happened after `Last-Event-ID`: stop asking"),
+    (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream",
+        headers(("cache-control" = String, description = "`no-cache`"))),
+    (status = 204, description = "The job is over, and nothing happened after `Last-Event-ID`: stop asking",
+        headers(("cache-control" = String, description = "`no-cache`"))),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]

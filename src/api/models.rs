@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::audit::Detail;
+use super::auth::Caller;
 use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
@@ -236,7 +237,7 @@ pub async fn version(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<VersionDetail>, Problem> {
-    let row = meant(&app, &name, &version).await?;
+    let row = app.store.with_figures(meant(&app, &name, &version).await?).await?;
     let manifest = manifest(&app, &row).await?;
     let (weights_sha256, predictions_sha256) = (row.weights_sha256.clone(), row.predictions_sha256.clone());
     let version = Version::try_from(row)?;
@@ -303,6 +304,7 @@ pub struct Alias {
     ))]
 pub async fn set_alias(
     State(app): State<AppState>,
+    Extension(caller): Extension<Caller>,
     Path((name, alias)): Path<(String, String)>,
     Json(AliasRequest { version }): Json<AliasRequest>,
 ) -> Result<(Extension<Detail>, axum::Json<Alias>), Problem> {
@@ -330,6 +332,8 @@ pub async fn set_alias(
             }
         }
     })?;
+    // Loading may have taken a minute.
+    caller.refuse_if_revoked(&app).await?;
     let previous = app.store.set_alias(&name, &alias, version).await?;
     tracing::info!(model = %name, %alias, version, previous, "alias moved");
     let detail = moved(&name, &alias, previous, Some(version));

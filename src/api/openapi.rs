@@ -8,10 +8,13 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Content, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+    Content, ContentBuilder, Header, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
 };
 
 use crate::train::hyper_parameters;
+
+/// The header of every answer, described once.
+const REQUEST_ID: &str = "x-request-id";
 
 /// Title, tags and the security scheme.
 #[derive(OpenApi)]
@@ -22,7 +25,7 @@ use crate::train::hyper_parameters;
             Errors are `application/problem+json` (RFC 9457): `errors` lists everything that is wrong. Lists answer \
             `{\"items\": […], \"next_cursor\": …}`. Times are RFC 3339, ids are UUID v7. A key's scope is \
             `predict`, `train` or `admin`, each containing the ones before; what a call needs stands at its lock. A server \
-            on a loopback address that never had a key needs none.",
+            on a loopback address needs none, unless one is configured or was ever made for it.",
         license(name = "MIT OR Apache-2.0"),
     ),
     tags(
@@ -67,7 +70,7 @@ pub fn add_common_answers(description: &mut utoipa::openapi::OpenApi) {
 }
 
 fn add_answer(operation: &mut Operation, status: &str, text: &str) {
-    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(status, text).into());
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(text).into());
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -75,7 +78,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 /// What makes of the routes' descriptions a document that generators of clients take: every operation has a name of its own, every answer
-/// a description, and bytes are bytes.
+/// a description and the headers that are not told beside its route, and bytes are bytes.
 pub fn complete(description: &mut utoipa::openapi::OpenApi) {
     for operation in description.paths.paths.values_mut().flat_map(operations) {
         // utoipa takes the handler's name, and five of them are `list`.
@@ -93,10 +96,31 @@ pub fn complete(description: &mut utoipa::openapi::OpenApi) {
                     answer.description = reason(status);
                 }
                 answer.content.values_mut().for_each(write_bytes);
+                add_headers(status, answer);
             }
         }
     }
+    let id = "The request's id, as in the log: the caller's own, where it sent one of at most 128 letters, digits, `-`, `_` and `.`";
+    let components = description.components.get_or_insert_default();
+    components.headers.insert(REQUEST_ID.to_owned(), header(id).into());
     state_ranges(description);
+}
+
+/// Adds what every answer has, and every one of this status.
+fn add_headers(status: &str, answer: &mut Response) {
+    let id = RefOr::Ref(Ref::new(format!("#/components/headers/{REQUEST_ID}")));
+    answer.headers.insert(REQUEST_ID.to_owned(), id);
+    let (name, text) = match status {
+        "401" => ("www-authenticate", "`Bearer realm=\"mixmatch\"`"),
+        "406" => ("vary", "`accept`"),
+        "429" | "503" => ("retry-after", "Seconds until it is worth another try"),
+        _ => return,
+    };
+    answer.headers.entry(name.to_owned()).or_insert_with(|| header(text).into());
+}
+
+fn header(text: &str) -> Header {
+    HeaderBuilder::new().description(Some(text)).build()
 }
 
 /// What an answer is about whose route says no more than its status.
@@ -161,16 +185,10 @@ fn add_to(operation: &mut Operation) {
     }
 }
 
-fn problem(status: &str, text: &str) -> Response {
+fn problem(text: &str) -> Response {
     let schema = Ref::from_schema_name("ProblemBody");
-    let answer = ResponseBuilder::new()
-        .description(text)
-        .content("application/problem+json", ContentBuilder::new().schema(Some(schema)).build());
-    let whole_seconds = HeaderBuilder::new().description(Some("Seconds until it is worth another try")).build();
-    match status {
-        "429" | "503" => answer.header("retry-after", whole_seconds).build(),
-        _ => answer.build(),
-    }
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(text).content("application/problem+json", content).build()
 }
 
 #[cfg(test)]

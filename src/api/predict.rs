@@ -26,6 +26,10 @@ use crate::store::VersionRow;
 /// Models that a request without one is told of.
 const NAMED: u32 = 20;
 
+/// The images of a request that are here within this came with a key that was just looked up: to ask for it again would cost every
+/// prediction another read of the database.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What answers, and how.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +116,7 @@ pub async fn predict(
     Query(query): Query<PredictQuery>,
     request: Request,
 ) -> Result<axum::Json<PredictResponse>, Problem> {
+    let came = Instant::now();
     let options = check_options(&query)?;
     let Some(wanted) = query.model.filter(|model| !model.is_empty()) else {
         return Err(missing_model(&app).await);
@@ -122,6 +127,9 @@ pub async fn predict(
     app.admission.has_place(caller.key).map_err(|lack| no_place(&app, &row, 1, lack))?;
     let room = app.admission.body(caller.key, announced(request.headers()).unwrap_or(1))?;
     let incoming = predict_body::read(&app, request, &room).await?;
+    if came.elapsed() > AT_ONCE {
+        caller.refuse_if_revoked(&app).await?;
+    }
     let began = Instant::now();
     let model = in_memory(&app, &row, (caller.key, incoming.len()), began).await?;
     let waited = began.elapsed();

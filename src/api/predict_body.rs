@@ -17,7 +17,8 @@ use super::file_name;
 use super::form::Form;
 use super::problem::{Problem, ProblemItem};
 use super::state::App;
-use crate::imaging;
+use crate::config::LimitsConfig;
+use crate::imaging::{self, DecodeLimits};
 pub use json::PredictRequest;
 pub(crate) use json::read_json;
 
@@ -55,12 +56,12 @@ enum Arrived {
 /// 408 when they take too long to arrive, 413 for too many bytes, images or pixels, 415 for another form, 400 and 422 for
 /// what cannot be read, 503 where the memory for bodies is taken before it is whole.
 pub async fn read(app: &App, request: Request, room: &Arc<Room>) -> Result<Vec<Incoming>, Problem> {
-    let (most_images, most_pixels) = (app.config.limits.predict_images, app.config.limits.predict_pixels);
+    let LimitsConfig { predict_images: most_images, predict_pixels: most_pixels, image: each, .. } = app.config.limits;
     let request = request.map(|body| room.counted(body));
     let arriving = tokio::time::timeout(app.config.connections.predict_body, arrive(request, most_images));
     let arrived = arriving.await.map_err(|_elapsed| Problem::request_timeout("the images took too long to arrive"))?;
     let arrived = arrived.map_err(|problem| room.refused().unwrap_or(problem))?;
-    beside(arrived.unread(), room, move || arrived.read(most_images, most_pixels)).await?
+    beside(arrived.unread(), room, move || arrived.read(most_images, most_pixels, &each)).await?
 }
 
 async fn arrive(request: Request, most: usize) -> Result<Arrived, Problem> {
@@ -146,7 +147,7 @@ impl Arrived {
         }
     }
 
-    fn read(self, most_images: usize, most_pixels: u64) -> Result<Vec<Incoming>, Problem> {
+    fn read(self, most_images: usize, most_pixels: u64, each: &DecodeLimits) -> Result<Vec<Incoming>, Problem> {
         let images = match self {
             Self::Images(images) => images,
             Self::Json(body) => json::images(&body, most_images)?,
@@ -158,7 +159,7 @@ impl Arrived {
                 "send at least one",
             )),
             1 => Ok(images),
-            _ => refuse_pixels(&images, most_pixels).map(|()| images),
+            _ => refuse_pixels(&images, most_pixels, each).map(|()| images),
         }
     }
 }
@@ -174,10 +175,12 @@ fn too_many(most: usize) -> Problem {
     Problem::too_large(detail.clone()).with_error("/images", "too_many_images", detail)
 }
 
-/// Each image has a limit of its own; many that stay below it are too much together.
-fn refuse_pixels(incoming: &[Incoming], most: u64) -> Result<(), Problem> {
+/// Each image has a limit of its own; many that stay below it are too much together. One that does not is never decoded, and its own
+/// problem: it fails none of its neighbours.
+fn refuse_pixels(incoming: &[Incoming], most: u64, each: &DecodeLimits) -> Result<(), Problem> {
     let declared = |image: &Incoming| image.bytes.as_ref().map_or(0, |bytes| imaging::declared_pixels(bytes));
-    let pixels: u64 = incoming.iter().map(declared).fold(0, u64::saturating_add);
+    let decoded = incoming.iter().map(declared).filter(|&pixels| pixels <= each.max_pixels);
+    let pixels: u64 = decoded.fold(0, u64::saturating_add);
     if pixels > most {
         let detail =
             format!("the images have {pixels} pixels together, allowed are {most}; send them in several requests");
@@ -197,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::api::admission::Admission;
-    use crate::config::{LimitsConfig, PredictConfig};
+    use crate::config::PredictConfig;
 
     /// A piece of a body that is counted as long as somebody has it.
     struct Piece {

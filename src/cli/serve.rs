@@ -75,7 +75,7 @@ struct LimitArgs {
     #[arg(long, env = "MIXMATCH_PREDICT_QUEUE", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     predict_queue: usize,
     /// Models kept in memory; with more in use, the one not used for longest makes room and is loaded again when it is wanted.
-    #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, env = "MIXMATCH_MODELS_IN_MEMORY", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_MODELS))]
     models_in_memory: usize,
     /// Seconds until a prediction is answered with 504, from when its images are there; one whose model is not loaded in as long, with 503.
     #[arg(long, env = "MIXMATCH_PREDICT_DEADLINE", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
@@ -85,7 +85,7 @@ struct LimitArgs {
     run_silence: u64,
     /// Seconds that runs have for the step under way and a checkpoint when the server stops; then they are killed, and go on
     /// from the checkpoint before.
-    #[arg(long, env = "MIXMATCH_RUN_GRACE", default_value_t = 20)]
+    #[arg(long, env = "MIXMATCH_RUN_GRACE", default_value_t = 20, value_parser = RangedU64ValueParser::<u64>::new().range(..=SECONDS_OF_A_YEAR))]
     run_grace: u64,
     /// Most seconds between two checkpoints of a run; where one takes long to write, they are rarer. 0 writes one after
     /// every step, whatever that costs.
@@ -95,6 +95,12 @@ struct LimitArgs {
 
 /// As long as `--run-silence` may be.
 const MINUTES_OF_A_YEAR: u64 = 365 * 24 * 60;
+
+/// As long as `--run-grace` may be.
+const SECONDS_OF_A_YEAR: u64 = MINUTES_OF_A_YEAR * 60;
+
+/// As many as `--models-in-memory` may be: more than any memory holds, and few enough to reckon with.
+const MOST_MODELS: u64 = 1 << 20;
 
 /// What `--audit-days` counts in.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -270,10 +276,12 @@ mod tests {
             ("--checkpoint-seconds", "nan"),
             ("--run-silence", "0"),
             ("--run-silence", "18446744073709551615"),
+            ("--run-grace", "18446744073709551615"),
             ("--predict-deadline", "0"),
             ("--max-images", "0"),
             ("--predict-queue", "0"),
             ("--models-in-memory", "0"),
+            ("--models-in-memory", "9223372036854775808"),
             ("--max-upload", "0"),
             ("--max-predict", "0"),
             ("--max-pixels", "0"),

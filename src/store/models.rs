@@ -24,8 +24,8 @@ pub struct VersionRow {
     pub job_id: Option<Uuid>,
     /// When it was published.
     pub created_at: jiff::Timestamp,
-    /// What [`VersionRow::metrics`] reads.
-    metrics: String,
+    /// What [`VersionRow::metrics`] reads; none of a row that was read without.
+    metrics: Option<String>,
     /// Class names in the order of the logits.
     pub classes: Vec<String>,
     /// The algorithm that trained it; none of an old version whose job was deleted.
@@ -46,13 +46,14 @@ impl VersionRow {
         names::version_key(&self.name, self.version)
     }
 
-    /// `{"validation": …, "test": …}`. Of many classes it is megabytes: it is read by whoever wants it, and not with every row, such as
-    /// that of each prediction's model.
+    /// `{"validation": …, "test": …}`. Of many classes it is megabytes: it is there in a page's rows ([`Store::versions`]) and those of
+    /// [`Store::with_figures`], and not in every row, such as that of each prediction's model.
     ///
     /// # Errors
-    /// What is stored is no JSON.
+    /// What is stored is no JSON, or was not read.
     pub fn metrics(&self) -> Result<serde_json::Value> {
-        from_json("metrics", &self.metrics)
+        let not_read = || StoreError::stored("metrics", "they were not read with the version");
+        from_json("metrics", self.metrics.as_ref().ok_or_else(not_read)?)
     }
 }
 
@@ -157,13 +158,24 @@ pub(super) const PAGE: &str = concat!(
     " ORDER BY name, version DESC LIMIT ?3"
 );
 
+/// A query for versions `v` with the given rest, without their figures.
+macro_rules! select_bare {
+    ($rest:literal) => {
+        concat!(
+            "SELECT v.name, v.version, v.job_id, v.classes, NULL AS metrics, v.weights_sha256, v.manifest_sha256, v.created_at,
+               v.algorithm, v.labelled, v.predictions_sha256 ",
+            $rest
+        )
+    };
+}
+
 #[derive(FromRow)]
 struct Raw {
     name: String,
     version: u32,
     job_id: Option<String>,
     classes: String,
-    metrics: String,
+    metrics: Option<String>,
     weights_sha256: String,
     manifest_sha256: String,
     created_at: i64,
@@ -244,15 +256,15 @@ impl Store {
         Ok(models)
     }
 
-    /// The champions, at most `limit`, those that were published last first.
+    /// The champions without their figures, at most `limit`, those that were published last first.
     ///
     /// # Errors
     /// The database's.
     pub async fn champions(&self, limit: u32) -> Result<Vec<VersionRow>> {
-        let rows: Vec<Raw> = sqlx::query_as(
-            "SELECT v.* FROM model_aliases a JOIN model_versions v ON v.name = a.name AND v.version = a.version
-             WHERE a.alias = ? ORDER BY v.created_at DESC, v.name LIMIT ?",
-        )
+        let rows: Vec<Raw> = sqlx::query_as(select_bare!(
+            "FROM model_aliases a JOIN model_versions v ON v.name = a.name AND v.version = a.version
+             WHERE a.alias = ? ORDER BY v.created_at DESC, v.name LIMIT ?"
+        ))
         .bind(names::CHAMPION)
         .bind(limit)
         .fetch_all(&self.reader)
@@ -260,12 +272,12 @@ impl Store {
         rows.into_iter().map(Raw::parse).collect()
     }
 
-    /// One version.
+    /// One version, without its figures.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn version(&self, name: &str, version: u32) -> Result<VersionRow> {
-        sqlx::query_as::<_, Raw>("SELECT * FROM model_versions WHERE name = ? AND version = ?")
+        sqlx::query_as::<_, Raw>(select_bare!("FROM model_versions v WHERE v.name = ? AND v.version = ?"))
             .bind(name)
             .bind(version)
             .fetch_optional(&self.reader)
@@ -274,12 +286,29 @@ impl Store {
             .parse()
     }
 
+    /// A version that was read without its figures, with all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where it was deleted meanwhile.
+    pub async fn with_figures(&self, row: VersionRow) -> Result<VersionRow> {
+        let metrics: Option<String> =
+            sqlx::query_scalar("SELECT metrics FROM model_versions WHERE name = ? AND version = ?")
+                .bind(row.name.as_str())
+                .bind(row.version)
+                .fetch_optional(&self.reader)
+                .await?;
+        match metrics {
+            Some(_) => Ok(VersionRow { metrics, ..row }),
+            None => Err(StoreError::not_found("model version", row.key())),
+        }
+    }
+
     /// Where a version's weights and its manifest lie, in this order.
     pub fn version_files(&self, row: &VersionRow) -> (PathBuf, PathBuf) {
         (self.artifact(&row.weights_sha256), self.artifact(&row.manifest_sha256))
     }
 
-    /// The version that `gender` (its champion), `gender@alias` or `gender:3` means.
+    /// The version that `gender` (its champion), `gender@alias` or `gender:3` means, without its figures.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -288,10 +317,10 @@ impl Store {
         match names::parse(expression).ok_or_else(missing)? {
             ModelRef::Version { name, version } => self.version(name, version).await,
             ModelRef::Alias { name, alias } => {
-                let found: Option<Raw> = sqlx::query_as(
-                    "SELECT v.* FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
-                     WHERE a.name = ? AND a.alias = ?",
-                )
+                let found: Option<Raw> = sqlx::query_as(select_bare!(
+                    "FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
+                     WHERE a.name = ? AND a.alias = ?"
+                ))
                 .bind(name)
                 .bind(alias)
                 .fetch_optional(&self.reader)
@@ -449,7 +478,8 @@ mod tests {
         insert(&store, "a", 2, &whole.to_string(), 0).await;
         // As of a data set without a test sheet.
         insert(&store, "a", 1, r#"{"validation":{"epoch":1},"test":null}"#, 0).await;
-        assert_eq!(store.version("a", 2).await.unwrap().metrics().unwrap(), whole);
+        let row = store.with_figures(store.version("a", 2).await.unwrap()).await.unwrap();
+        assert_eq!(row.metrics().unwrap(), whole);
         let line = serde_json::json!({
             "validation": {"validation_accuracy": 0.1 + 0.2}, "test": {"accuracy": 0.1 + 0.2, "groups": []},
         });
@@ -469,6 +499,29 @@ mod tests {
         let store = new_store(directory.path()).await;
         insert(&store, "a", 1, "no JSON", 0).await;
         let row = store.resolve_model("a:1").await.unwrap();
+        let row = store.with_figures(row).await.unwrap();
         assert!(row.metrics().is_err(), "they are read when they are asked for");
+    }
+
+    #[tokio::test]
+    async fn figures_come_to_those_who_ask_for_them_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        insert(&store, "a", 1, r#"{"test":null}"#, 0).await;
+        store.set_alias("a", "champion", 1).await.unwrap();
+        let mut bare = store.champions(1).await.unwrap();
+        for model in ["a", "a@champion", "a:1"] {
+            bare.push(store.resolve_model(model).await.unwrap());
+        }
+        for row in bare {
+            assert_eq!(row.metrics, None);
+            assert!(row.metrics().is_err(), "what was not read is not told as none");
+            let row = store.with_figures(row).await.unwrap();
+            assert_eq!(row.metrics().unwrap(), serde_json::json!({"test": null}));
+        }
+        let row = store.version("a", 1).await.unwrap();
+        store.delete_alias("a", "champion").await.unwrap();
+        sqlx::query("DELETE FROM model_versions").execute(&store.writer).await.unwrap();
+        assert!(matches!(store.with_figures(row).await, Err(StoreError::NotFound { .. })));
     }
 }

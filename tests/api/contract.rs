@@ -49,6 +49,35 @@ fn a_client_can_be_made_of_the_description() {
     assert_eq!((&settings["batch"]["minimum"], &settings["batch"]["maximum"]), (&json!(2), &json!(4096)));
 }
 
+/// Headers that an answer may have without a word in the description: those of HTTP itself, and what is for browsers alone.
+const OF_ANY_ANSWER: [&str; 5] =
+    ["content-length", "content-type", "cross-origin-resource-policy", "date", "transfer-encoding"];
+
+#[tokio::test]
+async fn the_headers_of_an_answer_are_described() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&super::app::tiny_job("shapes")).await;
+    let description = app.json("/openapi.json").await;
+    let card = app.get("/models/none/versions/1/card").header("accept", "image/png");
+    for (path, request, status, header) in [
+        ("/livez", app.get("/livez"), "200", "x-request-id"),
+        ("/jobs", app.get("/jobs").header("via", "1.1 proxy"), "401", "www-authenticate"),
+        ("/models/{name}/versions/{version}/card", card, "406", "vary"),
+        ("/jobs/{id}/events", app.get(&format!("/jobs/{id}/events")), "200", "cache-control"),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_str(), status, "{path}: {answer:?}");
+        assert!(answer.headers().contains_key(header), "{path}: {answer:?}");
+        let described = &description["paths"][path]["get"]["responses"][status]["headers"];
+        for name in answer.headers().keys().filter(|name| !OF_ANY_ANSWER.contains(&name.as_str())) {
+            assert!(described[name.as_str()].is_object(), "{path}: {name} is not in {described}");
+        }
+    }
+    assert!(description["components"]["headers"]["x-request-id"]["schema"].is_object(), "what the answers refer to");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn the_description_and_its_pages_are_served_offline() {
     let app = TestApp::start().await;
@@ -172,6 +201,15 @@ async fn with_a_key_only_health_and_pages_are_open() {
     }
     problem(app.post("/predict").body("x").send().await.unwrap(), 401).await;
     problem(app.post("/jobs").json(&json!({})).send().await.unwrap(), 401).await;
+}
+
+#[tokio::test]
+async fn a_configured_key_guards_only_while_it_is_set() {
+    let key = mixmatch::config::ApiKey::new("correct-horse-battery").unwrap();
+    let app = TestApp::with(|config| config.api_key = Some(key)).await;
+    problem(app.get("/jobs").send().await.unwrap(), 401).await;
+    let app = TestApp::at(app.stop().await, |_| {}).await;
+    assert_eq!(app.get("/jobs").send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

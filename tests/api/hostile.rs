@@ -244,6 +244,14 @@ async fn images_that_are_too_large_together_are_refused() {
         app.post("/predict?model=shape").multipart((0..images as u32).fold(Form::new(), image)).send()
     };
     expect(ask(2).await.unwrap(), 200).await;
+    // One that is too large by itself is not decoded: it is its own problem, and no part of the sum.
+    let huge = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/image/huge-header.png")).unwrap();
+    let images = [picture(true, 0), huge, picture(false, 1)];
+    let form = images.into_iter().fold(Form::new(), |form, image| form.part("image", Part::bytes(image)));
+    let results = expect(app.post("/predict?model=shape").multipart(form).send().await.unwrap(), 200).await;
+    let results = &results["results"];
+    assert!(results[0]["label"].is_string() && results[2]["label"].is_string(), "{results:#}");
+    assert_eq!(results[1]["problem"]["code"], "image_too_large", "{results:#}");
     let answer = problem(ask(3).await.unwrap(), 413).await;
     assert_eq!(answer["errors"][0]["code"], "too_many_pixels");
     for media in ["image/png", "application/json", "multipart/form-data; boundary=b"] {

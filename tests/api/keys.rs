@@ -1,14 +1,17 @@
 //! Keys as their holders and their owners meet them: scopes, revocation beside a running server, rates, the audit.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Output;
 
 use futures::StreamExt;
 use mixmatch::config::ServeConfig;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::app::{TestApp, expect, problem, tiny_job};
+use super::pictures::picture;
 
 /// Runs `mixmatch keys` on a data directory, whoever works in it.
 /// Blocks: the server needs a thread of its own beside it, or what it was just writing would lock the database.
@@ -159,6 +162,117 @@ async fn what_a_key_sends_that_is_revoked_meanwhile_is_not_kept() {
         let answer = problem(sent.await.unwrap().unwrap(), 401).await;
         assert!(answer["detail"].as_str().unwrap().contains("was revoked"), "{path}: {answer}");
     }
+}
+
+/// A request whose handler waits for its body, and that body.
+struct Waiting {
+    line: &'static str,
+    stream: TcpStream,
+    body: Vec<u8>,
+}
+
+impl Waiting {
+    async fn begin(app: &TestApp, key: Option<&str>, line: &'static str, kind: &str, body: Vec<u8>) -> Self {
+        let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
+        let key = key.map_or(String::new(), |key| format!("authorization: Bearer {key}\r\n"));
+        let length = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}content-type: {kind}\r\ncontent-length: {length}\r\n\
+             expect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It was let in: nobody asks for a body before that.
+        let mut asked = [0_u8; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 "), "{line}: {}", String::from_utf8_lossy(&asked));
+        Self { line, stream, body }
+    }
+
+    /// Sends the body; it must be refused for this reason.
+    async fn ends_refused(mut self, reason: &str) {
+        self.stream.write_all(&self.body).await.unwrap();
+        let mut answer = Vec::new();
+        let reading = self.stream.read_to_end(&mut answer);
+        tokio::time::timeout(std::time::Duration::from_secs(60), reading).await.expect("it ends").unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains(reason), "{}: {answer}", self.line);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_its_key_was_revoked_or_the_first_was_made_does_nothing() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    let job = app.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let begin = async |key: Option<&str>| {
+        let alias = json!({"version": 1}).to_string().into_bytes();
+        let (job, json) = (tiny_job("shapes").to_string().into_bytes(), "application/json");
+        let waiting = [
+            Waiting::begin(&app, key, "PUT /models/shape/aliases/late", json, alias).await,
+            Waiting::begin(&app, key, "POST /jobs", json, job).await,
+            Waiting::begin(&app, key, "POST /predict?model=shape", "image/png", picture(true, 7)).await,
+        ];
+        // A prediction's key is not looked up again where its image is there at once.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        waiting
+    };
+    let waiting = begin(None).await;
+    let admin = create(&data(&app), "first", "admin");
+    for request in waiting {
+        request.ends_refused("first API key was made").await;
+    }
+    let late = create(&data(&app), "late", "admin");
+    let waiting = begin(Some(&late)).await;
+    assert!(keys(&data(&app), &["revoke", "late"]).status.success());
+    for request in waiting {
+        request.ends_refused("was revoked").await;
+    }
+    let read = async |path: &str| expect(app.get(path).bearer_auth(&admin).send().await.unwrap(), 200).await;
+    assert_eq!(read("/models/shape").await["aliases"], json!({"champion": 1}));
+    assert_eq!(read("/jobs").await["items"].as_array().unwrap().len(), 1);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_while_a_version_is_loaded_moves_no_alias() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    let job = app.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let version = app.json("/models/shape/versions/1").await;
+    let sha256 = version["weights_sha256"].as_str().unwrap();
+    let weights = data(&app).join("artifacts/sha256").join(&sha256[..2]).join(sha256);
+    let content = std::fs::read(&weights).unwrap();
+    // Whoever reads them waits until somebody writes.
+    std::fs::remove_file(&weights).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&weights).status().unwrap().success());
+    let (admin, late) = (create(&data(&app), "admin", "admin"), create(&data(&app), "late", "admin"));
+    let asked = app.put("/models/shape/aliases/late").bearer_auth(&late).json(&json!({"version": 1})).send();
+    let asked = tokio::spawn(asked);
+    // That it can be opened says that somebody reads it.
+    let mut writing = std::fs::OpenOptions::new();
+    writing.write(true).custom_flags(libc::O_NONBLOCK);
+    let held = loop {
+        if let Ok(held) = writing.open(&weights) {
+            break held;
+        }
+        assert!(!asked.is_finished(), "it is answered without its version");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert!(keys(&data(&app), &["revoke", "late"]).status.success());
+    let aside = weights.with_extension("aside");
+    std::fs::rename(&weights, &aside).unwrap();
+    std::fs::write(&weights, &content).unwrap();
+    tokio::task::spawn_blocking(move || std::fs::write(aside, content)).await.unwrap().unwrap();
+    drop(held);
+    let answer = problem(asked.await.unwrap().unwrap(), 401).await;
+    assert!(answer["detail"].as_str().unwrap().contains("was revoked"), "{answer}");
+    let model = app.get("/models/shape").bearer_auth(&admin).send().await.unwrap();
+    assert_eq!(expect(model, 200).await["aliases"], json!({"champion": 1}));
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
