@@ -9,7 +9,7 @@ use super::line::{OF_EPOCH, OF_TEST, leave_out};
 use super::problem::Problem;
 use crate::store::{JobRow, JobState};
 use crate::train::config::{AlgorithmName, TrainConfig};
-use crate::train::event::{EpochMetrics, Phase, TestMetrics};
+use crate::train::event::{EpochMetrics, Phase, StepProgress, TestMetrics};
 
 /// A job, and how far it is. In a list it has no `guess_classes`, `unlabelled_classes` and `validation_classes` in `last` and `best`, and no
 /// `confusion`, `classes` and `groups` in `test`: `GET /jobs/{id}` has them.
@@ -45,6 +45,8 @@ pub struct Job {
     images_per_second: Option<f64>,
     /// Seconds until the last step at the current rate, while it runs; while a warm-up lasts an estimate, as the steps after it cost more.
     eta_seconds: Option<f64>,
+    /// How far contrastive pretraining is, or came, which goes before the steps above; `null` in a run without, and before it begins.
+    pretraining: Option<Pretraining>,
     /// Jobs before this one in the queue, plus one; only while queued.
     queue_position: Option<u64>,
     /// When it was queued.
@@ -153,12 +155,37 @@ pub struct JobError {
     detail: String,
 }
 
+/// Progress within contrastive pretraining (`pretrain_epochs`): epochs and steps are its own.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pretraining {
+    /// The current epoch, from 1.
+    epoch: u32,
+    /// `pretrain_epochs`.
+    epochs: u32,
+    /// Optimiser steps done.
+    step: u64,
+    /// Optimiser steps of all of it.
+    steps: u64,
+    /// Images a second, each in two views.
+    images_per_second: f64,
+    /// Seconds until its last step at the current rate, while it pretrains.
+    eta_seconds: Option<f64>,
+}
+
+impl Pretraining {
+    fn new(progress: &StepProgress, pretrains: bool) -> Self {
+        let &StepProgress { epoch, epochs, step, steps, images_per_second, eta_seconds, .. } = progress;
+        Self { epoch, epochs, step, steps, images_per_second, eta_seconds: pretrains.then_some(eta_seconds) }
+    }
+}
+
 impl From<JobRow> for Job {
     fn from(row: JobRow) -> Self {
         let progress = row.progress;
         // A run that stops leaves a checkpoint and tells no step any more; what was left to do then is not what is left now.
         let step = progress.as_ref().map_or(0, |progress| progress.step).max(row.checkpoint_step.unwrap_or(0));
         let runs = row.state == JobState::Running;
+        let pretrains = runs && row.phase.as_deref() == Some(Phase::Pretraining.as_str());
         Self {
             id: row.id,
             kind: JobKind::Job,
@@ -173,6 +200,7 @@ impl From<JobRow> for Job {
             steps: row.config.steps(),
             images_per_second: progress.as_ref().map(|progress| progress.images_per_second),
             eta_seconds: progress.as_ref().filter(|_| runs).map(|progress| progress.eta_seconds),
+            pretraining: row.pretraining.as_ref().map(|progress| Pretraining::new(progress, pretrains)),
             queue_position: row.queue_position,
             created_at: row.created_at,
             started_at: row.started_at,

@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What happens in a job, live.
 ///
 /// Each event has an `id` (send the last one back as `Last-Event-ID` to resume), a name (`state`, `phase`,
-/// `start`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
+/// `start`, `pretraining`, `step`, `epoch`, `test`, `log`, `problem`) and JSON data. `start` says after how many steps and epochs an
 /// attempt begins or goes on; epochs after those come again. The stream ends after the final state. Whoever then asks again
 /// with the last `id`, as an `EventSource` does by itself, gets 204 without a body, upon which it asks no more. An `id` beyond the
 /// newest is of another history, as when a backup was put back meanwhile: then all events come.

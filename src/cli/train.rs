@@ -235,19 +235,21 @@ struct Shown {
     doing: String,
     step: u64,
     steps: u64,
-    /// Steps, rate and loss, while it trains.
+    /// Steps, rate and loss, while the phase is one of steps.
     figures: String,
 }
 
 impl Shown {
     fn of(job: &JobRow) -> Self {
         let phase = job.phase.as_deref().filter(|_| job.state == JobState::Running);
-        Self::new(phase, job.state, job.progress.as_ref(), job.config.steps())
+        // Pretraining has steps of its own.
+        let progress = if phase == Some(Phase::Pretraining.as_str()) { &job.pretraining } else { &job.progress };
+        Self::new(phase, job.state, progress.as_ref(), job.config.steps())
     }
 
     /// `steps` are the run's, where nothing has been told yet.
     fn new(phase: Option<&str>, state: JobState, progress: Option<&StepProgress>, steps: u64) -> Self {
-        let has_steps = phase == Some(Phase::Training.as_str());
+        let has_steps = [Phase::Pretraining, Phase::Training].iter().any(|with| phase == Some(with.as_str()));
         let figures = |progress: &StepProgress| {
             let StepProgress { step, steps, images_per_second, eta_seconds, loss, .. } = progress;
             format!(
@@ -397,6 +399,8 @@ mod tests {
         assert_eq!(is("training", Some(progress(46, 300))), expected("training", (46, 300), figures));
         assert_eq!(is("training", None), expected("training", (0, 300), ""));
         assert_eq!(is("pretraining", None), expected("pretraining", (0, 300), ""));
+        let own = "· 5/60 steps · 64 images/s · 20 s left · loss 0.500";
+        assert_eq!(is("pretraining", Some(progress(5, 60))), expected("pretraining", (5, 60), own));
         // What was true of the last step is not said of what follows it.
         assert_eq!(is("evaluating", Some(progress(300, 300))), expected("evaluating", (300, 300), ""));
         assert_eq!(is("importing", None), expected("importing", (0, 300), ""));

@@ -37,6 +37,9 @@ pub enum Event {
         /// Optimiser steps done.
         step: u64,
     },
+    /// Progress within pretraining, about once a second and after its last step: epochs and steps are its own, the loss is the mean since
+    /// the last of these, and its images have no label.
+    Pretraining(StepProgress),
     /// Progress within training, at most one a second.
     Step(StepProgress),
     /// An epoch ended and was evaluated on the validation split.

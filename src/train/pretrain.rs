@@ -14,10 +14,10 @@ use super::config::TrainConfig;
 use super::data::Sampler;
 use super::epochs::is_no_directory;
 use super::error::TrainError;
-use super::event::{Event, Phase};
+use super::event::{Event, Phase, StepProgress};
 use super::learner::{Learner, restore_rng, restore_weights, save_rng, save_weights};
 use super::optimizer::Adam;
-use super::progress::{accumulate, finite};
+use super::progress::{REPORT_EVERY, accumulate, finite};
 use super::setting::{Setting, info, warn};
 use crate::augment::Augment;
 use crate::nn::projection::Projecting;
@@ -99,14 +99,17 @@ pub(super) fn pretrain(
         }
     }
     let mut kept = stage.done;
-    let mut told = Told { at: Instant::now(), done: stage.done, loss: None };
+    let mut told = Told::after(stage.done);
     let mut failing = false;
     while stage.done < stage.steps {
         let stopped = stop();
         // One that is no further than the last says that there is progress where there is none.
         let wanted = |checkpoints: &&mut Checkpoints| stage.done > kept && (stopped || checkpoints.due(false));
         if let Some(checkpoints) = checkpoints.as_mut().filter(wanted) {
-            match checkpoints.save(stage.done, || stage.save(setting)) {
+            let began = Instant::now();
+            let saved = checkpoints.save(stage.done, || stage.save(setting));
+            told.leave_out(began.elapsed());
+            match saved {
                 // Of the run itself it is after no step; but there is something to go on from.
                 Ok(()) => {
                     kept = stage.done;
@@ -126,10 +129,8 @@ pub(super) fn pretrain(
             return Err(TrainError::Stopped);
         }
         let loss = stage.step(setting)?;
-        accumulate(&mut told.loss, loss)?;
-        if told.at.elapsed() >= TELL_EVERY || stage.done == stage.steps {
-            told.tell(&stage, emit)?;
-        }
+        accumulate(&mut told.unread, loss)?;
+        told.tell(&stage, emit)?;
     }
     copy_backbone((&stage.weights, stage.network.layout()), (&learner.weights, learner.network.layout()))?;
     learner.average.copy_from(&learner.weights)?;
@@ -142,31 +143,78 @@ pub(super) fn forget(plan: CheckpointPlan<'_>) {
     let _ = std::fs::remove_dir_all(place(plan));
 }
 
-/// What the log was told last.
+/// What was told last: as progress every second, in the log now and then.
 struct Told {
+    progress: Since,
+    log: Since,
+    /// Sum of the losses since the last progress, on the device: to read it waits for every step before.
+    unread: Option<Tensor>,
+}
+
+/// The steps since something was told.
+struct Since {
     at: Instant,
     done: u64,
-    /// Sum since then.
-    loss: Option<Tensor>,
+    /// Sum of their losses, as far as it was read.
+    loss: f64,
+}
+
+impl Since {
+    fn after(done: u64) -> Self {
+        Self { at: Instant::now(), done, loss: 0.0 }
+    }
+
+    /// How it goes, by those steps alone.
+    fn progress(&self, stage: &Stage) -> StepProgress {
+        let steps = (stage.done - self.done) as f64;
+        let rate = steps / self.at.elapsed().as_secs_f64().max(1e-9);
+        StepProgress {
+            epoch: stage.done.div_ceil(stage.steps_per_epoch) as u32,
+            epochs: (stage.steps / stage.steps_per_epoch) as u32,
+            step: stage.done,
+            steps: stage.steps,
+            loss: self.loss / steps,
+            images_per_second: rate * stage.batch as f64,
+            eta_seconds: (stage.steps - stage.done) as f64 / rate,
+        }
+    }
 }
 
 impl Told {
+    fn after(done: u64) -> Self {
+        Self { progress: Since::after(done), log: Since::after(done), unread: None }
+    }
+
+    /// What no step took is no part of their rate.
+    fn leave_out(&mut self, took: Duration) {
+        self.progress.at += took;
+        self.log.at += took;
+    }
+
+    /// Tells after a step what is due; the last step always.
     fn tell(&mut self, stage: &Stage, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
-        let Some(sum) = self.loss.take() else { return Ok(()) };
-        let steps = (stage.done - self.done) as f64;
-        let loss = finite(sum.f_double_value(&[]).map_err(NnError::from)? / steps, stage.done)?;
-        let rate = steps / self.at.elapsed().as_secs_f64().max(1e-9);
-        let epoch = stage.done.div_ceil(stage.steps_per_epoch);
-        info(
-            emit,
-            format!(
-                "pretraining, epoch {epoch} of {}: contrastive loss {loss:.3}, {:.0} images/s, {:.0} s left",
-                stage.steps / stage.steps_per_epoch,
-                rate * stage.batch as f64,
-                (stage.steps - stage.done) as f64 / rate
-            ),
-        );
-        (self.at, self.done) = (Instant::now(), stage.done);
+        let ends = stage.done == stage.steps;
+        let logs = ends || self.log.at.elapsed() >= TELL_EVERY;
+        if !logs && self.progress.at.elapsed() < REPORT_EVERY {
+            return Ok(());
+        }
+        let Some(sum) = self.unread.take() else { return Ok(()) };
+        let sum = finite(sum.f_double_value(&[]).map_err(NnError::from)?, stage.done)?;
+        self.progress.loss += sum;
+        self.log.loss += sum;
+        emit(Event::Pretraining(self.progress.progress(stage)));
+        self.progress = Since::after(stage.done);
+        if logs {
+            let StepProgress { epoch, epochs, loss, images_per_second, eta_seconds, .. } = self.log.progress(stage);
+            info(
+                emit,
+                format!(
+                    "pretraining, epoch {epoch} of {epochs}: contrastive loss {loss:.3}, {images_per_second:.0} images/s, \
+                     {eta_seconds:.0} s left"
+                ),
+            );
+            self.log = Since::after(stage.done);
+        }
         Ok(())
     }
 }

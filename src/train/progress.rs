@@ -15,7 +15,7 @@ use super::learner::Step;
 use crate::nn::NnError;
 
 /// How often a run says where it stands.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+pub(super) const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the sums are called in a checkpoint.
 const SUMS: [&str; 6] =

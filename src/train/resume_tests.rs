@@ -10,7 +10,7 @@ use tch::{Device, Kind};
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints};
 use super::config::{AlgorithmName, TrainConfig};
-use super::event::{EpochMetrics, Event, LogLevel, Phase};
+use super::event::{EpochMetrics, Event, LogLevel, Phase, StepProgress};
 use super::preset;
 use super::{RunInput, TrainError, run};
 use crate::dataset::{ImportLimits, ImportRequest, import};
@@ -73,12 +73,14 @@ struct Job<'a> {
     log: Vec<String>,
     /// After which step each attempt began to train, and whether from a checkpoint.
     starts: Vec<(u64, bool)>,
+    pretraining: Vec<StepProgress>,
 }
 
 impl<'a> Job<'a> {
     fn new(dataset: &'a Path, config: &'a TrainConfig) -> Self {
         let (directory, every) = (tempfile::tempdir().unwrap(), Duration::from_secs(3600));
-        Self { dataset, config, directory, every, rows: Vec::new(), log: Vec::new(), starts: Vec::new() }
+        let (rows, log, starts, pretraining) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { dataset, config, directory, every, rows, log, starts, pretraining }
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -103,6 +105,7 @@ impl<'a> Job<'a> {
             checkpoints: Some(CheckpointPlan { directory: &checkpoints, every: self.every }),
         };
         let (rows, log, starts) = (&mut self.rows, &mut self.log, &mut self.starts);
+        let pretraining = &mut self.pretraining;
         run(input, &stop, &mut |event| match event {
             Event::Phase { phase: Phase::Evaluating } => over.set(true),
             Event::Start { step, epoch, restored } => {
@@ -115,6 +118,7 @@ impl<'a> Job<'a> {
                 rows.push(row);
             }
             Event::Log { level, message } => log.push(format!("{}: {message}", level.as_str())),
+            Event::Pretraining(progress) => pretraining.push(progress),
             _ => {}
         })
     }
@@ -195,6 +199,10 @@ fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
     let told = |what: &str| job.log.iter().filter(|line| line.contains(what)).count();
     assert_eq!((told("pretraining goes on after step 2 of 6"), told("pretraining goes on after step 5 of 6")), (1, 1));
     assert_eq!((told("pretraining, epoch 6 of 6: contrastive loss"), told("goes on from the checkpoint")), (1, 2));
+    // The last step is always told.
+    let last = job.pretraining.last().unwrap();
+    assert_eq!((last.epoch, last.epochs, last.step, last.steps, last.eta_seconds), (6, 6, 6, 6, 0.0));
+    assert!(last.loss > 0.0 && last.images_per_second > 0.0, "{last:?}");
     assert_eq!(job.starts, [(0, false), (0, true), (3, true)], "what pretraining left is a checkpoint after no step");
 
     let plain = undisturbed(&dataset, &anchored());

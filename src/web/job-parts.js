@@ -35,10 +35,11 @@ export function progress(job) {
   let spoken = null;
 
   function update(next) {
-    const share = next.steps ? next.step / next.steps : 0;
-    if (next.state === 'running' && ['importing', 'pretraining'].includes(next.phase)) bar.removeAttribute('value');
+    const at = stepsOf(next);
+    const share = at.steps ? at.step / at.steps : 0;
+    if (next.state === 'running' && (next.phase === 'importing' || (next.phase === 'pretraining' && at === next))) bar.removeAttribute('value');
     else bar.value = share;
-    put(text, describe(next, share).filter(Boolean).flatMap((part, i) => (i ? [h('span', { class: 'dot' }, ' · '), part] : [part])));
+    put(text, describe(next, at, share).filter(Boolean).flatMap((part, i) => (i ? [h('span', { class: 'dot' }, ' · '), part] : [part])));
     // Each tenth is news; each second is noise.
     const news = `${next.state} ${next.phase ?? ''} ${Math.floor(share * 10) * 10} percent`;
     if (spoken !== null && spoken !== news) announce(`${jobTitle(next)}: ${news}`);
@@ -49,16 +50,20 @@ export function progress(job) {
   return { node: h('div', { class: 'progress' }, bar, text), update };
 }
 
-function describe(job, share) {
+/// Whose steps a job's bar counts: pretraining's own while it lasts, as soon as it has told any.
+export const stepsOf = (job) => (job.state === 'running' && job.phase === 'pretraining' && job.pretraining) || job;
+
+function describe(job, at, share) {
   if (job.state === 'queued') return [job.queue_position ? `number ${job.queue_position} in the queue` : 'in the queue'];
   if (job.state !== 'running') return [job.state];
-  if (job.phase !== 'training') return [job.phase ?? 'starting'];
+  if (job.phase !== 'training' && at === job) return [job.phase ?? 'starting'];
   return [
+    at !== job && job.phase,
     percent(share, 0),
-    `epoch ${count(job.epoch)} of ${count(job.epochs)}`,
-    `step ${count(job.step)} of ${count(job.steps)}`,
-    job.images_per_second != null && rate(job.images_per_second),
-    job.eta_seconds != null && `${duration(job.eta_seconds)} left`,
+    `epoch ${count(at.epoch)} of ${count(at.epochs)}`,
+    `step ${count(at.step)} of ${count(at.steps)}`,
+    at.images_per_second != null && rate(at.images_per_second),
+    at.eta_seconds != null && `${duration(at.eta_seconds)} left`,
   ];
 }
 

@@ -128,6 +128,9 @@ export async function job({ params, signal, title }) {
       now = { ...now, phase: data.phase };
       reload();
     },
+    pretraining: (data) => {
+      now = { ...now, pretraining: data };
+    },
     step: (data) => {
       const { epoch, step, images_per_second, eta_seconds } = data;
       now = { ...now, epoch, step, images_per_second, eta_seconds };

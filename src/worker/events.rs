@@ -1,6 +1,8 @@
 //! From a child's lines to batches for the store: what is no event becomes a log line, progress that has
 //! been overtaken is dropped, and a child that talks without end is cut off.
 
+use std::mem::discriminant;
+
 use crate::train::event::{Event, LogLevel};
 
 use super::lines::Line;
@@ -39,14 +41,11 @@ impl Collector {
     /// Takes an event.
     pub fn event(&mut self, event: Event) {
         match event {
-            Event::Step(_) => {
-                // Only where the run stands now matters; what is written already stays.
-                if let Some(last @ Event::Step(_)) = self.pending.last_mut() {
-                    *last = event;
-                } else {
-                    self.pending.push(event);
-                }
-            }
+            // Only where the run stands now matters; what is written already stays.
+            Event::Step(_) | Event::Pretraining(_) => match self.pending.last_mut() {
+                Some(last) if discriminant(last) == discriminant(&event) => *last = event,
+                _ => self.pending.push(event),
+            },
             Event::Log { level, message } => self.log(level, message),
             // Where the files lie is between the child and us, as is that it lives.
             Event::Model { .. } | Event::Alive => {}
@@ -80,7 +79,7 @@ impl Collector {
             let mut at = 0..;
             events.retain(|event| {
                 let newest = at.next() == Some(last);
-                newest || !matches!(event, Event::Log { .. } | Event::Step(_))
+                newest || !matches!(event, Event::Log { .. } | Event::Step(_) | Event::Pretraining(_))
             });
         }
         self.pending = events;
@@ -146,6 +145,22 @@ mod tests {
         assert_eq!(events.len(), 3);
         assert!(matches!(&events[0], Event::Step(progress) if progress.step == 2));
         assert!(matches!(&events[2], Event::Step(progress) if progress.step == 3));
+    }
+
+    #[test]
+    fn pretrainings_progress_overtakes_its_own_alone() {
+        let mut collector = Collector::default();
+        let of_pretraining = |number: u64| match step(number) {
+            Line::Whole(text) => whole(&text.replace("\"step\",", "\"pretraining\",")),
+            other => other,
+        };
+        [of_pretraining(1), of_pretraining(2), step(1), step(2)].into_iter().for_each(|line| {
+            collector.line(line);
+        });
+        let events = collector.take();
+        assert_eq!(events.len(), 2, "{events:?}");
+        assert!(matches!(&events[0], Event::Pretraining(progress) if progress.step == 2));
+        assert!(matches!(&events[1], Event::Step(progress) if progress.step == 2));
     }
 
     #[test]

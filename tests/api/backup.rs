@@ -247,6 +247,8 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     };
     // As the version before the predictions left it.
     written(&[
+        "DROP INDEX job_events_pretraining",
+        "ALTER TABLE jobs DROP COLUMN pretraining",
         "ALTER TABLE jobs DROP COLUMN death_step",
         "DROP TABLE passing_artifacts",
         "DROP TABLE passing_runs",

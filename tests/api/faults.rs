@@ -267,6 +267,28 @@ async fn a_job_that_finds_no_room_keeps_no_other_waiting() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn a_job_that_pretrains_shows_how_far_it_is() {
+    let script = r#"echo '{"type":"phase","phase":"pretraining"}'
+        echo '{"type":"pretraining","epoch":2,"epochs":9,"step":30,"steps":180,"loss":4.5,"images_per_second":250.0,"eta_seconds":600.0}'
+        while [ ! -e ../../../go ]; do sleep 0.1; done
+        echo '{"type":"phase","phase":"training"}'; echo '{"type":"problem","code":"out_of_paint","detail":"no paint left"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&job()).await;
+    let told = app.until_job(&id, "pretraining", |job| job["pretraining"].is_object()).await;
+    let figures =
+        json!({"epoch": 2, "epochs": 9, "step": 30, "steps": 180, "images_per_second": 250.0, "eta_seconds": 600.0});
+    assert_eq!(told["pretraining"], figures);
+    assert_eq!((&told["step"], &told["eta_seconds"]), (&json!(0), &json!(null)), "training's own are others");
+    std::fs::write(app.directory.path().join("data/go"), "").unwrap();
+    let over = app.until_job(&id, "over", |job| job["state"] == "failed").await;
+    assert_eq!((&over["pretraining"]["step"], &over["pretraining"]["eta_seconds"]), (&json!(30), &json!(null)));
+    let events = app.get(&format!("/jobs/{id}/events")).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("event: pretraining") && events.contains(r#""steps":180"#), "{events}");
+    app.stop().await;
+}
+
 /// Looks again and again, for a minute.
 async fn until(there: impl Fn() -> bool) {
     for _ in 0..600 {

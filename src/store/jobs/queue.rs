@@ -17,7 +17,8 @@ use crate::train::config::TrainConfig;
 pub(super) const CLAIM: &str = "
     UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
       lease_expires_at = ?4, phase = NULL, test = NULL,
-      progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END
+      progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END,
+      pretraining = CASE WHEN checkpoint_step IS NOT NULL THEN pretraining END
     WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued'
       AND id NOT IN (SELECT value FROM json_each(?5)) ORDER BY priority DESC, id LIMIT 1)
     RETURNING id, attempt";

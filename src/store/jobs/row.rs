@@ -118,6 +118,8 @@ pub struct JobRow {
     pub device: Option<String>,
     /// How far the last attempt came.
     pub progress: Option<StepProgress>,
+    /// How far pretraining came, in steps of its own.
+    pub pretraining: Option<StepProgress>,
     /// 1 for the next to be claimed; only while queued.
     pub queue_position: Option<u64>,
     /// Somebody asked to cancel it.
@@ -168,7 +170,7 @@ macro_rules! select_job {
     ([$($test:tt)+] [$($epoch:tt)+] $rest:literal) => {
         concat!(
             "SELECT j.id, j.dataset_id, j.dataset_name, j.model_name, j.state, j.priority, j.phase, j.config, j.attempt, j.device,
-               j.progress, j.model_version, j.error_code, j.error_detail, j.cancel_requested_at, j.pause_requested_at,
+               j.progress, j.pretraining, j.model_version, j.error_code, j.error_detail, j.cancel_requested_at, j.pause_requested_at,
                j.checkpoint_step, j.created_at, j.started_at, j.finished_at, j.worked_ms, j.sweep_id, j.baseline_of,
                ",
             $($test)+,
@@ -208,6 +210,7 @@ pub(super) struct Raw {
     attempt: u32,
     device: Option<String>,
     progress: Option<String>,
+    pretraining: Option<String>,
     test: Option<String>,
     model_version: Option<u32>,
     error_code: Option<String>,
@@ -250,6 +253,7 @@ impl Raw {
             attempt: self.attempt,
             device: self.device,
             progress: optional("progress", self.progress.as_deref())?,
+            pretraining: optional("pretraining", self.pretraining.as_deref())?,
             queue_position: self.queue_position.map(|position| position as u64),
             cancel_requested: self.cancel_requested_at.is_some(),
             pause_requested: self.pause_requested_at.is_some(),

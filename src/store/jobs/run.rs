@@ -221,6 +221,17 @@ pub(super) async fn finish(
     state_event(tx, id, attempt, state).await
 }
 
+/// Progress that is no news any more: by its index, which names the kind as it is written here.
+pub(super) const OVERTAKEN_STEPS: &str = "DELETE FROM job_events WHERE job_id = ? AND kind = 'step' AND seq < ?";
+pub(super) const OVERTAKEN_PRETRAINING: &str =
+    "DELETE FROM job_events WHERE job_id = ? AND kind = 'pretraining' AND seq < ?";
+
+/// Forgets such events of a job before the one with this number.
+async fn forget_before(tx: &mut Transaction<'_, Sqlite>, id: Uuid, seq: i64, overtaken: &'static str) -> Result<()> {
+    sqlx::query(overtaken).bind(id.to_string()).bind(seq).execute(&mut **tx).await?;
+    Ok(())
+}
+
 async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, said: &Event) -> Result<()> {
     match said {
         Event::Phase { phase } => {
@@ -249,15 +260,17 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             .execute(&mut **tx)
             .await?;
         }
+        Event::Pretraining(progress) => {
+            let progress = to_json(progress)?;
+            set(tx, id, "UPDATE jobs SET pretraining = ? WHERE id = ?", &progress).await?;
+            let seq = event(tx, id, attempt, "pretraining", progress).await?;
+            forget_before(tx, id, seq, OVERTAKEN_PRETRAINING).await?;
+        }
         Event::Step(progress) => {
             let progress = to_json(progress)?;
             set(tx, id, "UPDATE jobs SET progress = ? WHERE id = ?", &progress).await?;
             let seq = event(tx, id, attempt, "step", progress).await?;
-            sqlx::query("DELETE FROM job_events WHERE job_id = ? AND kind = 'step' AND seq < ?")
-                .bind(id.to_string())
-                .bind(seq)
-                .execute(&mut **tx)
-                .await?;
+            forget_before(tx, id, seq, OVERTAKEN_STEPS).await?;
         }
         Event::Epoch(metrics) => {
             let row = to_json(metrics)?;

@@ -148,6 +148,32 @@ fn step(step: u64) -> Event {
 }
 
 #[tokio::test]
+async fn pretraining_has_steps_of_its_own_which_last_as_long_as_what_came_of_them() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let at = |step: u64| {
+        let (epoch, epochs, steps) = (1, 4, 80);
+        let (images_per_second, eta_seconds) = (100.0, 9.0);
+        Event::Pretraining(StepProgress { epoch, epochs, step, steps, loss: 1.0, images_per_second, eta_seconds })
+    };
+    f.store.record(job.id, 1, &[Event::Phase { phase: Phase::Pretraining }, at(1), at(40)]).await.unwrap();
+    let told = f.store.job(job.id).await.unwrap();
+    assert_eq!((told.pretraining.unwrap().step, told.progress), (40, None));
+    let events = f.store.job_events(job.id, 0, 100).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind == "pretraining").count(), 1, "the newest is kept");
+
+    // Without a checkpoint it begins anew, with one it goes on.
+    for (checkpoint, expected) in [(None, None), (Some(Event::Checkpoint { step: 0 }), Some(40))] {
+        let attempt = f.store.job(job.id).await.unwrap().attempt;
+        f.store.record(job.id, attempt, &[at(40)]).await.unwrap();
+        f.store.record(job.id, attempt, checkpoint.as_slice()).await.unwrap();
+        f.store.release(job.id, attempt).await.unwrap();
+        let again = f.claim(Uuid::now_v7()).await.unwrap();
+        assert_eq!(again.pretraining.map(|progress| progress.step), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_job_runs_from_the_queue_to_a_published_model() {
     let f = Fixture::new().await;
     let id = f.queue().await;

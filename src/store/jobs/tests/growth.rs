@@ -88,6 +88,18 @@ async fn a_deletion_looks_for_what_needs_it_by_keys_alone() {
     }
 }
 
+/// It happens every second, in histories of a million events.
+#[tokio::test]
+async fn overtaken_progress_is_found_by_its_kind() {
+    let f = Fixture::new().await;
+    for (overtaken, index) in
+        [(run::OVERTAKEN_STEPS, "job_events_steps"), (run::OVERTAKEN_PRETRAINING, "job_events_pretraining")]
+    {
+        let plan = plan(&f.store, overtaken).await;
+        assert!(plan.len() == 1 && plan[0].contains(&format!("{index} (job_id=?")), "{plan:#?}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_of_a_deleted_jobs_history_is_found_by_the_jobs_id() {
     let f = Fixture::new().await;
