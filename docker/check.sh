@@ -235,6 +235,7 @@ stand_in() {
 # The COPY steps of the runtime stage alone, without what they copy: neither the binary nor libtorch is needed.
 check_runtime_copies() {
   plan runtime
+  grep -q '^step_copy ' "$work/plan" || die "the runtime stage copies nothing"
   # shellcheck disable=SC2329 # the plan calls it
   (
     step_copy() {

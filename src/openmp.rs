@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Threads that wait spin for the microseconds that lie between two operations of a small network, since to be woken costs more than
 /// most of those take, and then sleep. By libgomp's own rule they spin for milliseconds more after each answer, on all cores: beside a busy
-/// neighbour an answer took ten times as long, and on a machine of its own little less (docs/experiments.md, "The training step").
+/// neighbour an answer mostly took 15 to 65 times as long, and on a machine of its own a tenth less (docs/experiments.md, "The training step").
 pub const WAITING: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "1000")];
 
 /// What computes; everything else is not worth loading libtorch twice.
@@ -23,6 +23,10 @@ pub fn wait_as_we_do() {
     }
     // By its own path and not /proc/self/exe, after which `ps` would call it "exe".
     let Ok(program) = std::env::current_exe() else { return };
+    if program.file_name() != std::path::Path::new(&name).file_name() {
+        // A loader that was given the program would look for one called `serve`; or it goes by another name, and stays as it is.
+        return;
+    }
     // Comes back where that cannot be; as it is, the program computes the same.
     let _refused = Command::new(program).arg0(name).args(std::env::args_os().skip(1)).envs(WAITING).exec();
 }

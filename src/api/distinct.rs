@@ -15,8 +15,8 @@ use super::state::AppState;
 /// Repeats that are told.
 const MOST: usize = 100;
 
-/// The body of a request. 415 without a JSON media type; 401 where the caller's key was revoked while it came; 400 for broken syntax; 422 for what is no object, and with a pointer for
-/// every key, at whatever depth, that is there more than once.
+/// The body of a request. 415 without a JSON media type; 401 where the caller's key was revoked while it came; 400 for broken syntax;
+/// 422 for what is no object, and with a pointer for every key, at whatever depth, that is there more than once.
 #[derive(Debug)]
 pub struct Distinct(pub Map<String, Value>);
 

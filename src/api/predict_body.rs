@@ -175,7 +175,7 @@ fn too_many(most: usize) -> Problem {
     Problem::too_large(detail.clone()).with_error("/images", "too_many_images", detail)
 }
 
-/// Each image has a limit of its own; many that stay below it are too much together. One that does not is never decoded, and its own
+/// Each image has a limit of its own; many that stay below it are too much together. One that declares more is never decoded, and its own
 /// problem: it fails none of its neighbours.
 fn refuse_pixels(incoming: &[Incoming], most: u64, each: &DecodeLimits) -> Result<(), Problem> {
     let declared = |image: &Incoming| image.bytes.as_ref().map_or(0, |bytes| imaging::declared_pixels(bytes));

@@ -74,9 +74,7 @@ fn write(directory: &Path, files: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
         let file = stage(directory, bytes).with_context(|| path.display().to_string())?;
         staged.push((path, file));
     }
-    name_all(staged)?;
-    File::open(directory)?.sync_all()?;
-    Ok(())
+    name_all(directory, staged)
 }
 
 /// A file that is whole on the disk, under a temporary name, which goes with it where it is dropped.
@@ -90,7 +88,7 @@ fn stage(directory: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
 }
 
 /// Gives each file its name, unless something has that by now. Where one cannot have it, the others lose theirs again.
-fn name_all(staged: Vec<(PathBuf, NamedTempFile)>) -> anyhow::Result<()> {
+fn name_all(directory: &Path, staged: Vec<(PathBuf, NamedTempFile)>) -> anyhow::Result<()> {
     let mut named = Vec::new();
     for (path, file) in staged {
         let of_it = || path.display().to_string();
@@ -101,6 +99,7 @@ fn name_all(staged: Vec<(PathBuf, NamedTempFile)>) -> anyhow::Result<()> {
             .with_context(of_it)?;
         named.push(removed_with_us);
     }
+    File::open(directory).and_then(|names| names.sync_all()).with_context(|| directory.display().to_string())?;
     for path in named {
         path.keep()?;
     }

@@ -255,11 +255,13 @@ async fn a_key_that_is_revoked_while_a_version_is_loaded_moves_no_alias() {
     // That it can be opened says that somebody reads it.
     let mut writing = std::fs::OpenOptions::new();
     writing.write(true).custom_flags(libc::O_NONBLOCK);
+    let began = std::time::Instant::now();
     let held = loop {
         if let Ok(held) = writing.open(&weights) {
             break held;
         }
         assert!(!asked.is_finished(), "it is answered without its version");
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "nobody loads it");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     };
     assert!(keys(&data(&app), &["revoke", "late"]).status.success());
