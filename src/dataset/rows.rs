@@ -361,15 +361,17 @@ mod tests {
         Index::new(&mut archive::open(file.path()).unwrap(), &ImportLimits::default()).unwrap()
     }
 
+    /// Why a row that names this image is left out; nothing where it is not.
+    fn told(index: &Index, image: &str) -> Option<String> {
+        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
+        let sheet = Sheet::parse(format!("image,label\n{image},cat\n").into_bytes(), "train").unwrap();
+        let mut out = LeftOut::default();
+        candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
+        out.listed().first().map(|row| row.detail.clone())
+    }
+
     #[test]
     fn a_name_in_letters_that_the_archive_does_not_tell_is_missed_with_what_to_do() {
-        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
-        let told = |index: &Index, image: &str| {
-            let sheet = Sheet::parse(format!("image,label\n{image},cat\n").into_bytes(), "train").unwrap();
-            let mut out = LeftOut::default();
-            candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
-            out.listed().first().map(|row| row.detail.clone())
-        };
         // As a Russian Windows writes it, in code page 866.
         let russian = index_of(b"\xaa\xae\xe2.jpg");
         let detail = told(&russian, "\u{43a}\u{43e}\u{442}.jpg").unwrap();
@@ -383,13 +385,6 @@ mod tests {
 
     #[test]
     fn a_name_that_another_code_page_broke_is_missed_with_what_to_do() {
-        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
-        let told = |index: &Index, image: &str| {
-            let sheet = Sheet::parse(format!("image,label\n{image},cat\n").into_bytes(), "train").unwrap();
-            let mut out = LeftOut::default();
-            candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
-            out.listed().first().map(|row| row.detail.clone())
-        };
         // The second byte of Ü is œ in the code page.
         let index = index_of("\u{dc}bung 252.jpg".as_bytes());
         let detail = told(&index, "\u{c3}\u{153}bung 252.jpg").unwrap();

@@ -266,20 +266,25 @@ mod tests {
         assert_eq!(plan.runs, [PlannedRun { config, baseline_of: None }]);
     }
 
-    #[test]
-    fn labels_that_groups_take_away_are_missed_before_a_run_begins() {
-        // Two people of twenty images each: one of them validates.
+    /// As many images of either class, each with a label, and whose they are.
+    fn forty_images(group: impl Fn(u32) -> u32) -> Manifest {
         let sample = |row: u32| Sample {
             image: format!("{row}.jpg"),
             entry: row,
             label: Some(row % 2),
             split: Role::Train,
             picked: false,
-            group: Some(row / 20),
+            group: Some(group(row)),
             attributes: Default::default(),
         };
         let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
-        let manifest = Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+        Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() }
+    }
+
+    #[test]
+    fn labels_that_groups_take_away_are_missed_before_a_run_begins() {
+        // Two people of twenty images each: one of them validates.
+        let manifest = forty_images(|row| row / 20);
         let check = |request: Value| planned(request).unwrap().check_splits(&manifest);
         assert_eq!(check(json!({"labelled": [10, 20], "seed": [0, 1]})), Ok(()));
         let problems = check(json!({"labelled": [10, 21], "seed": [0, 1]})).unwrap_err();
@@ -306,17 +311,7 @@ mod tests {
     #[test]
     fn where_one_seed_leaves_too_few_for_the_presets_number_no_seed_takes_it() {
         // Of 40 images 8 are to validate: one group of six, or two of four, whichever the seed draws first.
-        let sample = |row: u32| Sample {
-            image: format!("{row}.jpg"),
-            entry: row,
-            label: Some(row % 2),
-            split: Role::Train,
-            picked: false,
-            group: Some(if row < 24 { row / 6 } else { row / 4 }),
-            attributes: Default::default(),
-        };
-        let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
-        let manifest = Manifest { classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+        let manifest = forty_images(|row| if row < 24 { row / 6 } else { row / 4 });
         let seeds: Vec<u32> = (0..12).collect();
         let mut plan = planned(json!({"preset": "reference", "seed": seeds, "baseline": true})).unwrap();
         for run in &mut plan.runs {
