@@ -70,7 +70,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
-    # Both sides wait the same way: by default libgomp's threads spin, which is the fastest on a quiet machine.
+    # Each waits as it does by itself: PyTorch's threads spin, which is the fastest on a quiet machine, ours for a moment only.
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)

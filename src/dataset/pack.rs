@@ -4,7 +4,6 @@
 //! A cache: it can be made again from the archive at any time. The header says what it holds, so that a file
 //! of another data set, size or version is made anew and never read as something else.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -12,15 +11,17 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
-use rustix::fs::{self, FallocateFlags};
-use rustix::io::{Errno, retry_on_intr};
-use tempfile::NamedTempFile;
 
+use super::archive;
 use super::error::DatasetError;
 use super::manifest::{Manifest, Sample};
-use super::{IMAGES_FILE, archive};
+use super::originals::{open_archive, read_file, unusable};
+use crate::failpoint;
 use crate::imaging::{self, DecodeLimits, Fit, Prepared, Preprocess};
-use crate::{failpoint, sha256};
+
+mod begun;
+
+use begun::{begin, reserve};
 
 /// The version is raised where the same images give other pixels, so that models are trained on what predictions see: 1 squeezed the
 /// padding of large JPEGs into the square, 2 did not turn a PNG or WebP whose EXIF block begins as in a JPEG.
@@ -225,72 +226,6 @@ pub fn read_images(
     samples.par_iter().map_init(|| images.clone(), pixels).collect()
 }
 
-/// How many of the files of some samples are among those of others, byte for byte; each with its data set's directory. `stop` is asked
-/// between reads.
-///
-/// # Errors
-/// When an archive cannot be read; [`DatasetError::Stopped`] when `stop` says so.
-pub fn files_among(
-    asked: (&Path, &[&Sample]),
-    known: (&Path, &[&Sample]),
-    stop: &dyn Fn() -> bool,
-) -> Result<u64, DatasetError> {
-    let (asked, known) = (Files::open(asked)?, Files::open(known)?);
-    // Of most files the marks tell that they are others, and nothing is read.
-    let alike: HashSet<Mark> = &asked.marks() & &known.marks();
-    let known: HashSet<String> = known.hashes(&alike, stop)?.into_iter().collect();
-    let asked = asked.hashes(&alike, stop)?;
-    Ok(asked.iter().filter(|hash| known.contains(*hash)).count() as u64)
-}
-
-/// What an archive says of a file without reading it: its CRC-32 and its length in bytes. Where they differ, the files do. Where they are
-/// equal, the files need not be: the chunks of a PNG end with CRC-32s of their own, after which the file's says little of what is in them.
-type Mark = (u32, u64);
-
-/// Files of a data set, each with its mark.
-struct Files<'a> {
-    images: archive::Images,
-    marked: Vec<(Mark, &'a Sample)>,
-}
-
-impl<'a> Files<'a> {
-    fn open((directory, samples): (&Path, &[&'a Sample])) -> Result<Self, DatasetError> {
-        let mut images = open_archive(directory)?;
-        let mut mark = |&sample: &&'a Sample| {
-            let entry = images.by_index_raw(sample.entry as usize);
-            let entry = entry.map_err(|error| DatasetError::file(&directory.join(IMAGES_FILE), error))?;
-            Ok(((entry.crc32(), entry.size()), sample))
-        };
-        let marked = samples.iter().map(&mut mark).collect::<Result<_, DatasetError>>()?;
-        Ok(Self { images, marked })
-    }
-
-    fn marks(&self) -> HashSet<Mark> {
-        self.marked.iter().map(|(mark, _)| *mark).collect()
-    }
-
-    /// Of the files with these marks what is in them, as SHA-256.
-    fn hashes(&self, of: &HashSet<Mark>, stop: &dyn Fn() -> bool) -> Result<Vec<String>, DatasetError> {
-        let samples = self.marked.iter().filter(|(mark, _)| of.contains(mark)).map(|(_, sample)| *sample);
-        let (samples, images): (Vec<&Sample>, _) = (samples.collect(), &self.images);
-        let hash = |images: &mut archive::Images, sample: &&Sample| read_file(images, sample).map(sha256::of);
-        let mut hashes = Vec::with_capacity(samples.len());
-        for chunk in samples.chunks(CHUNK) {
-            if stop() {
-                return Err(DatasetError::Stopped);
-            }
-            let read = chunk.par_iter().map_init(|| images.clone(), hash);
-            hashes.extend(read.collect::<Result<Vec<String>, DatasetError>>()?);
-        }
-        Ok(hashes)
-    }
-}
-
-fn open_archive(directory: &Path) -> Result<archive::Images, DatasetError> {
-    let path = directory.join(IMAGES_FILE);
-    archive::open(&path).map_err(|error| DatasetError::file(&path, error))
-}
-
 fn read_image(
     images: &mut archive::Images,
     sample: &Sample,
@@ -299,16 +234,6 @@ fn read_image(
     let bytes = read_file(images, sample)?;
     let prepared = imaging::prepare(&bytes, &DecodeLimits::JUDGED, preprocess);
     prepared.map_err(|error| unusable(sample, error.to_string()))
-}
-
-/// The bytes of a sample's file.
-fn read_file(images: &mut archive::Images, sample: &Sample) -> Result<Vec<u8>, DatasetError> {
-    let bytes = archive::read_entry(images, sample.entry, DecodeLimits::JUDGED.max_bytes);
-    bytes.map_err(|unreadable| unusable(sample, unreadable.reason))
-}
-
-fn unusable(sample: &Sample, reason: String) -> DatasetError {
-    DatasetError::Image { image: sample.image.clone(), reason }
 }
 
 /// Writes a packed file from its rows, in order, each with whether a face was found in it: under another name, synced, then
@@ -340,50 +265,6 @@ pub(super) fn write<R: AsRef<[u8]>>(
     file.sync_all().map_err(fail)?;
     temporary.persist(path).map_err(|error| fail(error.error))?;
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
-}
-
-/// A temporary file in `directory`, locked as long as it is written to. What processes that were killed left there goes first: it is as large
-/// as a pack, holds no lock any more, and would otherwise stay until the server's next start.
-fn begin(directory: &Path) -> std::io::Result<NamedTempFile> {
-    // Between its making and its lock, another process might take the new file for one of those.
-    let turn = File::open(directory)?;
-    if turn.lock().is_ok() {
-        for entry in std::fs::read_dir(directory)?.flatten() {
-            let path = entry.path();
-            let temporary = entry.file_name().to_string_lossy().starts_with(".tmp");
-            if temporary && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-                // It was of no use to anybody; that it stays is no reason to stop.
-                let _ = std::fs::remove_file(&path);
-            }
-        }
-    }
-    let temporary = NamedTempFile::new_in(directory)?;
-    // Where files cannot be locked, nobody removes them either.
-    let _ = temporary.as_file().try_lock();
-    Ok(temporary)
-}
-
-/// Takes the room for so many bytes in advance. What does not fit is known before anything is decoded, and does not fill the disk to the last
-/// byte beside a database that is written to: again and again, as a job that finds no room is tried again.
-fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
-    let lacks = || {
-        let megabytes = bytes.div_ceil(1_000_000);
-        // How much is free is another number each time, see `unnamed`.
-        let reason = format!("the packed images take {megabytes} MB, more than the disk has free");
-        std::io::Error::new(std::io::ErrorKind::StorageFull, reason)
-    };
-    let disk = fs::fstatvfs(file)?;
-    // A file system of no blocks does not tell.
-    if disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
-        return Err(lacks());
-    }
-    match retry_on_intr(|| fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes)) {
-        // Not every file system can.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-        // Another one packs, too.
-        Err(Errno::NOSPC | Errno::DQUOT) => Err(lacks()),
-        reserved => Ok(reserved?),
-    }
 }
 
 /// The system's reason without the temporary name, which is another one each time: whoever hears the same again says it once.
@@ -420,32 +301,6 @@ mod tests {
         let error = write(&path, &manifest, &preprocess, rows).unwrap_err();
         assert!(error.is_full() && error.to_string().contains("take 1688849861 MB"), "{error}");
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_of_a_pack_is_gone_and_what_another_writes_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let left = directory.path().join(".tmpAbc");
-        let pack = directory.path().join("32-stretch.pack");
-        std::fs::write(&left, "half a pack").unwrap();
-        std::fs::write(&pack, "a pack").unwrap();
-        let first = begin(directory.path()).unwrap();
-        assert!(!left.exists() && pack.exists());
-        let second = begin(directory.path()).unwrap();
-        assert!(first.path().exists() && second.path().exists());
-    }
-
-    #[test]
-    fn the_room_of_a_pack_is_taken_in_advance() {
-        use std::os::unix::fs::MetadataExt;
-        let [file, plain] = [(); 2].map(|()| tempfile::tempfile().unwrap());
-        reserve(&file, 1 << 20).unwrap();
-        let blocks = |file: &File| file.metadata().unwrap().blocks();
-        // Where the file system can; what is not written is no part of the file.
-        if fs::fallocate(&plain, FallocateFlags::KEEP_SIZE, 0, 1 << 20).is_ok() {
-            assert!(blocks(&file) > 0 && blocks(&file) == blocks(&plain), "{}", blocks(&file));
-        }
-        assert_eq!(file.metadata().unwrap().len(), 0);
     }
 
     /// A job that waits for room says why once, and knows by the words that it has.

@@ -9,12 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, RgbImage};
 
 use super::budget::{Budget, DECODING, Share};
 use super::fit::Area;
 use super::jpeg::{self, Jpeg};
-use super::{Face, ImagingError, scaled_jpeg, size};
+use super::limits::DecodeLimits;
+use super::rgb::rgb;
+use super::{Face, ImagingError, format, orientation, scaled_jpeg, size};
 
 /// Bytes that a PNG takes for each of its pixels: as many as the decoder's own has, and those of two RGB ones while it is turned.
 const UPRIGHT: u64 = 6;
@@ -30,38 +32,6 @@ const SMALL_JPEG: u64 = 3;
 
 /// What a progressive one takes on top of that: coefficients of three colours at the whole size.
 const COEFFICIENTS: u64 = 6;
-
-/// What an image may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// Encoded bytes.
-    pub max_bytes: usize,
-    /// Pixels on each side.
-    pub max_side: u32,
-    /// Pixels in all.
-    pub max_pixels: u64,
-}
-
-impl DecodeLimits {
-    /// None, for pictures that were judged when they came in, by limits that may have been other than today's.
-    pub const JUDGED: Self = Self { max_bytes: usize::MAX, max_side: u32::MAX, max_pixels: u64::MAX };
-
-    /// The usual ones for pictures of so many pixels. A file grows with its pixels: it may have half as many bytes, and the usual
-    /// number in any case.
-    pub fn of_pixels(max_pixels: u64) -> Self {
-        let usual = Self::default();
-        // No picture has more than its sides allow.
-        let pixels = max_pixels.min(u64::from(usual.max_side) * u64::from(usual.max_side));
-        let max_bytes = usize::try_from(pixels / 2).unwrap_or(usize::MAX).max(usual.max_bytes);
-        Self { max_bytes, max_pixels, ..usual }
-    }
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self { max_bytes: 25 << 20, max_side: 16_384, max_pixels: 50_000_000 }
-    }
-}
 
 /// A picture as it was decoded.
 #[derive(Debug)]
@@ -92,10 +62,10 @@ impl Decoded {
     ) -> Self {
         let mut image = DynamicImage::from(image);
         image.apply_orientation(orientation);
-        let (image, size) = (image.into_rgb8(), turned(stored, orientation));
+        let (image, size) = (image.into_rgb8(), orientation::turned(stored, orientation));
         let exact = |side: u32| f64::from(side) / f64::from(divisor);
         let (width, height) = (exact(size.0), exact(size.1));
-        let (left, top) = padded_first(orientation);
+        let (left, top) = orientation::padded_first(orientation);
         let before = |padded: bool, all: u32, exact: f64| if padded { f64::from(all) - exact } else { 0.0 };
         let (left, top) = (before(left, image.width(), width), before(top, image.height(), height));
         Self { image, size, divisor, area: Area { left, top, width, height }, _share: share }
@@ -137,17 +107,17 @@ fn by_format(
 ) -> Result<Decoded, ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
-        if is_truncated_jpeg(bytes) {
+        if jpeg::is_truncated(bytes) {
             return Err(ImagingError::Truncated);
         }
         let jpeg = Jpeg::read_headers(bytes)?;
         let (width, height) = jpeg.dimensions();
-        check_size(width, height, limits)?;
+        limits.check(width, height)?;
         let orientation = jpeg.orientation();
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
         let size = size.filter(|_| jpeg.is_usual());
         let small = size.and_then(|size| {
-            let for_each = if is_progressive(bytes) { SMALL_JPEG + COEFFICIENTS } else { SMALL_JPEG };
+            let for_each = if jpeg::is_progressive(bytes) { SMALL_JPEG + COEFFICIENTS } else { SMALL_JPEG };
             let share = budget.take(memory(width, height, for_each));
             Some((scaled_jpeg::decode(bytes, (width, height), size, room)?, share))
         });
@@ -165,9 +135,9 @@ fn by_format(
             ..24 => ImagingError::Truncated,
             _ => ImagingError::Corrupt("it does not begin with its header".to_owned()),
         })?;
-        check_size(width, height, limits)?;
+        limits.check(width, height)?;
         let decoder =
-            PngDecoder::with_limits(input(), allocation(limits, width, height)).map_err(ImagingError::corrupt)?;
+            PngDecoder::with_limits(input(), limits.allocation(width, height)).map_err(ImagingError::corrupt)?;
         if decoder.is_apng().map_err(ImagingError::corrupt)? {
             return Err(ImagingError::Animated);
         }
@@ -184,37 +154,7 @@ fn by_format(
         }
         pixels(decoder, limits, budget, WEBP)
     } else {
-        Err(ImagingError::UnsupportedFormat { found: looks_like(bytes).to_owned() })
-    }
-}
-
-/// How the EXIF block of a PNG or WebP says that it is to be turned; not at all where it makes no sense. Some programs (ImageMagick, and
-/// Pillow up to 9.2) put before it what stands before it in a JPEG.
-fn orientation_in(exif: &[u8]) -> Orientation {
-    let block = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    Orientation::from_exif_chunk(block).unwrap_or(Orientation::NoTransforms)
-}
-
-/// Width and height once a picture is upright.
-fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
-    match orientation {
-        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
-            (height, width)
-        }
-        Orientation::NoTransforms
-        | Orientation::Rotate180
-        | Orientation::FlipHorizontal
-        | Orientation::FlipVertical => (width, height),
-    }
-}
-
-/// Whether what padded a picture on its right, and at its bottom, lies on the left, and at the top, once it is upright.
-fn padded_first(orientation: Orientation) -> (bool, bool) {
-    match orientation {
-        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
-        Orientation::Rotate90 | Orientation::FlipHorizontal => (true, false),
-        Orientation::Rotate270 | Orientation::FlipVertical => (false, true),
-        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+        Err(ImagingError::UnsupportedFormat { found: format::looks_like(bytes).to_owned() })
     }
 }
 
@@ -230,12 +170,12 @@ fn pixels(
     for_each: u64,
 ) -> Result<Decoded, ImagingError> {
     let (width, height) = decoder.dimensions();
-    check_size(width, height, limits)?;
+    limits.check(width, height)?;
     let exif = decoder.exif_metadata().map_err(ImagingError::corrupt)?;
-    let orientation = exif.as_deref().map_or(Orientation::NoTransforms, orientation_in);
+    let orientation = exif.as_deref().map_or(Orientation::NoTransforms, orientation::in_exif);
     // Nobody asks the limits before the pixels are allocated, or turned: what that needs is taken off here, and the decoder gets
     // the rest.
-    let mut room = allocation(limits, width, height);
+    let mut room = limits.allocation(width, height);
     room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
     if !matches!(orientation, Orientation::NoTransforms) {
         room.reserve(decoder.total_bytes()).map_err(ImagingError::corrupt)?;
@@ -251,115 +191,6 @@ fn pixels(
     let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
     Ok(Decoded::whole(image.into_rgb8(), share))
-}
-
-/// The decoder's pixels, of 8 or 16 bits a channel, as RGB: over them where there is room, as beside 16-bit ones a copy would be the
-/// largest part of what a picture takes.
-fn rgb(mut bytes: Vec<u8>, colour: ColorType) -> Vec<u8> {
-    const RGB: usize = 3;
-    if colour == ColorType::Rgb8 {
-        return bytes;
-    }
-    let (length, channels) = (usize::from(colour.bytes_per_pixel()), usize::from(colour.channel_count()));
-    let (is_deep, is_grey, has_alpha) = (length > channels, !colour.has_color(), colour.has_alpha());
-    let convert = |pixel: &[u8]| {
-        let channel = |at: usize| {
-            if is_deep {
-                // Rounded: 65,535 is 255 times 257.
-                ((u32::from(u16::from_ne_bytes([pixel[2 * at], pixel[2 * at + 1]])) + 128) / 257) as u8
-            } else {
-                pixel[at]
-            }
-        };
-        let opaque = if is_grey { [channel(0); RGB] } else { [channel(0), channel(1), channel(2)] };
-        if has_alpha { on_white(opaque, channel(channels - 1)) } else { opaque }
-    };
-    let pixels = bytes.len() / length;
-    if length < RGB {
-        let mut wider = Vec::with_capacity(RGB * pixels);
-        wider.extend(bytes.chunks_exact(length).flat_map(convert));
-        return wider;
-    }
-    for at in 0..pixels {
-        let pixel = convert(&bytes[at * length..][..length]);
-        bytes[at * RGB..][..RGB].copy_from_slice(&pixel);
-    }
-    bytes.truncate(RGB * pixels);
-    bytes.shrink_to_fit();
-    bytes
-}
-
-fn check_size(width: u32, height: u32, limits: &DecodeLimits) -> Result<(), ImagingError> {
-    let DecodeLimits { max_pixels, max_side, .. } = *limits;
-    if width == 0 || height == 0 {
-        return Err(ImagingError::Corrupt(format!("it declares {width}×{height} pixels")));
-    }
-    let too_many = u64::from(width) * u64::from(height) > max_pixels;
-    if too_many || width > max_side || height > max_side {
-        return Err(ImagingError::TooLarge { width, height, max_pixels, max_side });
-    }
-    Ok(())
-}
-
-/// What this picture may cost: eight bytes a pixel (16-bit RGBA) decoded, as much again turned upright, as much again
-/// for the decoder itself, and a little for profiles and texts, which no number of pixels bounds.
-fn allocation(limits: &DecodeLimits, width: u32, height: u32) -> Limits {
-    const METADATA: u64 = 16 << 20;
-    let mut allocation = Limits::default();
-    allocation.max_image_width = Some(limits.max_side);
-    allocation.max_image_height = Some(limits.max_side);
-    allocation.max_alloc = Some((u64::from(width) * u64::from(height)).saturating_mul(24).saturating_add(METADATA));
-    allocation
-}
-
-fn on_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
-    let alpha = u32::from(alpha);
-    // At most 255: a weighted mean of two bytes.
-    colour.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
-}
-
-/// Whether a JPEG's frame is a progressive one.
-fn is_progressive(bytes: &[u8]) -> bool {
-    const PROGRESSIVE: u8 = 0xc2;
-    jpeg::markers(bytes).take_while(|marker| *marker != jpeg::SCAN).any(|marker| marker == PROGRESSIVE)
-}
-
-/// A JPEG without its end marker, or with another picture's beginning before it: that marker is the other's. The decoder would fill the
-/// rest with grey and say nothing.
-fn is_truncated_jpeg(bytes: &[u8]) -> bool {
-    let mut scanned = false;
-    for marker in jpeg::markers(bytes) {
-        match marker {
-            jpeg::END => return false,
-            jpeg::SCAN => scanned = true,
-            jpeg::START if scanned => return true,
-            _ => {}
-        }
-    }
-    // Behind a segment of which the length is wrong.
-    !bytes.ends_with(&[0xff, jpeg::END])
-}
-
-fn looks_like(bytes: &[u8]) -> &'static str {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).trim_start().to_lowercase();
-    match bytes {
-        [b'G', b'I', b'F', b'8', ..] => "this is a GIF",
-        [b'B', b'M', ..] => "this is a BMP",
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "this is a TIFF",
-        // The container is that of films; its brand says what is in it.
-        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>() {
-            Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis") => {
-                "this is a HEIF or AVIF"
-            }
-            Some(b"crx ") => "this is a raw photo",
-            _ => "this is a video",
-        },
-        [b'%', b'P', b'D', b'F', ..] => "this is a PDF",
-        [b'P', b'K', 3, 4, ..] => "this is a ZIP",
-        _ if text.starts_with("<svg") || text.starts_with("<?xml") => "this is an SVG or XML text",
-        _ if text.starts_with("<!doctype") || text.starts_with("<html") => "this is an HTML page",
-        _ => "this is no image format that we know",
-    }
 }
 
 #[cfg(test)]
@@ -400,37 +231,6 @@ mod tests {
     }
 
     #[test]
-    fn pixels_of_every_kind_are_those_that_image_makes() {
-        // Every value in every channel, each time beside others: odd factors of 16-bit numbers leave none out.
-        let value = |at: usize, channels: usize| {
-            let (pixel, channel) = (at / channels, at % channels);
-            (pixel * (2 * channel + 1) + 77 * channel) as u16
-        };
-        let deep = |channels: usize| (0..channels << 16).map(|at| value(at, channels)).collect::<Vec<u16>>();
-        let flat = |channels: usize| deep(channels).into_iter().map(|value| (value >> 8) as u8).collect::<Vec<u8>>();
-        for image in [
-            DynamicImage::ImageLuma8(ImageBuffer::from_raw(256, 256, flat(1)).unwrap()),
-            DynamicImage::ImageLumaA8(ImageBuffer::from_raw(256, 256, flat(2)).unwrap()),
-            DynamicImage::ImageRgb8(ImageBuffer::from_raw(256, 256, flat(3)).unwrap()),
-            DynamicImage::ImageRgba8(ImageBuffer::from_raw(256, 256, flat(4)).unwrap()),
-            DynamicImage::ImageLuma16(ImageBuffer::from_raw(256, 256, deep(1)).unwrap()),
-            DynamicImage::ImageLumaA16(ImageBuffer::from_raw(256, 256, deep(2)).unwrap()),
-            DynamicImage::ImageRgb16(ImageBuffer::from_raw(256, 256, deep(3)).unwrap()),
-            DynamicImage::ImageRgba16(ImageBuffer::from_raw(256, 256, deep(4)).unwrap()),
-        ] {
-            let mut theirs = image.to_rgb8();
-            if image.color().has_alpha() {
-                for (rgb, rgba) in theirs.pixels_mut().zip(image.to_rgba8().pixels()) {
-                    let [r, g, b, alpha] = rgba.0;
-                    *rgb = Rgb(on_white([r, g, b], alpha));
-                }
-            }
-            let ours = default(&encoded(&image, ImageFormat::Png)).unwrap();
-            assert!(ours == theirs, "{:?}", image.color());
-        }
-    }
-
-    #[test]
     fn a_picture_holds_its_share_of_the_memory_for_all_until_it_is_dropped() {
         static BUDGET: Budget = Budget::new(1 << 20);
         let limits = DecodeLimits::default();
@@ -458,15 +258,6 @@ mod tests {
         damaged.truncate(damaged.len() / 2);
         assert!(by_format(&damaged, &limits, None, &BUDGET).is_err());
         assert_eq!(BUDGET.taken(), 0);
-    }
-
-    #[test]
-    fn a_progressive_jpeg_is_told_by_its_frame() {
-        let mut bytes = encoded(&gradient(16, 16).into(), ImageFormat::Jpeg);
-        assert!(!is_progressive(&bytes));
-        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
-        bytes[frame + 1] = 0xc2;
-        assert!(is_progressive(&bytes));
     }
 
     #[test]
@@ -531,14 +322,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_have_half_as_many_bytes_as_pixels_and_the_usual_number_in_any_case() {
-        let bytes = |pixels| DecodeLimits::of_pixels(pixels).max_bytes;
-        assert_eq!(DecodeLimits::of_pixels(50_000_000), DecodeLimits::default());
-        assert_eq!((bytes(1), bytes(60_000_000), bytes(100_000_000)), (25 << 20, 30_000_000, 50_000_000));
-        assert_eq!(bytes(u64::MAX), 16_384 * 16_384 / 2);
-    }
-
-    #[test]
     fn a_declared_size_is_judged_before_decoding() {
         let mut bytes = encoded(&gradient(4, 4).into(), ImageFormat::Png);
         bytes[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
@@ -560,22 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn other_formats_are_named() {
-        for (bytes, name) in [
-            (&b"GIF89a............"[..], "GIF"),
-            (b"<svg xmlns='x'/>", "SVG"),
-            (b"%PDF-1.7", "PDF"),
-            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
-            (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF"),
-            (b"\0\0\0\x18ftypisom\0\0\x02\0isommp41", "video"),
-            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
-            (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", "raw photo"),
-            (b"hello", "no image"),
-        ] {
-            let error = default(bytes).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
-            assert_eq!(error.code(), "unsupported_image_format");
-        }
+    fn a_file_without_bytes_or_with_too_many_is_refused() {
         assert_eq!(default(b""), Err(ImagingError::Empty));
         let tiny = DecodeLimits { max_bytes: 3, ..DecodeLimits::default() };
         assert_eq!(decode(b"1234", &tiny).unwrap_err().code(), "image_too_many_bytes");

@@ -11,7 +11,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::ImagingError;
 
 /// The marker at a picture's beginning.
-pub const START: u8 = 0xd8;
+const START: u8 = 0xd8;
 
 /// The marker at a picture's end.
 pub const END: u8 = 0xd9;
@@ -46,6 +46,28 @@ pub fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
             }
         }
     })
+}
+
+/// Whether a JPEG's frame is a progressive one.
+pub fn is_progressive(bytes: &[u8]) -> bool {
+    const PROGRESSIVE: u8 = 0xc2;
+    markers(bytes).take_while(|marker| *marker != SCAN).any(|marker| marker == PROGRESSIVE)
+}
+
+/// A JPEG without its end marker, or with another picture's beginning before it: that marker is the other's. The decoder would fill the
+/// rest with grey and say nothing.
+pub fn is_truncated(bytes: &[u8]) -> bool {
+    let mut scanned = false;
+    for marker in markers(bytes) {
+        match marker {
+            END => return false,
+            SCAN => scanned = true,
+            START if scanned => return true,
+            _ => {}
+        }
+    }
+    // Behind a segment of which the length is wrong.
+    !bytes.ends_with(&[0xff, END])
 }
 
 /// A JPEG whose headers have been read.
@@ -132,6 +154,15 @@ mod tests {
                 assert_eq!(jpeg.pixels().unwrap(), theirs.into_rgb8(), "{width}×{height}, {:?}", image.color());
             }
         }
+    }
+
+    #[test]
+    fn a_progressive_jpeg_is_told_by_its_frame() {
+        let mut bytes = encoded(&RgbImage::from_pixel(16, 16, Rgb([9, 99, 199])).into());
+        assert!(!is_progressive(&bytes));
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        bytes[frame + 1] = 0xc2;
+        assert!(is_progressive(&bytes));
     }
 
     #[test]

@@ -8,14 +8,19 @@ mod decode;
 mod error;
 mod face;
 mod fit;
+mod format;
 mod jpeg;
+mod limits;
+mod orientation;
+mod rgb;
 mod scaled_jpeg;
 mod size;
 
-pub use decode::{DecodeLimits, decode};
+pub use decode::decode;
 pub use error::ImagingError;
 pub use face::Face;
 pub use fit::{Fit, Preprocess, resize};
+pub use limits::DecodeLimits;
 pub use size::declared_pixels;
 
 /// A picture as a network sees it.

@@ -158,16 +158,31 @@ pub(super) const PAGE: &str = concat!(
     " ORDER BY name, version DESC LIMIT ?3"
 );
 
-/// A query for versions `v` with the given rest, without their figures.
+/// A query for versions `v` with the given rest, without their figures: from the index that has all of the rest, as by itself SQLite
+/// would go to the table's rows, where the figures lie among it.
 macro_rules! select_bare {
     ($rest:literal) => {
         concat!(
             "SELECT v.name, v.version, v.job_id, v.classes, NULL AS metrics, v.weights_sha256, v.manifest_sha256, v.created_at,
-               v.algorithm, v.labelled, v.predictions_sha256 ",
+               v.algorithm, v.labelled, v.predictions_sha256 FROM model_versions v INDEXED BY model_versions_facts ",
             $rest
         )
     };
 }
+
+/// The version ?2 of ?1.
+pub(super) const VERSION: &str = select_bare!("WHERE v.name = ?1 AND v.version = ?2");
+
+/// The version that the alias ?2 of ?1 means.
+pub(super) const ALIASED: &str = select_bare!(
+    "JOIN model_aliases a ON a.name = v.name AND a.version = v.version WHERE a.name = ?1 AND a.alias = ?2"
+);
+
+/// The newest versions that an alias ?1 means.
+pub(super) const NEWEST_ALIASED: &str = select_bare!(
+    "JOIN model_aliases a ON a.name = v.name AND a.version = v.version
+     WHERE a.alias = ?1 ORDER BY v.created_at DESC, v.name LIMIT ?2"
+);
 
 #[derive(FromRow)]
 struct Raw {
@@ -261,14 +276,8 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn champions(&self, limit: u32) -> Result<Vec<VersionRow>> {
-        let rows: Vec<Raw> = sqlx::query_as(select_bare!(
-            "FROM model_aliases a JOIN model_versions v ON v.name = a.name AND v.version = a.version
-             WHERE a.alias = ? ORDER BY v.created_at DESC, v.name LIMIT ?"
-        ))
-        .bind(names::CHAMPION)
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
+        let rows: Vec<Raw> =
+            sqlx::query_as(NEWEST_ALIASED).bind(names::CHAMPION).bind(limit).fetch_all(&self.reader).await?;
         rows.into_iter().map(Raw::parse).collect()
     }
 
@@ -277,7 +286,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn version(&self, name: &str, version: u32) -> Result<VersionRow> {
-        sqlx::query_as::<_, Raw>(select_bare!("FROM model_versions v WHERE v.name = ? AND v.version = ?"))
+        sqlx::query_as::<_, Raw>(VERSION)
             .bind(name)
             .bind(version)
             .fetch_optional(&self.reader)
@@ -317,14 +326,8 @@ impl Store {
         match names::parse(expression).ok_or_else(missing)? {
             ModelRef::Version { name, version } => self.version(name, version).await,
             ModelRef::Alias { name, alias } => {
-                let found: Option<Raw> = sqlx::query_as(select_bare!(
-                    "FROM model_versions v JOIN model_aliases a ON a.name = v.name AND a.version = v.version
-                     WHERE a.name = ? AND a.alias = ?"
-                ))
-                .bind(name)
-                .bind(alias)
-                .fetch_optional(&self.reader)
-                .await?;
+                let found: Option<Raw> =
+                    sqlx::query_as(ALIASED).bind(name).bind(alias).fetch_optional(&self.reader).await?;
                 match found {
                     Some(row) => row.parse(),
                     None => Err(self.without_alias(name, alias, missing()).await?),

@@ -247,6 +247,7 @@ async fn an_earlier_versions_backup_is_restored_and_a_newer_ones_is_not() {
     };
     // As the version before the predictions left it.
     written(&[
+        "DROP INDEX model_versions_facts",
         "DROP INDEX job_events_pretraining",
         "ALTER TABLE jobs DROP COLUMN pretraining",
         "ALTER TABLE jobs DROP COLUMN death_step",

@@ -45,6 +45,18 @@ async fn no_list_is_read_whole_or_sorted() {
     }
 }
 
+/// Of a thousand classes the figures are megabytes, and each prediction asks which version it is by.
+#[tokio::test]
+async fn a_versions_figures_are_passed_by_where_nobody_asks_for_them() {
+    let f = Fixture::new().await;
+    for query in [models::VERSION, models::ALIASED, models::NEWEST_ALIASED] {
+        let plan = plan(&f.store, query).await;
+        let index = "USING COVERING INDEX model_versions_facts (name=? AND version=?)";
+        let versions: Vec<&String> = plan.iter().filter(|step| step.contains(" v ")).collect();
+        assert!(matches!(versions[..], [step] if step.ends_with(index)), "{plan:#?}");
+    }
+}
+
 #[tokio::test]
 async fn a_jobs_end_reads_its_sweep_and_no_other_job() {
     let f = Fixture::new().await;
