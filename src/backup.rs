@@ -2,8 +2,8 @@
 //!
 //! A backup has the layout of a data directory, and `backup.json` with the hash of every file, written last: without
 //! it the copy is not whole. Order of making it: the database as of one moment, then the files that its rows name.
-//! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken. One that a newer
-//! moment's rows still name was not deleted: it is lost, and said to be.
+//! Those files are never changed in place; where one was deleted meanwhile, a newer moment is taken, and what only the moment
+//! before named goes. One that a newer moment's rows still name was not deleted: it is lost, and said to be.
 //!
 //! Of work in progress, whole checkpoints come along where there are any: a job that was under way is queued again by the server
 //! that starts on the copy. Not in it: `packed/` (made again when needed) and `uploads/`. Blocks; the caller finds a
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use restore::restore;
 
-use files::{expect, hash_of, link_or_copy, plain_files, refuse_full, remove, sync_directories};
+use files::{expect, hash_of, link_or_copy, plain_files, refuse_full, remove, remove_unnamed, sync_directories};
 
 use crate::data_dir::{DataDir, DataDirError, make_private};
 use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
@@ -260,8 +260,18 @@ fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Roun
             }
         }
     }
+    // Of what was copied at a moment before, rows were deleted meanwhile; and of what could not be read to its end, a part is there.
+    let named = |path: &Path| copied.files.contains_key(&name_in(copy, path));
+    for room in [copy.artifacts(), copy.datasets(), copy.runs()] {
+        remove_unnamed(&room, &named)?;
+    }
     sync_directories(copy.root())?;
     Ok(Round::Whole(copied.files, copied.sum))
+}
+
+/// What the index calls a file of the copy.
+fn name_in(copy: &DataDir, path: &Path) -> String {
+    path.strip_prefix(copy.root()).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// The error of a file that nobody has and that these need.
@@ -356,8 +366,7 @@ impl<'a> Copying<'a> {
     fn note(&mut self, target: &Path, sha256: String) -> Result<(), BackupError> {
         self.sum.files += 1;
         self.sum.bytes += std::fs::metadata(target).map_err(io(target))?.len();
-        let name = target.strip_prefix(self.copy.root()).unwrap_or(target).to_string_lossy().into_owned();
-        self.files.insert(name, sha256);
+        self.files.insert(name_in(self.copy, target), sha256);
         Ok(())
     }
 }
@@ -394,5 +403,46 @@ fn read_index(directory: &Path) -> Result<Index, BackupError> {
     match index.files.keys().find(leads_out) {
         Some(name) => Err(no_backup(format!("{INDEX} names {name:?}"))),
         None => Ok(index),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+
+    #[test]
+    fn what_was_deleted_between_two_moments_is_not_in_the_copy() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, copy) = (DataDir::new(place.path().join("data")), DataDir::new(place.path().join("copy")));
+        let [stays, goes, gone, run] = [(); 4].map(|()| Uuid::now_v7());
+        let checkpoint = |data: &DataDir| data.run(run).join("checkpoints/step-000000000004.checkpoint");
+        for set in [stays, goes] {
+            WHOLE_DATASET.iter().for_each(|name| write(&data.dataset(set).join(name)));
+        }
+        write(&checkpoint(&data));
+        write(&copy.database());
+        let named = |datasets: &[Uuid], unfinished: &[Uuid]| NamedFiles {
+            artifacts: Vec::new(),
+            datasets: datasets.to_vec(),
+            unfinished: unfinished.to_vec(),
+        };
+        let first = copy_named(&data, &copy, &named(&[stays, goes], &[run])).unwrap();
+        assert!(matches!(first, Round::Whole(files, _) if files.len() == 6));
+        let second = copy_named(&data, &copy, &named(&[stays, goes, gone], &[run])).unwrap();
+        assert!(matches!(second, Round::Lacks(NamedFile::Dataset(id), _) if id == gone));
+        assert!(copy.dataset(goes).join(IMAGES_FILE).exists() && checkpoint(&copy).exists());
+
+        let Round::Whole(files, copied) = copy_named(&data, &copy, &named(&[stays], &[])).unwrap() else {
+            panic!("all of it is there")
+        };
+        assert!(!copy.dataset(goes).exists() && !copy.runs().exists(), "nobody's photos and labels stay behind");
+        assert_eq!((files.len(), copied.files), (3, 3));
+        assert!(files.keys().all(|name| copy.root().join(name).exists()), "{files:?}");
+        assert!(data.dataset(goes).exists(), "the original is as it was");
     }
 }

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::data_dir::DataDir;
 use crate::imaging::DecodeLimits;
+use crate::store::KeyRow;
 use crate::worker::{ChildCommand, Device, DeviceChoice};
 
 /// A bearer key. It compares in constant time and prints as `[redacted]`.
@@ -254,16 +255,30 @@ impl ServeConfig {
         }
     }
 
-    /// Refuses what must not be served; `keys` says whether the data directory has a key that opens anything.
+    /// Refuses what must not be served; `keys` are all of the data directory.
     ///
     /// # Errors
-    /// An address beyond this machine without a key.
-    pub fn check(&self, keys: bool) -> Result<(), ConfigError> {
-        if self.api_key.is_none() && !keys && !self.listen.ip().is_loopback() {
-            let data_dir = self.data_dir.root().to_owned();
-            return Err(ConfigError::OpenToAll { listen: self.listen, data_dir });
+    /// An address beyond this machine without a key that opens anything.
+    pub fn check(&self, keys: &[KeyRow]) -> Result<(), ConfigError> {
+        if self.api_key.is_some() || self.listen.ip().is_loopback() || keys.iter().any(KeyRow::is_live) {
+            return Ok(());
         }
-        Ok(())
+        Err(ConfigError::OpenToAll {
+            listen: self.listen,
+            lack: lack_of(keys),
+            data_dir: self.data_dir.root().to_owned(),
+        })
+    }
+}
+
+/// What is said of keys none of which opens anything.
+fn lack_of(keys: &[KeyRow]) -> String {
+    let ends = keys.iter().filter_map(|key| Some((key.ended_at()?, key)));
+    match ends.max_by_key(|(end, _)| *end) {
+        Some((end, last)) => {
+            format!("no API key opens it any more: the last, {} ({}), ended {end:.0}", last.name, last.prefix)
+        }
+        None => "there is no API key".to_owned(),
     }
 }
 
@@ -272,13 +287,15 @@ impl ServeConfig {
 pub enum ConfigError {
     /// Everybody on the network could train and delete.
     #[error(
-        "{listen} can be reached from other machines and there is no API key; make one with \
+        "{listen} can be reached from other machines and {lack}; make one with \
          `mixmatch keys create --scope admin --name NAME --data-dir {}`, or set MIXMATCH_API_KEY, or listen on 127.0.0.1",
         data_dir.display()
     )]
     OpenToAll {
         /// The address.
         listen: SocketAddr,
+        /// That there is no key, or which ended last.
+        lack: String,
         /// Where keys would be.
         data_dir: PathBuf,
     },
@@ -331,15 +348,32 @@ mod tests {
 
     #[test]
     fn beyond_loopback_a_key_is_needed() {
+        let day = jiff::SignedDuration::from_hours(24);
+        let key = |name: &str, days: i32| KeyRow {
+            id: uuid::Uuid::now_v7(),
+            name: name.to_owned(),
+            prefix: "x05sn8wQ".to_owned(),
+            sha256: "ab".repeat(32),
+            scope: crate::keys::Scope::Admin,
+            created_at: jiff::Timestamp::now() - day * 900,
+            expires_at: Some(jiff::Timestamp::now() + day * days),
+            revoked_at: None,
+        };
         let mut config = ServeConfig::new("data", "0.0.0.0:8080".parse().unwrap());
-        let refusal = config.check(false).unwrap_err().to_string();
+        let refusal = config.check(&[]).unwrap_err().to_string();
+        assert!(refusal.contains("and there is no API key; make one"), "{refusal}");
         for way in ["mixmatch keys create", "--data-dir data", "MIXMATCH_API_KEY", "127.0.0.1"] {
             assert!(refusal.contains(way), "{refusal}");
         }
-        assert_eq!(config.check(true), Ok(()));
+        let revoked = KeyRow { revoked_at: Some(jiff::Timestamp::now() - day * 9), ..key("c", 9) };
+        let ended = [key("a", -2), key("b", -1), revoked];
+        let refusal = config.check(&ended).unwrap_err().to_string();
+        let last = format!("the last, b (x05sn8wQ), ended {:.0}; make one", ended[1].expires_at.unwrap());
+        assert!(refusal.contains(&last) && !refusal.contains("there is no API key"), "{refusal}");
+        assert_eq!(config.check(&[key("a", -2), key("d", 1)]), Ok(()));
         config.api_key = Some(ApiKey::new("a-long-enough-key").unwrap());
-        assert_eq!(config.check(false), Ok(()));
-        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(false), Ok(()));
+        assert_eq!(config.check(&[]), Ok(()));
+        assert_eq!(ServeConfig::new("data", "[::1]:8080".parse().unwrap()).check(&[]), Ok(()));
     }
 
     #[test]

@@ -33,12 +33,29 @@ pub fn auc_of_ranks(rank_sum: f64, positives: usize, negatives: usize) -> f64 {
     (rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives as f64)
 }
 
+/// Of a normal variable 95 % lie within so many deviations of its mean.
+pub const Z_95: f64 = 1.959_963_985;
+
+/// Above how many deviations a normal variable lies with a chance of `tail`, between 0 and a half; within .0005 (Abramowitz & Stegun
+/// 1964, 26.2.23).
+pub fn normal_above(tail: f64) -> f64 {
+    let t = (-2.0 * tail.ln()).sqrt();
+    let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    let below = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
+    t - above / below
+}
+
 /// Wilson's score interval of `right` out of `total` at 95 % (Wilson 1927); `[0, 1]` where `total` is 0.
 pub fn wilson(right: u64, total: u64) -> [f64; 2] {
+    wilson_within(Z_95, right, total)
+}
+
+/// [`wilson`], of `z` deviations to either side.
+pub fn wilson_within(z: f64, right: u64, total: u64) -> [f64; 2] {
     if total == 0 {
         return [0.0, 1.0];
     }
-    let (z, n, p) = (1.959_963_985_f64, total as f64, right as f64 / total as f64);
+    let (n, p) = (total as f64, right as f64 / total as f64);
     let centre = p + z * z / (2.0 * n);
     let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
@@ -124,6 +141,14 @@ mod tests {
         assert_eq!(auc(&scores(2.0)[..20]), None, "nobody on the other side");
         // Of the four pairs, (.8, .3), (.8, .5) and (.4, .3) are in order.
         assert_eq!(auc(&[(0.8, true), (0.4, true), (0.3, false), (0.5, false)]), Some(0.75));
+    }
+
+    #[test]
+    fn the_deviations_of_a_tail_are_those_of_the_table() {
+        // scipy.stats.norm.isf
+        for (tail, z) in [(0.5, 0.0), (0.025, 1.959_96), (0.001, 3.090_23), (1e-5, 4.264_89), (1e-9, 5.997_81)] {
+            assert!((normal_above(tail) - z).abs() < 5e-4, "{tail}: {}", normal_above(tail));
+        }
     }
 
     #[test]

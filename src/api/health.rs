@@ -10,6 +10,7 @@ use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use super::telemetry;
 use crate::serving::PredictorStatus;
+use crate::store::{JobState, Store, StoreError};
 
 /// The process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -124,16 +125,36 @@ fn trouble(status: &PredictorStatus) -> Option<Problem> {
 #[utoipa::path(get, path = "/metrics", tag = "health", security(("api_key" = ["predict"])), responses(
     (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain; version=0.0.4"),
 ))]
-pub async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, Problem> {
+pub async fn metrics(State(app): State<AppState>) -> impl IntoResponse {
     let recorder = telemetry::recorder();
-    for (state, count) in app.store.count_jobs().await? {
-        metrics::gauge!(telemetry::JOBS, "state" => state.as_str()).set(count as f64);
+    // All else is told all the same: whoever is called because of it wants to see what the server does.
+    let jobs = count_jobs(&app.store).await.inspect_err(|error| tracing::error!(%error, "the store cannot be read"));
+    for (state, count) in jobs.iter().flatten() {
+        metrics::gauge!(telemetry::JOBS, "state" => state.as_str()).set(*count as f64);
     }
+    metrics::gauge!(telemetry::STORE_UP).set(if jobs.is_ok() { 1.0 } else { 0.0 });
     let (busy, all) = (app.supervisor.busy(), app.supervisor.slots().len());
     metrics::gauge!(telemetry::SLOTS, "use" => "busy").set(busy as f64);
     metrics::gauge!(telemetry::SLOTS, "use" => "idle").set(all.saturating_sub(busy) as f64);
     metrics::gauge!(telemetry::PREDICT_QUEUE).set(app.admission.taken() as f64);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()))
+    let told = recorder.render();
+    let told = if jobs.is_ok() { told } else { without_jobs(&told) };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], told)
+}
+
+/// The jobs by state, where `/readyz` would say that the store can be read.
+async fn count_jobs(store: &Store) -> Result<Vec<(JobState, u64)>, StoreError> {
+    store.ping().await?;
+    store.count_jobs().await
+}
+
+/// The text without the gauges of jobs: the recorder goes on telling what they were last set to.
+fn without_jobs(text: &str) -> String {
+    let of_jobs = |line: &str| {
+        let series = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")).unwrap_or(line);
+        series.strip_prefix(telemetry::JOBS).is_some_and(|rest| rest.starts_with(['{', ' ']))
+    };
+    text.split_inclusive('\n').filter(|line| !of_jobs(line)).collect()
 }
 
 #[cfg(test)]
@@ -150,5 +171,12 @@ mod tests {
         assert_eq!(problem.status(), 503);
         let detail = problem.detail();
         assert!(detail.starts_with("cpu ") && detail.contains("illegal memory access"), "{detail}");
+    }
+
+    #[test]
+    fn jobs_that_cannot_be_counted_are_told_no_old_number() {
+        let other = "# TYPE mixmatch_jobs_other gauge\nmixmatch_jobs_other 1\n\n";
+        let jobs = "# HELP mixmatch_jobs Jobs\n# TYPE mixmatch_jobs gauge\nmixmatch_jobs{state=\"queued\"} 3\n";
+        assert_eq!(without_jobs(&format!("{other}{jobs}{other}")), format!("{other}{other}"));
     }
 }

@@ -14,10 +14,17 @@ use super::state::{App, AppState, Lifecycle};
 use super::{listen, models, retention, telemetry};
 use crate::config::{ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
+use crate::dataset::MANIFEST_FILE;
 use crate::nn::device::CudaStatus;
 use crate::serving::{Predictor, PredictorOptions};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::worker::{Changes, Device, DeviceChoice, Slot, Supervisor, slots};
+
+/// So many data sets are read at a time where all are looked at.
+const PAGE: u32 = 100;
+
+/// So many names are said where many data sets lack their files.
+const NAMED: usize = 20;
 
 /// A running server.
 pub struct Server {
@@ -37,7 +44,39 @@ pub async fn open_rooms(data: &DataDir) -> anyhow::Result<(DataLock, Store)> {
     data.sweep_uploads(&lock);
     let store = Store::open(data).await?;
     store.clear_orphans(data, &lock).await?;
+    tell_of_missing(data, &store).await;
     Ok((lock, store))
+}
+
+/// Says which data sets lack their files. All else goes on, and jobs on them wait until the files are back.
+async fn tell_of_missing(data: &DataDir, store: &Store) {
+    match without_files(data, store).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => tracing::error!(
+            count = missing.len(),
+            datasets = ?&missing[..missing.len().min(NAMED)],
+            directory = %data.datasets().display(),
+            "data sets lack their files; jobs on them wait in the queue until those are back: is a disk not mounted?"
+        ),
+        // Whoever asks for a data set hears of it too.
+        Err(error) => tracing::warn!(%error, "whether the data sets' files are there could not be looked up"),
+    }
+}
+
+/// The names of the data sets that have a row and no manifest.
+async fn without_files(data: &DataDir, store: &Store) -> Result<Vec<String>, StoreError> {
+    let (mut missing, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.datasets(before, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(missing) };
+        before = Some(last.id);
+        for dataset in page {
+            let manifest = data.dataset(dataset.id).join(MANIFEST_FILE);
+            if !tokio::fs::try_exists(manifest).await.unwrap_or(false) {
+                missing.push(dataset.name);
+            }
+        }
+    }
 }
 
 /// The slots of this machine.
@@ -63,8 +102,8 @@ impl Server {
         let predict_device = config.predict.device.settle(usable_gpus(&cuda));
         let predict_device = predict_device.map_err(|error| anyhow::anyhow!("--predict-device: {error}: {cuda}"))?;
         let (lock, store) = open_rooms(&config.data_dir).await?;
-        config.check(store.has_live_keys().await?)?;
-        let has_keys = store.has_keys().await?;
+        let keys = store.keys().await?;
+        config.check(&keys)?;
         let listener = listen::bind(config.listen)
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr()?;
@@ -81,10 +120,10 @@ impl Server {
             cuda: cuda.to_string(),
             lifecycle: Lifecycle::default(),
         });
-        announce(&app, address, has_keys);
+        announce(&app, address, !keys.is_empty());
         // The recorder counts from now on, not from the first look at `/metrics`.
         tokio::spawn(telemetry::upkeep(telemetry::recorder(), Arc::clone(&app)));
-        tokio::spawn(retention::prune_daily(Arc::clone(&app)));
+        tokio::spawn(retention::look_daily(Arc::clone(&app)));
         // Nobody waits for it: the server is ready for all else, and says of a model that it is being loaded.
         tokio::spawn(models::load_champions(Arc::clone(&app)));
 
@@ -175,4 +214,37 @@ fn announce(app: &App, address: SocketAddr, has_keys: bool) {
         needs_key = has_keys || app.config.api_key.is_some() || !address.ip().is_loopback(),
         "listening on http://{address}, documentation on http://{address}/docs"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::dataset::{ImportReport, Manifest};
+    use crate::store::NewDataset;
+
+    #[tokio::test]
+    async fn data_sets_without_their_files_are_found_however_many_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        let (_lock, store) = open_rooms(&data).await.unwrap();
+        let (manifest, report) = (Manifest::default(), ImportReport::default());
+        for number in 0..=PAGE {
+            let id = Uuid::now_v7();
+            let new = NewDataset {
+                id,
+                name: format!("set-{number}"),
+                task: "t".into(),
+                manifest: &manifest,
+                report: &report,
+            };
+            store.insert_dataset(new).await.unwrap();
+            std::fs::create_dir(data.dataset(id)).unwrap();
+            if ![0, 7].contains(&number) {
+                std::fs::write(data.dataset(id).join(MANIFEST_FILE), "{}").unwrap();
+            }
+        }
+        assert_eq!(without_files(&data, &store).await.unwrap(), ["set-7", "set-0"]);
+    }
 }

@@ -31,6 +31,8 @@ pub const PREDICT_SECONDS: &str = "mixmatch_predict_duration_seconds";
 pub const PREDICT_QUEUE: &str = "mixmatch_predict_queue_images";
 /// Jobs by state.
 pub const JOBS: &str = "mixmatch_jobs";
+/// Whether the store can be read, 1 or 0.
+pub const STORE_UP: &str = "mixmatch_store_up";
 /// Slots by what they do.
 pub const SLOTS: &str = "mixmatch_worker_slots";
 
@@ -74,7 +76,8 @@ fn describe() {
     metrics::describe_histogram!(PREDICT_BATCH, "Images in the forward pass that answered a request");
     metrics::describe_histogram!(PREDICT_SECONDS, "Seconds of a prediction, decoding and waiting included");
     metrics::describe_gauge!(PREDICT_QUEUE, "Images waiting for a model");
-    metrics::describe_gauge!(JOBS, "Jobs by state");
+    metrics::describe_gauge!(JOBS, "Jobs by state; absent while the store cannot be read");
+    metrics::describe_gauge!(STORE_UP, "Whether the store can be read, 1 or 0");
     metrics::describe_gauge!(SLOTS, "Worker slots, busy and idle");
 }
 

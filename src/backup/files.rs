@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{BackupError, io};
 use crate::data_dir::make_private;
+use crate::full_disk::lacks_room;
 use crate::sha256;
 
 /// What a new file system has in its root.
@@ -60,8 +61,7 @@ pub(super) fn copy_file(source: &Path, target: &Path) -> Result<u64, BackupError
 
 /// Whether only what is written to can have caused it.
 fn no_room(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+    lacks_room(error) || error.kind() == std::io::ErrorKind::ReadOnlyFilesystem
 }
 
 fn make_parent(path: &Path) -> Result<(), BackupError> {
@@ -85,6 +85,26 @@ pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
         Err(error) if path.symlink_metadata().is_ok() => Err(BackupError::Io { path: path.to_owned(), error }),
         _ => Ok(()),
     }
+}
+
+/// Removes the files below a directory that are not among the `named` ones, and directories in which none is left.
+pub(super) fn remove_unnamed(directory: &Path, named: &dyn Fn(&Path) -> bool) -> Result<(), BackupError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io(directory))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(io(directory))?;
+        let path = entry.path();
+        if entry.file_type().map_err(io(&path))?.is_dir() {
+            remove_unnamed(&path, named)?;
+        } else if !named(&path) {
+            remove(&path)?;
+        }
+    }
+    // One that is not empty stays.
+    let _kept = std::fs::remove_dir(directory);
+    Ok(())
 }
 
 /// Makes the directory, for nobody but its owner, where there is none, and refuses one with more in it than `passes`.

@@ -1,6 +1,6 @@
 //! `mixmatch import`: the same import as `POST /datasets`, without a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -79,14 +79,18 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let data = DataDir::new(args.data.data_dir.clone());
+    let is_new = !data.database().exists();
     let (_lock, store) = crate::api::open_rooms(&data).await?;
+    if is_new {
+        eprintln!("{} is a new data directory; --data-dir names another one", whole(data.root()).display());
+    }
     let (name, json) = (args.name.clone(), args.json);
     let created = |kept: &Kept| Some(format!("/datasets/{}", kept.id));
     let kept = audited(&store, "import", &name, created, keep(&store, &data, args)).await;
     store.close().await;
     match kept {
         Ok(kept) if json => println!("{}", as_json(&name, &kept)),
-        Ok(kept) => print_report(&name, &kept),
+        Ok(kept) => print_report(&name, &kept, data.root()),
         Err(error) => {
             if let Some(refusal) = error.downcast_ref::<ImportError>() {
                 print_refusal(refusal, json);
@@ -145,18 +149,32 @@ async fn keep(store: &Store, data: &DataDir, args: ImportArgs) -> anyhow::Result
     Ok(Kept { id, imported, seconds })
 }
 
-/// The importer names what mends it by the fields of `POST /datasets`; here they are options.
+/// The path from the root on: whoever reads it later may be elsewhere.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The same refusal with its words as [`in_options`] has them.
 fn with_options(mut error: ImportError) -> ImportError {
-    let (ImportError::Invalid { detail, .. } | ImportError::Rows { detail, .. }) = &mut error else { return error };
+    if let ImportError::Invalid { detail, .. } | ImportError::Rows { detail, .. } = &mut error {
+        *detail = in_options(detail);
+    }
+    error
+}
+
+/// The importer names what mends it by the fields of `POST /datasets`; here they are options.
+fn in_options(detail: &str) -> String {
+    let mut detail = detail.to_owned();
     for column in ["image", "label", "group", "picked"] {
         // With the words before it: a sheet's own column may be called so.
-        for words in ["name it", "name another one"] {
+        for words in ["name it", "name another one", "name another column", "name the right one"] {
             let (field, option) = (format!("{words} in {column}_column"), format!("{words} with --{column}-column"));
-            *detail = detail.replace(&field, &option);
+            detail = detail.replace(&field, &option);
         }
     }
-    *detail = detail.replace("set unlisted to ignore", "leave out --unlisted");
-    error
+    detail
+        .replace("set unlisted to ignore", "leave out --unlisted")
+        .replace("where unlisted is unlabelled", "with --unlisted unlabelled")
 }
 
 fn as_json(name: &str, Kept { id, imported, seconds }: &Kept) -> serde_json::Value {
@@ -171,9 +189,9 @@ fn as_json(name: &str, Kept { id, imported, seconds }: &Kept) -> serde_json::Val
     })
 }
 
-fn print_report(name: &str, Kept { id, imported, .. }: &Kept) {
+fn print_report(name: &str, Kept { id, imported, .. }: &Kept, directory: &Path) {
     let counts = imported.manifest.counts();
-    println!("imported {name} ({id})");
+    println!("imported {name} ({id}) into {}", whole(directory).display());
     for class in &imported.manifest.classes {
         let of = |split: &std::collections::BTreeMap<String, u64>| split.get(class).copied().unwrap_or(0);
         println!("  {class}: {} train, {} test", of(&counts.train), of(&counts.test));
@@ -184,7 +202,7 @@ fn print_report(name: &str, Kept { id, imported, .. }: &Kept) {
     }
     print_rejected(&imported.report.rejected, imported.report.rejected_rows as usize);
     for warning in &imported.report.warnings {
-        eprintln!("warning ({}): {}", warning.code, warning.detail);
+        eprintln!("warning ({}): {}", warning.code, in_options(&warning.detail));
         warning.examples.iter().for_each(|example| eprintln!("  {example}"));
     }
 }

@@ -17,6 +17,7 @@ use super::{DataArgs, DeviceArgs, ImageArgs};
 use crate::api::Server;
 use crate::config::{ApiKey, ConfigError, PredictDevice, ServeConfig, parse_size};
 use crate::nn::device::CudaStatus;
+use crate::openmp;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -164,14 +165,14 @@ impl ServeArgs {
     }
 }
 
-/// Serves until SIGTERM, SIGINT, or SIGHUP where that is not ignored.
+/// Serves until SIGTERM, SIGINT, or SIGHUP where it has a terminal and that is not ignored.
 pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
     // Before anything is started: a signal that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let started = match args.resolve() {
         Ok(mut config) => {
             open_files::make_room(&mut config.connections);
-            Server::start(config, cuda).await
+            start(config, cuda, &mut signals).await
         }
         Err(error) => Err(error.into()),
     };
@@ -187,6 +188,31 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts, unless it is asked to stop before it has: it may wait long for another process, or for tables of many rows, and a kill is
+/// safe at every moment of that.
+async fn start(config: ServeConfig, cuda: CudaStatus, signals: &mut Signals) -> anyhow::Result<Server> {
+    if !openmp::is_told() {
+        let [(policy, passive), (spins, number)] = openmp::WAITING;
+        tracing::warn!(
+            "the program could not start itself once more with {policy}={passive} and {spins}={number}: without them libtorch's threads \
+             spin while they wait, and beside other processes predictions take many times as long; set them for it"
+        );
+    }
+    tokio::select! {
+        started = Server::start(config, cuda) => started,
+        () = signals.wait() => {
+            tracing::info!("asked to stop before it has started: ending at once");
+            leave(0)
+        }
+    }
+}
+
+/// Ends the process without destructors: a thread may be inside libtorch, and a regular exit would crash there.
+fn leave(code: libc::c_int) -> ! {
+    // SAFETY: nothing runs after it.
+    unsafe { libc::_exit(code) }
+}
+
 /// Stops; whoever asks again ends the process at once, or while it still waits for load balancers, that.
 async fn stop(server: Server, mut signals: Signals) {
     tokio::select! {
@@ -200,9 +226,7 @@ async fn stop(server: Server, mut signals: Signals) {
         () = server.finish() => {}
         () = signals.wait_for_another() => {
             tracing::warn!("asked to stop again: ending at once, without waiting for checkpoints");
-            // Without destructors: a thread may be inside libtorch, and a regular exit would crash there.
-            // SAFETY: ends the process; nothing runs after it.
-            unsafe { libc::_exit(130) }
+            leave(130)
         }
     }
 }
@@ -229,7 +253,7 @@ pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let mut config = ServeConfig::new(args.data_dir, args.listen);
     config.worker.devices = args.devices.devices;
     open_files::make_room(&mut config.connections);
-    let server = Server::start(config, cuda).await?;
+    let server = start(config, cuda, &mut signals).await?;
     let base = format!("http://{}", server.address());
     let outcome = tokio::select! {
         outcome = crate::demo::run(&base, crate::demo::DemoOptions::default()) => Some(outcome),

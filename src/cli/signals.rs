@@ -20,13 +20,18 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// SIGTERM, SIGINT, and SIGHUP, with which a terminal goes, unless whoever started this (`nohup`) has it ignored.
+    /// SIGTERM, SIGINT, and SIGHUP, with which a terminal goes, unless whoever started this (`nohup`) has it ignored. Where there is no
+    /// terminal, SIGHUP mostly means that a log is to be opened anew (`logrotate`), and is ignored from here on.
     pub(super) fn new() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         // Asked when it has gone, none is.
         // SAFETY: isatty only looks at the descriptor.
-        let terminals = (0..=2).filter(|&fd| unsafe { libc::isatty(fd) } == 1).collect();
+        let terminals: Vec<_> = (0..=2).filter(|&fd| unsafe { libc::isatty(fd) } == 1).collect();
+        if terminals.is_empty() {
+            // SAFETY: sets a signal's disposition.
+            unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        }
+        let hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self { terminate, interrupt, hang_up, terminals, first: None })
     }
 

@@ -1,7 +1,9 @@
 //! The uploaded ZIP: an index of its images, and bytes on demand, within limits.
 
+mod code_pages;
 mod index;
 mod names;
+mod traces;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -14,6 +16,7 @@ use zip::ZipArchive;
 use super::error::ImportError;
 use crate::imaging::ImagingError;
 
+pub(super) use code_pages::read_as_utf8;
 pub(super) use index::{Found, Index};
 pub(super) use names::is_image;
 

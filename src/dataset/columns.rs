@@ -61,16 +61,17 @@ impl Columns {
         Ok(Self { image, label, group, picked, kept_as: kept_as(&sheet.columns) })
     }
 
-    /// Whether the row says that its image was picked.
+    /// Whether the row says that its image was picked; none where it says nothing.
     ///
     /// # Errors
     /// A cell that is neither yes nor no.
-    pub fn is_picked<'a>(&self, row: &'a Row) -> Result<bool, &'a str> {
+    pub fn is_picked<'a>(&self, row: &'a Row) -> Result<Option<bool>, &'a str> {
         let cell = self.picked.map_or("", |column| row.cell(column));
         // pandas writes a column of 1 and nothing as 1.0 and nothing.
         match normalised(cell).unwrap_or_default().to_lowercase().as_str() {
-            "" | "0" | "no" | "n" | "false" => Ok(false),
-            "1" | "yes" | "y" | "true" | "x" => Ok(true),
+            "" => Ok(None),
+            "0" | "no" | "n" | "false" => Ok(Some(false)),
+            "1" | "yes" | "y" | "true" | "x" => Ok(Some(true)),
             _ => Err(cell),
         }
     }
@@ -298,17 +299,17 @@ mod tests {
             let picked = columns.is_picked(&sheet.rows[0]).map_err(str::to_owned)?;
             Ok::<_, String>((picked, columns.attributes(&sheet.rows[0]).into_keys().collect::<Vec<_>>()))
         };
-        for (cell, picked) in
-            [("", false), ("0", false), ("No", false), ("1", true), ("yes", true), ("TRUE", true), ("x", true)]
-                .into_iter()
-                .chain([("1.0", true), ("0.0", false), ("nan", false)])
+        let (no, yes) = (Some(false), Some(true));
+        for (cell, picked) in [("", None), ("0", no), ("No", no), ("1", yes), ("yes", yes), ("TRUE", yes), ("x", yes)]
+            .into_iter()
+            .chain([("1.0", yes), ("0.0", no), ("nan", None)])
         {
             let found = told("image,label,Picked,age", None, &format!("a.jpg,cat,{cell},3"));
             assert_eq!(found, Ok((picked, vec!["age".to_owned()])), "{cell:?}");
         }
         assert_eq!(told("image,label,picked", None, "a.jpg,cat,perhaps"), Err("perhaps".to_owned()));
-        assert_eq!(told("image,label,asked", Some("asked"), "a.jpg,cat,1"), Ok((true, vec![])));
-        assert_eq!(told("image,label,age", None, "a.jpg,cat,1"), Ok((false, vec!["age".to_owned()])));
+        assert_eq!(told("image,label,asked", Some("asked"), "a.jpg,cat,1"), Ok((yes, vec![])));
+        assert_eq!(told("image,label,age", None, "a.jpg,cat,1"), Ok((None, vec!["age".to_owned()])));
         let missing = told("image,label,age", Some("asked"), "a.jpg,cat,1").unwrap_err();
         assert!(missing.contains("picked column \"asked\"") && missing.contains("picked_column"), "{missing}");
         let same = told("image,label,age", Some("label"), "a.jpg,cat,1").unwrap_err();

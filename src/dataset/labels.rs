@@ -59,9 +59,10 @@ pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{beginning}… ({} bytes)", text.len()))
 }
 
-/// A name in double quotes, for a message that repeats what stands elsewhere.
+/// A name in double quotes, for a message that repeats what stands elsewhere. A Mac writes letter and accent apart; so they would be
+/// shown as an escape.
 pub(super) fn quoted(name: &str) -> String {
-    format!("{:?}", shortened(name, QUOTED))
+    format!("{:?}", shortened(&composed(name), QUOTED))
 }
 
 /// The first `most` of some names, quoted, and how many more there are.
@@ -249,6 +250,7 @@ mod tests {
     fn a_long_text_is_cut_between_two_letters_and_says_how_long_it_was() {
         assert_eq!((shortened("ééé", 6), shortened("ééé", 5)), ("ééé".into(), "éé… (6 bytes)".into()));
         assert_eq!(quoted("a \"b\""), "\"a \\\"b\\\"\"");
+        assert_eq!(quoted("Mu\u{308}ller.jpg"), "\"Müller.jpg\"");
     }
 
     fn told(classes: &[&str], named: &[&str]) -> Vec<(String, String)> {

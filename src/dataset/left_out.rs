@@ -13,6 +13,8 @@ pub(super) const LISTED: usize = 10_000;
 pub(super) struct LeftOut {
     rows: Vec<RejectedRow>,
     counts: BTreeMap<(String, String), usize>,
+    /// Of the rows of which nobody can tell what images they name: where the first stands, and how many they are.
+    unclear: Option<(String, usize)>,
 }
 
 impl LeftOut {
@@ -25,6 +27,18 @@ impl LeftOut {
         }
     }
 
+    /// One more, of which nobody can tell what image it names.
+    pub fn push_unclear(&mut self, row: RejectedRow) {
+        let (_, count) = self.unclear.get_or_insert_with(|| (row.place(), 0));
+        *count += 1;
+        self.push(row);
+    }
+
+    /// Where the first row of those stands, and how many they are.
+    pub fn unclear(&self) -> Option<(&str, usize)> {
+        self.unclear.as_ref().map(|(place, count)| (place.as_str(), *count))
+    }
+
     /// Whether nothing was.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
@@ -33,11 +47,6 @@ impl LeftOut {
     /// How many there are in all.
     pub fn len(&self) -> usize {
         self.counts.values().sum()
-    }
-
-    /// How many there are of these reasons.
-    pub fn of_codes(&self, codes: &[&str]) -> usize {
-        self.counts.iter().filter(|((_, code), _)| codes.contains(&code.as_str())).map(|(_, count)| count).sum()
     }
 
     /// How many of a sheet are bad: see [`repeats`].
@@ -86,8 +95,9 @@ mod tests {
         out.push(row("test", 7, "no_label"));
         out.push(row("train", 3, "missing_file"));
         assert_eq!((out.len(), out.bad("train"), out.bad("test")), (many + 2, 1, 1));
-        assert_eq!(out.of_codes(&["duplicate_row", "no_label"]), many + 1);
-        assert_eq!(out.listed().len(), LISTED + 2, "a frequent reason hides no other");
+        (0..many).for_each(|at| out.push_unclear(row("test", at as u64 + 8, "line_break")));
+        assert_eq!((out.unclear(), out.len()), (Some(("test row 8", many)), 2 * many + 2));
+        assert_eq!(out.listed().len(), 2 * LISTED + 2, "a frequent reason hides no other");
         let listed = out.clone().into_listed("train");
         let told: Vec<_> = listed[..5].iter().map(|row| (row.row, row.code.as_str())).collect();
         let twice = "duplicate_row";

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::archive::{Found, Index};
+use super::archive::{Found, Index, read_as_utf8};
 use super::columns::Columns;
 use super::error::ImportError;
 use super::import::ImportRequest;
-use super::labels::{first_of, normalised, quoted, reads_nan, shortened};
+use super::labels::{composed, first_of, gaps_among, normalised, quoted, reads_nan, shortened};
 use super::left_out::LeftOut;
 use super::manifest::Role;
 use super::report::{self, ARCHIVE, RejectedRow, Warning};
@@ -75,10 +75,11 @@ pub(super) fn candidates(
         let image = row.cell(columns.image).to_owned();
         let label = normalised(row.cell(columns.label));
         let picked = columns.is_picked(row);
-        let mut refuse =
-            |code: &str, detail: String| out.push(rejected(role.as_str(), row.number, &image, code, detail));
-        let broken = [&image, label.as_deref().unwrap_or_default()].iter().any(|cell| cell.contains(['\n', '\r']));
-        if broken {
+        let mut refuse = |code: &str, detail: String| {
+            let told = rejected(role.as_str(), row.number, &image, code, detail);
+            if is_unclear(row, &columns, index) { out.push_unclear(told) } else { out.push(told) }
+        };
+        if is_broken(row, &columns) {
             let detail = "a line break in the image's name or the label: where a double quote opens here and none closes it, \
                           the lines that follow were read as part of this cell and not as rows";
             refuse("line_break", detail.to_owned());
@@ -117,7 +118,7 @@ pub(super) fn candidates(
                     quoted(&shortened(cell, LONGEST_CELL))
                 ),
             );
-        } else if picked == Ok(true) && role == Role::Test {
+        } else if picked == Ok(Some(true)) && role == Role::Test {
             let detail = "a test image may not be picked: figures are honest where chance drew the images; move the row to the \
                           training sheet";
             refuse("picked_test", detail.to_owned());
@@ -127,7 +128,8 @@ pub(super) fn candidates(
                     let like = index.like(&image).map(|name| format!("; it has {}", quoted(name))).unwrap_or_default();
                     let hint = index.hint_at_letters(&image);
                     let page = hint_at_code_page(&image, index);
-                    refuse("missing_file", format!("the archive has no file {image:?}{like}{hint}{page}"));
+                    let name = composed(&image);
+                    refuse("missing_file", format!("the archive has no file {name:?}{like}{hint}{page}"));
                 }
                 Found::Ambiguous => refuse(
                     "ambiguous_file",
@@ -137,7 +139,7 @@ pub(super) fn candidates(
                 ),
                 Found::Entry(entry) | Found::Bare(entry) => {
                     rows.push(row);
-                    let picked = label.is_some() && picked == Ok(true);
+                    let picked = label.is_some() && picked == Ok(Some(true));
                     let (row, attributes) = (row.number, BTreeMap::new());
                     found.push(Candidate { role, unlisted: false, row, image, entry, label, picked, attributes });
                 }
@@ -150,13 +152,35 @@ pub(super) fn candidates(
     let stay = unique_names(found, &groups, out).into_iter();
     let with_cells = |(at, candidate): (usize, Candidate)| {
         let mut attributes = columns.attributes(rows[at]);
-        // A label may have been appended below the row that says whose image it is.
+        let mut picked = candidate.picked;
+        let is_silent = candidate.label.is_some() && columns.is_picked(rows[at]) == Ok(None);
+        // A label may have been appended below the row that says whose image it is, and that it was picked.
         for &other in repeated.get(&candidate.entry).into_iter().flatten() {
             columns.fill(&mut attributes, rows[other]);
+            picked |= is_silent && columns.is_picked(rows[other]) == Ok(Some(true));
         }
-        Candidate { attributes, ..candidate }
+        Candidate { picked, attributes, ..candidate }
     };
     Ok(stay.map(with_cells).collect())
+}
+
+/// Whether nobody can tell what image the row names, though it names one: its cells cannot be told apart, that of the image says
+/// nothing, or it says a name in letters that the archive does not tell.
+fn is_unclear(row: &Row, columns: &Columns, index: &Index) -> bool {
+    let image = row.cell(columns.image);
+    let is_labelled = !row.has_error(columns.label) && normalised(row.cell(columns.label)).is_some();
+    // A CSV has a spreadsheet's #N/A as text.
+    let is_gap = image.is_empty() || (!gaps_among(&[image]).is_empty() && !index.may_have(image));
+    is_broken(row, columns)
+        || row.surplus
+        || row.has_error(columns.image)
+        || (is_gap && is_labelled)
+        || index.may_hide(image)
+}
+
+/// Whether the row's image or label has several lines.
+fn is_broken(row: &Row, columns: &Columns) -> bool {
+    [columns.image, columns.label].iter().any(|&at| row.cell(at).contains(['\n', '\r']))
 }
 
 /// The places of all rows that name an image together with another row, by its entry.
@@ -169,12 +193,10 @@ fn repeats_of(found: &[Candidate]) -> HashMap<u32, Vec<usize>> {
     places
 }
 
-/// What to add where a name is there once it is read as UTF-8: a spreadsheet program opened the sheet in Windows' code page 1252
-/// and saved what it saw.
+/// What to add where a name is there once it is read as UTF-8: a spreadsheet program opened the sheet in its own code page and saved
+/// what it saw.
 fn hint_at_code_page(image: &str, index: &Index) -> String {
-    let bytes: Option<Vec<u8>> = image.chars().map(byte_of_code_page).collect();
-    let meant = bytes.filter(|_| !image.is_ascii()).and_then(|bytes| String::from_utf8(bytes).ok());
-    let there = meant.filter(|meant| !matches!(index.find(meant), Found::Missing));
+    let there = read_as_utf8(image).find(|meant| !matches!(index.find(meant), Found::Missing));
     there.map_or_else(String::new, |meant| {
         format!(
             "; it has {}, of which this is what a spreadsheet program shows that opens the sheet in another code page: open the sheet \
@@ -182,18 +204,6 @@ fn hint_at_code_page(image: &str, index: &Index) -> String {
             quoted(&meant)
         )
     })
-}
-
-/// The letters of code page 1252 from 0x80 to 0x9F; the bytes that have none keep their own number, as Windows reads them.
-const CODE_PAGE: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
-    '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
-];
-
-/// The byte that code page 1252 has for a letter.
-fn byte_of_code_page(letter: char) -> Option<u8> {
-    let of_page = (0x80..).zip(CODE_PAGE).find(|(_, known)| *known == letter).map(|(byte, _)| byte);
-    of_page.or_else(|| u8::try_from(u32::from(letter)).ok())
 }
 
 /// How many rows name their images without the extension that these have in the archive.
@@ -342,6 +352,14 @@ mod tests {
         assert_eq!(found[0].attributes, BTreeMap::from(cells), "what it says itself stays");
         // 3 and 3.0 are one group.
         assert_eq!(read("a.jpg,,3,,\na.jpg,cat,3.0,,\n").1, ["duplicate_row"]);
+        for (rows, picked) in [
+            ("a.jpg,,,,yes\na.jpg,cat,,,\n", true),
+            ("a.jpg,cat,,,\na.jpg,cat,,,x\n", true),
+            ("a.jpg,,,,yes\na.jpg,cat,,,no\n", false),
+            ("a.jpg,,,,yes\na.jpg,,,,\n", false),
+        ] {
+            assert_eq!(read(rows).0[0].picked, picked, "{rows}");
+        }
         let (found, codes) = read("a.jpg,,anna,,\na.jpg,cat,bert,,yes\n");
         assert!(found.is_empty() && codes == ["conflicting_group"; 2], "{found:?} {codes:?}");
     }
@@ -391,6 +409,41 @@ mod tests {
         assert!(detail.contains("\u{dc}bung 252.jpg") && detail.contains("From Text/CSV"), "{detail}");
         assert!(!told(&index, "\u{c3}\u{153}bung 253.jpg").unwrap().contains("From Text/CSV"), "that is not there");
         assert!(!told(&index, "\u{d6}bung 252.jpg").unwrap().contains("From Text/CSV"));
+        let by_a_mac = told(&index, "\u{221a}\u{fa}bung 252.jpg").unwrap();
+        assert!(by_a_mac.contains("\u{dc}bung 252.jpg") && by_a_mac.contains("From Text/CSV"), "{by_a_mac}");
+    }
+
+    #[test]
+    fn a_letter_whose_accent_lies_apart_is_shown_as_it_is_read() {
+        let index = index_of("Mu\u{308}ller.jpeg".as_bytes());
+        let detail = told(&index, "Mu\u{308}ller.jpg").unwrap();
+        assert_eq!(detail, "the archive has no file \"M\u{fc}ller.jpg\"; it has \"M\u{fc}ller.jpeg\"");
+        assert!(index.summary().ends_with("such as \"M\u{fc}ller.jpeg\""), "{}", index.summary());
+    }
+
+    #[test]
+    fn a_row_is_unclear_where_nobody_can_tell_what_it_names() {
+        let request = ImportRequest { task: "pet".into(), ..ImportRequest::default() };
+        let unclear = |index: &Index, row: &str| {
+            let sheet = Sheet::parse(format!("image,label\n{row}\n").into_bytes(), "train").unwrap();
+            let mut out = LeftOut::default();
+            candidates(&sheet, Role::Train, &request, index, &mut out).unwrap();
+            assert!(out.len() == 1, "{row}");
+            out.unclear().is_some()
+        };
+        let long = "x".repeat(MAX_NAME + 1);
+        let plain = index_of(b"na.jpg");
+        for row in [",cat", "#N/A,cat", "nan,cat", "a,b.jpg,cat", "\"a\nb\",cat", format!(",{long}").as_str()] {
+            assert!(unclear(&plain, row), "{row}");
+        }
+        for row in ["NA,cat", "gone.jpg,cat", "\u{dc}bung.jpg,cat", format!("na.jpg,{long}").as_str()] {
+            assert!(!unclear(&plain, row), "{row}");
+        }
+        // A Japanese letter as Windows writes it there, and one of code page 1252: of the latter it is told which it may be.
+        let japanese = index_of(b"\x94L.jpg");
+        assert!(unclear(&japanese, "\u{732b}.jpg,cat") && !unclear(&japanese, "gone.jpg,cat"));
+        let german = index_of(b"\xdcbung.jpg");
+        assert!(!unclear(&german, "\u{dc}bung.jpg,cat") && unclear(&german, "\u{dc}bungen.jpg,cat"));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct SplitSpec {
 impl SplitSpec {
     /// How many of `labelled` rows of `classes` classes are held out for validation: at least one of each class, and all but one at most.
     pub fn held_out(&self, labelled: usize, classes: usize) -> usize {
-        let share = ((labelled as f64 * self.validation).ceil() as usize).min(self.validation_max);
+        // 100 · .07 is a little more than 7 in binary, and is 7 all the same.
+        let share = ((labelled as f64 * self.validation - 1e-9).ceil() as usize).min(self.validation_max);
         share.min(labelled.saturating_sub(classes)).max(classes)
     }
 }
@@ -265,6 +266,13 @@ mod tests {
                 prop_assert!(has(&cut.validation) && has(&cut.labelled), "class {}: {:?}", class, cut);
             }
         }
+    }
+
+    #[test]
+    fn a_share_that_is_a_whole_number_of_images_is_that_number() {
+        let of = |labelled, validation| SplitSpec { validation, ..spec(None, 0) }.held_out(labelled, 2);
+        assert_eq!([0.07, 0.28, 0.55, 0.2].map(|share| of(100, share)), [7, 28, 55, 20]);
+        assert_eq!((of(101, 0.2), of(1000, 0.0071)), (21, 8), "parts of an image are one more");
     }
 
     #[test]

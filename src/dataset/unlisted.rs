@@ -2,8 +2,8 @@
 //!
 //! Nobody wrote them down, so nothing may be learned from one that a row does mean: an image of a test row that was
 //! left out, say. Every row counts as one that names its image, whether it can be used or not. Where a row is not
-//! clear, all that it may mean is named ([`Index::meant`]); where it cannot even be told which cell is which, the
-//! import is refused.
+//! clear, all that it may mean is named ([`Index::meant`]); where nobody can tell what it means (which cell is which, say),
+//! the import is refused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
@@ -16,9 +16,6 @@ use super::manifest::Role;
 use super::report::Warning;
 use super::rows::Candidate;
 use super::sheet::MAX_NAME;
-
-/// Codes of rows of which it cannot be told what image they name.
-const UNCLEAR: [&str; 2] = ["line_break", "surplus_cells"];
 
 /// What becomes of the images that no row of either sheet names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,13 +51,10 @@ impl FromStr for Unlisted {
 
 /// Refuses rows of which it cannot be told what image they name: it would be taken for one that no row names.
 pub(super) fn refuse_unclear(rejected: &LeftOut) -> Result<(), ImportError> {
-    let mut unclear = rejected.listed().iter().filter(|row| UNCLEAR.contains(&row.code.as_str()));
-    let Some(first) = unclear.next() else { return Ok(()) };
+    let Some((first, count)) = rejected.unclear() else { return Ok(()) };
     let detail = format!(
-        "{} of the rows do not tell what images they name, the first is {}: those would be taken for unlisted ones and \
+        "{count} of the rows do not tell what images they name, the first is {first}: those would be taken for unlisted ones and \
          learned from; mend the rows, or set unlisted to {}",
-        rejected.of_codes(&UNCLEAR),
-        first.place(),
         Unlisted::Ignore.as_str()
     );
     Err(refused("unclear_rows", detail, rejected, Role::Train.as_str()))

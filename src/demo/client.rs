@@ -184,8 +184,8 @@ pub struct Test {
     pub accuracy: f64,
     /// 95 % interval of the accuracy.
     pub accuracy_interval: [f64; 2],
-    /// F1 of the positive class.
-    pub f1: f64,
+    /// Unweighted mean of the classes' F1.
+    pub f1_macro: f64,
 }
 
 /// A published model.

@@ -37,7 +37,7 @@ pub struct ModelManifest {
     /// The column whose groups (people …) were kept on one side of the split, where one was named.
     #[serde(default)]
     pub group_column: Option<String>,
-    /// What the import, and the run where it cut photos to the face, found doubtful in the data set.
+    /// What the import and the run found doubtful in the data and how it was split.
     #[serde(default)]
     pub data_warnings: Vec<String>,
     /// Images in each part of the split.
@@ -82,10 +82,15 @@ pub struct TrainingFacts {
     /// Images from which the backbone learned before, without their labels; absent in older models.
     #[serde(default)]
     pub pretraining_images: Option<u64>,
-    /// `cpu` or `cuda:<index>`.
+    /// `cpu` or `cuda:<index>`; of a run that went on after a stop, that of its last part.
     pub device: String,
-    /// Number format of activations and convolutions, `bf16` or `float32`; weights are float32.
+    /// Number format of activations and convolutions, `bf16` or `float32`; weights are float32. Of a run that went on after a stop, that
+    /// of its last part.
     pub precision: String,
+    /// Everything that the run was computed on, in the order in which it came to it, for example `bf16 on cuda:0` and then
+    /// `float32 on cpu`; empty in older models.
+    #[serde(default)]
+    pub computed_on: Vec<String>,
     /// Name and version of the program.
     pub software: String,
 }
@@ -95,7 +100,8 @@ pub struct TrainingFacts {
 pub struct SplitSizes {
     /// Labels trained with.
     pub labelled: usize,
-    /// Images used without their label; the labelled ones are among them.
+    /// Images that may be used without their label, the labelled ones among them: by guesses and by pretraining. A supervised run that
+    /// does not pretrain uses none of them so.
     pub unlabelled: usize,
     /// Labelled images that chose the epoch.
     pub validation: usize,
@@ -201,6 +207,14 @@ pub(crate) mod tests {
         std::fs::write(&path, json.to_string()).unwrap();
         let read = ModelManifest::read(&path).unwrap();
         assert_eq!((read.last_epochs, read.training, read.temperature), (None, None, 1.0));
+    }
+
+    #[test]
+    fn a_manifest_that_tells_of_the_last_part_of_a_run_alone_is_still_read() {
+        let mut json = serde_json::to_value(manifest()).unwrap();
+        assert!(json["training"].as_object_mut().unwrap().remove("computed_on").is_some());
+        let read: ModelManifest = serde_json::from_value(json).unwrap();
+        assert_eq!(read, manifest());
     }
 
     #[test]

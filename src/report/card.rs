@@ -41,7 +41,7 @@ pub struct Card {
     pub dataset_hash: String,
     /// The column whose groups (people …) are never both trained on and validated with.
     pub group_column: Option<String>,
-    /// What the import found doubtful in the data set; empty in models of before this was kept.
+    /// What the import and the run found doubtful in the data and how it was split; empty in models of before this was kept.
     pub data_warnings: Vec<String>,
     /// Images it learned from, was chosen by and was tested on.
     pub split: SplitSizes,
@@ -158,6 +158,7 @@ mod tests {
                 pretraining_images: Some(0),
                 device: "cpu".into(),
                 precision: "bf16".into(),
+                computed_on: vec!["bf16 on cpu".into()],
                 software: "mixmatch 0.1.0".into(),
             }),
             test: test.map(|test| serde_json::to_value(test).unwrap()),
@@ -180,6 +181,29 @@ mod tests {
         let text = card.markdown();
         has(&text, &["20 validation images chose the epoch.\n", "Temperature of the probabilities, not fitted: 1.000"]);
         assert!(!text.contains("test images were met"), "{text}");
+    }
+
+    #[test]
+    fn validation_has_an_interval_and_where_it_is_all_and_small_that_is_a_limit() {
+        let of = |images: usize, counted: u64, test: Option<&TestMetrics>| {
+            let mut manifest = manifest(["mask", "no_mask"], test);
+            manifest.split.validation = images;
+            let chosen = EpochMetrics {
+                epoch: 4,
+                validation_accuracy: 1.0,
+                validation_images: counted,
+                ..EpochMetrics::default()
+            };
+            manifest.validation = serde_json::to_value(chosen).unwrap();
+            Card::new("mask", 3, "a1b2", manifest).markdown()
+        };
+        let told = "Validation, 2 images. Chosen epoch 4: accuracy (95 %) 100.0 % (34.2–100.0), F1";
+        let limit = "- 2 validation images are all that it was judged by, too few to say how well it does.\n";
+        has(&of(2, 2, None), &[told, limit]);
+        has(&of(2, 0, None), &[told]);
+        for text in [of(30, 30, None), of(2, 2, Some(&test_metrics()))] {
+            assert!(!text.contains("all that it was judged by"), "{text}");
+        }
     }
 
     #[test]
@@ -235,6 +259,9 @@ mod tests {
             &[
                 "250 labelled images, and from 6883 without their label",
                 "50 of the labelled images were picked to be labelled, not drawn: none of those validates",
+                "the classes' shares are those of the others",
+                "| female | 140 | 47.0 % | 31.0 % |\n| male | 110 | 53.0 % | 69.0 % |\n\nThe 50 picked labels are counted with \
+                 the others, so that these counts say nothing of the classes' shares.\n",
                 "12 training images were left out",
                 "a1b2",
                 "d4c3",
@@ -310,10 +337,19 @@ mod tests {
             below_whole,
             ..GroupGap::default()
         };
+        // The third group has 5 images and nothing to do with it; that of another column has not either.
+        let small = "no difference between its groups of 30 images and more: 100.0 % in each.\n";
         let text = gap_told(level(0.0));
-        has(&text, &["- By age_group there is no difference between its groups: 100.0 % in each.\n"]);
+        has(&text, &["- By age_group there is ", small]);
         assert!(!text.contains("lowest where") && !text.contains("may be chance"), "{text}");
         has(&gap_told(level(-0.02)), &["100.0 % in each. They are 2.0 points above the whole.\n"]);
+        let mut test = TestMetrics {
+            group_gaps: vec![GroupGap { attribute: "age_group".into(), ..level(0.0) }],
+            ..test_metrics()
+        };
+        test.groups[2].attribute = "place".into();
+        let text = card("gender", Some(&test)).markdown();
+        has(&text, &["- By age_group there is no difference between its groups: 100.0 % in each.\n"]);
     }
 
     #[test]
@@ -421,12 +457,14 @@ mod tests {
 
     #[test]
     fn the_run_and_its_data_are_told_as_markdown_and_as_json() {
-        let card = card("mask", Some(&test_metrics()));
+        let mut card = card("mask", Some(&test_metrics()));
+        card.split.picked = 0;
         let text = card.markdown();
+        assert!(!text.contains("picked"), "{text}");
         has(
             &text,
             &[
-                "epoch 4: accuracy 87.1 %",
+                "epoch 4: accuracy (95 %) 87.1 % (84.9–89.0), F1",
                 "median accuracy of the last 20 epochs: 86.2 %",
                 "12 min 34 s on cpu in bf16",
             ],
@@ -443,7 +481,7 @@ mod tests {
             &text,
             &[
                 "Groups of the column \"person\" are never both",
-                "column \"source\" goes with the label",
+                "\nDoubts about the data and how it was split:\n\n- column \"source\" goes with the label",
                 "| `labelled` | all |",
                 "| `pretrained` | none |",
                 "| `k` | 2 |",
@@ -454,6 +492,17 @@ mod tests {
         assert_eq!(json["training"]["device"], "cpu");
         assert_eq!(json["test"]["group_gaps"][0]["worst"], "2-9");
         assert!(json["limits"].as_array().unwrap().len() > 2, "{json:#}");
+    }
+
+    #[test]
+    fn a_card_tells_of_each_device_and_number_format_that_the_run_had() {
+        let mut card = card("mask", None);
+        let training = card.training.as_mut().unwrap();
+        training.computed_on = vec!["bf16 on cuda:0".to_owned(), "float32 on cpu".to_owned()];
+        (training.device, training.precision) = ("cpu".to_owned(), "float32".to_owned());
+        has(&card.markdown(), &["Trained in 12 min 34 s (bf16 on cuda:0, then float32 on cpu) by mixmatch 0.1.0."]);
+        card.training.as_mut().unwrap().computed_on.clear();
+        has(&card.markdown(), &["Trained in 12 min 34 s on cpu in float32 by mixmatch 0.1.0."]);
     }
 
     #[test]

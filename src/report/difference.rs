@@ -60,6 +60,10 @@ pub struct Difference {
     #[serde(skip)]
     #[schema(ignore)]
     pub(super) chosen_by_these: bool,
+    /// Whether the guesses have a weight (`lambda_u`) in any of its runs, which could be smaller.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) weighs_guesses: bool,
     /// The same against the values that validation chose for the supervised runs. Null where these have one value alone, and where
     /// it chose those that they are compared by above.
     pub against_chosen: Option<AgainstChosen>,
@@ -116,6 +120,7 @@ fn difference(row: &Row, rows: &[Row], runs: &[ComparedRun]) -> Option<Differenc
         finding: if chosen_by_these { finding.after_a_choice() } else { finding },
         chosen: row.chosen,
         chosen_by_these,
+        weighs_guesses: mine.iter().any(|run| run.config.lambda_u > 0.0),
         against_chosen: against_chosen(row, &pairs, rows, runs),
         groups: group_differences(&pairs),
     })

@@ -118,9 +118,10 @@ fn sentence(difference: &Difference) -> String {
         }
         (Finding::Behind, _) => {
             let tuned = tuned(difference);
+            let smaller = if difference.weighs_guesses { " or a smaller lambda_u" } else { "" };
             format!(
-                "With {place} {name} does not pay here: it {order} {other} {over}{collapsed}; a longer run or a smaller lambda_u is \
-                 the first thing to try.{tuned}"
+                "With {place} {name} does not pay here: it {order} {other} {over}{collapsed}; a longer run{smaller} is the first \
+                 thing to try.{tuned}"
             )
         }
         (Finding::Undecided, 1) => {
@@ -237,6 +238,25 @@ mod tests {
         assert!(told(&[0.2]).contains("20.0 points of test accuracy ahead of its supervised baseline with one seed"));
         assert!(told(&[0.1, 0.1]).contains("nothing is decided"), "two equal gaps are no proof");
         assert!(told(&[0.0]).contains("level"));
+    }
+
+    #[test]
+    fn guesses_that_weigh_nothing_are_not_to_weigh_less() {
+        let told = |lambda_u, axes: &[String]| {
+            let of = |seed, algorithm, test| {
+                let config = TrainConfig { labelled: Some(40), seed, algorithm, lambda_u, ..TrainConfig::default() };
+                of_config(config, axes, 0.8, test)
+            };
+            let pair = |seed: u64| [of(seed, Supervised, 0.8), of(seed, Mixmatch, 0.7 + 0.001 * seed as f64)];
+            Comparison::new((0..3).flat_map(pair).collect(), axes.to_vec()).verdict
+        };
+        let both = "; a longer run or a smaller lambda_u is the first thing to try.";
+        let grid = ["lambda_u".to_owned()];
+        for axes in [&grid[..0], &grid[..]] {
+            let (weightless, weighed) = (told(0.0, axes), told(3.0, axes));
+            assert!(weightless.ends_with("; a longer run is the first thing to try."), "{weightless}");
+            assert!(weighed.ends_with(both), "{weighed}");
+        }
     }
 
     #[test]

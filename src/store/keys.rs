@@ -42,6 +42,13 @@ impl KeyRow {
     pub fn is_live(&self) -> bool {
         self.state() == "live"
     }
+
+    /// Since when it opens nothing any more; none while it does.
+    pub fn ended_at(&self) -> Option<jiff::Timestamp> {
+        let expired = self.expires_at.filter(|end| *end <= jiff::Timestamp::now());
+        // Another one of its name may have been made later, which revokes it.
+        self.revoked_at.into_iter().chain(expired).min()
+    }
 }
 
 /// A key to be stored.
@@ -159,14 +166,6 @@ impl Store {
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM api_keys)").fetch_one(&self.reader).await?)
     }
 
-    /// Whether a key opens anything now.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn has_live_keys(&self) -> Result<bool> {
-        Ok(self.keys().await?.iter().any(KeyRow::is_live))
-    }
-
     /// Takes a key back, by its prefix or its name. A revoked one keeps the time of its first revocation.
     ///
     /// # Errors
@@ -202,7 +201,7 @@ mod tests {
         assert!(!store.has_keys().await.unwrap());
         let key = store.insert_key(new("ci", "aaaaaaaa", None)).await.unwrap();
         assert_eq!(store.key("aaaaaaaa").await.unwrap().as_ref(), Some(&key));
-        assert!(key.is_live() && key.scope == Scope::Train && store.has_live_keys().await.unwrap());
+        assert!(key.is_live() && key.scope == Scope::Train && key.ended_at().is_none());
         let taken = store.insert_key(new("ci", "bbbbbbbb", None)).await;
         assert!(matches!(taken, Err(StoreError::Taken { .. })), "{taken:?}");
 
@@ -211,7 +210,8 @@ mod tests {
         let revoked = other.revoke_key("ci").await.unwrap();
         assert_eq!(store.key("aaaaaaaa").await.unwrap().unwrap().state(), "revoked");
         assert_eq!(store.revoke_key("aaaaaaaa").await.unwrap().revoked_at, revoked.revoked_at);
-        assert!(store.has_keys().await.unwrap() && !store.has_live_keys().await.unwrap());
+        assert_eq!(revoked.ended_at(), revoked.revoked_at);
+        assert!(store.has_keys().await.unwrap() && !store.keys().await.unwrap().iter().any(KeyRow::is_live));
 
         let past = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1);
         let expired = store.insert_key(new("ci", "cccccccc", Some(past))).await.unwrap();
@@ -229,7 +229,8 @@ mod tests {
         let past = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1);
         let expired = store.insert_key(new("ci", "aaaaaaaa", Some(past))).await.unwrap();
         let next = store.insert_key(new("ci", "bbbbbbbb", None)).await.unwrap();
-        assert_eq!(store.key_of_id(expired.id).await.unwrap().unwrap().state(), "revoked");
+        let revoked = store.key_of_id(expired.id).await.unwrap().unwrap();
+        assert_eq!((revoked.state(), revoked.ended_at()), ("revoked", expired.expires_at));
         assert!(store.key_of_id(next.id).await.unwrap().unwrap().is_live());
         // One that still opens something keeps it.
         let taken = store.insert_key(new("ci", "cccccccc", None)).await;

@@ -1,6 +1,6 @@
 //! The store is opened: its file is found or made, and its tables are brought up to date, by one process at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,9 @@ async fn migrate(writer: &SqlitePool, data_dir: &DataDir) -> Result<()> {
     if found > known {
         return Err(StoreError::OtherTables { path, found, known });
     }
+    if 0 < found && found < known {
+        tracing::info!(path = %path.display(), "bringing the tables from step {found} to {known}; of many rows that takes a while");
+    }
     MIGRATIONS.run(writer).await.map_err(|source| StoreError::Migration { path, source })
 }
 
@@ -166,7 +169,7 @@ async fn turn_to_migrate(database: &Path) -> Result<File> {
         // Another user's can be locked all the same.
         .or_else(|refused| File::open(&path).map_err(|_| refused));
     let locked = match opened {
-        Ok(file) => locked(file, File::lock).await,
+        Ok(file) => locked(file, &path, File::try_lock, File::lock).await,
         Err(error) => Err(error),
     };
     locked.map_err(|error| {
@@ -178,8 +181,9 @@ async fn turn_to_migrate(database: &Path) -> Result<File> {
 /// Waits until nobody changes the tables. Where there is no file to lock, nobody of this version ever did; nothing is made here, as
 /// whoever only looks may be another user than the server's.
 async fn turn_beside(database: &Path) -> Option<File> {
-    let file = File::open(turns(database)).ok()?;
-    locked(file, File::lock_shared).await.ok()
+    let path = turns(database);
+    let file = File::open(&path).ok()?;
+    locked(file, &path, File::try_lock_shared, File::lock_shared).await.ok()
 }
 
 /// The file that is locked: the database itself cannot be, SQLite would lose its own locks when that was closed.
@@ -189,7 +193,20 @@ fn turns(database: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-async fn locked(file: File, lock: fn(&File) -> std::io::Result<()>) -> std::io::Result<File> {
+/// Takes the lock; who has to wait for it says so.
+async fn locked(
+    file: File,
+    path: &Path,
+    at_once: fn(&File) -> std::result::Result<(), TryLockError>,
+    lock: fn(&File) -> std::io::Result<()>,
+) -> std::io::Result<File> {
+    match at_once(&file) {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            tracing::info!(path = %path.display(), "waiting for another process, which looks at the tables or changes them");
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
     tokio::task::spawn_blocking(move || lock(&file).map(|()| file)).await.map_err(std::io::Error::other)?
 }
 

@@ -87,13 +87,13 @@ pub struct TrainConfig {
     /// SHA-256 of those weights, filled in when the run is queued. Given in a request, it must be that of `pretrained`.
     pub pretrained_sha256: Option<String>,
     /// Passes over the training images (in whole batches: what does not fill the last one of a pass is left out of it), validation left out, in which the backbone learns before anything else, and without any
-    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. The baseline that `"baseline": true` queues has
-    /// none: it sees no unlabelled image.
+    /// label, which two views show the same image (SimCLR, arXiv 2002.05709); 0 is none. `backbone_learning_rate_factor` holds there too. The
+    /// baseline that `"baseline": true` queues has none: it sees no unlabelled image.
     pub pretrain_epochs: u32,
     /// Images in a step of that, each in two views: every view has all other images' to be told from, so that large is better.
     pub pretrain_batch: u32,
-    /// Factor on the learning rate (and so on the weight decay) of everything but the head; 0 leaves the backbone as
-    /// it was loaded, its BatchNorm statistics too, and needs `pretrained`.
+    /// Factor on the learning rate (and so on the weight decay) of everything but the head, while pretraining too; 0 leaves the backbone
+    /// as it was loaded, its BatchNorm statistics too, and needs `pretrained`.
     pub backbone_learning_rate_factor: f64,
     /// Side of the square input, pixels.
     pub size: u32,

@@ -12,7 +12,8 @@ use super::evaluate::Evaluation;
 use super::event::{EpochMetrics, EpochWarning, Event};
 use super::learner::{Learner, learning_rate, restore_weights, save_weights};
 use super::metrics::Confusion;
-use super::progress::{EpochSums, Pace, finite};
+use super::pretrain::Earlier;
+use super::progress::{EpochSums, Pace};
 use super::setting::{Setting, info, warn};
 use super::watch::{Looked, Watch};
 use crate::failpoint;
@@ -33,6 +34,8 @@ pub(super) struct Best {
     pub(super) validation: Evaluation,
     /// What the last epochs reached, the best or not.
     pub(super) last: LastEpochs,
+    /// [`Course::computed_on`].
+    pub(super) computed_on: Vec<String>,
 }
 
 /// Where a run stands between two steps.
@@ -49,6 +52,8 @@ pub(super) struct Course {
     started: Instant,
     /// What earlier attempts spent on the steps before.
     earlier: Duration,
+    /// What the run was computed on, this attempt and those before: see [`computed_on`].
+    computed_on: Vec<String>,
 }
 
 /// The time that an epoch takes, over all attempts at it.
@@ -74,11 +79,7 @@ impl Course {
     pub(super) fn new(setting: &Setting<'_>) -> Result<Self, TrainError> {
         let (config, input, prior) = (setting.config(), &setting.input, setting.prior());
         let precision = device::precision(config.precision, input.device);
-        let looked = Looked {
-            guessed: images(config) as u64,
-            // In balanced batches the network learns shares that are neither the labels' nor the images'.
-            aligned: config.align && !config.class_balanced,
-        };
+        let looked = Looked { guessed: images(config) as u64, aligned: config.align, balanced: config.class_balanced };
         Ok(Self {
             learner: Learner::new(config, &setting.split, &setting.labels, &prior, input.device, precision.kind)?,
             pace: Pace::new(config, 0),
@@ -89,12 +90,13 @@ impl Course {
             best: None,
             started: Instant::now(),
             earlier: Duration::ZERO,
+            computed_on: computed_on(setting, Vec::new()),
         })
     }
 
-    /// What came before was pretraining, on which earlier attempts spent `earlier`: the run's time, and not the first epoch's.
-    pub(super) fn first_epoch_begins(&mut self, earlier: Duration) {
-        (self.earlier, self.epoch) = (earlier, EpochClock::new());
+    /// What came before was pretraining: the run's time, and not the first epoch's.
+    pub(super) fn first_epoch_begins(&mut self, earlier: Earlier) {
+        (self.earlier, self.computed_on, self.epoch) = (earlier.took, earlier.computed_on, EpochClock::new());
     }
 
     pub(super) fn seconds(&self) -> f64 {
@@ -138,11 +140,10 @@ impl Course {
         let positive = config.positive_index(&setting.manifest.classes);
         let accuracy = validation.confusion.accuracy();
         let last = last_epochs(&self.rows, accuracy);
-        let collapse = validation.confusion.collapse();
         let mut metrics = EpochMetrics {
             epoch: self.rows.len() as u32 + 1,
             step: pace.done(),
-            loss: finite(sums.loss()?, pace.done())?,
+            loss: pace.finite(sums.loss()?, sums.lambda_u)?,
             loss_labelled: sums.labelled()?,
             loss_unlabelled: sums.unlabelled()?,
             lambda_u: sums.lambda_u,
@@ -151,7 +152,7 @@ impl Course {
             guess_classes: sums.guess_classes()?,
             unlabelled_classes: sums.unlabelled_classes()?,
             train_accuracy: on_train.confusion.accuracy(),
-            validation_loss: finite(validation.loss, pace.done())?,
+            validation_loss: pace.finite(validation.loss, sums.lambda_u)?,
             validation_accuracy: accuracy,
             validation_f1: validation.confusion.f1(positive),
             validation_f1_macro: validation.confusion.f1_macro(),
@@ -159,12 +160,12 @@ impl Course {
             validation_accuracy_median: Some(last.accuracy_median),
             validation_classes: validation.confusion.answer_shares(),
             validation_images: validation.confusion.total(),
-            validation_collapsed: collapse.is_some(),
+            validation_collapsed: validation.confusion.collapse().is_some(),
             warnings: Vec::new(),
             seconds: self.epoch.elapsed().as_secs_f64(),
             images_per_second: images(config) / self.epoch.training.as_secs_f64(),
         };
-        for message in self.watch.look(&mut metrics, collapse) {
+        for message in self.watch.look(&mut metrics, &validation.confusion) {
             warn(emit, message);
         }
         emit(Event::Epoch(metrics.clone()));
@@ -173,7 +174,7 @@ impl Course {
         if self.best.as_ref().is_none_or(|best| better(&metrics, &best.metrics)) {
             let mut weights = Weights::zeros(self.learner.network.layout(), setting.input.device)?;
             weights.copy_from(&self.learner.average)?;
-            self.best = Some(Best { weights, metrics, validation, last });
+            self.best = Some(Best { weights, metrics, validation, last, computed_on: self.computed_on.clone() });
         } else if let Some(best) = &mut self.best {
             best.last = last;
         }
@@ -190,6 +191,7 @@ impl Course {
         self.watch.save(&mut snapshot)?;
         snapshot.put("rows", &self.rows)?;
         snapshot.put("seconds", &self.seconds())?;
+        snapshot.put("computed_on", &self.computed_on)?;
         snapshot.put("epoch.seconds", &self.epoch.elapsed().as_secs_f64())?;
         snapshot.put("epoch.training", &self.epoch.training.as_secs_f64())?;
         if let Some(best) = &self.best {
@@ -211,10 +213,12 @@ impl Course {
             return Err(CheckpointError::Unfit("its steps and epochs contradict each other".to_owned()));
         }
         course.earlier = spent(snapshot, "seconds")?;
+        // Absent from what an earlier version wrote.
+        course.computed_on = computed_on(setting, snapshot.get("computed_on").unwrap_or_default());
         course.epoch.earlier = spent(snapshot, "epoch.seconds")?;
         course.epoch.training = spent(snapshot, "epoch.training")?;
         if !course.rows.is_empty() {
-            course.best = Some(Best::restore(setting, &course.learner, snapshot)?);
+            course.best = Some(Best::restore(setting, &course, snapshot)?);
         }
         Ok(course)
     }
@@ -234,8 +238,8 @@ impl Best {
         Ok(())
     }
 
-    fn restore(setting: &Setting<'_>, learner: &Learner, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
-        let weights = Weights::zeros(learner.network.layout(), setting.input.device)
+    fn restore(setting: &Setting<'_>, course: &Course, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
+        let weights = Weights::zeros(course.learner.network.layout(), setting.input.device)
             .map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         restore_weights("best", &weights, snapshot)?;
         let (classes, truth) = (setting.manifest.classes.len(), setting.truth(&setting.split.validation));
@@ -256,7 +260,8 @@ impl Best {
             validation_images: validation.confusion.total(),
             ..snapshot.get("best.metrics")?
         };
-        Ok(Self { weights, metrics, last: snapshot.get("best.last")?, validation })
+        let computed_on = course.computed_on.clone();
+        Ok(Self { weights, metrics, validation, last: snapshot.get("best.last")?, computed_on })
     }
 }
 
@@ -266,6 +271,16 @@ impl Best {
 fn of_any_version(mut row: EpochMetrics) -> EpochMetrics {
     row.validation_collapsed |= row.validation_images == 0 && row.warnings.contains(&EpochWarning::AnswersCollapsed);
     row
+}
+
+/// What a run was computed on, for example `bf16 on cuda:0`: `before` this attempt, and in it where that is something else.
+pub(super) fn computed_on(setting: &Setting<'_>, mut before: Vec<String>) -> Vec<String> {
+    let device = setting.input.device;
+    let now = format!("{} on {}", device::precision(setting.config().precision, device).name(), device::name(device));
+    if !before.contains(&now) {
+        before.push(now);
+    }
+    before
 }
 
 fn spent(snapshot: &Snapshot, name: &str) -> Result<Duration, CheckpointError> {

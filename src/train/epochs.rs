@@ -7,7 +7,6 @@ use super::course::{Best, Course};
 use super::error::TrainError;
 use super::event::{Event, Phase};
 use super::pretrain;
-use super::progress::finite;
 use super::setting::{Setting, info, warn};
 use super::start;
 use crate::nn::device;
@@ -131,6 +130,7 @@ impl Keeper {
                 return Ok((course, Origin::Checkpoint));
             }
             if refused > 0 {
+                // The store tells of those that are gone, and knows by this line's end that it need not (`store/jobs/run.rs`).
                 warn(emit, "no checkpoint can be used: the run begins anew".to_owned());
             }
         }
@@ -155,9 +155,13 @@ impl Keeper {
     fn keep(&mut self, course: &Course, setting: &Setting<'_>, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         let step = course.pace.done();
+        if step == 0 && setting.config().pretrain_epochs == 0 {
+            // There is nothing yet to go on from, and after no step a checkpoint tells of pretraining.
+            return Ok(());
+        }
         if course.sums.steps() > 0 {
             // A run must not go on from what is broken already.
-            finite(course.sums.loss()?, step)?;
+            course.pace.finite(course.sums.loss()?, course.sums.lambda_u)?;
         }
         match checkpoints.save(step, || course.save(setting)) {
             Ok(()) => {

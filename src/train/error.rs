@@ -34,12 +34,16 @@ pub enum TrainError {
     #[error("the run could not go on from its checkpoint, which stays for a retry: {0}")]
     Resume(CheckpointError),
     /// The loss is no number any more.
-    #[error("the loss is {loss} after step {step}; lower learning_rate or lambda_u")]
+    #[error("the loss is {loss} after step {step} of {stage}; {advice}")]
     Diverged {
-        /// Optimiser steps done.
+        /// Optimiser steps done in that stage.
         step: u64,
+        /// `training`, or `pretraining`, which counts its own steps.
+        stage: &'static str,
         /// The loss.
         loss: f64,
+        /// What may mend it.
+        advice: &'static str,
     },
     /// The model hardly ever answers one of the classes.
     #[error("the model collapsed: it answers {forgotten}, and {most:?} for {most_answered:.0} %; {advice}")]
@@ -87,6 +91,21 @@ impl TrainError {
             }
             _ => false,
         }
+    }
+}
+
+/// Whether guesses weigh anything, by λ_U at an epoch's last step: before the first guess, and where they hardly count yet, what is set of
+/// them mends nothing. A supervised run has none.
+pub(super) fn guesses_count(lambda_u: Option<f64>) -> bool {
+    lambda_u.is_some_and(|weight| weight > 0.0)
+}
+
+/// What may mend answers that collapsed at an epoch, by its λ_U.
+pub(super) fn against_collapse(lambda_u: Option<f64>) -> &'static str {
+    if guesses_count(lambda_u) {
+        "lower lambda_u, raise ramp or warmup, or label more images"
+    } else {
+        "train for more steps, lower learning_rate or label more images"
     }
 }
 

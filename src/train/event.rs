@@ -353,7 +353,8 @@ pub struct GroupGap {
     pub gap: f64,
     /// The accuracy on the whole test split less the worst's.
     pub below_whole: f64,
-    /// Whether the 95 % intervals of the two overlap: the gap may then be chance.
+    /// Whether the intervals of the two overlap: the gap may then be chance. They are those at 95 % where there are two groups;
+    /// of more the lowest and the highest are further apart by chance, and their intervals wider.
     pub intervals_overlap: bool,
 }
 

@@ -9,6 +9,9 @@ use tch::{Device, Kind, Tensor};
 use super::config::{AlgorithmName, Head, TrainConfig};
 use super::data::Images;
 use super::learner::Learner;
+use super::pretrain::pretrain;
+use super::run::RunInput;
+use super::setting::Setting;
 use crate::dataset::{ImportLimits, ImportRequest, PackedImages, Split, SplitSpec, import, split};
 use crate::nn::pretrained::{SafeTensorsFile, import as import_weights};
 use crate::nn::{self, Weights, file};
@@ -92,6 +95,34 @@ fn three_steps(config: &TrainConfig) -> Moved {
     for _ in 0..3 {
         learner.step(config, &images, &labels, 2).unwrap();
     }
+    moved(&learner, &before, &statistics)
+}
+
+/// Five steps of pretraining on imported weights.
+fn pretrained(config: &TrainConfig) -> Moved {
+    let directory = tempfile::tempdir().unwrap();
+    let _ = noise(directory.path());
+    let config = TrainConfig { pretrain_epochs: 5, ..config.clone() };
+    let dataset = directory.path().join("dataset");
+    let input = RunInput {
+        dataset_dir: &dataset,
+        run_dir: directory.path(),
+        config: &config,
+        device: Device::Cpu,
+        pretrained: None,
+        checkpoints: None,
+    };
+    let setting = Setting::prepare(input, &|| false, &mut |_| {}).unwrap();
+    let (split, labels) = (&setting.split, &setting.labels);
+    let mut learner = Learner::new(&config, split, labels, &[0.5, 0.5], Device::Cpu, Kind::Float).unwrap();
+    learner.start_from(&start_file(directory.path(), 7)).unwrap();
+    let (before, statistics) = (learner.weights.flat().copy(), learner.weights.statistics().copy());
+    pretrain(&mut learner, &setting, false, &|| false, &mut |_| {}).unwrap();
+    moved(&learner, &before, &statistics)
+}
+
+/// How far `learner` is from where it was.
+fn moved(learner: &Learner, before: &Tensor, statistics: &Tensor) -> Moved {
     let head = learner.weights.head();
     let distance = |now: &Tensor, then: &Tensor| (now - then).abs().max().double_value(&[]);
     let backbone = |now: &Tensor| {
@@ -108,7 +139,7 @@ fn three_steps(config: &TrainConfig) -> Moved {
             &before.narrow(0, head.start, head.length),
         ),
         backbone: backbone(learner.weights.flat()),
-        statistics: distance(learner.weights.statistics(), &statistics),
+        statistics: distance(learner.weights.statistics(), statistics),
         average_backbone: backbone(learner.average.flat()),
     }
 }
@@ -137,4 +168,13 @@ fn a_slowed_backbone_moves_less_and_its_statistics_follow_the_data() {
     assert!(free.backbone > 1e-3 && slowed.backbone > 0.0);
     assert!(slowed.backbone < 0.3 * free.backbone, "{} of {}", slowed.backbone, free.backbone);
     assert!(slowed.head > 1e-3 && slowed.statistics > 0.0);
+}
+
+#[test]
+fn a_slowed_backbone_is_slowed_in_pretraining_too() {
+    let free = pretrained(&config(Head::Linear));
+    let slowed = pretrained(&TrainConfig { backbone_learning_rate_factor: 1e-6, ..config(Head::Linear) });
+    assert!(free.backbone > 1e-3, "{}", free.backbone);
+    assert!(slowed.backbone < 1e-4, "{}", slowed.backbone);
+    assert!(slowed.statistics > 0.0, "they follow the data");
 }

@@ -1,11 +1,12 @@
 //! For whom a model does well: figures by every column that the sheets have beside image and label.
 
 use std::collections::BTreeMap;
+use std::f64::consts::SQRT_2;
 
 use super::event::{GroupAccuracy, GroupGap, SMALLEST_GROUP};
 use super::metrics::Confusion;
 use crate::dataset::{EMPTY_CELL, Manifest, same_column};
-use crate::statistics::wilson;
+use crate::statistics::{Z_95, normal_above, wilson, wilson_within};
 
 /// A column with more values is cut into bands if they are numbers, and else says nothing about groups.
 const MOST_VALUES: usize = 20;
@@ -159,9 +160,31 @@ fn figures(answered: &Answered<'_>, attribute: &str, value: String, at: &[usize]
     }
 }
 
+/// Of two equal groups the one's 95 % interval lies below the other's with this chance: beyond [`Z_95`]·√2 deviations of their difference.
+const APART: f64 = 0.002_787;
+
+/// How many deviations wide the intervals of the lowest and the highest of so many groups are, to be apart by chance no more often than
+/// the 95 % intervals of two groups (Bonferroni's bound over all pairs). At 95 % those of 20 equal groups are in three of ten cases.
+fn z_of_extremes(groups: usize) -> f64 {
+    match groups * groups.saturating_sub(1) / 2 {
+        0 | 1 => Z_95,
+        pairs => normal_above(APART / pairs as f64) / SQRT_2,
+    }
+}
+
+/// Whether the intervals of the lowest and the highest of so many groups overlap.
+fn may_be_chance(worst: &GroupAccuracy, best: &GroupAccuracy, groups: usize) -> bool {
+    let interval = |group: &GroupAccuracy| {
+        let right = (group.accuracy * group.images as f64).round() as u64;
+        wilson_within(z_of_extremes(groups), right, group.images)
+    };
+    interval(worst)[1] >= interval(best)[0]
+}
+
 impl GroupGap {
     /// The gap of each attribute that has two groups of [`SMALLEST_GROUP`] images or more; `accuracy` is that of
-    /// the whole.
+    /// the whole. Whether intervals overlap is asked of those at 95 % where there are two groups, and of wider ones where the two are
+    /// the extremes of more (`z_of_extremes`).
     pub fn all(groups: &[GroupAccuracy], accuracy: f64) -> Vec<Self> {
         let by_attribute = groups.chunk_by(|a, b| a.attribute == b.attribute);
         let gap = |groups: &[GroupAccuracy]| {
@@ -177,7 +200,7 @@ impl GroupGap {
                 best_accuracy: best.accuracy,
                 gap: best.accuracy - worst.accuracy,
                 below_whole: accuracy - worst.accuracy,
-                intervals_overlap: worst.interval[1] >= best.interval[0],
+                intervals_overlap: may_be_chance(worst, best, known.len()),
             })
         };
         by_attribute.filter_map(gap).collect()
@@ -345,5 +368,30 @@ mod tests {
         assert!((gap.gap - 0.25).abs() < 1e-12 && (gap.below_whole - 0.2).abs() < 1e-12);
         assert!(GroupGap::all(&[group("a", 40, 36), group("c", 40, 34)], 0.9)[0].intervals_overlap);
         assert!(GroupGap::all(&groups[..2], 0.9).is_empty(), "a single group has no gap");
+    }
+
+    #[test]
+    fn the_extremes_of_many_groups_are_further_apart_by_chance() {
+        // Of 60 images each, as they fall where all have a true accuracy of .85.
+        let right = [51, 49, 53, 52, 50, 48, 54, 51, 52, 47, 53, 50, 49, 55, 51, 52, 50, 54, 43, 57];
+        let groups: Vec<_> = right.iter().map(|&right| group(&right.to_string(), 60, right)).collect();
+        let gap = |groups: &[GroupAccuracy]| GroupGap::all(groups, 0.85).remove(0);
+        let all = gap(&groups);
+        assert_eq!((all.worst.as_str(), all.best.as_str(), all.intervals_overlap), ("43", "57", true));
+        let [.., lowest, highest] = &groups[..] else { panic!("{groups:?}") };
+        assert!(lowest.interval[1] < highest.interval[0], "at 95 % they are apart: {groups:?}");
+        assert!(!gap(&groups[18..]).intervals_overlap, "and of two groups that decides");
+        // Further apart than chance brings.
+        let one_fails: Vec<_> = groups.iter().cloned().chain([group("20", 60, 20)]).collect();
+        assert!(!gap(&one_fails).intervals_overlap);
+    }
+
+    #[test]
+    fn intervals_are_the_wider_the_more_groups_there_are() {
+        let widths = [1, 2, 3, 5, 10, 21].map(z_of_extremes);
+        assert_eq!(widths[..2], [Z_95; 2]);
+        assert!(widths[1..].is_sorted_by(|a, b| a < b) && widths[5] < 3.0, "{widths:?}");
+        // The chance that two are apart is what two 95 % intervals say.
+        assert!((normal_above(APART) - Z_95 * SQRT_2).abs() < 1e-3);
     }
 }

@@ -11,13 +11,14 @@ use tch::Tensor;
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
 use super::config::TrainConfig;
+use super::course::computed_on;
 use super::data::Sampler;
 use super::epochs::is_no_directory;
 use super::error::TrainError;
 use super::event::{Event, Phase, StepProgress};
 use super::learner::{Learner, restore_rng, restore_weights, save_rng, save_weights};
 use super::optimizer::Adam;
-use super::progress::{REPORT_EVERY, accumulate, finite};
+use super::progress::{REPORT_EVERY, accumulate, finite_in_pretraining};
 use super::setting::{Setting, info, warn};
 use crate::augment::Augment;
 use crate::nn::projection::Projecting;
@@ -62,8 +63,16 @@ fn place(plan: CheckpointPlan<'_>) -> PathBuf {
     plan.directory.join("pretraining")
 }
 
-/// Gives `learner`'s backbone what it can learn without labels, from its own checkpoint on if there is one; and the time that
-/// earlier attempts spent on it.
+/// What earlier attempts are to be remembered for.
+pub(super) struct Earlier {
+    /// The time that they spent on it.
+    pub(super) took: Duration,
+    /// What it was computed on, this attempt among them.
+    pub(super) computed_on: Vec<String>,
+}
+
+/// Gives `learner`'s backbone what it can learn without labels, from its own checkpoint on if there is one; and what is to be known
+/// of earlier attempts.
 ///
 /// # Errors
 /// [`TrainError::Stopped`], [`TrainError::Diverged`], [`TrainError::Resume`]; libtorch's.
@@ -73,7 +82,7 @@ pub(super) fn pretrain(
     keep: bool,
     stop: &dyn Fn() -> bool,
     emit: &mut dyn FnMut(Event),
-) -> Result<Duration, TrainError> {
+) -> Result<Earlier, TrainError> {
     emit(Event::Phase { phase: Phase::Pretraining });
     let directory = setting.input.checkpoints.filter(|_| keep).map(|plan| (plan, place(plan)));
     let mut checkpoints = match &directory {
@@ -134,7 +143,7 @@ pub(super) fn pretrain(
     }
     copy_backbone((&stage.weights, stage.network.layout()), (&learner.weights, learner.network.layout()))?;
     learner.average.copy_from(&learner.weights)?;
-    Ok(stage.earlier)
+    Ok(Earlier { took: stage.earlier, computed_on: stage.computed_on })
 }
 
 /// Forgets the checkpoints, once the run's own hold what came of it.
@@ -199,7 +208,7 @@ impl Told {
             return Ok(());
         }
         let Some(sum) = self.unread.take() else { return Ok(()) };
-        let sum = finite(sum.f_double_value(&[]).map_err(NnError::from)?, stage.done)?;
+        let sum = finite_in_pretraining(sum.f_double_value(&[]).map_err(NnError::from)?, stage.done)?;
         self.progress.loss += sum;
         self.log.loss += sum;
         emit(Event::Pretraining(self.progress.progress(stage)));
@@ -234,6 +243,8 @@ struct Stage {
     began: Instant,
     /// What earlier attempts took.
     earlier: Duration,
+    /// What all of them were computed on.
+    computed_on: Vec<String>,
 }
 
 impl Stage {
@@ -251,7 +262,9 @@ impl Stage {
         let batch = (config.pretrain_batch as usize).min(rows.len()).max(2);
         let steps_per_epoch = (rows.len() / batch).max(1) as u64;
         Ok(Self {
-            optimizer: Adam::new(&weights, WEIGHT_DECAY, 1.0).map_err(NnError::from)?,
+            // As the run's own: a backbone that is to stay near where it started is not to leave that here.
+            optimizer: Adam::new(&weights, WEIGHT_DECAY, config.backbone_learning_rate_factor)
+                .map_err(NnError::from)?,
             images: Sampler::new(rows),
             augment: views(config),
             steps: steps_per_epoch * u64::from(config.pretrain_epochs),
@@ -263,6 +276,7 @@ impl Stage {
             done: 0,
             began: Instant::now(),
             earlier: Duration::ZERO,
+            computed_on: computed_on(setting, Vec::new()),
         })
     }
 
@@ -294,6 +308,7 @@ impl Stage {
         setting.sign(&mut snapshot)?;
         snapshot.put("pretraining.steps", &self.done)?;
         snapshot.put("seconds", &(self.earlier + self.began.elapsed()).as_secs_f64())?;
+        snapshot.put("computed_on", &self.computed_on)?;
         save_weights("weights", &self.weights, &mut snapshot);
         self.optimizer.save(&mut snapshot)?;
         self.images.save("images", &mut snapshot)?;
@@ -307,6 +322,7 @@ impl Stage {
         stage.done = snapshot.get("pretraining.steps")?;
         let seconds = Duration::try_from_secs_f64(snapshot.get("seconds")?);
         stage.earlier = seconds.map_err(|error| CheckpointError::Unfit(format!("seconds: {error}")))?;
+        stage.computed_on = computed_on(setting, snapshot.get("computed_on").unwrap_or_default());
         restore_weights("weights", &stage.weights, snapshot)?;
         stage.optimizer.restore(snapshot)?;
         stage.images.restore("images", snapshot)?;

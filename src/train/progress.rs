@@ -9,7 +9,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::config::{AlgorithmName, TrainConfig};
-use super::error::TrainError;
+use super::error::{TrainError, guesses_count};
 use super::event::StepProgress;
 use super::learner::Step;
 use crate::nn::NnError;
@@ -199,6 +199,8 @@ pub struct Pace {
     training: Duration,
     recent: u64,
     done: u64,
+    /// Whether the run started from imported weights.
+    imported: bool,
 }
 
 impl Pace {
@@ -216,6 +218,7 @@ impl Pace {
             training: Duration::ZERO,
             recent: 0,
             done,
+            imported: config.pretrained.is_some(),
         }
     }
 
@@ -233,7 +236,7 @@ impl Pace {
             self.training += at.elapsed();
             return Ok(None);
         }
-        let loss = finite(sums.loss()?, self.done)?;
+        let loss = self.finite(sums.loss()?, sums.lambda_u)?;
         self.training += at.elapsed();
         // Since the last report alone: steps of the warm-up are cheaper than those after it.
         let seconds = self.training.as_secs_f64().max(1e-9);
@@ -264,6 +267,20 @@ impl Pace {
         self.done
     }
 
+    /// `loss`, unless it is no number; λ_U is that of the epoch's last step.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`].
+    pub fn finite(&self, loss: f64, lambda_u: Option<f64>) -> Result<f64, TrainError> {
+        let advice = match (guesses_count(lambda_u), self.imported) {
+            (false, false) => "lower learning_rate",
+            (false, true) => "lower learning_rate, or start from other weights",
+            (true, false) => "lower learning_rate or lambda_u",
+            (true, true) => "lower learning_rate or lambda_u, or start from other weights",
+        };
+        finite(loss, TrainError::Diverged { step: self.done, stage: "training", loss, advice })
+    }
+
     /// What the steps behind the first `from`, up to the first `to`, cost together, in steps on the labelled images alone.
     fn cost(&self, from: u64, to: u64) -> f64 {
         let guessing = to.saturating_sub(from.max(self.warmup));
@@ -285,12 +302,17 @@ fn guessing_cost(config: &TrainConfig) -> f64 {
     1.0 + k + k / (1.0 + back)
 }
 
-/// `loss`, unless it is no number.
+/// `loss` after so many steps of pretraining, unless it is no number. What sets the rate of training sets none there.
 ///
 /// # Errors
 /// [`TrainError::Diverged`].
-pub fn finite(loss: f64, step: u64) -> Result<f64, TrainError> {
-    if loss.is_finite() { Ok(loss) } else { Err(TrainError::Diverged { step, loss }) }
+pub fn finite_in_pretraining(loss: f64, step: u64) -> Result<f64, TrainError> {
+    let advice = "start from other weights, or leave pretraining out (pretrain_epochs 0)";
+    finite(loss, TrainError::Diverged { step, stage: "pretraining", loss, advice })
+}
+
+fn finite(loss: f64, diverged: TrainError) -> Result<f64, TrainError> {
+    if loss.is_finite() { Ok(loss) } else { Err(diverged) }
 }
 
 #[cfg(test)]
@@ -323,6 +345,25 @@ mod tests {
             close(shares.iter().sum(), 1.0);
             assert_eq!(sums.unlabelled_classes().unwrap(), [0.75, 0.25]);
         }
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_told_with_what_its_run_reads() {
+        let told = |loss: Result<f64, TrainError>| loss.unwrap_err().to_string();
+        let config = TrainConfig { pretrained: None, ..TrainConfig::default() };
+        let pace = Pace::new(&config, 7);
+        assert_eq!(pace.finite(0.5, None).unwrap(), 0.5);
+        let plain = "the loss is NaN after step 7 of training; lower learning_rate";
+        // A supervised run and a warm-up have no λ_U, and where a ramp begins it is 0.
+        for lambda_u in [None, Some(0.0)] {
+            assert_eq!(told(pace.finite(f64::NAN, lambda_u)), plain);
+        }
+        assert_eq!(told(pace.finite(f64::NAN, Some(3.0))), format!("{plain} or lambda_u"));
+        let imported = Pace::new(&TrainConfig { pretrained: Some("start".to_owned()), ..config }, 7);
+        assert_eq!(told(imported.finite(f64::NAN, None)), format!("{plain}, or start from other weights"));
+        let pretraining = told(finite_in_pretraining(f64::INFINITY, 1));
+        assert!(pretraining.starts_with("the loss is inf after step 1 of pretraining; "), "{pretraining}");
+        assert!(!pretraining.contains("lambda_u") && !pretraining.contains("learning_rate"), "{pretraining}");
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tch::{Device, Kind};
 
-use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints};
+use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
 use super::config::{AlgorithmName, TrainConfig};
 use super::event::{EpochMetrics, Event, LogLevel, Phase, StepProgress};
 use super::preset;
 use super::{RunInput, TrainError, run};
 use crate::dataset::{ImportLimits, ImportRequest, import};
+use crate::model::{ModelManifest, TrainingFacts};
 use crate::nn;
 
 const EPOCHS: u32 = 3;
@@ -74,13 +75,15 @@ struct Job<'a> {
     /// After which step each attempt began to train, and whether from a checkpoint.
     starts: Vec<(u64, bool)>,
     pretraining: Vec<StepProgress>,
+    /// After which steps a checkpoint was announced.
+    kept: Vec<u64>,
 }
 
 impl<'a> Job<'a> {
     fn new(dataset: &'a Path, config: &'a TrainConfig) -> Self {
         let (directory, every) = (tempfile::tempdir().unwrap(), Duration::from_secs(3600));
-        let (rows, log, starts, pretraining) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { dataset, config, directory, every, rows, log, starts, pretraining }
+        let (rows, log, starts, pretraining, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { dataset, config, directory, every, rows, log, starts, pretraining, kept }
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -105,7 +108,7 @@ impl<'a> Job<'a> {
             checkpoints: Some(CheckpointPlan { directory: &checkpoints, every: self.every }),
         };
         let (rows, log, starts) = (&mut self.rows, &mut self.log, &mut self.starts);
-        let pretraining = &mut self.pretraining;
+        let (pretraining, kept) = (&mut self.pretraining, &mut self.kept);
         run(input, &stop, &mut |event| match event {
             Event::Phase { phase: Phase::Evaluating } => over.set(true),
             Event::Start { step, epoch, restored } => {
@@ -119,8 +122,15 @@ impl<'a> Job<'a> {
             }
             Event::Log { level, message } => log.push(format!("{}: {message}", level.as_str())),
             Event::Pretraining(progress) => pretraining.push(progress),
+            Event::Checkpoint { step } => kept.push(step),
             _ => {}
         })
+    }
+
+    /// What the model says of how it was trained.
+    fn facts(&self) -> TrainingFacts {
+        let path = self.directory.path().join("run/model/model.json");
+        ModelManifest::read(&path).unwrap().training.unwrap()
     }
 
     /// All that can be compared: the rows but for the clock, the published weights, and the last state.
@@ -134,7 +144,7 @@ impl<'a> Job<'a> {
 /// Every fact but the clock's and the hash of every tensor's bits in the newest checkpoint.
 fn last_state(directory: &Path) -> String {
     let mut checkpoints = Checkpoints::open(CheckpointPlan { directory, every: Duration::ZERO }).unwrap();
-    let describe = |snapshot: &super::checkpoint::Snapshot| Ok::<_, CheckpointError>(snapshot.describe());
+    let describe = |snapshot: &Snapshot| Ok::<_, CheckpointError>(snapshot.describe());
     checkpoints.newest(describe, |error| panic!("{error}")).unwrap().unwrap()
 }
 
@@ -214,6 +224,57 @@ fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
     );
 }
 
+#[test]
+fn a_run_that_is_stopped_before_its_first_step_has_no_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { epochs: 1, ..anchored() };
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    assert!(matches!(job.attempt(Some(0)), Err(TrainError::Stopped)));
+    assert_eq!((job.starts.as_slice(), job.kept.len()), ([(0, false)].as_slice(), 0));
+    job.attempt(None).unwrap();
+    assert!(job.outcome() == whole);
+    assert_eq!(job.kept, [u64::from(STEPS)]);
+}
+
+/// Has the newest checkpoint in `directory` say that all before it was computed on a GPU.
+fn move_to_a_gpu(directory: &Path) {
+    let open = || Checkpoints::open(CheckpointPlan { directory, every: Duration::ZERO }).unwrap();
+    let moved = |snapshot: &Snapshot| {
+        let step: u64 = snapshot.get("steps").or_else(|_| snapshot.get("pretraining.steps"))?;
+        Ok::<_, CheckpointError>((step, snapshot.with("computed_on", &["bf16 on cuda:0"])))
+    };
+    let (step, moved) = open().newest(moved, |error| panic!("{error}")).unwrap().unwrap();
+    open().save(step, || Ok(moved)).unwrap();
+}
+
+#[test]
+fn a_model_tells_of_all_that_its_run_was_computed_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let pretraining = TrainConfig { pretrain_epochs: 6, ..anchored() };
+    for (config, place) in [(anchored(), "checkpoints"), (pretraining, "checkpoints/pretraining")] {
+        let mut job = Job::new(&dataset, &config);
+        assert!(job.attempt(Some(4)).is_err());
+        move_to_a_gpu(&job.directory.path().join(place));
+        assert!(job.attempt(Some(1)).is_err());
+        job.attempt(None).unwrap();
+        let facts = job.facts();
+        let here = format!("{} on cpu", facts.precision);
+        assert_eq!((facts.computed_on, facts.device), (vec!["bf16 on cuda:0".to_owned(), here], "cpu".to_owned()));
+        // The best epoch out of a checkpoint.
+        let told = job.facts().computed_on;
+        std::fs::remove_dir_all(job.directory.path().join("run")).unwrap();
+        job.attempt(None).unwrap();
+        assert_eq!(job.facts().computed_on, told, "{place}");
+    }
+    let config = anchored();
+    let mut job = Job::new(&dataset, &config);
+    job.attempt(None).unwrap();
+    assert_eq!(job.facts().computed_on.len(), 1);
+}
+
 /// DESIGN §4.4 h: the averaged weights are what is judged and published.
 #[test]
 fn what_is_published_is_the_average_of_the_weights() {
@@ -227,7 +288,7 @@ fn what_is_published_is_the_average_of_the_weights() {
     let published = nn::file::load(network.as_ref(), &published, Device::Cpu).unwrap();
     let checkpoints = job.checkpoints();
     let mut checkpoints = Checkpoints::open(CheckpointPlan { directory: &checkpoints, every: Duration::ZERO }).unwrap();
-    let off = |snapshot: &super::checkpoint::Snapshot| {
+    let off = |snapshot: &Snapshot| {
         let of = |name: &str| (snapshot.tensor(name).unwrap() - published.flat()).abs().max().double_value(&[]);
         Ok::<_, CheckpointError>((of("average.flat"), of("weights.flat")))
     };

@@ -12,7 +12,7 @@ use super::checkpoint::CheckpointPlan;
 use super::config::TrainConfig;
 use super::course::Best;
 use super::epochs::{Trained, train};
-use super::error::TrainError;
+use super::error::{TrainError, against_collapse};
 use super::evaluate::Evaluation;
 use super::event::{Event, Phase, TestMetrics};
 use super::export::export;
@@ -62,6 +62,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         }),
         device: device::name(input.device),
         precision: device::precision(input.config.precision, input.device).name().to_owned(),
+        computed_on: best.computed_on.clone(),
         software: concat!("mixmatch ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     refuse_collapse(&setting, &best)?;
@@ -137,16 +138,12 @@ fn refuse_collapse(setting: &Setting<'_>, best: &Best) -> Result<(), TrainError>
         forgotten: forgotten(classes, confusion, &collapse),
         most: classes[collapse.most].clone(),
         most_answered: collapse.most_answered * 100.0,
-        // The chosen epoch may lie before the first guess, or where the guesses hardly count yet.
-        advice: match best.metrics.lambda_u {
-            None | Some(0.0) => "train for more steps, lower learning_rate or label more images",
-            Some(_) => "lower lambda_u, raise ramp or label more images",
-        },
+        advice: against_collapse(best.metrics.lambda_u),
     })
 }
 
 /// Which classes are hardly answered: the one, or how many there are.
-fn forgotten(classes: &[String], confusion: &Confusion, collapse: &Collapse) -> String {
+pub(super) fn forgotten(classes: &[String], confusion: &Confusion, collapse: &Collapse) -> String {
     let images = confusion.total().max(1) as f64;
     let due = confusion.true_counts().into_iter().map(|count| count as f64 / images);
     let hungry: Vec<(f64, f64)> =

@@ -83,17 +83,7 @@ impl<'a> Setting<'a> {
                 format!("{picked} of the labelled images were picked: the classes' shares are those of the others"),
             );
         }
-        info(
-            emit,
-            format!(
-                "{} labelled images, {} without their label (the labelled ones among them), {} validation and {} test images of {} classes",
-                sizes.labelled,
-                sizes.unlabelled,
-                sizes.validation,
-                sizes.test,
-                manifest.classes.len()
-            ),
-        );
+        info(emit, parts(&sizes, config, manifest.classes.len()));
         let labels = manifest.samples.iter().map(|sample| sample.label.map(|label| label as usize)).collect();
         let faceless = found.map(|found| found.into_iter().map(|found| !found).collect());
         Ok(Self { input, manifest, split, images, labels, faceless })
@@ -225,6 +215,20 @@ pub(super) fn sizes(split: &Split, manifest: &Manifest) -> SplitSizes {
     }
 }
 
+/// What is learned from and judged by. Only guesses and pretraining see images without their label.
+fn parts(sizes: &SplitSizes, config: &TrainConfig, classes: usize) -> String {
+    let SplitSizes { labelled, unlabelled, validation, test, .. } = sizes;
+    let sees_unlabelled = config.algorithm != AlgorithmName::Supervised || config.pretrain_epochs > 0;
+    let unlabelled = if sees_unlabelled {
+        format!(", {unlabelled} without their label (the labelled ones among them)")
+    } else {
+        String::new()
+    };
+    format!(
+        "{labelled} labelled images{unlabelled}, {validation} validation and {test} test images of {classes} classes"
+    )
+}
+
 /// Where one in so many images that would be learned from is left out, or more, groups may be other than they were meant.
 const MANY_LEFT_OUT: usize = 5;
 
@@ -254,6 +258,21 @@ pub(super) fn warn(emit: &mut dyn FnMut(Event), message: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_supervised_run_claims_no_unlabelled_images_unless_it_pretrains() {
+        let sizes = SplitSizes { labelled: 240, unlabelled: 360, validation: 60, test: 80, ..SplitSizes::default() };
+        let told = |algorithm, pretrain_epochs| {
+            parts(&sizes, &TrainConfig { algorithm, pretrain_epochs, ..TrainConfig::default() }, 2)
+        };
+        let all = "240 labelled images, 360 without their label (the labelled ones among them), 60 validation and 80 test images \
+                   of 2 classes";
+        assert_eq!(
+            told(AlgorithmName::Supervised, 0),
+            "240 labelled images, 60 validation and 80 test images of 2 classes"
+        );
+        assert_eq!([told(AlgorithmName::Supervised, 5), told(AlgorithmName::Mixmatch, 0)], [all; 2]);
+    }
 
     #[test]
     fn many_images_that_are_left_out_are_a_warning() {

@@ -7,8 +7,10 @@
 use std::f64::consts::PI;
 
 use super::checkpoint::{CheckpointError, Snapshot};
+use super::error::{against_collapse, guesses_count};
 use super::event::{EpochMetrics, EpochWarning};
-use super::metrics::{Collapse, starved};
+use super::metrics::{Confusion, starved};
+use super::run::forgotten;
 
 /// Epochs in a row before the log tells: the first evaluations of a run are all over the place.
 const PATIENCE: u32 = 2;
@@ -44,6 +46,8 @@ pub struct Looked {
     pub guessed: u64,
     /// Whether guesses are aligned to the labels' shares, which hides what the network thinks.
     pub aligned: bool,
+    /// Whether every class fills as much of a batch: the network learns shares then that are neither the labels' nor the images'.
+    pub balanced: bool,
 }
 
 /// A sign that an epoch shows.
@@ -91,16 +95,17 @@ impl Watch {
         Ok(())
     }
 
-    /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once. `collapse` is that of the
-    /// answers on the validation split: what a model of this epoch would be refused for.
-    pub fn look(&mut self, metrics: &mut EpochMetrics, collapse: Option<Collapse>) -> Vec<String> {
+    /// Notes the signs in `metrics.warnings`, and gives a line for the log on each that has lasted, once. `answers` are those on the
+    /// validation split: a model of this epoch would be refused if they collapsed.
+    pub fn look(&mut self, metrics: &mut EpochMetrics, answers: &Confusion) -> Vec<String> {
         let said = said(metrics);
-        let forgotten = starved(&self.prior, said, self.images.guessed);
-        let others = if self.images.aligned && forgotten.is_none() { self.other_shares(said) } else { None };
+        let unguessed = starved(&self.prior, said, self.images.guessed);
+        let Looked { aligned, balanced, .. } = self.images;
+        let others = if aligned && !balanced && unguessed.is_none() { self.other_shares(said) } else { None };
         let of_labels = |kind, class: usize| Sign { kind, class, due: self.prior[class] };
         let signs = [
-            collapse.map(|of| Sign { kind: EpochWarning::AnswersCollapsed, class: of.starved, due: of.due }),
-            forgotten.map(|class| of_labels(EpochWarning::GuessesCollapsed, class)),
+            answers.collapse().map(|of| Sign { kind: EpochWarning::AnswersCollapsed, class: of.starved, due: of.due }),
+            unguessed.map(|class| of_labels(EpochWarning::GuessesCollapsed, class)),
             others.map(|class| of_labels(EpochWarning::SharesApart, class)),
             apart(metrics).then(|| of_labels(EpochWarning::AverageApart, 0)),
         ];
@@ -116,7 +121,7 @@ impl Watch {
             };
             self.seen[index].1 = now;
             if let Some(sign) = sign.filter(|_| now == PATIENCE) {
-                lines.push(self.line(sign, metrics));
+                lines.push(self.line(sign, metrics, answers));
                 self.seen[index].1 = PATIENCE + 1;
             }
         }
@@ -135,20 +140,25 @@ impl Watch {
         classes().max_by(|&a, &b| apart(a).total_cmp(&apart(b))).filter(|_| distance > allowed)
     }
 
-    fn line(&self, sign: &Sign, metrics: &EpochMetrics) -> String {
+    fn line(&self, sign: &Sign, metrics: &EpochMetrics, answers: &Confusion) -> String {
         let (epoch, name, due) = (metrics.epoch, &self.classes[sign.class], sign.due * 100.0);
         let percent = |shares: &[f64]| shares.get(sign.class).copied().unwrap_or_default() * 100.0;
         let said = said(metrics);
         match sign.kind {
-            EpochWarning::AnswersCollapsed => format!(
-                "epoch {epoch}: {name:?} is answered for {:.1} % of the validation images, where {due:.1} % are of it; \
-                 a run whose best epoch looks so is not published: lower lambda_u, raise ramp or warmup, or label more images",
-                percent(&metrics.validation_classes)
-            ),
+            EpochWarning::AnswersCollapsed => {
+                let collapse = answers.collapse();
+                let forgotten =
+                    collapse.map(|collapse| forgotten(&self.classes, answers, &collapse)).unwrap_or_default();
+                format!(
+                    "epoch {epoch}: the network answers {forgotten}; a run whose best epoch looks so is not published: {}",
+                    against_collapse(metrics.lambda_u)
+                )
+            }
             EpochWarning::GuessesCollapsed => format!(
                 "epoch {epoch}: {name:?} is guessed for {:.1} % of the unlabelled images, {due:.1} % of the labels are of it; \
-                 unless there really are so few, lower lambda_u, raise warmup or set align",
-                percent(said)
+                 unless there really are so few, {}",
+                percent(said),
+                self.against_lost_guesses(metrics.lambda_u)
             ),
             EpochWarning::SharesApart => format!(
                 "epoch {epoch}: the network takes {:.1} % of the unlabelled images for {name:?}, {due:.1} % of the labels are of it; \
@@ -171,6 +181,16 @@ impl Watch {
             }
         }
     }
+
+    /// What may mend guesses that forget a class, at an epoch of this λ_U.
+    fn against_lost_guesses(&self, lambda_u: Option<f64>) -> &'static str {
+        match (guesses_count(lambda_u), self.images.aligned) {
+            (true, false) => "lower lambda_u, raise warmup or set align",
+            (true, true) => "lower lambda_u, raise warmup or label images that are drawn at random from all",
+            (false, false) => "raise warmup or set align",
+            (false, true) => "raise warmup or label images that are drawn at random from all",
+        }
+    }
 }
 
 /// Shares of the classes among the unlabelled images that `align` has not touched, where they are known.
@@ -184,7 +204,6 @@ fn apart(metrics: &EpochMetrics) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metrics::Confusion;
     use super::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -194,7 +213,7 @@ mod tests {
     }
 
     fn aligning(aligned: bool) -> Watch {
-        let images = Looked { guessed: 1600, aligned };
+        let images = Looked { guessed: 1600, aligned, balanced: false };
         Watch::new(&["mask".to_owned(), "no_mask".to_owned()], &[0.6, 0.4], images)
     }
 
@@ -209,25 +228,24 @@ mod tests {
     }
 
     /// An epoch whose validation images, so many of either class, are answered as the first class, but for `second` of them.
-    fn answered(at: u32, images: [usize; 2], second: usize) -> (EpochMetrics, Option<Collapse>) {
+    fn answered(at: u32, images: [usize; 2], second: usize) -> (EpochMetrics, Confusion) {
         let [first, all] = [images[0], images[0] + images[1]];
         let classes_from = |border: usize| (0..all).map(|image| usize::from(image >= border)).collect::<Vec<_>>();
         let confusion = Confusion::new(2, &classes_from(first), &classes_from(all - second));
-        let collapse = confusion.collapse();
         let metrics = EpochMetrics {
             validation_classes: confusion.answer_shares(),
-            validation_collapsed: collapse.is_some(),
+            validation_collapsed: confusion.collapse().is_some(),
             ..epoch(at, [0.0, 0.0])
         };
-        (metrics, collapse)
+        (metrics, confusion)
     }
 
     #[test]
     fn a_lost_class_is_noted_at_once_and_told_once_when_it_lasts() {
         let (mut watch, mut told) = (watch(), Vec::new());
         for (at, second) in (1..).zip([2, 60, 4, 2, 0, 80]) {
-            let (mut metrics, collapse) = answered(at, [120, 80], second);
-            told.extend(watch.look(&mut metrics, collapse));
+            let (mut metrics, answers) = answered(at, [120, 80], second);
+            told.extend(watch.look(&mut metrics, &answers));
             let lost = second < 8;
             assert_eq!(
                 metrics.warnings,
@@ -237,7 +255,8 @@ mod tests {
         }
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].starts_with("epoch 4: \"no_mask\" is answered for 1.0 %") && told[0].contains("40.0 %"),
+            told[0].starts_with("epoch 4: the network answers \"no_mask\" for 1 %")
+                && told[0].contains("40 % are of it"),
             "{told:?}"
         );
     }
@@ -248,16 +267,16 @@ mod tests {
         for (prior, images, lost) in
             [([5.0 / 7.0, 2.0 / 7.0], [22, 8], false), ([11.0 / 15.0, 4.0 / 15.0], [21, 9], true)]
         {
-            let mut watch = Watch::new(&names(2), &prior, Looked { guessed: 1600, aligned: false });
+            let mut watch = Watch::new(&names(2), &prior, Looked { guessed: 1600, aligned: false, balanced: false });
             let mut told = Vec::new();
             for at in 1..=3 {
-                let (mut metrics, collapse) = answered(at, images, 0);
-                told.extend(watch.look(&mut metrics, collapse));
+                let (mut metrics, answers) = answered(at, images, 0);
+                told.extend(watch.look(&mut metrics, &answers));
                 let warned = metrics.warnings.contains(&EpochWarning::AnswersCollapsed);
                 assert_eq!((warned, metrics.validation_collapsed), (lost, lost), "{images:?}");
             }
             assert_eq!(told.len(), usize::from(lost), "{told:?}");
-            let says = "\"c1\" is answered for 0.0 % of the validation images, where 30.0 % are of it; a run whose best epoch looks so \
+            let says = "\"c1\" for 0 % of the validation images, where 30 % are of it; a run whose best epoch looks so \
                         is not published";
             assert!(told.iter().all(|line| line.contains(says)), "{told:?}");
         }
@@ -272,7 +291,7 @@ mod tests {
                 validation_accuracy_raw: Some(0.96),
                 ..epoch(at, [0.5, 0.5])
             };
-            told.extend(watch.look(&mut metrics, None));
+            told.extend(watch.look(&mut metrics, &nothing()));
             assert_eq!(metrics.warnings, [EpochWarning::GuessesCollapsed, EpochWarning::AverageApart]);
         }
         assert_eq!(told.len(), 2, "{told:?}");
@@ -293,7 +312,7 @@ mod tests {
                     unlabelled_classes: said.to_vec(),
                     ..epoch(at, [0.5, 0.5])
                 };
-                told.extend(watch.look(&mut metrics, None));
+                told.extend(watch.look(&mut metrics, &nothing()));
                 if at == 3 {
                     return (metrics.warnings, told);
                 }
@@ -316,7 +335,7 @@ mod tests {
     #[test]
     fn other_shares_are_seen_of_many_classes_too() {
         for classes in [100, 200, 1000] {
-            let images = Looked { guessed: 1600, aligned: true };
+            let images = Looked { guessed: 1600, aligned: true, balanced: false };
             let warnings = |said: Vec<f64>| {
                 let mut watch = Watch::new(&names(classes), &vec![1.0 / classes as f32; classes], images);
                 let mut metrics = EpochMetrics {
@@ -326,7 +345,7 @@ mod tests {
                     validation_classes: vec![1.0 / classes as f64; classes],
                     ..EpochMetrics::default()
                 };
-                watch.look(&mut metrics, None);
+                watch.look(&mut metrics, &nothing());
                 metrics.warnings
             };
             // Three quarters are taken for one class, each other has a quarter of its due.
@@ -344,7 +363,59 @@ mod tests {
     #[test]
     fn a_run_without_guesses_has_none_to_doubt() {
         let mut metrics = epoch(1, [0.6, 0.4]);
-        assert!(watch().look(&mut metrics, None).is_empty() && metrics.warnings.is_empty());
+        assert!(watch().look(&mut metrics, &nothing()).is_empty() && metrics.warnings.is_empty());
+    }
+
+    #[test]
+    fn what_is_advised_is_what_the_run_reads_and_has_not_set() {
+        let advised = |aligned: bool, lambda_u: Option<f64>, guesses: [f64; 2]| {
+            let (mut watch, mut told) = (aligning(aligned), Vec::new());
+            for at in 1..=2 {
+                let (metrics, answers) = answered(at, [120, 80], if guesses[1] == 0.0 { 80 } else { 2 });
+                let mut metrics = EpochMetrics { lambda_u, guess_classes: guesses.to_vec(), ..metrics };
+                told.extend(watch.look(&mut metrics, &answers));
+            }
+            assert_eq!(told.len(), 1, "{told:?}");
+            told.remove(0)
+        };
+        // In a warm-up, and in a supervised run at all times, guesses mend nothing; nor where the ramp has not begun to rise.
+        for lambda_u in [None, Some(0.0)] {
+            let told = advised(false, lambda_u, [0.6, 0.4]);
+            assert!(told.ends_with("train for more steps, lower learning_rate or label more images"), "{told}");
+            let told = advised(false, lambda_u, [1.0, 0.0]);
+            assert!(told.ends_with("unless there really are so few, raise warmup or set align"), "{told}");
+        }
+        let told = advised(false, Some(3.0), [0.6, 0.4]);
+        assert!(told.ends_with("not published: lower lambda_u, raise ramp or warmup, or label more images"), "{told}");
+        assert!(advised(false, Some(3.0), [1.0, 0.0]).ends_with("lower lambda_u, raise warmup or set align"));
+        let told = advised(true, Some(3.0), [1.0, 0.0]);
+        assert!(
+            told.contains("lambda_u") && told.ends_with("label images that are drawn at random from all"),
+            "{told}"
+        );
+        let told = advised(true, None, [1.0, 0.0]);
+        assert!(!told.contains("align") && !told.contains("lambda_u"), "{told}");
+    }
+
+    #[test]
+    fn many_forgotten_classes_are_counted() {
+        let images = Looked { guessed: 1600, aligned: false, balanced: false };
+        let mut watch = Watch::new(&names(60), &[1.0 / 60.0; 60], images);
+        let truth: Vec<usize> = (0..6000).map(|image| image % 60).collect();
+        let answers: Vec<usize> = truth.iter().map(|&class| if class < 10 { class } else { 59 }).collect();
+        let answers = Confusion::new(60, &truth, &answers);
+        let mut told = Vec::new();
+        for at in 1..=2 {
+            let shares = answers.answer_shares();
+            told.extend(watch.look(&mut EpochMetrics { validation_classes: shares, ..epoch(at, [0.0; 2]) }, &answers));
+        }
+        let says = "epoch 2: the network answers 49 of 60 classes (\"c10\" …) for 0 % of the validation images, where 82 % are of them;";
+        assert!(told.len() == 1 && told[0].starts_with(says), "{told:?}");
+    }
+
+    /// Answers to no images.
+    fn nothing() -> Confusion {
+        Confusion::new(2, &[], &[])
     }
 
     fn names(count: usize) -> Vec<String> {

@@ -1,7 +1,7 @@
 // How far an accuracy is to be trusted: its interval, and of how many images it is.
 
 import { h } from './dom.js';
-import { percent, plural } from './format.js';
+import { fixed, percent, plural } from './format.js';
 
 const Z = 1.959963984540054;
 
@@ -31,7 +31,7 @@ function cell(figure) {
   if (!figure) return '–';
   const { accuracy, interval, images } = figure;
   return h('div', null, percent(accuracy), interval && h('div', { class: 'trust', title: 'the interval at 95 % (Wilson), and of how many images' },
-    h('span', null, `${(100 * interval[0]).toFixed(1)}–${percent(interval[1])}`), ' ', images != null && h('span', null, plural(images, 'image'))));
+    h('span', null, `${fixed(100 * interval[0], 1)}–${percent(interval[1])}`), ' ', images != null && h('span', null, plural(images, 'image'))));
 }
 
 export const testAccuracy = (test) => cell(ofTest(test));

@@ -11,9 +11,19 @@ export function plural(value, one, many = `${one}s`) {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/// A number with so many decimals, as the server writes it in cards and reports: what lies in the very middle of two has the even one,
+/// where `toFixed` takes the larger.
+export function fixed(value, digits) {
+  // In the middle of two lie odd multiples of 1/2^(digits + 1) alone: another half of a decimal is no double.
+  const isMiddle = Math.abs(value * 2 ** (digits + 1)) % 2 === 1;
+  const text = value.toFixed(digits);
+  const isOdd = Number(text.at(-1)) % 2 === 1;
+  return isMiddle && isOdd ? (value - Math.sign(value) * 10 ** -(digits + 1)).toFixed(digits) : text;
+}
+
 /// A share as a percentage, with a narrow no-break space.
 export function percent(value, digits = 1) {
-  return value == null ? NONE : `${(value * 100).toFixed(digits)}\u202f%`;
+  return value == null ? NONE : `${fixed(value * 100, digits)}\u202f%`;
 }
 
 /// A share; given the values of an axis, with as many digits as tell them apart.
@@ -26,7 +36,7 @@ function digitsOf(values) {
 }
 
 export function score(value) {
-  return value == null ? NONE : value.toFixed(3);
+  return value == null ? NONE : fixed(value, 3);
 }
 
 /// About four significant digits, without the noise of a double.

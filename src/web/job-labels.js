@@ -7,6 +7,9 @@ import { total } from './dataset-parts.js';
 const VALIDATION = 0.2;
 const VALIDATION_MAX = 1000;
 
+/// Of how many labels a preset takes at most where a job says no number; the others take all (src/train/preset.rs).
+const OF_PRESET = { reference: 1000 };
+
 /// Of a data set's labels: `validate` are held out of those that were `drawn`, `most` can be trained on. `picked` ones do not
 /// validate, and train once the `left` drawn ones are used up.
 export function divided({ classes, counts }, { validation, validation_max: max } = {}) {
@@ -21,12 +24,14 @@ export function divided({ classes, counts }, { validation, validation_max: max }
   return { all, picked, drawn, validate, left, most: left + picked };
 }
 
-/// What is to be known before one says how many; `config` is what else the job is given.
-export function labelsHint(set, config) {
+/// What is to be known before one says how many; `config` is what else the job is given, `preset` the one that says how many where the
+/// job does not: without it those are all.
+export function labelsHint(set, config, preset) {
   const { all, picked, validate, left, most } = divided(set, config);
   const them = picked > 0 ? 'of those that were drawn' : 'of them';
+  const empty = OF_PRESET[preset] < most ? `${count(OF_PRESET[preset])} of these, the preset’s number` : 'all of these';
   return `Of ${count(all)} labelled training images: ${count(validate)} ${them} validate, to choose the best epoch, and at most ${count(most)} can be trained on. `
-    + 'Empty takes all of these, several as in 20, 40, 100 train them all. Those left over are used without their label.'
+    + `Empty takes ${empty}; several as in 20, 40, 100 train them all. Those left over are used without their label.`
     + (picked > 0 ? ` ${count(picked)} were picked: drawn ones are taken first, so that picked ones count only with more than ${count(left)} labels.` : '');
 }
 

@@ -17,6 +17,8 @@ const MOST_PAIRS = 30;
 export function testResult(test, classes) {
   const byClass = known(test);
   const positive = byClass.find((row) => row.class === test.positive_class);
+  const many = test.confusion.length > 2;
+  const area = many ? test.roc_auc_macro : test.roc_auc;
   return h('section', null,
     h('h2', null, 'Test'),
     h('p', { class: 'muted' }, `${count(test.images)} images, seen once, with the weights of epoch ${test.best_epoch}.`),
@@ -25,7 +27,7 @@ export function testResult(test, classes) {
       { name: `F1 of ${test.positive_class}`, value: score(positive?.f1 === null ? null : test.f1) },
       { name: 'F1 macro', value: score(test.f1_macro) },
       { name: 'Balanced accuracy', value: percent(test.balanced_accuracy) },
-      test.roc_auc != null && { name: 'ROC-AUC', value: score(test.confusion.length > 2 ? test.roc_auc_macro : test.roc_auc), note: test.confusion.length > 2 ? 'mean of one against the rest' : `of ${test.positive_class}` },
+      area != null && { name: 'ROC-AUC', value: score(area), note: many ? 'mean of one against the rest' : `of ${test.positive_class}` },
       { name: 'Calibration error', value: percent(test.calibration_error), note: `${percent(test.calibration_error_raw)} without temperature` },
       { name: 'Cross-entropy', value: number(test.loss), note: 'nats' },
     ]),
@@ -100,7 +102,7 @@ function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = 
     skipped.length > 0 && `No groups: ${skipped.join(', ')}.`,
     rows.some((row) => row.images < SMALLEST) && `Groups of fewer than ${SMALLEST} images are never called the lowest or highest.`,
   ].filter(Boolean);
-  return h('div', null, h('h3', null, 'Accuracy by group'), gaps.map(gapLine), table([
+  return h('div', null, h('h3', null, 'Accuracy by group'), gaps.map((gap) => gapLine(gap, rows)), table([
     { head: 'Column', cell: (row) => row.attribute },
     { head: 'Value', cell: (row) => row.value },
     { head: 'Images', number: true, cell: (row) => count(row.images) },
@@ -111,8 +113,16 @@ function groups({ groups: rows, group_gaps: gaps = [], banded_columns: banded = 
   notes.length > 0 && h('p', { class: 'hint' }, notes.join(' ')));
 }
 
-/// The lowest group of a column, and how far it is from the highest.
-function gapLine(gap) {
+/// The lowest group of a column, and how far it is from the highest; `rows` are the groups of all columns. Names may be written from
+/// right to left, the line is not.
+function gapLine(gap, rows) {
   const chance = gap.intervals_overlap ? '; may be chance' : '';
-  return h('p', { class: 'anywhere' }, h('strong', null, gap.attribute), `: lowest ${gap.worst} ${percent(gap.worst_accuracy)}, highest ${gap.best} ${percent(gap.best_accuracy)}, gap ${percent(gap.gap)}${chance}.`);
+  const column = h('strong', null, h('bdi', null, gap.attribute));
+  if (gap.gap <= 0) {
+    const isSmall = (row) => row.attribute === gap.attribute && row.images < SMALLEST;
+    const of = rows.some(isSmall) ? ` of ${SMALLEST} images and more` : '';
+    return h('p', { class: 'anywhere' }, column, `: no difference between its groups${of}, ${percent(gap.worst_accuracy)} in each.`);
+  }
+  return h('p', { class: 'anywhere' }, column,
+    ': lowest ', h('bdi', null, gap.worst), ` ${percent(gap.worst_accuracy)}, highest `, h('bdi', null, gap.best), ` ${percent(gap.best_accuracy)}, gap ${percent(gap.gap)}${chance}.`);
 }

@@ -9,6 +9,9 @@ const NAME = 'mixmatch.key';
 /// Makes one that may do all that the dashboard offers.
 const MAKE = 'mixmatch keys create --scope admin --name dashboard';
 
+/// The event of the document when somebody has given a key: what an earlier one was refused may be asked for again.
+export const KEY_GIVEN = 'keygiven';
+
 /// What copying from a chat or a letter brings along.
 const UNSEEN = /[\s\u00ad\u200b-\u200f\u2028-\u202f\u2060\ufeff]/g;
 
@@ -51,8 +54,10 @@ let refused = false;
 export async function askForKey(problem, byItself = false) {
   if (byItself && refused) return false;
   const why = problem ? (key() ? `This server does not take the key: ${problem.message}.` : 'This server wants a key.') : 'Needed where the server has keys: made with the command below, or the one that it was started with.';
-  open ??= ask(why).finally(() => {
+  open ??= ask(why).then((given) => {
     open = null;
+    if (given) document.dispatchEvent(new Event(KEY_GIVEN));
+    return given;
   });
   const given = await open;
   if (given || problem) setRefused(!given);

@@ -4,8 +4,9 @@ import { parse, separatorOf } from './csv.js';
 import { isGap, normalisedLabel } from './label-names.js';
 import { normalisedPath } from './zip.js';
 
-/// As src/dataset/columns.rs reads a `picked` column.
+/// What a cell of a `picked` column may say, as src/dataset/columns.rs reads it.
 const YES = ['1', 'yes', 'y', 'true', 'x'];
+const NO = ['', '0', 'no', 'n', 'false'];
 
 const fileOf = (path) => path.slice(path.lastIndexOf('/') + 1);
 
@@ -47,18 +48,26 @@ export function carried(labels, images) {
 /// Whether the one path is the other one in some folder.
 const isBelow = (path, other) => path.endsWith(`/${other}`);
 
-/// The labels of a sheet that this page wrote, or one like it: `{ name, label, kind }`. Throws where it has no such columns, and
-/// where a label cannot be a class of this page.
+/// The labels of a sheet that this page wrote, or one like it: `{ name, label, kind }`. Throws where it has no such columns, where a
+/// label cannot be a class of this page, and where nobody can tell whether its image was picked.
 export function sheetLabels(text, kind) {
   const rows = parse(text, separatorOf(text))
     .map((row) => Object.fromEntries(Object.entries(row).map(([name, cell]) => [name.trim().toLowerCase(), cell.trim()])));
   if (!rows.length) throw new Error('There is no row in it');
   if (!('image' in rows[0] && 'label' in rows[0])) throw new Error('It has no columns “image” and “label”: choose a sheet that was downloaded here');
-  const kindOf = (picked = '') => (kind === 'train' && YES.includes(picked.toLowerCase()) ? 'picked' : kind);
+  const kindOf = (picked) => (kind === 'train' && isPicked(picked) ? 'picked' : kind);
   const labelled = rows.filter(({ image, label }) => image !== '' && label !== '' && !isGap(label));
   const parted = labelled.find(({ label }) => /[,\r\n]/.test(label));
   if (parted) throw new Error(`The label “${parted.label}” has a comma or a line break, and these part the classes on this page: give it another name in the sheet`);
   return labelled.map(({ image, label, picked }) => ({ name: image, label: normalisedLabel(label), kind: kindOf(picked) }));
+}
+
+function isPicked(cell = '') {
+  // pandas writes a column of 1 and nothing as 1.0 and nothing.
+  const word = isGap(cell) ? '' : normalisedLabel(cell).toLowerCase();
+  if (YES.includes(word)) return true;
+  if (NO.includes(word)) return false;
+  throw new Error(`The column “picked” says “${cell}”: it may be yes, no or empty`);
 }
 
 /// What a session takes over of labels that have found their images; throws where one's class is none of these.

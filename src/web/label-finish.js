@@ -4,6 +4,7 @@ import { all, byItself, saveAs } from './api.js';
 import { MARK } from './csv.js';
 import { h, put } from './dom.js';
 import { importDataset, nameField, taskField, uploadProgress } from './dataset-import.js';
+import { KEY_GIVEN } from './key.js';
 import { freeName } from './label-names.js';
 import { doubts, importable, sheets, tally } from './labelling.js';
 
@@ -86,6 +87,7 @@ export function labelFinish({ file, images, signal }) {
       if (error.status === FORBIDDEN) put(refused, h('p', { class: 'notice warn' }, `This server would not import the labels: ${error.message}. The sheets can be made here all the same, and the button Key above sets another key.`));
       return;
     }
+    put(refused);
     if (sending) return;
     if (input.value === proposed) input.value = freeName(proposed, taken);
     tellTaken();
@@ -98,6 +100,7 @@ export function labelFinish({ file, images, signal }) {
   }
 
   askForNames();
+  document.addEventListener(KEY_GIVEN, askForNames, { signal });
   return { node, update, settle, sending: () => sending, end: () => ended.abort() };
 }
 

@@ -7,7 +7,7 @@ import { field, select } from './form.js';
 import { plural } from './format.js';
 import { batch, pick } from './labelling.js';
 import { action, problemBox } from './problem.js';
-import { normalisedPath } from './zip.js';
+import { normalisedPath, withoutExtension } from './zip.js';
 
 const WHY = 'Once a model has learned from labels that came in the random order, those of the images that it is least sure of teach it more. They are for training alone, and the sheet says that they were picked: what validates, and the shares of the classes, stay with the random ones.';
 
@@ -83,14 +83,45 @@ export function newestOf(models, name) {
   return versions.length ? `${name}:${Math.max(...versions)}` : undefined;
 }
 
-/// The numbers of the images that rows name, as the server finds them: by the whole path, however it is written, or by the file's name
-/// where that is no other's.
+/// The numbers of the images that rows name, as the server finds them (src/dataset/archive/index.rs): by the whole path, however it is
+/// written, by the path within the folders that all images lie in, or by the file's name where that is no other's. The extension
+/// may be left away where it is plain which image is meant.
 export function numbersOf(rows, images) {
-  const last = (path) => path.slice(path.lastIndexOf('/') + 1);
   const names = images.map(({ name }) => normalisedPath(name));
-  const paths = new Map(names.map((name, number) => [name, number]));
-  const files = new Map();
-  names.forEach((name, number) => files.set(last(name), files.has(last(name)) ? null : number));
-  return rows.map(({ image }) => normalisedPath(image)).map((image) => paths.get(image) ?? (image.includes('/') ? undefined : files.get(image)))
-    .filter((number) => Number.isInteger(number));
+  const tops = commonFolders(names);
+  const [whole, bare] = [finder(names, tops), finder(names.map(withoutExtension), tops)];
+  const find = (name) => whole(name) ?? (withoutExtension(name) === undefined ? bare(name) : undefined);
+  return rows.map(({ image }) => find(normalisedPath(image))).filter((number) => Number.isInteger(number));
+}
+
+/// Finds a name among these: its number, NaN where it may be that of several, undefined where it is none's.
+function finder(names, tops) {
+  const last = (path) => path.slice(path.lastIndexOf('/') + 1);
+  const paths = numbered(names);
+  const files = numbered(names.map(last));
+  return (name) => {
+    const path = ['', ...tops].map((top) => `${top}${name}`).find((one) => paths.has(one));
+    // Who names folders means them.
+    return path === undefined && !name.includes('/') ? files.get(name) : paths.get(path);
+  };
+}
+
+/// Each name's number; of one that comes again NaN.
+function numbered(names) {
+  const numbers = new Map();
+  names.forEach((name, number) => numbers.set(name, numbers.has(name) ? NaN : number));
+  return numbers;
+}
+
+/// The folders that all these lie in, the outermost first, each with its slash and those before it.
+function commonFolders(paths) {
+  const foldersOf = (path) => path.split('/').slice(0, -1);
+  const shared = paths.map(foldersOf).reduce((known, folders) => known.slice(0, prefix(known, folders)));
+  return shared.map((_, at) => `${shared.slice(0, at + 1).join('/')}/`);
+}
+
+/// How many of their first parts are the same.
+function prefix(one, other) {
+  const first = one.findIndex((part, at) => part !== other[at]);
+  return first < 0 ? one.length : first;
 }

@@ -69,6 +69,10 @@ export function action(label, work, { place: where, kind, confirm, of, said } = 
       awake();
     }
   });
-  if (confirm) button.addEventListener('blur', disarm);
+  if (confirm) {
+    button.addEventListener('blur', disarm);
+    // Nor does Enter that is held down, which clicks again and again.
+    button.addEventListener('keydown', (event) => event.repeat && event.key === 'Enter' && event.preventDefault());
+  }
   return button;
 }

@@ -1,6 +1,7 @@
 // Server-sent events over fetch: EventSource can send no key. Resumes with Last-Event-ID.
 
 import { byItself, send, Problem } from './api.js';
+import { KEY_GIVEN } from './key.js';
 import { pause } from './pause.js';
 
 const FIRST_WAIT = 1000;
@@ -9,8 +10,9 @@ const LONGEST_WAIT = 15_000;
 const SILENCE = 45_000;
 /// A timer ends some time; a hidden page waits again.
 const HIDDEN = 3_600_000;
-/// Of these another attempt may do better: too many requests, or too slow a one, pass; a key may be set later.
-const PASSING = new Set([401, 408, 429]);
+const FORBIDDEN = 403;
+/// Of these another attempt may do better: too many requests, or too slow a one, pass; a key, or another one, may be set later.
+const PASSING = new Set([401, FORBIDDEN, 408, 429]);
 
 const NOTHING = { name: 'message', id: null };
 
@@ -56,6 +58,7 @@ export class EventParser {
 
 /// Follows a stream from its beginning, or from behind the event `after`, until `finished()` holds at its end, or `signal` aborts. A page
 /// that nobody looks at lets its stream go: each holds a connection, and a browser opens six to one server for all its tabs.
+/// `onlink(up)` says whether there is a connection, `onlink(false, problem)` that this key may not have one.
 export async function follow(path, { signal, after = null, onevent, onlink, finished }) {
   const parser = new EventParser();
   parser.lastId = after;
@@ -65,6 +68,7 @@ export async function follow(path, { signal, after = null, onevent, onlink, fini
       await pause(HIDDEN, signal, { unlessSeen: true });
       continue;
     }
+    let refusal = null;
     const turn = new AbortController();
     document.addEventListener('visibilitychange', () => document.hidden && turn.abort(), { signal: turn.signal });
     try {
@@ -77,15 +81,24 @@ export async function follow(path, { signal, after = null, onevent, onlink, fini
       if (signal.aborted) return;
       // Nothing was lost: it is asked for again when somebody looks.
       if (turn.signal.aborted) continue;
-      // Nothing there, or no right to see it: asking again would change nothing.
+      // Nothing there: asking again would change nothing.
       if (error instanceof Problem && error.status >= 400 && error.status < 500 && !PASSING.has(error.status)) throw error;
+      if (error.status === FORBIDDEN) refusal = error;
     } finally {
       turn.abort();
     }
-    onlink(false);
-    await pause(wait, signal);
+    onlink(false, refusal);
+    await unlessKey(wait, signal);
     wait = Math.min(wait * 2, LONGEST_WAIT);
   }
+}
+
+/// Waits, but no longer than until somebody gives a key.
+async function unlessKey(ms, signal) {
+  const given = new AbortController();
+  document.addEventListener(KEY_GIVEN, () => given.abort(), { signal: given.signal });
+  await pause(ms, AbortSignal.any([signal, given.signal]));
+  given.abort();
 }
 
 async function readOnce(path, parser, signal, onevent, onopen) {

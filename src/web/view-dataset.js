@@ -26,7 +26,7 @@ export async function dataset({ params, signal, title }) {
         h('a', { class: 'button primary', href: `#/jobs/new?dataset=${seg(set.name)}` }, 'Train on it'),
         h('a', { class: 'button', href: '#/label' }, 'Label more'),
         action('Delete', async () => { await remove(path); go('#/datasets'); }, { place, confirm: 'Delete for good?', kind: 'danger', said: 'Deleted' }))),
-    h('p', { class: 'muted' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
+    h('p', { class: 'muted anywhere' }, `Task ${set.task} · ${plural(images, 'image')} · imported ${when(set.created_at)}`),
     place,
     h('section', null, h('h2', null, 'Images'), countsTable(set), set.counts.picked > 0 && h('p', { class: 'muted' }, `${plural(set.counts.picked, 'training label')} picked, not drawn: for training, not for validation.`)),
     h('section', null, h('h2', null, 'Pictures'), pictures(path, signal)),

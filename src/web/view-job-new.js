@@ -32,6 +32,8 @@ export async function newJob({ query, signal }) {
     return h('div', null, h('h1', null, 'New job'), h('p', null, 'A job learns from a data set, and there is none yet. ', h('a', { href: '#/datasets' }, 'Import one'), ' first.'));
   }
   const template = model?.config ?? {};
+  // Left away, the number would be the preset's.
+  const tookAll = template.labelled === null;
   const wanted = model?.dataset.id ?? query.get('dataset');
   // Another than the one that was meant is for the user to choose.
   const found = sets.find((set) => set.id === wanted || set.name === wanted);
@@ -51,7 +53,7 @@ export async function newJob({ query, signal }) {
   const describeLabels = () => {
     const set = sets.find((one) => one.id === fields.dataset.input.value);
     const { numbers } = readLabels(fields.labelled.input.value);
-    put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields))) : ' ',
+    put(fields.labelled.hint, set ? labelsHint(set, unlessWrong(() => moreOf(fields)), tookAll ? null : fields.preset.input.value) : ' ',
       numbers.length > 1 && numbers.every(Number.isInteger) && h('strong', null, ` Read as ${numbers.length} numbers of labels: ${numbers.join(' and ')}.`));
   };
   const describeMore = () => {
@@ -107,7 +109,7 @@ export async function newJob({ query, signal }) {
     }
     let body;
     try {
-      body = request(fields);
+      body = request(fields, tookAll);
     } catch (error) {
       fields.more.error(error.message);
       fields.more.input.focus();
@@ -127,15 +129,21 @@ export async function newJob({ query, signal }) {
   }
 }
 
-function request(fields) {
+/// What is sent. With `tookAll` an empty number of labels is all of them, as the job of before had it.
+export function request(fields, tookAll) {
   const body = { dataset: fields.dataset.input.value, algorithm: fields.algorithm.input.value, preset: fields.preset.input.value };
   const lists = { labelled: readLabels(fields.labelled.input.value).numbers, seed: parts(fields.seed.input.value).map(asWritten) };
   for (const [name, values] of Object.entries(lists)) {
     if (values.length) body[name] = values.length > 1 ? values : values[0];
   }
+  if (tookAll && !lists.labelled.length) body.labelled = null;
   if (fields.fit.input.value) body.fit = fields.fit.input.value;
   if (fields.baseline.input.checked && body.algorithm !== 'supervised') body.baseline = true;
-  return { ...body, ...moreOf(fields) };
+  const more = moreOf(fields);
+  // It would win over what the form shows.
+  const twice = Object.keys(more).filter((name) => Object.hasOwn(body, name));
+  if (twice.length) throw new Error(`${twice.join(' and ')} ${twice.length > 1 ? 'have fields of their own above' : 'has a field of its own above'}: say it there, and leave it out here`);
+  return { ...body, ...more };
 }
 
 /// A seed that is none is the server's to refuse, with its own words; so is a whole number that would not arrive as it was written.

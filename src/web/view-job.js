@@ -146,7 +146,10 @@ export async function job({ params, signal, title }) {
     events[name]?.(data);
     redraw();
   };
-  const onlink = (up) => parts.link(up, () => (up ? '' : 'The connection was lost; trying again…'));
+  const onlink = (up, refusal) => parts.link([up, refusal?.message], () => {
+    if (up) return '';
+    return refusal ? problemBox(refusal) : 'The connection was lost; trying again…';
+  });
 
   /// What a long run has told so far, as its charts have it: the stream would tell each epoch. Gives the event to go on from;
   /// none where it could not be read, as the stream tells all of it then.

@@ -117,17 +117,18 @@ async function details(place, model, signal) {
 async function describe(model, signal) {
   const version = model.aliases[CHAMPION] ?? model.versions[0].version;
   const { manifest, weights_sha256: sha } = await get(`/models/${seg(model.name)}/versions/${version}`, signal);
-  const { split, preprocess } = manifest;
+  const { config, split, preprocess } = manifest;
   return [
     ['Version', String(version)],
     ['Network', manifest.network],
     ['Input', `${preprocess.size} × ${preprocess.size}, ${preprocess.fit}`],
     ['Labels trained with', split.picked > 0 ? `${count(split.labelled)}, ${count(split.picked)} of them picked` : count(split.labelled)],
-    ['Images used without label', count(split.unlabelled)],
+    // A supervised run looks at them where it pretrains, and else not at all.
+    (config.algorithm !== 'supervised' || config.pretrain_epochs > 0) && ['Images used without label', count(split.unlabelled)],
     ['Validation images', count(split.validation)],
     ['Test images', count(split.test)],
-    ['Algorithm', manifest.config.algorithm],
-    ['Seed', exactly(manifest.config.seed)],
+    ['Algorithm', config.algorithm],
+    ['Seed', exactly(config.seed)],
     ['Data set’s hash', h('code', { class: 'break' }, manifest.dataset_hash)],
     ['SHA-256 of the weights', h('code', { class: 'break' }, sha)],
   ];

@@ -20,7 +20,16 @@ export async function predict({ query, signal }) {
     return h('div', null, h('h1', null, 'Predict'), h('p', null, 'No model is published yet. A ', h('a', { href: '#/jobs/new' }, 'job'), ' that succeeds publishes one.'));
   }
   const options = choices(items);
-  const model = field('Model', select(options.map(({ value, text }) => [value, text]), wanted(options, query.get('model'))));
+  const name = query.get('model');
+  const found = wanted(options, name);
+  const none = !found && h('option', { value: '' }, 'choose one');
+  const model = field('Model', select(options.map(({ value, text }) => [value, text]), found?.value));
+  // Another than the one that was meant is for the user to choose.
+  if (none) {
+    model.input.prepend(none);
+    model.input.value = '';
+    model.error(`There is no model ${name}: choose another`);
+  }
   const slider = h('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0.5 });
   const sliderValue = h('output', null);
   const abstention = field(['Abstain below ', sliderValue], slider, 'Where the largest probability is smaller, take the answer for undecided');
@@ -35,7 +44,8 @@ export async function predict({ query, signal }) {
 
   const threshold = () => Number(slider.value);
   const tally = () => overview.update(threshold(), model.input.value);
-  const tellCommand = () => put(curlPlace, command(curlPredict(model.input.value, { threshold: threshold() })));
+  const isChosen = () => model.input.value !== '';
+  const tellCommand = () => put(curlPlace, isChosen() && command(curlPredict(model.input.value, { threshold: threshold() })));
   const settle = () => {
     put(sliderValue, percent(threshold(), 0));
     cards.forEach((card) => card.settle(threshold()));
@@ -45,8 +55,8 @@ export async function predict({ query, signal }) {
   slider.addEventListener('input', settle);
 
   const describe = () => {
-    const { name, classes } = options.find((option) => option.value === model.input.value);
-    put(note, isGender(name, classes) && genderNote());
+    const option = options.find(({ value }) => value === model.input.value);
+    put(note, option && isGender(option.name, option.classes) && genderNote());
     tellCommand();
   };
   // What the model before still answers is of no interest once another is chosen.
@@ -56,6 +66,8 @@ export async function predict({ query, signal }) {
     chosen = new AbortController();
   };
   model.input.addEventListener('change', () => {
+    if (none) none.remove();
+    model.error(null);
     describe();
     forget();
     if (cards.length) ask([...cards]);
@@ -73,6 +85,13 @@ export async function predict({ query, signal }) {
 
   let asking = 0;
   async function ask(asked) {
+    if (!isChosen()) {
+      asked.forEach((card) => card.wait());
+      tally();
+      model.error('Choose a model: the images wait for it');
+      model.input.focus();
+      return;
+    }
     asking += 1;
     const mine = asking;
     const still = AbortSignal.any([signal, chosen.signal]);
@@ -155,8 +174,13 @@ function choices(models) {
   });
 }
 
-// A model that has lost its champion is still the one that was asked for.
-const wanted = (options, text) => (options.find(({ value }) => value === text) ?? options.find(({ name }) => name === text) ?? options[0]).value;
+/// The one that an address asks for, the first where it asks for none; undefined where that is gone.
+function wanted(options, text) {
+  if (!text) return options[0];
+  const asked = text.replace(/@champion$/, '');
+  // A model that has lost its champion is still the one that was asked for.
+  return options.find(({ value }) => value === asked) ?? options.find(({ name }) => name === text);
+}
 
 /// `took` is what whoever waited has waited, in milliseconds: of what the server says, several images share some.
 function timings(images, model, took, { decode_ms: decoding, queue_ms: waiting, inference_ms: computing }) {

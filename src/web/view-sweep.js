@@ -7,7 +7,7 @@ import { action } from './problem.js';
 import { lineChart } from './chart.js';
 import { facts, table } from './table.js';
 import { badge, finished } from './job-parts.js';
-import { ALGORITHMS, count, duration, exactly, inexact, percent, plural, score, share, shortId, when } from './format.js';
+import { ALGORITHMS, count, duration, exactly, fixed, inexact, percent, plural, score, share, shortId, when } from './format.js';
 import { unmark } from './view-jobs.js';
 
 const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };
@@ -109,7 +109,7 @@ function spread(value, format, formatMean = format) {
   return value.sd == null ? formatMean(value.mean) : `${formatMean(value.mean)} ± ${format(value.sd)}`;
 }
 
-const inPoints = (value) => (value * 100).toFixed(1);
+const inPoints = (value) => fixed(value * 100, 1);
 const signed = (value) => `${value > 0 ? '+' : ''}${inPoints(value)}`;
 const points = (value) => spread(value, inPoints, signed);
 

@@ -248,6 +248,9 @@ function kindOf({ name, flags, method }, view, at, repeated) {
 
 const isReadable = (method) => method === STORED || method === DEFLATED;
 
+/// An image's path less its extension, by the server's rule; undefined where it has none of an image's.
+export const withoutExtension = (path) => (TYPES.has(extension(path)) ? path.slice(0, path.lastIndexOf('.')) : undefined);
+
 /// Lower case; of a name without one nothing.
 export const extension = (name) => /\.([a-z0-9]+)$/i.exec(name)?.[1].toLowerCase();
 

@@ -6,7 +6,8 @@
 //! supervisor ([`Launcher`]).
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,6 +23,9 @@ use crate::openmp::WAITING;
 
 /// How much of a child's standard error is kept: the end of it, where the reason stands.
 const STDERR_KEPT: usize = 64 * 1024;
+
+/// Where libtorch may lie that is not found beside the program.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 /// What is started for a run: normally this very binary with `work`, in tests a stand-in.
 #[derive(Debug, Clone)]
@@ -113,6 +117,10 @@ fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
         Device::Cuda(index) => prepared.env("CUDA_VISIBLE_DEVICES", visible_device(index)),
     };
     prepared.envs(command.env.iter().map(|(name, value)| (name, value)));
+    let own = command.env.iter().find(|(name, _)| name == LIBRARIES).map(|(_, places)| places.clone());
+    if let Some(places) = own.or_else(|| std::env::var_os(LIBRARIES)).as_deref().and_then(seen_from_here) {
+        prepared.env(LIBRARIES, places);
+    }
 
     let server = std::process::id();
     let lower_priority = slot.device == Device::Cpu;
@@ -134,6 +142,28 @@ fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
         });
     }
     prepared
+}
+
+/// The same places of libraries for a process that works in another directory. None where there are none, or where they cannot be told.
+fn seen_from_here(places: &OsStr) -> Option<OsString> {
+    if places.is_empty() {
+        return None;
+    }
+    // As ld.so(8) reads it: without a way to write a separator itself.
+    let places = places.as_bytes().split(|byte| b":;".contains(byte)).map(|place| absolute(OsStr::from_bytes(place)));
+    let places: Vec<OsString> = places.collect::<std::io::Result<_>>().ok()?;
+    Some(places.join(OsStr::new(":")))
+}
+
+/// A place of libraries from the root on: an empty one is the working directory.
+fn absolute(place: &OsStr) -> std::io::Result<OsString> {
+    let path = Path::new(place);
+    if path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}") {
+        // The program's own directory, whichever that is.
+        return Ok(place.to_owned());
+    }
+    let path = if place.is_empty() { std::env::current_dir() } else { std::path::absolute(path) };
+    path.map(PathBuf::into_os_string)
 }
 
 /// The name of the server's `index`-th GPU for its child: the server may itself see only some.
@@ -290,9 +320,13 @@ mod tests {
     }
 
     async fn run(script: &str) -> (Vec<String>, ExitStatus, String) {
+        outcome(&shell(script)).await
+    }
+
+    async fn outcome(command: &ChildCommand) -> (Vec<String>, ExitStatus, String) {
         let directory = tempfile::tempdir().unwrap();
         let launcher = Launcher::start().unwrap();
-        let mut child = launcher.spawn(&shell(script), &slot(), directory.path()).await.unwrap();
+        let mut child = launcher.spawn(command, &slot(), directory.path()).await.unwrap();
         child.tell(b"{\"hello\":1}\n").await;
         let mut lines = Vec::new();
         let mut output = child.take_lines();
@@ -315,6 +349,15 @@ mod tests {
         assert_eq!(lines[2].parse::<i32>().unwrap(), 19, "the lowest priority");
         assert!(status.success());
         assert_eq!(stderr, "why");
+    }
+
+    #[tokio::test]
+    async fn a_child_finds_libraries_where_its_server_does() {
+        let env = vec![(LIBRARIES.into(), "lib/torch:/opt/a;:$ORIGIN/b".into())];
+        let (lines, _, _) = outcome(&ChildCommand { env, ..shell("echo $LD_LIBRARY_PATH") }).await;
+        let here = std::env::current_dir().unwrap().display().to_string();
+        assert_eq!(lines, [format!("{here}/lib/torch:/opt/a:{here}:$ORIGIN/b")]);
+        assert_eq!(seen_from_here(OsStr::new("")), None);
     }
 
     #[tokio::test]

@@ -58,14 +58,16 @@ pub(super) enum Outcome {
     Refused,
     /// There was no room for what this job needs: another may need less.
     NoRoom,
+    /// The files of its data set are not there: nor are they for others on that data set.
+    NoDataset,
 }
 
 /// Why an attempt could not begin.
 #[derive(Debug)]
 struct NotStarted {
     detail: String,
-    /// The machine lacks room, memory or processes: that passes, and the job is as good as before.
-    passes: bool,
+    /// Whether the machine is why, so that it passes and the job is as good as before; else the job has ended.
+    outcome: Outcome,
 }
 
 impl NotStarted {
@@ -73,7 +75,8 @@ impl NotStarted {
         use std::io::ErrorKind::{OutOfMemory, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock};
         let kinds = [StorageFull, QuotaExceeded, OutOfMemory, ResourceBusy, WouldBlock];
         let files = error.raw_os_error().is_some_and(|number| [libc::EMFILE, libc::ENFILE].contains(&number));
-        Self { detail: format!("{what}: {error}"), passes: files || kinds.contains(&error.kind()) }
+        let passes = files || kinds.contains(&error.kind());
+        Self { detail: format!("{what}: {error}"), outcome: if passes { Outcome::Refused } else { Outcome::Ended } }
     }
 }
 
@@ -121,11 +124,11 @@ impl<'a> Run<'a> {
                 self.note_stderr(&stderr);
                 outcome = self.finish(status, &stderr).await;
             }
-            Err(NotStarted { detail, passes: true }) => {
-                outcome = Outcome::Refused;
+            Err(NotStarted { detail, outcome: Outcome::Ended }) => self.fail("start_failed", &detail).await,
+            Err(NotStarted { detail, outcome: why }) => {
+                outcome = why;
                 self.postpone("begin", &detail).await;
             }
-            Err(NotStarted { detail, passes: false }) => self.fail("start_failed", &detail).await,
         }
         // The checkpoints beside it stay, for whoever goes on with the job; once it has succeeded, they go as well.
         remove(if self.spent { &job_dir } else { &run_dir }).await;
@@ -144,7 +147,7 @@ impl<'a> Run<'a> {
         create.await.map_err(|error| failed("the run's directory could not be made", &error))?;
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await;
-        let dataset_dir = dataset_dir.map_err(|error| failed("the data set's directory", &error))?;
+        let dataset_dir = dataset_dir.map_err(|error| self.without_dataset(&error))?;
         let pretrained = self.job.config.pretrained_sha256.as_deref().map(|sha256| {
             // The child works in another directory than the one that a relative data directory counts from.
             let path = self.shared.store.artifact(sha256);
@@ -173,6 +176,17 @@ impl<'a> Run<'a> {
         tracing::info!(job = %self.job.id, attempt = self.job.attempt, device = %self.slot.device, pid = child.pid(), "run started");
         child.tell(&text).await;
         Ok(child)
+    }
+
+    /// The data set's files cannot be read. It has its row, or the job would not be there (`store/in_use.rs`): what is missing is a disk that
+    /// somebody may mount, or a right that somebody may give, and to fail would fail all the jobs on it, one after another.
+    fn without_dataset(&self, error: &std::io::Error) -> NotStarted {
+        let directory = self.shared.data.dataset(self.job.dataset_id);
+        tracing::warn!(job = %self.job.id, directory = %directory.display(), %error, "a data set's files cannot be read");
+        match NotStarted::new(&format!("the files of data set {:?}", self.job.dataset_name), error) {
+            NotStarted { detail, outcome: Outcome::Ended } => NotStarted { detail, outcome: Outcome::NoDataset },
+            refused => refused,
+        }
     }
 
     /// Follows the child to its end.

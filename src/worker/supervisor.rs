@@ -22,6 +22,7 @@ use super::run::{Outcome, Run};
 use super::slots::Slot;
 use crate::config::WorkerConfig;
 use crate::data_dir::DataDir;
+use crate::dataset::MANIFEST_FILE;
 use crate::store::{JobRow, Store};
 
 /// A slot looks for work this often even if nobody wakes it.
@@ -66,9 +67,11 @@ impl Shared {
         self.nudges.lock().expect("no panic while held").remove(&job);
     }
 
-    /// Where the job's data set lies.
+    /// Where the job's data set lies. It is there if its manifest is: a directory alone may be one that nothing is mounted on.
     pub(super) async fn dataset_dir(&self, job: &JobRow) -> std::io::Result<PathBuf> {
-        tokio::fs::canonicalize(self.data.dataset(job.dataset_id)).await
+        let directory = tokio::fs::canonicalize(self.data.dataset(job.dataset_id)).await?;
+        tokio::fs::metadata(directory.join(MANIFEST_FILE)).await?;
+        Ok(directory)
     }
 }
 
@@ -167,7 +170,8 @@ impl Supervisor {
 async fn work(shared: Arc<Shared>, slot: Slot) {
     // Attempts in a row that the machine could not begin or end.
     let mut refused = 0;
-    // Jobs among them that found no room: one that needs more than the disk has would keep all others waiting.
+    // Jobs among them that found no room, and data sets whose files are not there: one that needs what the disk does not have would keep
+    // all others waiting.
     let mut aside = Vec::new();
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
@@ -180,7 +184,7 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
         let device = slot.device.to_string();
         let pause = match shared.store.claim_but(&aside, shared.boot, &device, shared.config.lease).await {
             Ok(Some(job)) => {
-                let id = job.id;
+                let (id, dataset) = (job.id, job.dataset_id);
                 match attempt(&shared, &slot, job).await {
                     Outcome::Ended => {
                         // What ended may have made room.
@@ -189,6 +193,7 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
                         continue;
                     }
                     Outcome::NoRoom => aside.push(id),
+                    Outcome::NoDataset => aside.push(dataset),
                     Outcome::Refused => {}
                 }
                 refused += 1;

@@ -35,6 +35,21 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// The files below a directory by their paths in it, in order.
+fn files(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for name in names(directory) {
+        let path = directory.join(&name);
+        if path.is_dir() {
+            files.extend(self::files(&path).into_iter().map(|below| format!("{name}/{below}")));
+        } else {
+            files.push(name);
+        }
+    }
+    files.sort();
+    files
+}
+
 /// The directory of the only data set in a data directory, or in a copy of one.
 fn only_data_set(directory: &Path) -> std::path::PathBuf {
     std::fs::read_dir(directory.join("datasets")).unwrap().next().unwrap().unwrap().path()
@@ -87,6 +102,11 @@ async fn a_restored_backup_serves_and_tells_what_the_original_did() {
     let () = writing;
     let told = done(&output.unwrap());
     assert!(told.contains("backed up"), "{told}");
+    let index: Value = serde_json::from_slice(&std::fs::read(Path::new(copy).join("backup.json")).unwrap()).unwrap();
+    let mut named: Vec<&str> = index["files"].as_object().unwrap().keys().map(String::as_str).collect();
+    named.push("backup.json");
+    named.sort_unstable();
+    assert_eq!(files(Path::new(copy)), named, "nothing of what was deleted meanwhile is in it");
     let again = mixmatch(&["backup", "--data-dir", data, "--to", copy]);
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("not empty"), "{again:?}");
 

@@ -163,6 +163,50 @@ fn a_refused_import_names_the_option_that_mends_it() {
     assert!(!refused.status.success() && text.contains("mend the rows, or leave out --unlisted"), "{text}");
 }
 
+#[test]
+fn what_may_be_wrong_with_the_columns_names_the_option_that_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(12, 4);
+    std::fs::write(there.join("images.zip"), drawn.images).unwrap();
+    let import = |name: &str, sheet: &str| {
+        std::fs::write(there.join("train.csv"), sheet).unwrap();
+        let import = ["import", "--task", "shape", "--images", "images.zip", "--train", "train.csv", "--name", name];
+        mixmatch(there, &import)
+    };
+    let refused = import("one", &drawn.train.replace("stripes", "disc"));
+    let told = lines(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("name another column with --label-column"), "{told}");
+    let doubtful = drawn.train.replace("artist", "person,class");
+    let half: String = doubtful.lines().take(9).map(|line| format!("{line}\n")).collect();
+    let made = import("two", &half);
+    let told = lines(&made.stderr);
+    assert!(made.status.success(), "{told}");
+    for option in ["name it with --group-column", "name it with --label-column", "a label with --unlisted unlabelled"] {
+        assert!(told.contains(option), "{option} is not in: {told}");
+    }
+    assert!(!told.contains("in group_column") && !told.contains("in label_column"), "{told}");
+}
+
+#[test]
+fn an_import_says_into_which_directory_and_whether_that_is_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    let drawn = data_set(12, 4);
+    std::fs::write(there.join("images.zip"), drawn.images).unwrap();
+    std::fs::write(there.join("train.csv"), drawn.train).unwrap();
+    let place = there.canonicalize().unwrap().join("data");
+    for (name, is_new) in [("first", true), ("second", false)] {
+        let files = ["--images", "images.zip", "--train", "train.csv"];
+        let made = mixmatch(there, &[&["import", "--name", name, "--task", "shape"], files.as_slice()].concat());
+        let (answer, told) = (lines(&made.stdout), lines(&made.stderr));
+        let first = answer.lines().next().unwrap_or_default();
+        assert!(first.starts_with(&format!("imported {name} (")), "{answer}");
+        assert!(first.ends_with(&format!(") into {}", place.display())), "{answer}");
+        assert_eq!(told.contains(&format!("{} is a new data directory", place.display())), is_new, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_import_tells_a_program_every_row() {
     let directory = tempfile::tempdir().unwrap();

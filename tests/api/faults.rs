@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 
 use super::app::{TestApp, expect, problem, tiny_job};
+use super::pictures;
 
 /// The service whose children fail at this point (`MIXMATCH_FAIL`), with a checkpoint after every step.
 async fn failing(point: &str, change: impl FnOnce(&mut ServeConfig)) -> TestApp {
@@ -31,10 +32,14 @@ fn job() -> Value {
 /// Its last state, and all that its log says.
 async fn fate(app: &TestApp, id: &str) -> (Value, String) {
     let job = app.until(id, &["succeeded", "failed", "canceled"]).await;
+    (job, log(app, id).await)
+}
+
+async fn log(app: &TestApp, id: &str) -> String {
     let logs = app.json(&format!("/jobs/{id}/logs")).await;
     let lines: Vec<&str> =
         logs["items"].as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
-    (job, lines.join("\n"))
+    lines.join("\n")
 }
 
 /// Neither its reason nor its log says where the server keeps its files.
@@ -189,6 +194,72 @@ async fn a_truncated_checkpoint_gives_way_to_the_one_before() {
         rows["items"].as_array().unwrap().iter().map(|row| row["loss"].to_string()).collect::<Vec<_>>()
     };
     assert_eq!(losses(&id).await, losses(&whole).await);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_has_lost_its_checkpoints_says_once_that_it_begins_anew() {
+    let app = failing("", |_| {}).await;
+    let mut request = job();
+    request["epochs"] = json!(6);
+    request["steps_per_epoch"] = json!(20);
+    for damaged in [false, true] {
+        let id = app.queue(&request).await;
+        app.until_job(&id, "two checkpoints", |job| job["step"].as_u64().unwrap() > 30).await;
+        expect(app.post(&format!("/jobs/{id}/pause")).send().await.unwrap(), 202).await;
+        app.until(&id, &["paused"]).await;
+        let run = app.directory.path().join("data/runs").join(&id);
+        if damaged {
+            for file in std::fs::read_dir(run.join("checkpoints")).unwrap() {
+                std::fs::write(file.unwrap().path(), b"rotten").unwrap();
+            }
+        } else {
+            std::fs::remove_dir_all(&run).unwrap();
+        }
+        expect(app.post(&format!("/jobs/{id}/resume")).send().await.unwrap(), 202).await;
+        let (job, log) = fate(&app, &id).await;
+        assert!(trained(&job), "{job:#}");
+        assert_eq!(log.matches("the run begins anew").count(), 1, "{log}");
+        assert_eq!(log.contains("is not there any more"), !damaged, "{log}");
+        assert_eq!(epochs(&app, &id).await, [1, 2, 3, 4, 5, 6]);
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_whose_data_set_is_not_there_wait_for_it_and_keep_no_other_waiting() {
+    let app = TestApp::with_child("sleep 600 & wait", |_| {}).await;
+    app.small_data_set().await;
+    app.import("others", &pictures::data_set(90, 20)).await;
+    let first = app.queue(&tiny_job("shapes")).await;
+    app.until(&first, &["running"]).await;
+    let second = app.queue(&tiny_job("shapes")).await;
+    let dataset = app.json("/datasets/shapes").await["id"].as_str().unwrap().to_owned();
+    let directory = app.stop().await;
+
+    // As where a disk is not mounted.
+    let there = directory.path().join("data/datasets").join(dataset);
+    let away = directory.path().join("away");
+    std::fs::rename(&there, &away).unwrap();
+    let app = TestApp::at(directory, |_| {}).await;
+    let other = app.queue(&tiny_job("others")).await;
+    let (job, _) = fate(&app, &other).await;
+    assert!(trained(&job), "{job:#}");
+    // Once before the other one, and once behind it.
+    app.until_job(&first, "tried again", |job| job["attempt"].as_u64() >= Some(3)).await;
+    for id in [&first, &second] {
+        let job = app.json(&format!("/jobs/{id}")).await;
+        assert!(job["error"].is_null() && ["queued", "running"].contains(&job["state"].as_str().unwrap()), "{job:#}");
+        assert_no_place(&app, &job, &log(&app, id).await);
+    }
+    let told = log(&app, &first).await;
+    assert_eq!(told.matches(r#"could not begin (the files of data set "shapes": No such file"#).count(), 1, "{told}");
+
+    std::fs::rename(&away, &there).unwrap();
+    for id in [&first, &second] {
+        let (job, log) = fate(&app, id).await;
+        assert!(trained(&job), "{job:#}\n{log}");
+    }
     app.stop().await;
 }
 

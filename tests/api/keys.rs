@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::app::{TestApp, expect, problem, tiny_job};
 use super::pictures::picture;
+use super::terminal::{SERVE, begun, told};
 
 /// Runs `mixmatch keys` on a data directory, whoever works in it.
 /// Blocks: the server needs a thread of its own beside it, or what it was just writing would lock the database.
@@ -319,7 +320,43 @@ async fn beyond_this_machine_a_key_is_needed_before_the_server_listens() {
     for name in ["first", "second"] {
         assert!(keys(&directory.path().join("data"), &["revoke", name]).status.success());
     }
-    assert!(start().await.is_err(), "a revoked key is none");
+    let refusal = start().await.err().expect("a revoked key is none").to_string();
+    assert!(refusal.contains("the last, second (") && refusal.contains("mixmatch keys create"), "{refusal}");
+}
+
+#[test]
+fn a_server_whose_only_key_has_ended_says_which_and_when() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let made = keys(&data, &["create", "--name", "yearly", "--scope", "predict", "--expires", "1s"]);
+    assert!(made.status.success(), "{made:?}");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_mixmatch"))
+        .args(["serve", "--listen", "0.0.0.0:0", "--devices", "cpu"])
+        .env("MIXMATCH_DATA_DIR", &data)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && told.contains("the last, yearly ("), "{refused:?}");
+    assert!(told.contains("), ended 2") && !told.contains("there is no API key"), "{told}");
+}
+
+#[test]
+fn keys_that_soon_end_are_told_of_when_a_server_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    // The newest is told of first.
+    for (name, expires) in [("soon", "13d"), ("later", "15d"), ("always", "never"), ("taken-back", "13d")] {
+        assert!(keys(&data, &["create", "--name", name, "--scope", "train", "--expires", expires]).status.success());
+    }
+    assert!(keys(&data, &["revoke", "taken-back"]).status.success());
+    let binary = env!("CARGO_BIN_EXE_mixmatch");
+    let (mut server, said) = begun(&format!("exec {binary} {SERVE}"), directory.path());
+    let lines = told(&said, "the API key soon (");
+    let of_others = |line: &String| ["later", "always", "taken-back"].iter().any(|name| line.contains(name));
+    assert!(lines.last().unwrap().contains("WARN") && !lines.iter().any(of_others), "{lines:#?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A long run's epochs over HTTP: fewer of them in pages, as CSV and as NDJSON. Rows are written beside the server,
-//! as a training of hours would leave them.
+//! as a training of hours would leave them. And the numbers of a server whose database is damaged.
 
+use std::os::unix::fs::FileExt;
+
+use mixmatch::config::ApiKey;
 use mixmatch::train::event::EpochMetrics;
 use serde_json::Value;
 use sqlx::SqlitePool;
@@ -88,4 +91,37 @@ async fn fewer_epochs_of_a_long_run_are_asked_for_in_every_format() {
     let nowhere = format!("/jobs/{}/metrics?every=5", uuid::Uuid::now_v7());
     problem(app.get(&nowhere).send().await.unwrap(), 404).await;
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_database_is_damaged_goes_on_telling_all_other_numbers() {
+    let app = TestApp::start().await;
+    app.small_data_set().await;
+    let numbers = text(&app, "/metrics", "*/*").await;
+    assert!(numbers.contains("mixmatch_store_up ") && numbers.contains("mixmatch_jobs{"), "{numbers}");
+    // Whose key lies in the database is not let in either.
+    let key = "not-of-the-database";
+    let with_key = |config: &mut mixmatch::config::ServeConfig| config.api_key = Some(ApiKey::new(key).unwrap());
+    let app = TestApp::at(app.stop().await, with_key).await;
+    let path = app.directory.path().join("data/mixmatch.db");
+    // What the start has read of it is read anew where somebody has written since.
+    let database = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    sqlx::query("PRAGMA user_version = 7").execute(&database).await.unwrap();
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&database).await.unwrap();
+    database.close().await;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    for page in 1..file.metadata().unwrap().len() / 4096 {
+        file.write_all_at(&[0x5a; 4096], page * 4096).unwrap();
+    }
+    let mut up = true;
+    // Servers of other tests share the recorder, and may just have been asked.
+    for _ in 0..50 {
+        let answer = app.get("/metrics").bearer_auth(key).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let numbers = answer.text().await.unwrap();
+        assert!(!numbers.contains("mixmatch_jobs"), "{numbers}");
+        assert!(numbers.contains("mixmatch_worker_slots{") && numbers.contains("mixmatch_http_requests_total{"));
+        up &= !numbers.contains("mixmatch_store_up 0");
+    }
+    assert!(!up, "it says so");
 }

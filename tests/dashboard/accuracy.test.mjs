@@ -29,5 +29,14 @@ test('each sign of a run gone wrong has a sentence, and one of a newer server it
   assert.match(said[3], /^Averaged weights reach 50\.0.* and raw ones 80\.0.*lags behind/);
   assert.match(sentences({ ...epoch, validation_accuracy: 0.97 })[3], /jump about/);
   assert.equal(said[4], 'of_tomorrow');
+  const [answers, guesses] = sentences({ ...epoch, lambda_u: 3 });
+  assert.match(answers, /Lower lambda_u/);
+  assert.match(guesses, /of it, lower lambda_u, raise warmup/);
+  // Nothing is guessed yet, or at all, or the ramp has not begun to rise.
+  for (const weight of [undefined, null, 0]) {
+    const [answers, guesses] = sentences({ ...epoch, lambda_u: weight });
+    assert.ok(answers.endsWith('Train for more steps, lower learning_rate or label more images.'), answers);
+    assert.match(guesses, /of it, raise warmup or set align/);
+  }
   assert.deepEqual(sentences({}), [], 'an older run');
 });

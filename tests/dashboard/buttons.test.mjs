@@ -53,6 +53,21 @@ walk('buttons', {}, (step) => {
     assert.equal(sent.length, 1);
   });
 
+  step('Enter that is held down asks, and confirms nothing', async ({ page, open }) => {
+    await models(page);
+    await open('#/models', 'Models');
+    const sent = [];
+    page.on('request', (request) => request.method() === 'DELETE' && sent.push(request.url()));
+    await button(page, 'Delete version 2 of mask').focus();
+    for (let times = 0; times < 4; times += 1) await page.keyboard.down('Enter');
+    await page.keyboard.up('Enter');
+    await button(page, 'Delete for good? version 2 of mask').waitFor();
+    assert.deepEqual(sent, []);
+    await page.keyboard.press('Enter');
+    await heard(page, 'Deleted: version 2 of mask');
+    assert.equal(sent.length, 1);
+  });
+
   step('of very many classes the overview’s table names a few', async ({ page, open }) => {
     await models(page, Array.from({ length: 30 }, (_, at) => `c${at}`));
     await open('', /./);
@@ -143,7 +158,13 @@ walk('buttons', {}, (step) => {
     assert.deepEqual(await page.evaluate(tooWide), []);
     // A chart's legend.
     const classes = ['c'.repeat(120), 'd'.repeat(120)];
+    await page.route('**/datasets/blobs', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...await response.json(), task: 't'.repeat(64) } });
+    });
     await open('#/datasets/blobs', 'blobs');
+    await page.getByText(/^Task t{64} · /).waitFor();
+    assert.deepEqual(await page.evaluate(tooWide), []);
     const jobs = new URL('/jobs', page.url()).href;
     const job = await (await page.request.post(jobs, { data: { dataset: 'blobs', preset: 'quick', labelled: 4, epochs: 1, steps_per_epoch: 1 } })).json();
     await page.request.post(`${jobs}/${job.id}/cancel`);

@@ -228,6 +228,33 @@ walk('the dashboard', {}, (step) => {
     await page.unroute('**/datasets?*');
   });
 
+  step('a job that took all labels is run again with all of them, and what is said twice is not sent', async ({ page, open, expects }) => {
+    expects(422, '/jobs');
+    const set = { id: 'many', name: 'many', task: 'blob', classes: ['red', 'blue'], counts: { train: { red: 1000, blue: 1000 }, test: {}, unlabelled: 0 } };
+    const sent = [];
+    await page.route('**/datasets?*', (route) => route.fulfill({ json: { items: [set], next_cursor: null } }));
+    await page.route('**/jobs/all', (route) => route.fulfill({ json: { id: 'all', dataset: { id: 'many', name: 'many' }, config: { preset: 'reference', labelled: null, seed: 1, k: 4 } } }));
+    await page.route('**/jobs', (route) => {
+      sent.push(route.request().postDataJSON());
+      return route.fulfill({ status: 422, contentType: 'application/problem+json', json: { title: 'Refused', status: 422, detail: 'this is enough', errors: [] } });
+    });
+    await open('#/jobs/new?from=all', 'New job');
+    await page.getByText(/Empty takes all of these;/).waitFor();
+    await fillJob(page, { 'More hyper-parameters': '{"seed": 2, "k": 4}' });
+    await button(page, 'Queue the job').click();
+    assert.match(await complaint(page, 'More hyper-parameters'), /^seed has a field of its own/);
+    assert.deepEqual(sent, []);
+    await fillJob(page, { 'More hyper-parameters': '{"k": 4}' });
+    await button(page, 'Queue the job').click();
+    await page.getByText('this is enough').waitFor();
+    assert.deepEqual(sent, [{ dataset: 'many', algorithm: 'mixmatch', preset: 'reference', labelled: null, seed: 1, baseline: true, k: 4 }]);
+
+    await open('#/jobs/new?dataset=many', 'New job');
+    await page.reload();
+    await fillJob(page, { Preset: 'reference' });
+    await page.getByText(/Empty takes 1,000 of these, the preset’s number;/).waitFor();
+  });
+
   step('a chart answers to keys and its legend', async ({ page, open }) => {
     await open(job, 'MixMatch on blobs succeeded');
     const chart = page.getByRole('figure').filter({ hasText: 'Accuracy' }).first();
@@ -434,6 +461,72 @@ walk('the dashboard', {}, (step) => {
     });
     assert.deepEqual(tile, ['F1 of a', '–']);
     assert.deepEqual(rows, [['a', '0', '0.0\u202f%', '–', '–'], ['b', '2', '80.0\u202f%', '80.0\u202f%', '0.800'], ['c', '2', '–', '0.0\u202f%', '0.000']]);
+  });
+
+  step('of groups that are level none is called the lowest, and those too small to be called so are left out of it', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const told = await page.evaluate(async () => {
+      const { testResult } = await import('/assets/job-test.js');
+      const group = (attribute, value, images, accuracy) => ({ attribute, value, images, accuracy, interval: [0, 1], f1: null });
+      const gap = (attribute, worst, best, from, to) => ({ attribute, worst, best, worst_accuracy: from, best_accuracy: to, gap: to - from, below_whole: 0, intervals_overlap: true });
+      const node = testResult({ images: 300, best_epoch: 1, accuracy: 0.9, accuracy_interval: [0.8, 0.95], positive_class: 'a', f1: 0.9, f1_macro: 0.9, balanced_accuracy: 0.9,
+        calibration_error: 0.1, calibration_error_raw: 0.1, loss: 1, confusion: [[1, 0], [0, 1]], classes: [],
+        groups: [group('level', 'A', 70, 1), group('level', 'B', 77, 1), group('level', 'C', 13, 0), group('sex', 'f', 80, 1), group('sex', 'm', 80, 1), group('age', 'old', 80, 0.8), group('age', 'young', 80, 0.9)],
+        group_gaps: [gap('level', 'A', 'B', 1, 1), gap('sex', 'f', 'm', 1, 1), gap('age', 'old', 'young', 0.8, 0.9)] }, ['a', 'b']);
+      return [...node.querySelectorAll('p.anywhere')].map((line) => line.textContent);
+    });
+    assert.deepEqual(told, [
+      'level: no difference between its groups of 30 images and more, 100.0\u202f% in each.',
+      'sex: no difference between its groups, 100.0\u202f% in each.',
+      'age: lowest old 80.0\u202f%, highest young 90.0\u202f%, gap 10.0\u202f%; may be chance.',
+    ]);
+  });
+
+  step('names that are written from right to left tear no line apart', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const told = await page.evaluate(async () => {
+      const { testResult } = await import('/assets/job-test.js');
+      const [attribute, worst, best] = ['الجنس', 'ذكر', 'أنثى'];
+      const node = testResult({ images: 80, best_epoch: 1, accuracy: 0.9, accuracy_interval: [0.8, 0.95], positive_class: 'a', f1: 0.9, f1_macro: 0.9, balanced_accuracy: 0.9,
+        calibration_error: 0.1, calibration_error_raw: 0.1, loss: 1, confusion: [[1, 0], [0, 1]], classes: [], groups: [{ attribute, value: best, images: 40, accuracy: 1, interval: [0.9, 1], f1: 1 }],
+        group_gaps: [{ attribute, worst, best, worst_accuracy: 0.8, best_accuracy: 1, gap: 0.2, below_whole: 0, intervals_overlap: false }] }, ['a', 'b']);
+      return [...node.querySelectorAll('p bdi')].map((name) => name.textContent);
+    });
+    assert.deepEqual(told, ['الجنس', 'ذكر', 'أنثى']);
+  });
+
+  step('of several classes the mean area is told where the positive class has no test images', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const told = await page.evaluate(async () => {
+      const { testResult } = await import('/assets/job-test.js');
+      return [[3, null, 0.875], [3, 0.5, null], [2, null, null], [2, 0.75, 0.5]].map(([classes, own, mean]) => {
+        const confusion = Array.from({ length: classes }, (_, i) => Array.from({ length: classes }, (_, j) => Number(i === j)));
+        const node = testResult({ images: 4, best_epoch: 1, accuracy: 0.5, accuracy_interval: [0.2, 0.8], positive_class: 'a', f1: 0, f1_macro: 0.5, balanced_accuracy: 0.5,
+          roc_auc: own, roc_auc_macro: mean, calibration_error: 0.1, calibration_error_raw: 0.1, loss: 1, groups: [], confusion, classes: [] }, ['a', 'b', 'c'].slice(0, classes));
+        const tile = [...node.querySelectorAll('.tile')].find((one) => one.textContent.startsWith('ROC-AUC'));
+        return tile ? [...tile.children].map((part) => part.textContent) : null;
+      });
+    });
+    assert.deepEqual(told, [['ROC-AUC', '0.875', 'mean of one against the rest'], null, null, ['ROC-AUC', '0.750', 'of a']]);
+  });
+
+  step('a supervised champion is said to have used no images without label, unless it pretrained', async ({ page, open }) => {
+    await open('#/jobs', 'Jobs');
+    const config = {};
+    await page.route(/\/models\/blob\/versions\/\d+$/, async (route) => {
+      const answer = await route.fetch();
+      const version = await answer.json();
+      await route.fulfill({ response: answer, json: { ...version, manifest: { ...version.manifest, config: { ...version.manifest.config, ...config } } } });
+    });
+    const isTold = async (algorithm, pretrainEpochs) => {
+      Object.assign(config, { algorithm, pretrain_epochs: pretrainEpochs });
+      await page.goto('about:blank');
+      await open('#/models', 'Models');
+      await page.getByText('Network, split and preprocessing', { exact: true }).click();
+      await page.getByText('Labels trained with', { exact: true }).waitFor();
+      return (await page.getByText('Images used without label', { exact: true }).count()) > 0;
+    };
+    assert.deepEqual([await isTold('supervised', 0), await isTold('supervised', 9), await isTold('mixmatch', 0)], [false, true, true]);
   });
 
   step('the champion’s alias moves to another version', async ({ page, open }) => {

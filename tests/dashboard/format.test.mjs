@@ -1,8 +1,8 @@
-// src/web/format.js and scale.js: what an axis says.
+// src/web/format.js and scale.js: what an axis says, and what a figure says beside the server's cards.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { share } from '../../src/web/format.js';
+import { fixed, percent, score, share } from '../../src/web/format.js';
 import { domain, ticks } from '../../src/web/scale.js';
 
 test('the labels of an axis tell its heights apart, and are those heights', () => {
@@ -13,4 +13,15 @@ test('the labels of an axis tell its heights apart, and are those heights', () =
     labels.forEach((label, i) => assert.ok(Math.abs(Number.parseFloat(label) / 100 - heights[i]) < 1e-9, `${label} stands at ${heights[i]}`));
   }
   assert.equal(share(0.9753), '97.5\u202f%');
+});
+
+test('a figure is the one that cards and reports have: the even one of two that are as near', () => {
+  // What Rust and Python write of 100 times the share.
+  const shares = [[77, 80, '96.2'], [13, 16, '81.2'], [15, 16, '93.8'], [1, 16, '6.2'], [3, 16, '18.8'], [1, 400, '0.2'], [1, 80, '1.2'], [3, 80, '3.8'], [2, 3, '66.7'], [1, 1, '100.0']];
+  for (const [right, all, written] of shares) assert.equal(percent(right / all), `${written}\u202f%`, `${right} of ${all}`);
+  assert.deepEqual([percent(0.125, 0), percent(0.135, 0), percent(0.005, 0)], ['12\u202f%', '14\u202f%', '0\u202f%']);
+  assert.deepEqual([score(1 / 16), score(3 / 16), score(0.0005), score(0.8125)], ['0.062', '0.188', '0.001', '0.812']);
+  // 1.005 and 0.15 are none that lie in the middle: the doubles are less and more than that.
+  assert.deepEqual([fixed(1.005, 2), fixed(0.15, 1), fixed(0.25, 1), fixed(-0.25, 1), fixed(-96.25, 1), fixed(-0.75, 1), fixed(0, 1)],
+    ['1.00', '0.1', '0.2', '-0.2', '-96.2', '-0.8', '0.0']);
 });

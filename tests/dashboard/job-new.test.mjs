@@ -1,9 +1,9 @@
-// src/web/view-job-new.js: what of an earlier job's configuration a new job is given, and how many labels it can be given.
+// src/web/view-job-new.js: what of an earlier job's configuration a new job is given, how many labels it can be given, and what is sent.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { divided, labelsHint, readLabels } from '../../src/web/job-labels.js';
-import { others } from '../../src/web/view-job-new.js';
+import { others, request } from '../../src/web/view-job-new.js';
 
 const given = (config) => JSON.parse(others(config) || '{}');
 
@@ -47,6 +47,33 @@ test('what validates is a share of the labels, within its bounds', () => {
   assert.equal(validate(set({ a: 2, b: 100 }, 0), { validation: 0.99 }), 100, 'one of each class is left to train on');
   assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 'much' }), 20, 'what the server will refuse');
   assert.doesNotMatch(labelsHint(set({ a: 50, b: 50 }, 0)), /picked|drawn/);
+});
+
+test('an empty number of labels is said to be what the server makes of it', () => {
+  const many = set({ a: 1000, b: 1000 }, 0);
+  assert.match(labelsHint(many, {}, 'quick'), /Empty takes all of these;/);
+  assert.match(labelsHint(many, {}, 'reference'), /Empty takes 1,000 of these, the preset’s number;/);
+  assert.match(labelsHint(many, {}, null), /Empty takes all of these;/);
+  assert.match(labelsHint(set({ a: 50, b: 50 }, 0), {}, 'reference'), /Empty takes all of these;/, 'there are fewer');
+});
+
+/// The form, filled in with these.
+const form = (values = {}) => {
+  const texts = { dataset: 'id', algorithm: 'mixmatch', preset: 'quick', fit: '', labelled: '', seed: '1', more: '', ...values };
+  return { ...Object.fromEntries(Object.entries(texts).map(([name, value]) => [name, { input: { value } }])), baseline: { input: { checked: false } } };
+};
+
+test('a job that took all labels takes all of them again, whatever its preset would', () => {
+  const labelled = (text, tookAll) => request(form({ preset: 'reference', labelled: text }), tookAll).labelled;
+  assert.deepEqual([labelled('', true), labelled('', false), labelled('40', true)], [null, undefined, 40]);
+});
+
+test('what the free field says again is complained of, and what the form leaves open may be said there', () => {
+  const refused = (more, words) => assert.throws(() => request(form({ labelled: '40', more }), false), words, more);
+  refused('{"dataset": "other"}', /^Error: dataset has a field of its own above/);
+  refused('{"labelled": 9, "k": 1, "seed": 2}', /^Error: labelled and seed have fields of their own above/);
+  const more = '{"labelled": null, "fit": "face", "toString": 1}';
+  assert.deepEqual(request(form({ more }), false), { dataset: 'id', algorithm: 'mixmatch', preset: 'quick', seed: 1, ...JSON.parse(more) });
 });
 
 test('a number of labels is read as it was meant, or asked about', () => {

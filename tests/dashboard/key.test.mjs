@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { blob, zip } from './drawn.mjs';
 import { button, field, goTo, title } from './parts.mjs';
 import { walk } from './walk.mjs';
 
@@ -85,6 +86,52 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await title(page, 'This could not be shown').waitFor();
     await page.getByText(/^This key is for predictions/).getByRole('link', { name: 'Predict' }).click();
     await title(page, 'Predict').waitFor();
+  });
+
+  step('what a key was refused is asked for again with another one, on a page that is there', async ({ base, page, expects }) => {
+    const SMALL = 'a-key-for-predictions';
+    for (const path of ['/datasets', '/jobs/one/events']) [401, 403].forEach((status) => expects(status, path));
+    const detail = 'this needs a key of scope train; phone (abc) has scope predict';
+    const refused = { status: 403, contentType: 'application/problem+json', json: { title: 'The key\u2019s scope is too small', status: 403, detail, errors: [] } };
+    const needs = (address, answer) => page.route(address, (route) => {
+      const { authorization } = route.request().headers();
+      return authorization === `Bearer ${SMALL}` ? route.fulfill(refused) : answer(route);
+    });
+    await needs('**/datasets?*', (route) => route.continue());
+    const change = async (key) => {
+      await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
+      await give(page, key);
+    };
+
+    await page.goto(`${base}/#/label`);
+    const images = zip(Array.from({ length: 4 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]));
+    await page.getByLabel(/^Choose a ZIP of images/).setInputFiles({ name: 'photos.zip', mimeType: 'application/zip', buffer: images });
+    await field(page, 'Classes').fill('red, blue');
+    await field(page, 'Task').fill('colour');
+    await field(page, 'Labels for training').fill('4');
+    await button(page, 'Start labelling').click();
+    await give(page, SMALL);
+    const notice = page.getByText(/^This server would not import the labels: this needs a key of scope train/);
+    await notice.waitFor();
+    await change(KEY);
+    await notice.waitFor({ state: 'detached' });
+
+    // A job that runs: what is told of it comes on.
+    const config = { preset: 'quick', algorithm: 'mixmatch', seed: 1, labelled: 4 };
+    const job = { id: 'one', kind: 'job', state: 'running', phase: 'training', algorithm: 'mixmatch', attempt: 1, epoch: 1, epochs: 9, step: 1, steps: 90, config, dataset: { id: 'none', name: 'photos' }, created_at: '2026-01-01T00:00:00Z' };
+    expects(404, '/datasets/none');
+    await page.route('**/jobs/one', (route) => route.fulfill({ json: job }));
+    await page.route('**/jobs/one/logs?*', (route) => route.fulfill({ json: { items: [], next_cursor: null } }));
+    let epoch = 5;
+    await needs('**/jobs/one/events', (route) => route.fulfill({ contentType: 'text/event-stream', body: `event: step\ndata: {"epoch": ${epoch}, "step": 50, "images_per_second": 7, "eta_seconds": 3}\n\n` }));
+    await page.goto(`${base}/#/jobs/one`);
+    await page.getByText('epoch 5 of 9').waitFor();
+    await change(SMALL);
+    await page.getByRole('alert').getByText(/this needs a key of scope train/).waitFor();
+    epoch = 6;
+    await change(KEY);
+    await page.getByText('epoch 6 of 9').waitFor();
+    assert.equal(await page.getByText(/this needs a key of scope train/).count(), 0);
   });
 
   step('where the browser keeps nothing for sites, the key holds as long as the page', async ({ base, page, expects }) => {

@@ -53,6 +53,15 @@ test('a sheet of somebody else’s is read by its columns, or says what it lacks
   }
 });
 
+test('whether an image was picked is read as the server reads it, and asked about where nobody can tell', () => {
+  const kind = (picked, sheet = 'train') => sheetLabels(`image,label,picked\na.jpg,cat,${picked}\n`, sheet)[0].kind;
+  for (const yes of ['1', '1.0', 'Yes', 'TRUE', 'x', 'y']) assert.equal(kind(yes), 'picked', yes);
+  for (const no of ['', '0', '0.0', 'no', 'N', 'false', 'NaN']) assert.equal(kind(no), 'train', no);
+  assert.throws(() => kind('ja'), /^Error: The column “picked” says “ja”: it may be yes, no or empty$/);
+  assert.equal(kind('ja', 'test'), 'test', 'of the test sheet none is');
+  assert.deepEqual(sheetLabels('image,label,picked\na.jpg,cat,\nb.jpg,,ja\n', 'train').length, 1, 'a row without a label is not read');
+});
+
 test('a label that the page would take for two classes is refused', () => {
   const refused = (text) => assert.throws(() => sheetLabels(text, 'train'), /^Error: The label “a[,\n]b” has a comma or a line break, .*: give it another name in the sheet$/);
   refused('image,label\nx.jpg,cat\ny.jpg,"a,b"\n');

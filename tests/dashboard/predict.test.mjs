@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { blob } from './drawn.mjs';
-import { button, change, field } from './parts.mjs';
+import { button, change, complaint, field } from './parts.mjs';
 import { until, walk } from './walk.mjs';
 
 const MODEL = { name: 'blob', aliases: { champion: 1 }, versions: [{ version: 1, classes: ['red', 'blue'], metrics: {} }] };
@@ -148,6 +148,29 @@ walk('refused predictions', {}, (step) => {
     status = null;
     await button(page, 'Ask again about a.png').click();
     await result(page, 'a').getByText(/^red 97/).waitFor();
+  });
+
+  step('a model that is gone is not taken for another: one is chosen, and the images wait for it', async ({ page, open }) => {
+    const asked = await answering(page, () => null);
+    await open('#/predict?model=blob%3A2', 'Predict');
+    assert.equal(await complaint(page, 'Model'), 'There is no model blob:2: choose another');
+    assert.equal(await field(page, 'Model').inputValue(), '');
+    await choose(page, ['a', 'b'].map(image));
+    await page.getByText('waiting 2', { exact: true }).waitFor();
+    assert.match(await complaint(page, 'Model'), /^Choose a model/);
+    assert.deepEqual(asked, []);
+    await field(page, 'Model').selectOption('blob:1');
+    await page.getByText('red 2', { exact: true }).waitFor();
+    assert.deepEqual(asked, [['a', 'b']]);
+    assert.deepEqual(await field(page, 'Model').locator('option').evaluateAll((options) => options.map(({ value }) => value)), ['blob', 'blob:1']);
+    assert.equal(await field(page, 'Model').getAttribute('aria-invalid'), null);
+
+    const taken = { blob: 'blob', 'blob@champion': 'blob', 'blob:1': 'blob:1', 'blob@older': '', gone: '', 'gone@champion': '' };
+    for (const [name, value] of Object.entries(taken)) {
+      await open(`#/predict?model=${encodeURIComponent(name)}`, 'Predict');
+      await page.reload();
+      assert.equal(await field(page, 'Model').inputValue(), value, name);
+    }
   });
 
   step('images that wait for their turn are counted, and a sheet that is saved meanwhile says so', async ({ page, open }) => {

@@ -79,6 +79,45 @@ fn an_image_that_any_row_means_is_never_learned_from_without_a_word() {
 }
 
 #[test]
+fn an_image_whose_name_a_spreadsheet_changed_is_never_learned_from() {
+    let mut files = six();
+    files.extend([("Übung 0.png", picture(7)), ("0985.png", picture(8)), ("g.png", picture(9))]);
+    for broken in ["√úbung 0.png", "Ãœbung 0.png", "?bung 0.png"] {
+        let train = format!("{TWO}c.png,cat\n{broken},dog\n");
+        let upload = Upload::new(&files, &train, Some(&format!("{TEST}985,cat\n")));
+        let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+        assert_eq!(codes(&imported), [("missing_file".to_owned(), 5), ("missing_file".to_owned(), 4)]);
+        assert_eq!(without_label(&imported), ["d.png", "g.png"], "{broken}");
+        let told = &warning(&imported, "unlisted_images").unwrap().detail;
+        assert!(told.starts_with("2 images") && told.contains("; 2 images that rows which were left out"), "{told}");
+        let zeros = &imported.report.rejected[1].detail;
+        assert!(zeros.contains("\"985\"; it has \"0985.png\""), "{zeros}");
+    }
+}
+
+#[test]
+fn where_the_archive_does_not_tell_its_letters_a_row_keeps_what_it_may_mean_or_refuses_the_import() {
+    let mut files = six();
+    files.extend([("#bung 0.png", picture(7)), ("#bung 1.png", picture(8))]);
+    let zipped_by_windows = |more: &str| {
+        let upload = Upload::new(&files, TWO, Some(&format!("{TEST}{more}")));
+        let mut bytes = std::fs::read(upload.path("images.zip")).unwrap();
+        while let Some(at) = bytes.windows(5).position(|window| window == b"#bung") {
+            // Ü in code page 1252.
+            bytes[at] = 0xdc;
+        }
+        std::fs::write(upload.path("images.zip"), bytes).unwrap();
+        upload
+    };
+    let upload = zipped_by_windows("Übung 0.png,cat\n");
+    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+    assert_eq!(codes(&imported), [("missing_file".to_owned(), 4)]);
+    assert_eq!(without_label(&imported), ["c.png", "d.png", "▄bung 1.png"], "the reader takes Ü for that");
+    let upload = zipped_by_windows("猫.png,cat\n");
+    refused(&upload, &unlabelled(&upload), "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
+}
+
+#[test]
 fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     let surplus = format!("{TWO}c.png,cat\nd,e.png,dog\n");
     let upload = Upload::new(&six(), &surplus, None);
@@ -90,6 +129,27 @@ fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     );
     let imported = upload.import().unwrap();
     assert_eq!(codes(&imported), [("surplus_cells".to_owned(), 5)], "where they are left out, that one row is too");
+
+    // A label without an image, and an image's name that is a spreadsheet's error: as text in a CSV.
+    for row in [",dog\n", "#N/A,dog\n"] {
+        let upload = Upload::new(&six(), TWO, Some(&format!("{TEST}{row}")));
+        refused(&upload, &unlabelled(&upload), "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
+    }
+    let upload = Upload::new(&six(), TWO, None);
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let page = book.add_worksheet();
+    page.write_row(0, 0, ["image", "label"]).unwrap();
+    page.write_row(1, 0, ["e.png", "cat"]).unwrap();
+    page.write_row(2, 0, ["f.png", "dog"]).unwrap();
+    page.write_formula(3, 0, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
+    page.write(3, 1, "dog").unwrap();
+    book.save(upload.path("test.xlsx")).unwrap();
+    let request = ImportRequest { test: Some(upload.path("test.xlsx")), ..unlabelled(&upload) };
+    refused(&upload, &request, "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
+    // What names nothing hides nothing.
+    let upload = Upload::new(&six(), "image,label,note\na.png,cat,\nb.png,dog,\n,,see above\n", None);
+    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+    assert_eq!(codes(&imported), [("no_image_name".to_owned(), 4)]);
 
     // Two stray quotes: the rows between them became one label.
     let swallowed = "image,label\na.png,cat\nb.png,\"dog\nc.png,cat\nd.png,dog\"\ne.png,dog\n";

@@ -7,9 +7,12 @@ use std::sync::OnceLock;
 use zip::CompressionMethod;
 
 use super::Images;
+use super::code_pages::read_as_utf8;
 use super::names::{base_name, is_image, is_litter, normalised, stem, without_extension};
+use super::traces::{self, Trace};
 use crate::dataset::error::ImportError;
 use crate::dataset::import::ImportLimits;
+use crate::dataset::labels::quoted;
 
 /// Where a sheet's name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +39,14 @@ pub struct Index {
     pub names: HashMap<u32, String>,
     /// The folders that all images lie in, the outermost first, each with its slash: what zipping a folder puts before every path.
     tops: Vec<String>,
-    /// Whether a name is in another encoding than UTF-8. The archive does not say in which: the reader takes it for code page 437.
-    is_encoded: bool,
+    /// Entries whose names are in another encoding than UTF-8. The archive does not say in which: the reader takes it for code page 437.
+    encoded: HashSet<u32>,
     /// The images less their extensions; made when the first name without one is missed.
     bare: OnceLock<Bare>,
     /// The first entry of each [`stem`]; made when the first name is missed.
     by_stem: OnceLock<HashMap<String, u32>>,
+    /// All other [`Trace`]s of the entries; made when a name that may be in other letters is missed.
+    other_traces: OnceLock<HashSet<Trace>>,
 }
 
 /// Images by their names less their extensions.
@@ -86,7 +91,9 @@ impl Index {
             if entry.is_dir() || is_litter(&path) {
                 continue;
             }
-            index.is_encoded |= is_encoded;
+            if is_encoded {
+                index.encoded.insert(number as u32);
+            }
             if entry.encrypted() {
                 let detail = format!("archive entry {name:?} is encrypted; zip the images without a password");
                 return Err(ImportError::invalid("encrypted_zip", detail));
@@ -120,19 +127,38 @@ impl Index {
         self.names.insert(number, name);
     }
 
-    /// An entry that a name which is not there may have meant: of another extension, case or folder.
+    /// An entry that a name which is not there may have meant: of another extension, case or folder, or with leading zeros.
     pub fn like(&self, name: &str) -> Option<&str> {
-        let by_stem = self.by_stem.get_or_init(|| {
+        self.by_stem().get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+    }
+
+    fn by_stem(&self) -> &HashMap<String, u32> {
+        self.by_stem.get_or_init(|| {
             let mut numbers: Vec<u32> = self.names.keys().copied().collect();
             numbers.sort_unstable_by(|a, b| b.cmp(a));
             numbers.into_iter().map(|number| (stem(&normalised(&self.names[&number])), number)).collect()
+        })
+    }
+
+    /// Whether any entry has this trace.
+    fn has(&self, trace: &Trace) -> bool {
+        if let Trace::Stem(stem) = trace {
+            return self.by_stem().contains_key(stem);
+        }
+        let others = self.other_traces.get_or_init(|| {
+            let all = self.names.keys().flat_map(|entry| self.traces(*entry));
+            all.filter(|trace| !matches!(trace, Trace::Stem(_))).collect()
         });
-        by_stem.get(&stem(&normalised(name))).map(|number| self.names[number].as_str())
+        others.contains(trace)
+    }
+
+    fn traces(&self, entry: u32) -> Vec<Trace> {
+        traces::of_entry(&self.names[&entry], self.encoded.contains(&entry))
     }
 
     /// What to add where a name is not there that may be, in letters which the archive does not tell.
     pub fn hint_at_letters(&self, name: &str) -> &'static str {
-        if self.is_encoded && !name.is_ascii() {
+        if !self.encoded.is_empty() && !name.is_ascii() {
             "; the archive has names with other letters than English ones and does not say how they are written: zip the images with \
              zip -r, or with 7-Zip and its parameter cu=on, or give the files plain names"
         } else {
@@ -140,28 +166,41 @@ impl Index {
         }
     }
 
+    /// Whether the name means an entry, or several, or may mean one: see [`Self::meant`].
+    pub fn may_have(&self, name: &str) -> bool {
+        !matches!(self.find(name), Found::Missing) || traces::of_cell(name).iter().any(|trace| self.has(trace))
+    }
+
+    /// Whether the name may be that of any entry whose letters the archive does not tell.
+    pub fn may_hide(&self, name: &str) -> bool {
+        !self.encoded.is_empty() && traces::has_other_letters(name) && !self.may_have(name)
+    }
+
     /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
-    /// of another folder, extension or case.
+    /// of another folder, extension or case, with leading zeros, or in letters that another code page has.
     pub fn meant<'a>(&self, names: impl Iterator<Item = &'a str>) -> HashSet<u32> {
         let mut meant: HashSet<u32> = HashSet::new();
-        let mut doubtful: HashSet<String> = HashSet::new();
+        let mut doubtful: HashSet<Trace> = HashSet::new();
         for name in names {
-            match self.find(name) {
-                Found::Entry(entry) | Found::Bare(entry) => {
-                    meant.insert(entry);
+            meant.extend(match self.find(name) {
+                Found::Entry(entry) | Found::Bare(entry) => Some(entry),
+                Found::Ambiguous => {
+                    doubtful.extend(traces::stems_of_cell(name));
+                    None
                 }
-                Found::Missing | Found::Ambiguous => {
-                    let path = normalised(name);
-                    doubtful.insert(stem(&path));
-                    // Written without its extension, and with a dot of its own.
-                    doubtful.insert(base_name(&path).trim().to_lowercase());
+                Found::Missing => {
+                    let read = read_as_utf8(name).find_map(|name| self.entry(&name));
+                    if read.is_none() {
+                        doubtful.extend(traces::of_cell(name));
+                    }
+                    read
                 }
-            }
+            });
         }
         // One walk over the entries, however many names there are and however many entries are called alike.
         if !doubtful.is_empty() {
-            let like = self.names.iter().filter(|(_, name)| doubtful.contains(&stem(&normalised(name))));
-            meant.extend(like.map(|(entry, _)| *entry));
+            let may_be = |entry: &u32| self.traces(*entry).iter().any(|trace| doubtful.contains(trace));
+            meant.extend(self.names.keys().copied().filter(may_be));
         }
         meant
     }
@@ -171,7 +210,7 @@ impl Index {
         let first = self.names.keys().min().map(|number| &self.names[number]);
         first.map_or_else(
             || "the archive holds no files".to_owned(),
-            |first| format!("the archive holds {} files, such as {first:?}", self.names.len()),
+            |first| format!("the archive holds {} files, such as {}", self.names.len(), quoted(first)),
         )
     }
 
@@ -187,6 +226,14 @@ impl Index {
                 let found = self.within(&bare.by_path, &bare.by_base, &name);
                 found.map_or(Found::Missing, |entry| entry.map_or(Found::Ambiguous, Found::Bare))
             }
+        }
+    }
+
+    /// The one entry of that name.
+    fn entry(&self, name: &str) -> Option<u32> {
+        match self.find(name) {
+            Found::Entry(entry) | Found::Bare(entry) => Some(entry),
+            Found::Missing | Found::Ambiguous => None,
         }
     }
 

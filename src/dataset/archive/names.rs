@@ -27,10 +27,25 @@ pub fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// A file's name less folder, extension, case and the spaces around it, which a sheet's cells lose.
-pub fn stem(path: &str) -> String {
+/// A file's name less folder and extension.
+pub fn less_extension(path: &str) -> &str {
     let base = base_name(path);
-    base.rsplit_once('.').map_or(base, |(stem, _)| stem).trim().to_lowercase()
+    base.rsplit_once('.').map_or(base, |(stem, _)| stem)
+}
+
+/// A file's name less folder, extension and what a sheet's cells lose: see [`stem_of`].
+pub fn stem(path: &str) -> String {
+    stem_of(less_extension(path))
+}
+
+/// A name less its case, the spaces around it, and the leading zeros of a number.
+pub fn stem_of(name: &str) -> String {
+    let name = name.trim();
+    match name.trim_start_matches('0') {
+        "" if !name.is_empty() => "0".to_owned(),
+        number if name.bytes().all(|byte| byte.is_ascii_digit()) => number.to_owned(),
+        _ => name.to_lowercase(),
+    }
 }
 
 /// An image's path less its extension; none where it has none of an image's.
@@ -57,6 +72,15 @@ mod tests {
         for other in ["jpg", "a.gif", "a.jpg.txt", "README", "x.png/README", "._a.jpg", ".cache/a.jpg", "x\\.b.png", ""]
         {
             assert!(!is_image(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_stem_is_what_a_spreadsheet_leaves_of_a_name() {
+        for (path, expected) in
+            [("x/ A.b.JPG", "a.b"), ("0985.jpg", "985"), ("000.png", "0"), ("01a.jpg", "01a"), ("0.5.jpg", "0.5")]
+        {
+            assert_eq!(stem(path), expected, "{path:?}");
         }
     }
 

@@ -41,6 +41,8 @@ fn a_name_that_is_not_there_is_shown_what_is() {
     assert_eq!(index.like("0001.JPG"), Some("faces/0001.jpg"));
     assert_eq!((index.like("0002"), index.like("photos/0002.png")), (Some("faces/0002.PNG"), Some("faces/0002.PNG")));
     assert_eq!(index.like("3.jpg"), None);
+    assert_eq!(index.like("2.0"), Some("faces/0002.PNG"), "a spreadsheet drops leading zeros");
+    assert_eq!(index.find("2"), Found::Missing, "and nobody guesses");
     assert_eq!(index.summary(), "the archive holds 2 files, such as \"faces/0001.jpg\"");
     assert_eq!(self::index(&[]).unwrap().summary(), "the archive holds no files");
 }
@@ -61,6 +63,23 @@ fn a_name_that_is_not_clear_means_all_that_it_may_mean() {
     assert_eq!(meant(&["photo.13"]), [5]);
     assert_eq!(meant(&["e.jpg", "f"]), [7, 8], "a cell has no spaces at its ends, a file's name may");
     assert_eq!(meant(&["d.jpg"]), Vec::<u32>::new());
+}
+
+#[test]
+fn a_name_that_a_spreadsheet_changed_means_all_that_it_may_have_been() {
+    let files = ["0985.jpg", "x/00985.jpg", "985a.jpg", "\u{dc}bung 1.jpg", "\u{dc}bung 2.jpg", "\u{d6}bung 1.jpg"];
+    let index = index(&files.map(|name| (name, &b"1"[..]))).unwrap();
+    let meant = |name: &str| {
+        let mut meant: Vec<u32> = index.meant([name].into_iter()).into_iter().collect();
+        meant.sort_unstable();
+        meant
+    };
+    assert_eq!((meant("985"), meant("985.0"), meant("0985")), (vec![0, 1], vec![0, 1], vec![0]));
+    // What Windows and a Mac show of its bytes.
+    assert_eq!((meant("\u{c3}\u{153}bung 1.jpg"), meant("\u{221a}\u{fa}bung 1")), (vec![3], vec![3]));
+    assert_eq!(meant("\u{102}\u{15b}bung 1.jpg"), [3, 5], "of a code page that is not known here: either");
+    assert_eq!(meant("?bung 2"), [4], "of a page that has no such letter");
+    assert_eq!(meant("\u{c4}bung 1.jpg"), Vec::<u32>::new(), "a letter that is as it was written");
 }
 
 #[test]

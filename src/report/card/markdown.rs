@@ -7,7 +7,8 @@ use crate::imaging::Fit;
 use crate::model::SplitSizes;
 use crate::report::met::Met;
 use crate::report::naming::escaped;
-use crate::train::event::{EpochMetrics, GroupGap, SMALLEST_GROUP, TestMetrics};
+use crate::statistics::wilson;
+use crate::train::event::{EpochMetrics, GroupAccuracy, GroupGap, SMALLEST_GROUP, TestMetrics};
 
 /// Classes of which a matrix or table can still be read; the JSON has all.
 const MOST_CLASSES: usize = 20;
@@ -94,22 +95,29 @@ fn data(text: &mut String, card: &Card) {
         line(text, &format!("\nGroups of the column \"{column}\" are never both trained on and validated with."));
     }
     if !card.data_warnings.is_empty() {
-        line(text, "\nDoubts that the import had:\n");
+        line(text, "\nDoubts about the data and how it was split:\n");
         items(text, &card.data_warnings.iter().map(|warning| escaped(warning)).collect::<Vec<_>>());
     }
 }
 
 fn validation(text: &mut String, card: &Card) {
     if let Some(validation) = &card.validation {
-        let (accuracy, f1) = (percent(validation.validation_accuracy), validation.validation_f1_macro);
+        let images = match validation.validation_images {
+            // Older runs did not count them with an epoch.
+            0 => card.split.validation as u64,
+            images => images,
+        };
+        let right = (validation.validation_accuracy * images as f64).round() as u64;
+        let accuracy = with_interval(validation.validation_accuracy, wilson(right, images));
+        let f1 = validation.validation_f1_macro;
         let raw = validation.validation_accuracy_raw.map_or(String::new(), |raw| {
             format!(" Accuracy with the weights as they were, not averaged: {}.", percent(raw))
         });
         line(
             text,
             &format!(
-                "Validation, {} images. Chosen epoch {}: accuracy {accuracy}, F1 {f1:.3} (mean of the classes).{raw}",
-                card.split.validation, validation.epoch
+                "Validation, {images} images. Chosen epoch {}: accuracy (95 %) {accuracy}, F1 {f1:.3} (mean of the classes).{raw}",
+                validation.epoch
             ),
         );
     }
@@ -144,7 +152,8 @@ fn validation(text: &mut String, card: &Card) {
     }
 }
 
-/// Whether any class is answered more or less often than the labels have it: how a collapse shows.
+/// Whether any class is answered more or less often than the labels have it: how a collapse shows. Of how many labels of a class were
+/// picked nothing is kept: with any among them the labels have counts and no shares.
 fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
     let labels: u64 = card.labelled_classes.iter().sum();
     let known = [card.labelled_classes.len(), validation.validation_classes.len()];
@@ -154,7 +163,10 @@ fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
     let rows = card.classes.iter().enumerate().map(|(class, name)| {
         let own = card.labelled_classes[class];
         let found = validation.unlabelled_classes.get(class).map_or("–".to_owned(), |&share| percent(share));
-        let share = format!("{own} ({})", percent(own as f64 / labels as f64));
+        let share = match card.split.picked {
+            0 => format!("{own} ({})", percent(own as f64 / labels as f64)),
+            _ => own.to_string(),
+        };
         [escaped(name), share, percent(validation.validation_classes[class]), found]
     });
     table(
@@ -162,7 +174,13 @@ fn shares(text: &mut String, card: &Card, validation: &EpochMetrics) {
         ["class", "of the labels", "of the answers on validation", "of the unlabelled images, by the network"],
         rows,
     );
-    line(text, "");
+    let note = match card.split.picked {
+        0 => String::new(),
+        picked => format!(
+            "\nThe {picked} picked labels are counted with the others, so that these counts say nothing of the classes' shares.\n"
+        ),
+    };
+    line(text, &note);
 }
 
 fn tested(text: &mut String, card: &Card, test: &TestMetrics) {
@@ -254,7 +272,8 @@ fn groups(text: &mut String, test: &TestMetrics) {
         table(text, ["group", "images", "accuracy (95 %)", "balanced accuracy", &f1], rows);
         line(text, "");
     }
-    items(text, &test.group_gaps.iter().map(apart).collect::<Vec<_>>());
+    let gaps = test.group_gaps.iter().map(|gap| apart(gap, &test.groups));
+    items(text, &gaps.collect::<Vec<_>>());
     if test.groups.iter().any(|group| group.images < SMALLEST_GROUP) {
         line(
             text,
@@ -275,8 +294,8 @@ fn groups(text: &mut String, test: &TestMetrics) {
     }
 }
 
-/// How far apart the groups of a column are. Its name does not begin the line: `1.` and `-` would begin a list there.
-fn apart(gap: &GroupGap) -> String {
+/// How far apart those of all `groups` are that a column has. Its name does not begin the line: `1.` and `-` would begin a list there.
+fn apart(gap: &GroupGap, groups: &[GroupAccuracy]) -> String {
     // Small groups count into the whole: all others may lie above it.
     let side = if gap.below_whole < 0.0 { "above" } else { "below" };
     let points = format!("{:.1}", gap.below_whole.abs() * 100.0);
@@ -287,9 +306,12 @@ fn apart(gap: &GroupGap) -> String {
     let (attribute, lowest) = (escaped(&gap.attribute), percent(gap.worst_accuracy));
     if gap.gap <= 0.0 {
         let whole = beside("They are");
-        return format!("By {attribute} there is no difference between its groups: {lowest} in each.{whole}");
+        let is_small = |group: &GroupAccuracy| group.attribute == gap.attribute && group.images < SMALLEST_GROUP;
+        let of =
+            if groups.iter().any(is_small) { format!(" of {SMALLEST_GROUP} images and more") } else { String::new() };
+        return format!("By {attribute} there is no difference between its groups{of}: {lowest} in each.{whole}");
     }
-    let chance = if gap.intervals_overlap { "; their intervals overlap, so that it may be chance" } else { "" };
+    let chance = if gap.intervals_overlap { ", which may be chance" } else { "" };
     let (worst, best, highest) = (escaped(&gap.worst), escaped(&gap.best), percent(gap.best_accuracy));
     format!(
         "By {attribute}: lowest where it is {worst} ({lowest}), highest where it is {best} ({highest}): {:.1} points apart{chance}.{}",
@@ -311,9 +333,14 @@ fn made(text: &mut String, card: &Card) {
         size = card.input_size
     );
     if let Some(training) = &card.training {
-        let (time, device) = (duration(training.seconds), &training.device);
+        let time = duration(training.seconds);
+        let on = match training.computed_on.as_slice() {
+            // Models of before all of it was kept have the last alone.
+            [] | [_] => format!(" on {} in {}", training.device, training.precision),
+            several => format!(" ({})", several.join(", then ")),
+        };
         // Writing to a string cannot fail, here and below.
-        let _ = write!(sentence, " Trained in {time} on {device} in {} by {}.", training.precision, training.software);
+        let _ = write!(sentence, " Trained in {time}{on} by {}.", training.software);
     }
     line(text, &format!("{sentence} Made {}.\n\nWeights SHA-256: `{}`.\n", card.created_at, card.weights_sha256));
     let value = |value: &serde_json::Value| match value {

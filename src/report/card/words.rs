@@ -93,10 +93,18 @@ pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<Strin
         "The labels of the data set were taken as right. Where they are wrong, the figures are too.".to_owned(),
     ];
     match test {
-        None => limits.push(
-            "There is no test split. The validation figures chose the epoch and read a little too high for that."
-                .to_owned(),
-        ),
+        None => {
+            limits.push(
+                "There is no test split. The validation figures chose the epoch and read a little too high for that."
+                    .to_owned(),
+            );
+            let validation = manifest.split.validation;
+            if (validation as u64) < SMALLEST_GROUP {
+                limits.push(format!(
+                    "{validation} validation images are all that it was judged by, too few to say how well it does."
+                ));
+            }
+        }
         Some(test) => {
             limits.push(
                 "The test images come from the same data set. On images from elsewhere expect less, and test again on your own."

@@ -13,14 +13,16 @@ use crate::dataset::model_name;
 use crate::store::{Result, Store, StoreError, commit, now, to_json};
 use crate::train::config::TrainConfig;
 
-/// Without the name of the index SQLite sorted the whole queue for each claim. `?5` is a JSON array of ids that are passed over.
+/// Without the name of the index SQLite sorted the whole queue for each claim. `?5` is a JSON array of ids that are passed over:
+/// jobs, and data sets with all jobs on them.
 pub(super) const CLAIM: &str = "
     UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
       lease_expires_at = ?4, phase = NULL, test = NULL,
       progress = CASE WHEN checkpoint_step IS NOT NULL THEN progress END,
       pretraining = CASE WHEN checkpoint_step IS NOT NULL THEN pretraining END
     WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued'
-      AND id NOT IN (SELECT value FROM json_each(?5)) ORDER BY priority DESC, id LIMIT 1)
+      AND id NOT IN (SELECT value FROM json_each(?5)) AND dataset_id NOT IN (SELECT value FROM json_each(?5))
+      ORDER BY priority DESC, id LIMIT 1)
     RETURNING id, attempt";
 
 impl Store {
@@ -110,7 +112,8 @@ impl Store {
         self.claim_but(&[], boot, device, lease).await
     }
 
-    /// The same, passing over `aside`: jobs that the machine has no room for at the moment, where others may find some.
+    /// The same, passing over `aside`: jobs that the machine has no room for at the moment, where others may find some, and data sets that it
+    /// lacks the files of, with all jobs on them.
     ///
     /// # Errors
     /// The database's.

@@ -12,7 +12,7 @@ use super::history::{event, state_event};
 use crate::store::artifacts::{self, Staged};
 use crate::store::models::{self, NewVersion};
 use crate::store::{Result, Store, StoreError, VersionRow, champion, commit, now, orphans, to_json};
-use crate::train::event::Event;
+use crate::train::event::{Event, LogLevel};
 
 /// What somebody asked of a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub enum Wish {
 
 /// Codes of failures after which the checkpoints are of no use: what is in them led there.
 pub const NOTHING_TO_GO_ON_FROM: [&str; 2] = ["diverged", "collapsed"];
+
+/// How the line ends that says so in a job's log: the one here, and that of a run which finds checkpoints and can use none of them
+/// (`train/epochs.rs`).
+const BEGINS_ANEW: &str = "the run begins anew";
 
 /// Adds the attempt that ends at the moment `$now` to what was worked before. One whose server died is known to have lived
 /// to the end of its lease.
@@ -249,6 +253,10 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             restart(tx, id, attempt, (*step, *epoch), *restored).await?;
         }
         Event::Checkpoint { step } => {
+            if *step == 0 {
+                // Only a run without a checkpoint of its own pretrains.
+                lose_checkpoint(tx, id, attempt).await?;
+            }
             // One of pretraining is after no step, and yet further than the one before.
             sqlx::query(
                 "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 THEN crash_step END,
@@ -303,18 +311,7 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
             set(tx, id, "UPDATE jobs SET test = ? WHERE id = ?", &test).await?;
             event(tx, id, attempt, "test", test).await?;
         }
-        Event::Log { level, message } => {
-            sqlx::query("INSERT INTO job_logs (job_id, attempt, at, level, message) VALUES (?, ?, ?, ?, ?)")
-                .bind(id.to_string())
-                .bind(attempt)
-                .bind(now())
-                .bind(level.as_str())
-                .bind(message)
-                .execute(&mut **tx)
-                .await?;
-            let data = to_json(&serde_json::json!({ "level": level, "message": message }))?;
-            event(tx, id, attempt, "log", data).await?;
-        }
+        Event::Log { level, message } => log(tx, id, attempt, *level, message).await?,
         Event::Problem { code, detail } => {
             let data = to_json(&serde_json::json!({ "code": code, "detail": detail }))?;
             event(tx, id, attempt, "problem", data).await?;
@@ -323,6 +320,20 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
         Event::Model { .. } | Event::Alive => {}
     }
     Ok(())
+}
+
+/// Appends a line to the job's log, and the event that it is.
+async fn log(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, level: LogLevel, message: &str) -> Result<()> {
+    sqlx::query("INSERT INTO job_logs (job_id, attempt, at, level, message) VALUES (?, ?, ?, ?, ?)")
+        .bind(id.to_string())
+        .bind(attempt)
+        .bind(now())
+        .bind(level.as_str())
+        .bind(message)
+        .execute(&mut **tx)
+        .await?;
+    let data = to_json(&serde_json::json!({ "level": level, "message": message }))?;
+    event(tx, id, attempt, "log", data).await.map(drop)
 }
 
 /// Training begins after so many steps and whole epochs: what was told of later ones is void. Where it was `restored`, a checkpoint after
@@ -334,6 +345,9 @@ async fn restart(
     (step, epoch): (u64, u32),
     restored: bool,
 ) -> Result<()> {
+    if !restored {
+        lose_checkpoint(tx, id, attempt).await?;
+    }
     sqlx::query("DELETE FROM job_metrics WHERE job_id = ? AND epoch > ?")
         .bind(id.to_string())
         .bind(epoch)
@@ -351,6 +365,50 @@ async fn restart(
         .await?;
     let data = to_json(&serde_json::json!({ "step": step, "epoch": epoch }))?;
     event(tx, id, attempt, "start", data).await.map(drop)
+}
+
+/// Before a run begins from nothing: where the job had a checkpoint, what it held is lost, and whoever reads the log is to know. Where the
+/// run or its server died before is no measure then of how far it gets. But what is lost again and again stays measured, or a run that
+/// always dies at one place, and whose checkpoints can never be used, would be tried without end.
+async fn lose_checkpoint(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32) -> Result<()> {
+    let lost: Option<i64> = sqlx::query_scalar("SELECT checkpoint_step FROM jobs WHERE id = ? AND checkpoint_step > 0")
+        .bind(id.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(step) = lost else { return Ok(()) };
+    let before: Option<u32> = sqlx::query_scalar(
+        "SELECT attempt FROM job_events WHERE job_id = ? AND kind = 'start' ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(&mut **tx)
+    .await?;
+    let again = match before {
+        Some(before) => began_anew(tx, id, before).await?,
+        None => false,
+    };
+    if !again {
+        sqlx::query("UPDATE jobs SET crash_step = NULL, death_step = NULL WHERE id = ?")
+            .bind(id.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    if began_anew(tx, id, attempt).await? {
+        return Ok(());
+    }
+    let message = format!("its checkpoint after step {step} is not there any more: {BEGINS_ANEW}");
+    log(tx, id, attempt, LogLevel::Warn, &message).await
+}
+
+/// Whether this attempt at the job has said that it begins anew.
+async fn began_anew(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32) -> Result<bool> {
+    let said: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM job_logs WHERE job_id = ? AND attempt = ? AND message LIKE '%' || ? LIMIT 1")
+            .bind(id.to_string())
+            .bind(attempt)
+            .bind(BEGINS_ANEW)
+            .fetch_optional(&mut **tx)
+            .await?;
+    Ok(said.is_some())
 }
 
 async fn set(tx: &mut Transaction<'_, Sqlite>, id: Uuid, statement: &'static str, value: &str) -> Result<()> {

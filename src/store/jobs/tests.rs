@@ -300,6 +300,23 @@ async fn the_oldest_job_is_claimed_first_and_positions_follow() {
 }
 
 #[tokio::test]
+async fn what_is_set_aside_is_passed_over_be_it_a_job_or_a_data_set_with_all_its_jobs() {
+    let mut f = Fixture::new().await;
+    let (first, second) = (f.queue().await, f.queue().await);
+    let other = insert_dataset(&f.store, "others").await.unwrap();
+    let dataset = std::mem::replace(&mut f.dataset, other);
+    let third = f.queue().await;
+    let claim = async |aside: Uuid| {
+        let claimed = f.store.claim_but(&[aside], Uuid::now_v7(), "cpu", LEASE).await.unwrap();
+        claimed.map(|job| job.id)
+    };
+    assert_eq!(claim(dataset).await, Some(third));
+    assert_eq!(claim(first).await, Some(second));
+    assert_eq!(claim(dataset).await, None);
+    assert_eq!(claim(other).await, Some(first));
+}
+
+#[tokio::test]
 async fn canceling_is_at_once_for_a_queued_job_and_a_wish_for_a_running_one() {
     let f = Fixture::new().await;
     let queued = f.queue().await;

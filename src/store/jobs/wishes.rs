@@ -118,11 +118,14 @@ impl Store {
     /// Queues what has failed or was canceled again, in the place of its age; the rest is left as it is. It goes on from
     /// its last checkpoint, where it left one. Gives the jobs that are not over now.
     ///
+    /// A job that would begin with weights which were deleted stays as it is too, while others of them go on.
+    ///
     /// While one of them is still being canceled none is retried: that one would end canceled all the same, and whoever asked for all
     /// would have all but one.
     ///
     /// # Errors
-    /// [`StoreError::State`] when everything has succeeded, is paused, or lacks its data set, and when something is still being canceled.
+    /// [`StoreError::State`] when everything has succeeded, is paused, or lacks its data set or its weights, and when something is still
+    /// being canceled.
     pub async fn retry_job(&self, id: Uuid) -> Result<Vec<Uuid>> {
         let mut tx = self.write().await?;
         let members = members(&mut tx, id).await?;
@@ -134,31 +137,28 @@ impl Store {
         if stopping > 0 {
             return Err(too_early(members.len(), stopping));
         }
-        let ended = |member: &&Member| member.state.is_final() && member.state.may_become(JobState::Queued);
-        for Member { id, attempt, .. } in members.iter().filter(ended) {
-            let there: Option<i64> =
-                sqlx::query_scalar("SELECT 1 FROM datasets WHERE id = (SELECT dataset_id FROM jobs WHERE id = ?)")
-                    .bind(id.to_string())
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            if there.is_none() {
+        let (mut unfinished, mut lacks) = (Vec::new(), None);
+        let mut goes_on = members.iter().any(|member| matches!(member.state, JobState::Queued | JobState::Running));
+        for Member { id, state, attempt, .. } in &members {
+            match state {
+                JobState::Failed | JobState::Canceled => {}
+                JobState::Succeeded => continue,
+                JobState::Queued | JobState::Running | JobState::Paused => {
+                    unfinished.push(*id);
+                    continue;
+                }
+            }
+            if !has_dataset(&mut tx, *id).await? {
                 return Err(StoreError::State {
                     detail: "the job's data set was deleted; it cannot be retried".into(),
                 });
             }
-            let (name, sha256): (Option<String>, Option<String>) = sqlx::query_as(
-                "SELECT config ->> '$.pretrained', config ->> '$.pretrained_sha256' FROM jobs WHERE id = ?",
-            )
-            .bind(id.to_string())
-            .fetch_one(&mut *tx)
-            .await?;
-            if let (Some(name), Some(sha256)) = (name, sha256)
-                && !has_weights(&mut tx, &sha256).await?
-            {
-                let detail =
-                    format!("the weights {name:?} that the job starts from were deleted; it cannot be retried");
-                return Err(StoreError::State { detail });
+            if let Some(name) = lacking(&mut tx, *id).await? {
+                lacks.get_or_insert(name);
+                continue;
             }
+            unfinished.push(*id);
+            goes_on = true;
             queue(
                 &mut tx,
                 *id,
@@ -168,9 +168,40 @@ impl Store {
             )
             .await?;
         }
+        if let Some(name) = lacks.filter(|_| !goes_on) {
+            let detail = format!(
+                "the weights {name:?} that the job starts from were deleted, and there is no checkpoint to go on from without them; import \
+                 the same file again, under whatever name, to retry it"
+            );
+            return Err(StoreError::State { detail });
+        }
         commit(tx).await?;
-        Ok(members.iter().filter(|member| member.state != JobState::Succeeded).map(|member| member.id).collect())
+        Ok(unfinished)
     }
+}
+
+async fn has_dataset(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<bool> {
+    let there: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM datasets WHERE id = (SELECT dataset_id FROM jobs WHERE id = ?)")
+            .bind(id.to_string())
+            .fetch_optional(&mut **tx)
+            .await?;
+    Ok(there.is_some())
+}
+
+/// The name of the weights that a job would begin with and that were deleted. One with a checkpoint after a step does not read them
+/// any more; pretraining does, whose own checkpoints count as after none.
+async fn lacking(tx: &mut Transaction<'_, Sqlite>, id: Uuid) -> Result<Option<String>> {
+    let starts_from: Option<(String, String)> = sqlx::query_as(
+        "SELECT config ->> '$.pretrained', config ->> '$.pretrained_sha256' FROM jobs
+         WHERE id = ? AND COALESCE(checkpoint_step, 0) = 0
+           AND config ->> '$.pretrained' IS NOT NULL AND config ->> '$.pretrained_sha256' IS NOT NULL",
+    )
+    .bind(id.to_string())
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some((name, sha256)) = starts_from else { return Ok(None) };
+    Ok(if has_weights(tx, &sha256).await? { None } else { Some(name) })
 }
 
 /// Puts a job into the queue by `statement`.

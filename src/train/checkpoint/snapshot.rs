@@ -75,6 +75,15 @@ impl Snapshot {
         serde_json::to_vec(&self.facts).map_err(|error| CheckpointError::Encoding(error.to_string()))
     }
 
+    /// The same with another fact: as another machine, or another version, would have left it.
+    #[cfg(test)]
+    pub fn with(&self, name: &str, fact: &impl Serialize) -> Self {
+        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let mut other = Self { facts: self.facts.clone(), tensors };
+        other.put(name, fact).unwrap();
+        other
+    }
+
     /// Every fact but what the clock says, and the hash of every tensor: to compare two of them bit by bit.
     #[cfg(test)]
     pub fn describe(&self) -> String {

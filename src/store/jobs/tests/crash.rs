@@ -5,7 +5,10 @@ use uuid::Uuid;
 use super::{Fixture, LEASE, epoch, step};
 use crate::failpoint;
 use crate::store::jobs::{JobRow, JobState};
-use crate::train::event::Event;
+use crate::train::event::{Event, LogLevel};
+
+/// A run begins from nothing.
+const ANEW: Event = Event::Start { step: 0, epoch: 0, restored: false };
 
 /// A checkpoint of the running attempt.
 async fn checkpoint(f: &Fixture, job: &JobRow, step: u64) {
@@ -36,6 +39,74 @@ async fn a_crashed_run_is_tried_again_only_while_it_gets_further() {
     f.store.retry_job(job.id).await.unwrap();
     let job = f.claim(Uuid::now_v7()).await.unwrap();
     assert_eq!((crash(&f, &job).await, job.checkpoint_step), (JobState::Queued, Some(20)));
+}
+
+/// What its log warns of.
+async fn warnings(f: &Fixture, job: &JobRow) -> Vec<String> {
+    let lines = f.store.job_logs(job.id, 0, 100).await.unwrap();
+    lines.into_iter().filter(|line| line.level == "warn").map(|line| line.message).collect()
+}
+
+/// The next attempt finds no checkpoint, and writes one after `step`.
+async fn anew_to(f: &Fixture, step: u64) -> JobRow {
+    let job = f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.record(job.id, job.attempt, &[ANEW]).await.unwrap();
+    checkpoint(f, &job, step).await;
+    job
+}
+
+#[tokio::test]
+async fn a_run_whose_checkpoint_is_gone_says_so_and_its_next_crash_is_the_first() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 400).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued);
+    let job = anew_to(&f, 50).await;
+    assert_eq!(warnings(&f, &job).await, ["its checkpoint after step 400 is not there any more: the run begins anew"]);
+    let events = f.store.job_events(job.id, 0, 100).await.unwrap();
+    let told: Vec<&str> = events.iter().map(|event| event.kind.as_str()).filter(|kind| *kind != "state").collect();
+    assert_eq!(told, ["log", "start"]);
+    assert_eq!(crash(&f, &job).await, JobState::Queued, "it began anew");
+    // That may go on for ever.
+    let job = anew_to(&f, 50).await;
+    assert_eq!(crash(&f, &job).await, JobState::Failed, "it is lost again and again, and comes no further");
+}
+
+#[tokio::test]
+async fn servers_that_die_while_checkpoints_are_lost_again_and_again_do_so_three_times() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 400).await;
+    f.store.reclaim(Uuid::now_v7()).await.unwrap();
+    let mut states = Vec::new();
+    for _ in 0..3 {
+        anew_to(&f, 50).await;
+        f.store.reclaim(Uuid::now_v7()).await.unwrap();
+        states.push(f.state(job.id).await);
+    }
+    assert_eq!(states, [JobState::Queued, JobState::Queued, JobState::Failed]);
+}
+
+#[tokio::test]
+async fn that_a_run_begins_anew_is_told_once_and_not_where_nothing_is_lost() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.record(job.id, 1, &[Event::Checkpoint { step: 0 }, ANEW, Event::Checkpoint { step: 30 }]).await.unwrap();
+    assert!(warnings(&f, &job).await.is_empty(), "pretraining has ended");
+
+    f.store.release(job.id, 1).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    let itself = "no checkpoint can be used: the run begins anew".to_owned();
+    let said = Event::Log { level: LogLevel::Warn, message: itself.clone() };
+    f.store.record(job.id, 2, &[said, ANEW, Event::Checkpoint { step: 40 }]).await.unwrap();
+    assert_eq!(warnings(&f, &job).await, std::slice::from_ref(&itself));
+
+    // One that pretrains is heard of before training begins.
+    f.store.release(job.id, 2).await.unwrap();
+    f.claim(Uuid::now_v7()).await.unwrap();
+    f.store.record(job.id, 3, &[Event::Checkpoint { step: 0 }, ANEW]).await.unwrap();
+    let lost = "its checkpoint after step 40 is not there any more: the run begins anew".to_owned();
+    assert_eq!(warnings(&f, &job).await, [itself, lost]);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ enum Act {
     Delete(usize),
     Heartbeat(usize),
     Start(usize),
+    /// A child finds no checkpoint.
+    Anew(usize),
     Epoch(usize),
     Checkpoint(usize),
     Release(usize),
@@ -44,6 +46,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => job().prop_map(Act::Delete),
         2 => job().prop_map(Act::Heartbeat),
         3 => job().prop_map(Act::Start),
+        1 => job().prop_map(Act::Anew),
         4 => job().prop_map(Act::Epoch),
         3 => job().prop_map(Act::Checkpoint),
         2 => job().prop_map(Act::Release),
@@ -66,24 +69,40 @@ struct Model {
     pause: bool,
     /// Epochs told.
     epochs: u32,
-    /// Step of the newest checkpoint (ten to an epoch), and what it was at the last crash.
+    /// Step of the newest checkpoint (ten to an epoch), and what it was at the last crash, and at the last death of the server.
     checkpoint: Option<u64>,
     crashed_at: Option<u64>,
+    died_at: Option<u64>,
     deaths: u32,
+    /// The last attempt that began, and the last one that lost a checkpoint.
+    began: Option<u32>,
+    lost: Option<u32>,
 }
 
 impl Model {
     fn new(id: Uuid) -> Self {
-        let (state, checkpoint, crashed_at) = (JobState::Queued, None, None);
-        Self { id, state, attempt: 0, cancel: false, pause: false, epochs: 0, checkpoint, crashed_at, deaths: 0 }
+        Self {
+            id,
+            state: JobState::Queued,
+            attempt: 0,
+            cancel: false,
+            pause: false,
+            epochs: 0,
+            checkpoint: None,
+            crashed_at: None,
+            died_at: None,
+            deaths: 0,
+            began: None,
+            lost: None,
+        }
     }
 
     fn running(&self) -> bool {
         self.state == JobState::Running
     }
 
-    fn moved(&self) -> bool {
-        self.checkpoint.is_some_and(|step| self.crashed_at.is_none_or(|before| step > before))
+    fn moved(&self, before: Option<u64>) -> bool {
+        self.checkpoint.is_some_and(|step| before.is_none_or(|before| step > before))
     }
 
     /// The attempt ended without success or failure of its own.
@@ -95,14 +114,24 @@ impl Model {
         }
     }
 
-    fn crash(&mut self, gives_up: bool) {
+    /// Gives whether it is tried again.
+    fn dies(&mut self, gives_up: bool) -> bool {
         self.state = match self.stopped() {
             JobState::Queued if gives_up => JobState::Failed,
             stopped => stopped,
         };
-        if !self.state.is_final() {
-            self.crashed_at = Some(self.checkpoint.unwrap_or(0));
+        !self.state.is_final()
+    }
+
+    fn begins_anew(&mut self) {
+        if self.checkpoint.is_some() {
+            let again = self.lost.is_some() && self.lost == self.began;
+            if !again {
+                (self.crashed_at, self.died_at) = (None, None);
+            }
+            self.lost = Some(self.attempt);
         }
+        (self.checkpoint, self.epochs, self.began) = (None, 0, Some(self.attempt));
     }
 }
 
@@ -134,8 +163,10 @@ impl Walk {
                 self.boot = Uuid::now_v7();
                 let left = self.jobs.iter_mut().filter(|job| job.running());
                 let count = left.map(|job| {
-                    job.deaths = if job.moved() { 1 } else { job.deaths + 1 };
-                    job.crash(job.deaths >= 3);
+                    job.deaths = if job.moved(job.died_at) { 1 } else { job.deaths + 1 };
+                    if job.dies(job.deaths >= 3) {
+                        job.died_at = job.checkpoint;
+                    }
                 });
                 let count = count.count() as u64;
                 assert_eq!(self.f.store.reclaim(self.boot).await.unwrap(), count);
@@ -152,6 +183,7 @@ impl Walk {
             Act::Cancel(at) | Act::Pause(at) | Act::Resume(at) | Act::Retry(at) => self.wish(&act, at).await,
             Act::Heartbeat(at)
             | Act::Start(at)
+            | Act::Anew(at)
             | Act::Epoch(at)
             | Act::Checkpoint(at)
             | Act::Release(at)
@@ -198,7 +230,7 @@ impl Walk {
             _ => {
                 if matches!(state, JobState::Failed | JobState::Canceled) {
                     (job.state, job.cancel, job.pause) = (JobState::Queued, false, false);
-                    (job.crashed_at, job.deaths) = (None, 0);
+                    (job.crashed_at, job.died_at, job.deaths) = (None, None, 0);
                 }
                 let allowed = match state {
                     JobState::Succeeded | JobState::Paused => false,
@@ -229,7 +261,11 @@ impl Walk {
                 let mut events = vec![Event::Start { step: u64::from(done) * 10, epoch: done, restored }];
                 events.extend((1..=done).map(|number| epoch(number, 0.5, 0.5)));
                 store.record(id, attempt, &events).await.unwrap();
-                job.epochs = done;
+                (job.epochs, job.began) = (done, Some(attempt));
+            }
+            Act::Anew(_) => {
+                store.record(id, attempt, &[Event::Start { step: 0, epoch: 0, restored: false }]).await.unwrap();
+                job.begins_anew();
             }
             Act::Epoch(_) => {
                 job.epochs += 1;
@@ -254,10 +290,9 @@ impl Walk {
                 job.state = JobState::Failed;
             }
             _ => {
-                let moved = job.moved();
-                job.crash(!moved);
-                if !job.state.is_final() {
-                    job.deaths = 0;
+                let moved = job.moved(job.crashed_at);
+                if job.dies(!moved) {
+                    (job.crashed_at, job.deaths) = (job.checkpoint, 0);
                 }
                 assert_eq!(store.finish_crashed(id, attempt, "x", "y").await.unwrap(), job.state);
             }

@@ -2,10 +2,12 @@
 
 use uuid::Uuid;
 
-use super::{Fixture, LEASE, epoch};
+use super::{Fixture, LEASE, NewJob, NewJobs, epoch};
 use crate::data_dir::DataDir;
+use crate::store::jobs::row::NewSweep;
 use crate::store::jobs::{JobState, Wish};
-use crate::store::{Store, StoreError};
+use crate::store::{NewPretrained, Store, StoreError};
+use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, EpochWarning, Event};
 
 #[tokio::test]
@@ -83,6 +85,94 @@ async fn what_is_still_being_canceled_is_retried_when_it_is_canceled() {
     f.store.retry_job(job.id).await.unwrap();
     let job = f.store.job(job.id).await.unwrap();
     assert_eq!((job.state, job.cancel_requested), (JobState::Queued, false));
+}
+
+impl Fixture {
+    /// Imports weights; gives their hash.
+    async fn import(&self, name: &str) -> String {
+        let file = self.directory.path().join("start.safetensors");
+        std::fs::write(&file, "start").unwrap();
+        let new = NewPretrained {
+            name: name.into(),
+            network: "wrn-10-1".into(),
+            classes: None,
+            parameters: 1,
+            file,
+            source: "a test".into(),
+            source_sha256: String::new(),
+        };
+        self.store.insert_pretrained(new).await.unwrap().sha256
+    }
+
+    /// A sweep of one job from random weights and so many from imported ones; the ids of all.
+    async fn sweep_from(&self, name: &str, sha256: &str, imported: usize) -> (Uuid, Vec<Uuid>) {
+        let from = TrainConfig {
+            pretrained: Some(name.into()),
+            pretrained_sha256: Some(sha256.into()),
+            ..TrainConfig::default()
+        };
+        let configs = std::iter::once(TrainConfig::default()).chain(std::iter::repeat_n(from, imported));
+        let job = |config| NewJob { id: Uuid::now_v7(), config, baseline_of: None };
+        let jobs: Vec<NewJob> = configs.map(job).collect();
+        let ids = jobs.iter().map(|job| job.id).collect();
+        let sweep = Some(NewSweep { id: Uuid::now_v7(), request: serde_json::Map::new() });
+        let new = NewJobs { dataset_id: self.dataset, jobs, sweep, idempotency: None };
+        (self.store.insert_jobs(new).await.unwrap(), ids)
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_retried_without_its_weights_where_its_checkpoint_holds_what_became_of_them() {
+    let f = Fixture::new().await;
+    let sha256 = f.import("base").await;
+    let (sweep, ids) = f.sweep_from("base", &sha256, 1).await;
+    let job = ids[1];
+    f.store.cancel_job(ids[0]).await.unwrap();
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, job);
+    f.store.finish_failed(job, 1, "network", "no memory").await.unwrap();
+    f.store.delete_pretrained("base").await.unwrap();
+    let refused = async || match f.store.retry_job(job).await {
+        Err(StoreError::State { detail }) => detail,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused().await.contains("the weights \"base\" that the job starts from were deleted"));
+    let checkpoint = async |step: i64| {
+        let write = sqlx::query("UPDATE jobs SET checkpoint_step = ? WHERE id = ?").bind(step).bind(job.to_string());
+        write.execute(&f.store.writer).await.unwrap();
+    };
+    // Pretraining begins with the weights, and then reads its checkpoint.
+    checkpoint(0).await;
+    assert!(refused().await.contains("import the same file again"));
+    checkpoint(36).await;
+    assert_eq!(f.store.retry_job(job).await.unwrap(), [job]);
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, job);
+    f.store.finish_canceled(job, 2).await.unwrap();
+
+    // The same bytes will do under another name.
+    checkpoint(0).await;
+    assert!(refused().await.contains("under whatever name"));
+    f.import("again").await;
+    assert_eq!(f.store.retry_job(sweep).await.unwrap(), ids);
+}
+
+#[tokio::test]
+async fn those_of_a_sweep_that_lack_their_weights_hold_up_no_other() {
+    let f = Fixture::new().await;
+    let sha256 = f.import("base").await;
+    let (sweep, ids) = f.sweep_from("base", &sha256, 2).await;
+    f.store.cancel_job(sweep).await.unwrap();
+    f.store.delete_pretrained("base").await.unwrap();
+    // Repeating is harmless.
+    for _ in 0..2 {
+        assert_eq!(f.store.retry_job(sweep).await.unwrap(), ids[..1]);
+        let states = [f.state(ids[0]).await, f.state(ids[1]).await, f.state(ids[2]).await];
+        assert_eq!(states, [JobState::Queued, JobState::Canceled, JobState::Canceled]);
+    }
+    // One that waits until it is resumed does not go on by this.
+    f.store.pause_job(sweep).await.unwrap();
+    let refused = f.store.retry_job(sweep).await;
+    assert!(matches!(&refused, Err(StoreError::State { detail }) if detail.contains("\"base\"")), "{refused:?}");
+    assert_eq!(f.state(ids[0]).await, JobState::Paused);
 }
 
 #[tokio::test]
