@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod import_weights;
 mod keys;
+mod output;
 mod predict;
 mod predictions;
 mod serve;
@@ -18,6 +19,7 @@ mod signals;
 mod test;
 mod train;
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use self::output::{print, tell};
 use crate::data_dir::DataDir;
 use crate::imaging::DecodeLimits;
 use crate::nn::device::CudaStatus;
@@ -163,15 +166,15 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     }
     let usual = if matches!(cli.command, Command::Demo(_)) { "warn" } else { "mixmatch=info,warn" };
     if let Err(error) = start_log(&cli.log, usual) {
-        eprintln!("mixmatch: {error}");
+        tell(format_args!("mixmatch: {error}"));
         return ExitCode::from(2);
     }
+    // The others see to it themselves, once what they do is done.
     let prints = matches!(
         cli.command,
         Command::Predict(_)
             | Command::Predictions(_)
             | Command::Export(_)
-            | Command::Keys(_)
             | Command::Presets
             | Command::Test(_)
             | Command::Openapi
@@ -183,7 +186,7 @@ pub fn main(cuda: CudaStatus) -> ExitCode {
     match run(cli.command, cuda) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mixmatch: {}", with_causes(&error));
+            tell(format_args!("mixmatch: {}", with_causes(&error)));
             ExitCode::FAILURE
         }
     }
@@ -236,11 +239,11 @@ fn run(command: Command, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => block_on(backup::backup(args)),
         Command::Restore(args) => block_on(backup::restore(args)),
         Command::Presets => {
-            print!("{}", crate::train::hyper_parameters::markdown());
+            print(crate::train::hyper_parameters::markdown())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Openapi => {
-            print!("{}", crate::api::openapi_json());
+            print(crate::api::openapi_json())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Work => unreachable!("handled before the log starts"),
@@ -264,12 +267,17 @@ fn start_log(args: &LogArgs, usual: &str) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         // It would say so on stderr, and panic where that is a terminal that has gone.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(has_colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref()));
     match args.log_format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// Whether log lines are coloured: on a terminal, unless whoever sits there wants none (<https://no-color.org>).
+fn has_colours(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 #[cfg(test)]
@@ -326,6 +334,14 @@ mod tests {
             let cli = Cli::try_parse_from(["mixmatch", "openapi", "--log", given]).unwrap();
             assert_eq!(cli.log.wanted("warn"), wanted, "{given:?}");
         }
+    }
+
+    #[test]
+    fn log_lines_are_coloured_on_a_terminal_unless_nobody_wants_it() {
+        let set = |text| Some(OsStr::new(text));
+        assert!(has_colours(true, None) && has_colours(true, set("")));
+        assert!(!has_colours(true, set("1")) && !has_colours(true, set("0")));
+        assert!(!has_colours(false, None));
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub struct JobRequest {
 /// its baseline.
 ///
 /// A list for `labelled`, `seed` or `algorithm`, or a `grid` of lists for other hyper-parameters, makes a sweep: a
-/// job for each combination (at most 200, runs that would train alike only once), all or none. The answer is then
-/// the sweep, whose id takes the place of a job's for the report and to cancel, retry or delete all of it.
+/// job for each combination (at most 200, runs that would train alike only once, as where a number in `labelled` is all that there
+/// are and `null` stands beside it), all or none. The answer is then the sweep, whose id takes the place of a job's for the report and to cancel, retry or delete all of it.
 ///
 /// The first version of a task becomes its `champion`. A baseline never does; a sweep waits for its last job and
 /// takes the best of the others by validation.
@@ -275,7 +275,8 @@ pub async fn resume(State(app): State<AppState>, Path(id): Path<String>) -> Resu
 ///
 /// It goes on from its last checkpoint, unless it failed by its own figures (the loss diverged, the model collapsed):
 /// then it begins anew. Repeating is harmless: what is queued or runs is left as it is. While a job of them is still being canceled the answer
-/// is 409, and none is queued; retry it when that is over.
+/// is 409, and none is queued; retry it when that is over. A job without a checkpoint after a step whose `pretrained` weights were deleted
+/// stays as it is; if no other of them goes on, the answer is 409. Once the same file is imported again it can be retried.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", security(("api_key" = ["train"])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = JobOrSweep),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),

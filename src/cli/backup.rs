@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::DataArgs;
+use super::output::{print_line, tell};
+use super::signals::end_with_the_reader;
 use crate::backup::{self, Copied, Index};
 use crate::data_dir::DataDir;
 use crate::store::{KeyRow, Store};
@@ -35,8 +37,8 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
     anyhow::ensure!(data.database().exists(), "{} holds nothing to back up", data.root().display());
     let (index, copied) = backup::backup(&data, &args.to).await?;
-    tell("backed up", &index, copied);
-    eprintln!("verified; put it back with: mixmatch restore --from {} --data-dir NEW", args.to.display());
+    report("backed up", &index, copied)?;
+    tell(format_args!("verified; put it back with: mixmatch restore --from {} --data-dir NEW", args.to.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,18 +46,18 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
 pub async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
     let (index, copied) = backup::restore(&args.from, &data).await?;
-    tell("restored", &index, copied);
     let store = Store::open_beside(&data).await?;
     let live: Vec<String> = store.keys().await?.iter().filter(|key| key.is_live()).map(name_of).collect();
     store.close().await;
     if !live.is_empty() {
         // Whoever took one back after the backup was made believes that it opens nothing.
-        eprintln!(
+        tell(format_args!(
             "these API keys open it, those too that were revoked since the backup (`mixmatch keys revoke` them again): {}",
             live.join(", ")
-        );
+        ));
     }
-    eprintln!("verified; serve it with: mixmatch serve --data-dir {}", data.root().display());
+    report("restored", &index, copied)?;
+    tell(format_args!("verified; serve it with: mixmatch serve --data-dir {}", data.root().display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,10 +65,12 @@ fn name_of(key: &KeyRow) -> String {
     format!("{} ({}, {})", key.name, key.prefix, key.scope)
 }
 
-fn tell(what: &str, index: &Index, copied: Copied) {
+/// Prints what was copied; that is done by now, so that a reader who has gone keeps nothing from being done.
+fn report(what: &str, index: &Index, copied: Copied) -> anyhow::Result<()> {
+    end_with_the_reader();
     let mebibytes = copied.bytes as f64 / f64::from(1 << 20);
-    println!(
+    print_line(format_args!(
         "{what} the state of {:.0}: {} files, {mebibytes:.1} MiB, {} of them hard links",
         index.taken_at, copied.files, copied.linked
-    );
+    ))
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::signals::end_with_the_reader;
 use crate::nn::device::CudaStatus;
 
 /// Arguments of `bench`.
@@ -29,6 +30,10 @@ enum What {
 
 /// Measures.
 pub fn run(args: BenchArgs, _cuda: &CudaStatus) -> anyhow::Result<ExitCode> {
+    // Not `predict`: a server that closes a connection would end it, too.
+    if !matches!(args.what, What::Predict(_)) {
+        end_with_the_reader();
+    }
     match args.what {
         What::Train(args) => train::run(args),
         What::Engine(args) => engine::run(args),

@@ -12,6 +12,7 @@ use clap::Args;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::DataArgs;
+use super::output::print_line;
 use crate::report::Card;
 use crate::sha256;
 use crate::store::{Store, VersionRow};
@@ -44,7 +45,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         ("card.json", serde_json::to_vec_pretty(&card)?),
     ];
     write(&args.to, &files).with_context(|| format!("the model cannot be written to {}", args.to.display()))?;
-    println!("{}:{} is in {}", row.name, row.version, args.to.display());
+    print_line(format_args!("{}:{} is in {}", row.name, row.version, args.to.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

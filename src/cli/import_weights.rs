@@ -12,6 +12,8 @@ use clap::{ArgGroup, Args};
 
 use super::DataArgs;
 use super::audited::audited;
+use super::output::print_line;
+use super::signals::end_with_the_reader;
 use crate::data_dir::DataDir;
 use crate::nn::pretrained::{Contents, NamedTensors, SafeTensorsFile, import, network_of};
 use crate::nn::pth::StateDict;
@@ -43,7 +45,8 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
     let Some(name) = args.name else {
         let output = args.output.context("--name or --output is needed")?;
         let contents = convert(&args.file, args.network.as_deref(), &output)?;
-        println!("{} → {}: {}", args.file.display(), output.display(), words(&contents));
+        end_with_the_reader();
+        print_line(format_args!("{} → {}: {}", args.file.display(), output.display(), words(&contents)))?;
         return Ok(ExitCode::SUCCESS);
     };
     let data = DataDir::new(args.data.data_dir);
@@ -63,7 +66,8 @@ pub async fn run(args: ImportWeightsArgs) -> anyhow::Result<ExitCode> {
     let created = |row: &PretrainedRow| Some(format!("/pretrained/{}", row.name));
     let row = audited(&store, "import-weights", &name, created, store.insert_pretrained(new)).await?;
     store.close().await;
-    println!("imported {}: {}", row.name, words(&contents));
+    end_with_the_reader();
+    print_line(format_args!("imported {}: {}", row.name, words(&contents)))?;
     Ok(ExitCode::SUCCESS)
 }
 

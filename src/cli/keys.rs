@@ -3,12 +3,15 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::DataArgs;
 use super::audited::audited;
+use super::output::{print_line, tell};
+use super::signals::end_with_the_reader;
 use crate::data_dir::{DataDir, make_private};
 use crate::keys::{FreshKey, Scope};
 use crate::store::{KeyRow, NewKey, Store, StoreError};
@@ -117,39 +120,55 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let new = NewKey { name: &args.name, prefix: &key.prefix, sha256: &key.sha256, scope: args.scope, expires_at };
     let first = !store.has_keys().await?;
     let row = audited(&store, "keys create", &args.name, prefix, store.insert_key(new)).await?;
+    let shown = print_line(&key.text);
+    if shown.is_err() {
+        take_back(&store, &row).await?;
+    }
     store.close().await;
-    println!("{}", key.text);
+    shown.with_context(|| format!("key {} was not shown to anybody and is revoked; make another", row.name))?;
     let end = row.expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end:.0}"));
-    eprintln!("key {} ({}), scope {}, {end}; it is shown this once: keep it now", row.name, row.prefix, row.scope);
+    let KeyRow { name, prefix, scope, .. } = &row;
+    tell(format_args!("key {name} ({prefix}), scope {scope}, {end}; it is shown this once: keep it now"));
     if first {
-        eprint!("it is the first key here: from now on a server wants one from this machine, too");
-        match row.scope {
-            Scope::Admin => eprintln!(", in the dashboard (Key) as well"),
-            _ => eprintln!("; for the dashboard: mixmatch keys create --scope admin --name dashboard"),
-        }
+        let dashboard = match scope {
+            Scope::Admin => ", in the dashboard (Key) as well",
+            _ => "; for the dashboard: mixmatch keys create --scope admin --name dashboard",
+        };
+        tell(format_args!("it is the first key here: from now on a server wants one from this machine, too{dashboard}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Revokes a key of which nobody has seen the text, nor ever will.
+async fn take_back(store: &Store, row: &KeyRow) -> anyhow::Result<()> {
+    let revoked = audited(store, "keys revoke", &row.prefix, prefix, store.revoke_key(&row.prefix)).await;
+    revoked.with_context(|| format!("key {} ({}) was not shown to anybody; revoke it", row.name, row.prefix))?;
+    Ok(())
+}
+
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    end_with_the_reader();
     let store = open(&args.data).await?;
     let rows = store.keys().await?;
     store.close().await;
     if args.json {
-        rows.iter().for_each(|row| println!("{}", as_json(row)));
+        rows.iter().map(as_json).try_for_each(print_line)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<10} {:<8} {:<8} {:<21} {:<21} NAME", "PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES");
+    print_line(format_args!(
+        "{:<10} {:<8} {:<8} {:<21} {:<21} NAME",
+        "PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES"
+    ))?;
     for row in &rows {
         let end = row.expires_at.map_or_else(|| "never".to_owned(), |end| format!("{end:.0}"));
         let created = format!("{:.0}", row.created_at);
-        println!(
+        print_line(format_args!(
             "{:<10} {:<8} {:<8} {created:<21} {end:<21} {}",
             row.prefix,
             row.scope.as_str(),
             row.state(),
             row.name
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -165,7 +184,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let store = open(&args.data).await?;
     let row = audited(&store, "keys revoke", &args.key, prefix, store.revoke_key(&args.key)).await?;
     store.close().await;
-    eprintln!("key {} ({}) is revoked", row.name, row.prefix);
+    tell(format_args!("key {} ({}) is revoked", row.name, row.prefix));
     Ok(ExitCode::SUCCESS)
 }
 

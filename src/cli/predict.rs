@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::output::print_line;
 use super::{DataArgs, ImageArgs};
 use crate::imaging::{DecodeLimits, ImagingError};
 use crate::serving::{Classified, Held, ModelFiles, PredictOptions, Predictor, PredictorOptions};
@@ -136,7 +137,7 @@ async fn predict(
             Err((code, detail)) => (None, Some(Problem { code, detail })),
         };
         let line = Line { file: path.display().to_string(), model: model.key(), classified, problem };
-        println!("{}", serde_json::to_string(&line)?);
+        print_line(serde_json::to_string(&line)?)?;
     }
     Ok(failed)
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::DataArgs;
+use super::output::print_line;
 use crate::data_dir::DataDir;
 use crate::model::ModelManifest;
 use crate::nn::device;
@@ -58,21 +59,19 @@ pub async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
             "seen_in_training": seen_in_training,
             "test": test,
         });
-        println!("{told}");
+        print_line(told)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} on {}", row.key(), dataset.name);
-    super::train::tell_test(&test);
+    print_line(format_args!("{} on {}", row.key(), dataset.name))?;
+    super::train::print_test(&test)?;
     match seen_in_training {
         Some(0) => {}
-        Some(seen) => {
-            println!(
-                "  it learned from {seen} of these images, or was chosen by them: the figures flatter it by those"
-            );
-        }
-        None => println!(
-            "  the data set that it learned from is gone: whether it has met some of these images cannot be told"
-        ),
+        Some(seen) => print_line(format_args!(
+            "  it learned from {seen} of these images, or was chosen by them: the figures flatter it by those"
+        ))?,
+        None => print_line(
+            "  the data set that it learned from is gone: whether it has met some of these images cannot be told",
+        )?,
     }
     Ok(ExitCode::SUCCESS)
 }

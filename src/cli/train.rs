@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::audited::audited;
+use super::output::{print, print_line, tell};
 use super::settings::{parse_grid, parse_setting, together};
 use super::signals::{Signals, end_with_the_reader};
 use super::{DataArgs, DeviceArgs};
@@ -39,16 +40,17 @@ pub struct TrainArgs {
     /// The data set, by name or id.
     #[arg(long)]
     dataset: String,
-    /// mixmatch or supervised; several with commas between train them all and print a table.
+    /// mixmatch or supervised; several with commas between train them all and print a table. [default: mixmatch]
     #[arg(long, value_delimiter = ',')]
     algorithm: Vec<String>,
-    /// The starting point: quick, thorough, gpu, paper, reference, demo.
+    /// The starting point: quick, thorough, gpu, paper, reference, demo. [default: quick]
     #[arg(long)]
     preset: Option<String>,
-    /// Labels to train with, or several numbers: --labelled 20,40,100; all of them if absent.
+    /// Labels to train with, or several numbers: --labelled 20,40,100. [default: all of them; with --preset reference 1000, and all with
+    /// --set labelled=null]
     #[arg(long, value_delimiter = ',')]
     labelled: Vec<u32>,
-    /// Decides splits, initial weights, batches and augmentations; or several: --seed 0,1,2.
+    /// Decides splits, initial weights, batches and augmentations; or several: --seed 0,1,2. [default: 0]
     #[arg(long, value_delimiter = ',')]
     seed: Vec<u64>,
     /// Train the supervised baseline on the same labels too, and compare.
@@ -112,7 +114,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     let request = match args.request() {
         Ok(request) => request,
         Err(error) => {
-            eprintln!("mixmatch: {error}");
+            tell(format_args!("mixmatch: {error}"));
             return Ok(ExitCode::from(2));
         }
     };
@@ -123,7 +125,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         Ok(plan) => plan,
         Err(problems) => {
             for problem in problems {
-                eprintln!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail);
+                tell(format_args!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail));
             }
             return Ok(ExitCode::from(2));
         }
@@ -138,10 +140,10 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     };
     let older: u64 = counts.into_iter().map(unfinished).sum();
     if older > 0 {
-        eprintln!(
+        tell(format_args!(
             "jobs of {} that wait or were interrupted are trained first: {older}; `mixmatch serve` can cancel them",
             args.data.data_dir.display()
-        );
+        ));
     }
     // Before there is a job: one that nobody waits for any more would be trained by the next `mixmatch train` first.
     let mut signals = Signals::new()?;
@@ -153,7 +155,7 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     tokio::select! {
         ended = &mut followed => ended?,
         () = signals.wait() => {
-            eprintln!("stopping the run …");
+            tell("stopping the run …");
             let none = |_: &Vec<Uuid>| None;
             match audited(&store, "train cancel", &format!("/jobs/{id}"), none, store.cancel_job(id)).await {
                 Ok(jobs) => jobs.into_iter().for_each(|job| supervisor.nudge(job)),
@@ -161,10 +163,10 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
                 Err(StoreError::State { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            followed.await?;
+            unless_asked_again(&mut signals, followed).await?;
         }
     };
-    supervisor.shutdown().await;
+    unless_asked_again(&mut signals, supervisor.shutdown()).await;
     end_with_the_reader();
     let code = match store.job_or_sweep(id).await? {
         JobEntry::Job(job) if jobs.len() == 1 => report(*job, args.json)?,
@@ -174,11 +176,24 @@ pub async fn run(args: TrainArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     Ok(code)
 }
 
+/// The end of what was asked for; whoever asks again ends the process at once, and with it those of its runs.
+async fn unless_asked_again<T>(signals: &mut Signals, end: impl Future<Output = T>) -> T {
+    tokio::select! {
+        ended = end => ended,
+        () = signals.wait_for_another() => {
+            tell("asked to stop again: ending at once, without waiting for the run");
+            // Without destructors, as `serve` does.
+            // SAFETY: ends the process; nothing runs after it.
+            unsafe { libc::_exit(130) }
+        }
+    }
+}
+
 fn compare(report: JobReport, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        print_line(serde_json::to_string(&report)?)?;
     } else {
-        print!("{}", report.markdown());
+        print(report.markdown())?;
     }
     let succeeded = report.comparison.runs.iter().all(ComparedRun::succeeded);
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -187,36 +202,36 @@ fn compare(report: JobReport, json: bool) -> anyhow::Result<ExitCode> {
 fn report(job: JobRow, json: bool) -> anyhow::Result<ExitCode> {
     let succeeded = job.state == JobState::Succeeded;
     if json {
-        println!("{}", serde_json::to_string(&crate::api::Job::from(job))?);
+        print_line(serde_json::to_string(&crate::api::Job::from(job))?)?;
     } else if let Some((name, version)) = &job.model {
-        println!("model {name}:{version}");
+        print_line(format_args!("model {name}:{version}"))?;
         if let Some(best) = &job.best {
-            println!(
+            print_line(format_args!(
                 "  validation accuracy {:.4}, F1 macro {:.4} (epoch {})",
                 best.validation_accuracy, best.validation_f1_macro, best.epoch
-            );
+            ))?;
         }
         if let Some(median) = job.last.as_ref().and_then(|last| last.validation_accuracy_median) {
-            println!("  median of the last epochs (up to 20) {median:.4}");
+            print_line(format_args!("  median of the last epochs (up to 20) {median:.4}"))?;
         }
         if let Some(test) = &job.test {
-            tell_test(test);
+            print_test(test)?;
         }
     } else if let Some((code, detail)) = &job.error {
-        eprintln!("mixmatch: the run failed ({code}): {detail}");
+        tell(format_args!("mixmatch: the run failed ({code}): {detail}"));
     } else {
         let id = job.id;
-        eprintln!(
+        tell(format_args!(
             "mixmatch: the run was {}; with `mixmatch serve`, POST /jobs/{id}/retry runs it again, from its last checkpoint if it has one",
             job.state.as_str()
-        );
+        ));
     }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints the figures of a test, its groups, and what is to be doubted.
-pub(super) fn tell_test(test: &TestMetrics) {
-    print!("{}", test_in_words(test));
+pub(super) fn print_test(test: &TestMetrics) -> anyhow::Result<()> {
+    print(test_in_words(test))
 }
 
 fn test_in_words(test: &TestMetrics) -> String {
@@ -284,6 +299,22 @@ mod tests {
     fn request(line: &str) -> Value {
         let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
         Value::Object(line.train.request().unwrap())
+    }
+
+    #[test]
+    fn the_help_tells_what_holds_where_nothing_is_given() {
+        use crate::train::preset;
+
+        let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        let plain = preset::quick();
+        for default in [plain.preset, plain.algorithm.as_str().to_owned(), plain.seed.to_string()] {
+            assert!(help.contains(&format!("[default: {default}]")), "{default} is not in {help}");
+        }
+        for name in preset::NAMES {
+            let labelled = preset::by_name(name).unwrap().labelled;
+            let told = labelled.is_none_or(|labelled| help.contains(&format!("--preset {name} {labelled}")));
+            assert!(told, "{name}: {help}");
+        }
     }
 
     #[test]

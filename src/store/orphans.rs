@@ -22,8 +22,8 @@ use crate::data_dir::{DataDir, DataLock};
 use crate::dataset::{IMAGES_FILE, MANIFEST_FILE};
 
 /// The query of every row that names an artifact: `sha256`, and the row as `kind`, `name` and `version`. An unfinished job
-/// names the weights that it starts from by itself: those that it was queued with may be deleted while others of the same
-/// bytes are there, and then those.
+/// without a checkpoint after a step names the weights that it starts from by itself: those that it was queued with may be deleted
+/// while others of the same bytes are there, and then those.
 macro_rules! artifact_needs {
     () => {
         "SELECT weights_sha256 AS sha256, 'version' AS kind, name, version FROM model_versions
@@ -31,7 +31,8 @@ macro_rules! artifact_needs {
          UNION SELECT predictions_sha256, 'version', name, version FROM model_versions WHERE predictions_sha256 IS NOT NULL
          UNION SELECT sha256, 'pretrained', name, 0 FROM pretrained_weights
          UNION SELECT config ->> '$.pretrained_sha256', 'job', id, 0 FROM jobs
-           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL"
+           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL
+             AND COALESCE(checkpoint_step, 0) = 0"
     };
 }
 
@@ -52,6 +53,7 @@ pub(super) const NAMED: &str = "
       OR EXISTS (SELECT 1 FROM pretrained_weights WHERE sha256 = ?1)
       OR EXISTS (
         SELECT 1 FROM jobs WHERE config ->> '$.pretrained_sha256' = ?1 AND state IN ('queued', 'running', 'paused')
+          AND COALESCE(checkpoint_step, 0) = 0
       )";
 
 /// Forgets notes of artifacts.

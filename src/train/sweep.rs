@@ -107,7 +107,8 @@ fn listed(axes: &[Axis]) -> Vec<Option<u32>> {
 impl Plan {
     /// Whether the data set's labels can be split as each run wants it, which counting them does not tell: groups stay on one
     /// side of the split and may leave fewer. Of runs that split alike only the one with the most labels is tried, and the others
-    /// where that is refused. Where only the preset asks for more than one of the seeds leaves, each takes all that there are. Blocks.
+    /// where that is refused. Where only the preset asks for more than one of the seeds leaves, each takes all that there are. Runs that
+    /// turn out to train alike, as a number of labels is all that there are, stay planned once. Blocks.
     ///
     /// # Errors
     /// One problem for each seed that leaves too few, and for each number of a list that is too many; what no seed would mend once.
@@ -147,7 +148,53 @@ impl Plan {
                 }
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        if self.runs.iter().any(|run| run.config.labelled.is_none()) {
+            self.drop_twins(manifest);
+        }
+        Ok(())
+    }
+
+    /// Keeps one, the first, of the runs that train alike where a number of labels is all that there are. Seeds are one line of the report:
+    /// where the number is all with some of them alone, each run stays.
+    fn drop_twins(&mut self, manifest: &Manifest) {
+        let alike = |spec: SplitSpec| SplitSpec { labelled: None, seed: 0, ..spec };
+        let specs: Vec<SplitSpec> = self.runs.iter().map(|run| run.config.split_spec()).collect();
+        let mut left: Vec<(SplitSpec, Option<usize>)> = Vec::new();
+        for spec in specs.iter().filter(|spec| spec.labelled.is_none()) {
+            if !left.iter().any(|(known, _)| known == spec) {
+                left.push((*spec, split(manifest, spec).ok().map(|split| split.labelled.len())));
+            }
+        }
+        let is_all = |spec: &SplitSpec| {
+            let mut of_line = left.iter().filter(|(known, _)| alike(*known) == alike(*spec)).peekable();
+            of_line.peek().is_some() && of_line.all(|(_, left)| *left == spec.labelled)
+        };
+        let trained: Vec<TrainConfig> = self
+            .runs
+            .iter()
+            .zip(&specs)
+            .map(|(run, spec)| match spec.labelled {
+                Some(_) if is_all(spec) => TrainConfig { labelled: None, ..run.config.clone() },
+                _ => run.config.clone(),
+            })
+            .collect();
+        // Where each run is now: in its own place, or in that of its twin.
+        let (mut kept, mut places): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+        for (at, config) in trained.iter().enumerate() {
+            let twin = kept.iter().position(|&earlier| trained[earlier].trains_as(config));
+            places.push(twin.unwrap_or(kept.len()));
+            if twin.is_none() {
+                kept.push(at);
+            }
+        }
+        let keep = |&at: &usize| {
+            let PlannedRun { config, baseline_of } = self.runs[at].clone();
+            PlannedRun { config, baseline_of: baseline_of.map(|of| places[of]) }
+        };
+        self.runs = kept.iter().map(keep).collect();
     }
 
     /// The numbers in the list that are more than a split leaves, each with its place: where one is too many, others may be as well.
@@ -306,6 +353,36 @@ mod tests {
         plan.runs.iter_mut().for_each(|run| run.config.labelled = Some(30));
         assert_eq!(plan.check_splits(&manifest), Ok(()));
         assert!(plan.runs.len() == 2 && plan.runs.iter().all(|run| run.config.labelled.is_none()), "{plan:?}");
+    }
+
+    #[test]
+    fn a_number_of_labels_that_is_all_there_are_is_no_other_run_than_all() {
+        let checked = |manifest: &Manifest, request: Value| {
+            let mut plan = planned(request).unwrap();
+            assert_eq!(plan.check_splits(manifest), Ok(()));
+            told(&plan)
+        };
+        // Of 40 images, none of a group, 8 validate.
+        let mut manifest = forty_images(|row| row);
+        let request = |labelled: Value| json!({"labelled": labelled, "seed": 1, "validation": 0.2, "baseline": true});
+        assert_eq!(checked(&manifest, request(json!([null, 32]))), ["1 0 supervised → 1", "1 0 mixmatch"]);
+        assert_eq!(checked(&manifest, request(json!([32, null]))), ["1 32 supervised → 1", "1 32 mixmatch"]);
+        assert_eq!(
+            checked(&manifest, request(json!(32))),
+            ["1 32 supervised → 1", "1 32 mixmatch"],
+            "as it was asked for"
+        );
+        let others = ["1 32 supervised → 1", "1 32 mixmatch", "1 20 supervised → 3", "1 20 mixmatch"];
+        assert_eq!(checked(&manifest, request(json!([32, 20, null]))), others);
+        assert_eq!(checked(&manifest, request(json!([31, null]))).len(), 4);
+        let seeds = |labels: u32| json!({"labelled": [labels, null], "seed": [0, 1, 2], "validation": 0.2});
+        assert_eq!(checked(&manifest, seeds(32)), ["0 32 mixmatch", "1 32 mixmatch", "2 32 mixmatch"]);
+        let shares = json!({"labelled": [20, null], "grid": {"validation": [0.2, 0.5]}});
+        assert_eq!(checked(&manifest, shares).len(), 3, "with half held out 20 are all");
+        // Groups leave 32 with some seeds and 34 with others: one group of six validates, or two of four.
+        manifest = forty_images(|row| if row < 24 { row / 6 } else { row / 4 });
+        let seeds = json!({"labelled": [32, null], "seed": (0..12).collect::<Vec<u32>>(), "validation": 0.2});
+        assert_eq!(checked(&manifest, seeds).len(), 24, "lines of the report have the same seeds");
     }
 
     #[test]

@@ -98,7 +98,8 @@ async fn named(db: &mut SqliteConnection) -> Vec<String> {
          UNION SELECT predictions_sha256 FROM model_versions WHERE predictions_sha256 IS NOT NULL
          UNION SELECT sha256 FROM pretrained_weights
          UNION SELECT config ->> '$.pretrained_sha256' FROM jobs
-           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL",
+           WHERE state IN ('queued', 'running', 'paused') AND config ->> '$.pretrained_sha256' IS NOT NULL
+             AND COALESCE(checkpoint_step, 0) = 0",
     )
     .await
 }

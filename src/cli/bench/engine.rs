@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::super::output::print_line;
 use crate::bench::{engine, machine};
 use crate::nn::device::PrecisionWish;
 use crate::openmp::compute_with;
@@ -49,17 +50,17 @@ pub fn run(args: BenchEngineArgs) -> anyhow::Result<ExitCode> {
             "network": args.network, "size": args.size, "device": args.device, "batches": times,
             "peak_resident_mib": machine::peak_resident_mib(), "machine": machine,
         });
-        println!("{report}");
+        print_line(report)?;
     } else {
-        println!(
+        print_line(format_args!(
             "{} {}×{} on {}, load before {:.2}",
             args.network, args.size, args.size, machine.cpu, machine.load_before
-        );
+        ))?;
         for time in &times {
             let engine::EngineTimes { batch, images_per_second, batch_ms, first_ms } = time;
-            println!(
+            print_line(format_args!(
                 "batch {batch:>4}: {images_per_second:>9.1} images/s, {batch_ms:>8.2} ms, the first {first_ms:.2} ms"
-            );
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

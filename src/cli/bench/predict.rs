@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
+use super::super::output::print_line;
 use crate::bench::load::{self, Load};
 use crate::bench::machine;
 use crate::demo::dataset::draw;
@@ -76,7 +77,7 @@ pub async fn run(args: BenchPredictArgs) -> anyhow::Result<ExitCode> {
             let spread =
                 result.batches.map_or(String::new(), |[low, middle, high]| format!(" ({low}, {middle}, {high})"));
             let batch = result.mean_batch.map_or("?".to_owned(), |batch| format!("{batch:.1}{spread}"));
-            println!(
+            print_line(format_args!(
                 "{:>4} at a time: {:>8.1} images/s, p50 {:>7.1} ms, p95 {:>7.1} ms, p99 {:>7.1} ms, batch {batch}, \
                  errors {:?}",
                 result.concurrency,
@@ -85,12 +86,12 @@ pub async fn run(args: BenchPredictArgs) -> anyhow::Result<ExitCode> {
                 result.p95_ms,
                 result.p99_ms,
                 result.errors
-            );
+            ))?;
         }
         results.push(result);
     }
     if args.json {
-        println!("{}", serde_json::json!({"url": args.url, "levels": results, "machine": machine}));
+        print_line(serde_json::json!({"url": args.url, "levels": results, "machine": machine}))?;
     }
     Ok(ExitCode::SUCCESS)
 }

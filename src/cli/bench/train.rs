@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::output::{print_line, tell};
 use super::super::settings::{parse_setting, together};
 use crate::bench::{data, machine};
 use crate::dataset::Manifest;
@@ -101,7 +102,7 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
     let request = match args.request() {
         Ok(request) => request,
         Err(refused) => {
-            eprintln!("mixmatch: {refused}");
+            tell(format_args!("mixmatch: {refused}"));
             return Ok(ExitCode::from(2));
         }
     };
@@ -109,7 +110,7 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => TrainConfig { warmup: 0.0, ..config },
         Err(problems) => {
             for problem in problems {
-                eprintln!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail);
+                tell(format_args!("mixmatch: {}: {}", problem.pointer.trim_start_matches('/'), problem.detail));
             }
             return Ok(ExitCode::from(2));
         }
@@ -129,9 +130,9 @@ pub fn run(args: BenchTrainArgs) -> anyhow::Result<ExitCode> {
         machine,
     };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        print_line(serde_json::to_string(&report)?)?;
     } else {
-        print(&report);
+        print(&report)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -176,28 +177,30 @@ fn facts(manifest: &Manifest) -> DataFacts {
     DataFacts { classes: manifest.classes.clone(), labelled, train: train.count() as u64, ..DataFacts::default() }
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> anyhow::Result<()> {
     let Report { times, machine, .. } = report;
-    println!(
+    print_line(format_args!(
         "{} {}×{} B={} K={} {} {}",
         report.network, report.size, report.size, report.batch, report.k, report.algorithm, times.precision
-    );
-    println!(
+    ))?;
+    print_line(format_args!(
         "{} with {} threads of {}, load before {:.2}",
         report.device, report.threads, machine.cpu, machine.load_before
-    );
-    println!("{:>10.1} labelled images/s", times.labelled_images_per_second);
-    println!("{:>10.2} ms a step (median of {}; sd {:.2})", times.step_ms, times.steps, times.step_ms_sd);
+    ))?;
+    print_line(format_args!("{:>10.1} labelled images/s", times.labelled_images_per_second))?;
+    let spread = format!("median of {}; sd {:.2}", times.steps, times.step_ms_sd);
+    print_line(format_args!("{:>10.2} ms a step ({spread})", times.step_ms))?;
     for (name, ms) in &times.phases_ms {
-        println!("{ms:>10.2} ms {name}");
+        print_line(format_args!("{ms:>10.2} ms {name}"))?;
     }
-    println!("{:>10.0} MiB at most", report.peak_resident_mib);
+    print_line(format_args!("{:>10.0} MiB at most", report.peak_resident_mib))?;
     if let Some(note) = &report.times.note {
-        println!("{note}");
+        print_line(note)?;
     }
     if report.device_mib > 0.0 {
-        println!("{:>10.0} MiB on the device", report.device_mib);
+        print_line(format_args!("{:>10.0} MiB on the device", report.device_mib))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
+use super::super::output::tell;
 use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobRow, JobState, LogRow, Store};
 use crate::train::event::{Phase, StepProgress};
@@ -17,7 +18,7 @@ pub async fn follow_all(store: &Store, supervisor: &Supervisor, jobs: &[Uuid], a
         if jobs.len() > 1 {
             let job = store.job(id).await?;
             let run = ComparedRun::new(id, job.config, job.baseline_of.is_some(), axes, Outcome::default());
-            eprintln!("[{}/{}] {}", at + 1, jobs.len(), run.name());
+            tell(format_args!("[{}/{}] {}", at + 1, jobs.len(), run.name()));
         }
         follow(store, supervisor, id).await?;
     }
@@ -44,7 +45,7 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
             let lines = store.job_logs(id, told, LINES).await?;
             let Some(last) = lines.last() else { break };
             told = last.seq;
-            lines.iter().for_each(|line| tell(&bar, &log_line(line)));
+            lines.iter().for_each(|line| tell_above(&bar, &log_line(line)));
         }
         Shown::of(&job).put(&bar);
         if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
@@ -53,7 +54,7 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
                 "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 macro {:.4}",
                 last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1_macro
             );
-            tell(&bar, &epoch);
+            tell_above(&bar, &epoch);
         }
         if job.state.is_final() {
             bar.finish_and_clear();
@@ -111,8 +112,8 @@ impl Shown {
 }
 
 /// A line above the bar; where there is no terminal for a bar, the line alone.
-fn tell(bar: &ProgressBar, line: &str) {
-    if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
+fn tell_above(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { tell(line) } else { bar.println(line) }
 }
 
 #[cfg(test)]

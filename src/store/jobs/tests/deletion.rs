@@ -215,6 +215,15 @@ async fn whatever_names_an_artifact_is_found_by_its_hash() {
     assert_eq!(unnamed(named).await, [""; 0]);
     assert_eq!(unnamed(vec!["of nothing".into(), "of a job".into()]).await, ["of nothing"]);
 
+    let checkpoint = async |step: Option<u32>| {
+        let update = sqlx::query("UPDATE jobs SET checkpoint_step = ? WHERE id = ?");
+        update.bind(step).bind(waiting.to_string()).execute(&f.store.writer).await.unwrap();
+    };
+    checkpoint(Some(36)).await;
+    assert_eq!(all().await.len(), 4);
+    assert_eq!(unnamed(vec!["of a job".into()]).await, ["of a job"], "it goes on from its checkpoint");
+    checkpoint(None).await;
+
     f.store.cancel_job(waiting).await.unwrap();
     assert_eq!(all().await.len(), 4);
     assert_eq!(unnamed(vec!["of a job".into()]).await, ["of a job"], "a job that is over starts from nothing");

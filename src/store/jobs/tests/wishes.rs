@@ -4,9 +4,8 @@ use uuid::Uuid;
 
 use super::{Fixture, LEASE, NewJob, NewJobs, epoch};
 use crate::data_dir::DataDir;
-use crate::store::jobs::row::NewSweep;
 use crate::store::jobs::{JobState, Wish};
-use crate::store::{NewPretrained, Store, StoreError};
+use crate::store::{NewPretrained, NewSweep, Store, StoreError};
 use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, EpochWarning, Event};
 
