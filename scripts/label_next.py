@@ -67,6 +67,8 @@ class Lab:
     def picks(self, model, count):
         """The images without a label that the model is least sure of; prints how many of them it gets wrong."""
         rows = list(csv.DictReader(self.run("predictions", "--model", model, "--rows", "unlabelled", "--limit", count).splitlines()))
+        if not rows:
+            sys.exit(f"{model} has no image left to pick: one of each group of near duplicates is offered; lower --labels")
         predicted = next(column for column in rows[0] if column.startswith("predict"))
         wrong = sum(self.labels[row["image"]] != row[predicted] for row in rows)
         print(f"{model} is least sure of {len(rows)}, and wrong about {wrong} of them", flush=True)
@@ -79,6 +81,8 @@ def main():
     first = asked.labels // 2 if asked.drawn is None else asked.drawn
     if not 0 < first < asked.labels:
         sys.exit("--drawn must be 1 at least and less than --labels")
+    if asked.labels + asked.validate > len(lab.labels):
+        sys.exit(f"--labels and --validate together may be {len(lab.labels)} at most: the training sheet names no more images")
     if asked.validate > 99 * first:
         sys.exit("--validate may be 99 times the drawn labels at most: a job holds out 99 % of its labels at most")
     for seed in asked.seeds:

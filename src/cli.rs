@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn log_lines_are_coloured_on_a_terminal_unless_nobody_wants_it() {
-        let set = |text| Some(OsStr::new(text));
+        let set = |text: &'static str| Some(OsStr::new(text));
         assert!(has_colours(true, None) && has_colours(true, set("")));
         assert!(!has_colours(true, set("1")) && !has_colours(true, set("0")));
         assert!(!has_colours(false, None));

@@ -9,8 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
 use super::audited::audited;
-use super::{DataArgs, ImageArgs};
-use crate::data_dir::DataDir;
+use super::output::{print_line, tell};
+use super::{DataArgs, ImageArgs, with_causes};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::dataset::{ImportError, ImportLimits, ImportRequest, Imported, RejectedRow, Unlisted, import};
 use crate::store::{NewDataset, Store};
 
@@ -74,27 +75,28 @@ struct Kept {
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     for (field, value) in [("name", &args.name), ("task", &args.task)] {
         if let Err(detail) = crate::api::check_name(field, value) {
-            eprintln!("mixmatch: {detail}");
+            if args.json {
+                print_line(why_not("invalid_value", &detail, &[]))?;
+            }
+            tell(format_args!("mixmatch: {detail}"));
             return Ok(ExitCode::from(2));
         }
     }
     let data = DataDir::new(args.data.data_dir.clone());
     let is_new = !data.database().exists();
-    let (_lock, store) = crate::api::open_rooms(&data).await?;
+    let (_lock, store) = crate::api::open_rooms(&data).await.inspect_err(|error| print_refusal(error, args.json))?;
     if is_new {
-        eprintln!("{} is a new data directory; --data-dir names another one", whole(data.root()).display());
+        tell(format_args!("{} is a new data directory; --data-dir names another one", whole(data.root()).display()));
     }
     let (name, json) = (args.name.clone(), args.json);
     let created = |kept: &Kept| Some(format!("/datasets/{}", kept.id));
     let kept = audited(&store, "import", &name, created, keep(&store, &data, args)).await;
     store.close().await;
     match kept {
-        Ok(kept) if json => println!("{}", as_json(&name, &kept)),
-        Ok(kept) => print_report(&name, &kept, data.root()),
+        Ok(kept) if json => print_line(as_json(&name, &kept))?,
+        Ok(kept) => print_report(&name, &kept, data.root())?,
         Err(error) => {
-            if let Some(refusal) = error.downcast_ref::<ImportError>() {
-                print_refusal(refusal, json);
-            }
+            print_refusal(&error, json);
             return Err(error);
         }
     }
@@ -189,45 +191,56 @@ fn as_json(name: &str, Kept { id, imported, seconds }: &Kept) -> serde_json::Val
     })
 }
 
-fn print_report(name: &str, Kept { id, imported, .. }: &Kept, directory: &Path) {
+fn print_report(name: &str, Kept { id, imported, .. }: &Kept, directory: &Path) -> anyhow::Result<()> {
     let counts = imported.manifest.counts();
-    println!("imported {name} ({id}) into {}", whole(directory).display());
+    print_line(format_args!("imported {name} ({id}) into {}", whole(directory).display()))?;
     for class in &imported.manifest.classes {
         let of = |split: &std::collections::BTreeMap<String, u64>| split.get(class).copied().unwrap_or(0);
-        println!("  {class}: {} train, {} test", of(&counts.train), of(&counts.test));
+        print_line(format_args!("  {class}: {} train, {} test", of(&counts.train), of(&counts.test)))?;
     }
-    println!("  unlabelled: {}", counts.unlabelled);
+    print_line(format_args!("  unlabelled: {}", counts.unlabelled))?;
     if counts.picked > 0 {
-        println!("  picked, and so not for validation: {}", counts.picked);
+        print_line(format_args!("  picked, and so not for validation: {}", counts.picked))?;
     }
     print_rejected(&imported.report.rejected, imported.report.rejected_rows as usize);
     for warning in &imported.report.warnings {
-        eprintln!("warning ({}): {}", warning.code, in_options(&warning.detail));
-        warning.examples.iter().for_each(|example| eprintln!("  {example}"));
+        tell(format_args!("warning ({}): {}", warning.code, in_options(&warning.detail)));
+        warning.examples.iter().for_each(|example| tell(format_args!("  {example}")));
     }
+    Ok(())
 }
 
 /// The rows that are to blame, and for a program all of what is said: the words themselves come last, as those of every error.
-fn print_refusal(refusal: &ImportError, json: bool) {
+fn print_refusal(error: &anyhow::Error, json: bool) {
+    let refusal = error.downcast_ref::<ImportError>();
     let rows: &[RejectedRow] = match refusal {
-        ImportError::Rows { rejected, left_out, .. } => {
+        Some(ImportError::Rows { rejected, left_out, .. }) => {
             print_rejected(rejected, *left_out);
             rejected
         }
         _ => &[],
     };
+    let code = match (refusal, error.downcast_ref::<DataDirError>()) {
+        (Some(refusal), _) => refusal.code(),
+        (None, Some(DataDirError::Held { .. })) => "in_use",
+        (None, _) => "failed",
+    };
     if json {
-        let told = serde_json::json!({"code": refusal.code(), "detail": refusal.to_string(), "rejected": rows});
-        println!("{told}");
+        // Where it cannot be printed, the words of the error are still to come.
+        let _ = print_line(why_not(code, &with_causes(error), rows));
     }
+}
+
+fn why_not(code: &str, detail: &str, rejected: &[RejectedRow]) -> serde_json::Value {
+    serde_json::json!({"code": code, "detail": detail, "rejected": rejected})
 }
 
 /// Of `all` rows that were left out, those that are listed.
 fn print_rejected(listed: &[RejectedRow], all: usize) {
     for row in listed.iter().take(ROWS_PRINTED) {
-        eprintln!("left out: {} {}: {}", row.place(), row.image, row.detail);
+        tell(format_args!("left out: {} {}: {}", row.place(), row.image, row.detail));
     }
     if all > ROWS_PRINTED {
-        eprintln!("left out: {} more", all - ROWS_PRINTED);
+        tell(format_args!("left out: {} more", all - ROWS_PRINTED));
     }
 }

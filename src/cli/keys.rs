@@ -134,7 +134,9 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
             Scope::Admin => ", in the dashboard (Key) as well",
             _ => "; for the dashboard: mixmatch keys create --scope admin --name dashboard",
         };
-        tell(format_args!("it is the first key here: from now on a server wants one from this machine, too{dashboard}"));
+        tell(format_args!(
+            "it is the first key here: from now on a server wants one from this machine, too{dashboard}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

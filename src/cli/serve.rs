@@ -237,7 +237,7 @@ pub struct DemoArgs {
     /// Where the demo's data is kept.
     #[arg(long, env = "MIXMATCH_DATA_DIR", default_value = "demo-data")]
     data_dir: PathBuf,
-    /// Where to listen.
+    /// Where to listen, on this machine alone.
     #[arg(long, env = "MIXMATCH_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     listen: SocketAddr,
     #[command(flatten)]
@@ -249,6 +249,12 @@ pub struct DemoArgs {
 
 /// A server, and the demo as its first client.
 pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> {
+    if !args.listen.ip().is_loopback() {
+        // It serves without a key, and knows none.
+        let port = args.listen.port();
+        eprintln!("mixmatch: the demo listens on this machine alone: --listen 127.0.0.1:{port}");
+        return Ok(ExitCode::from(2));
+    }
     let mut signals = Signals::new()?;
     let mut config = ServeConfig::new(args.data_dir, args.listen);
     config.worker.devices = args.devices.devices;

@@ -306,6 +306,7 @@ mod tests {
         use crate::train::preset;
 
         let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let plain = preset::quick();
         for default in [plain.preset, plain.algorithm.as_str().to_owned(), plain.seed.to_string()] {
             assert!(help.contains(&format!("[default: {default}]")), "{default} is not in {help}");

@@ -11,6 +11,7 @@ mod crashes;
 mod dataset_pictures;
 mod datasets;
 mod downloads;
+mod exits;
 mod faces;
 mod faults;
 mod hostile;
