@@ -16,7 +16,9 @@ use utoipa::openapi::path::ParameterIn;
 
 use super::extract::{Path, Query};
 use super::problem::{Problem, ProblemBody, ProblemItem};
+use super::query::MOST;
 use super::state::{App, AppState};
+use super::wording::beginning;
 use crate::imaging::Fit;
 use crate::openmp::compute_with;
 use crate::report::pictures::{self, PictureError};
@@ -163,19 +165,35 @@ fn value(text: &str) -> Value {
     serde_json::from_str(text).ok().or_else(number).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
+/// Names that there are not and such as are there more than once, each told once, and what there is with the first of them: the
+/// answer shall not be longer than the question a hundred times over.
+fn wrong_names(query: &RawQuery, known: &[String]) -> Vec<ProblemItem> {
+    let (mut seen, mut told, mut items) = (HashSet::new(), HashSet::new(), Vec::new());
+    let mut all = Some(known.join(", "));
+    for (name, _value) in query {
+        let (unknown, again) = (!known.contains(name), !seen.insert(name));
+        if !(unknown || again) || !told.insert(name) {
+            continue;
+        }
+        let name = beginning(name);
+        let (code, detail) = match all.take_if(|_all| unknown) {
+            Some(all) => ("unknown_parameter", format!("no parameter {name:?}; there are {all}")),
+            None if unknown => ("unknown_parameter", format!("no parameter {name:?}")),
+            None => ("repeated_parameter", format!("{name} is there more than once")),
+        };
+        items.push(ProblemItem::new(format!("?{name}"), code, detail));
+        if items.len() == MOST {
+            break;
+        }
+    }
+    items
+}
+
 /// The query as a job's configuration, with every problem in it.
 fn settings(query: &RawQuery, row: &DatasetRow) -> Result<TrainConfig, Problem> {
     let known: Vec<String> =
         PictureQuery::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name).collect();
-    let unknown = query.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).map(|name| {
-        let detail = format!("no parameter {name:?}; there are {}", known.join(", "));
-        ProblemItem::new(format!("?{name}"), "unknown_parameter", detail)
-    });
-    let mut seen = HashSet::new();
-    let repeated = query.iter().map(|(name, _)| name).filter(move |name| !seen.insert(*name)).map(|name| {
-        ProblemItem::new(format!("?{name}"), "repeated_parameter", format!("{name} is there more than once"))
-    });
-    let mut problems: Vec<ProblemItem> = unknown.chain(repeated).collect();
+    let mut problems = wrong_names(query, &known);
     let request: Map<String, Value> =
         query.iter().filter(|(name, _)| known.contains(name)).map(|(name, text)| (name.clone(), value(text))).collect();
     // Whether a job could run is not asked: pictures are what shows that labels are missing.

@@ -2,6 +2,7 @@
 //! would be lost without a word.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 
 use axum::extract::{FromRequest, Request};
@@ -9,11 +10,16 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::extract::{json_bytes, json_problem, read_json, token};
+use super::predict_body::AT_ONCE;
 use super::problem::{Problem, ProblemItem};
 use super::state::AppState;
 
 /// Repeats that are told.
 const MOST: usize = 100;
+
+/// Pointers that are made to find those. Many may come to the same one, below a key that is itself repeated or where only the
+/// beginning of long keys is told, and each may be a hundred keys long.
+const MOST_MADE: usize = 2 * MOST;
 
 /// The body of a request. 415 without a JSON media type; 401 where the caller's key was revoked while it came; 400 for broken syntax;
 /// 422 for what is no object, and with a pointer for every key, at whatever depth, that is there more than once.
@@ -24,26 +30,57 @@ impl FromRequest<AppState> for Distinct {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
-        parse(&json_bytes(request, app).await?).map(Self)
+        let bytes = json_bytes(request, app).await?;
+        if bytes.len() <= AT_ONCE {
+            return parse(&bytes).map(Self);
+        }
+        let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
+        parsed.map_err(|error| Problem::bug("the body could not be read", &error))?.map(Self)
     }
 }
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
-    let repeats = RefCell::new(Vec::new());
-    let value = read_json(bytes, Within { place: &Place::Root, repeats: &repeats })?;
-    let repeats = repeats.into_inner();
-    if !repeats.is_empty() {
+    let (value, Repeats { told, .. }) = read(bytes)?;
+    if !told.is_empty() {
         let item = |pointer: String| {
             let detail = format!("{pointer} is there more than once: leave all but one out");
             ProblemItem::new(pointer, "repeated_field", detail)
         };
         return Err(
-            Problem::invalid("a field is there more than once").with_errors(repeats.into_iter().map(item).collect())
+            Problem::invalid("a field is there more than once").with_errors(told.into_iter().map(item).collect())
         );
     }
     match value {
         Value::Object(map) => Ok(map),
         _ => Err(json_problem(&Error::custom("an object is needed"), "")),
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<(Value, Repeats), Problem> {
+    let repeats = RefCell::default();
+    let value = read_json(bytes, Within { place: &Place::Root, repeats: &repeats })?;
+    Ok((value, repeats.into_inner()))
+}
+
+/// The keys that are there more than once.
+#[derive(Default)]
+struct Repeats {
+    /// Pointers to them, each once.
+    told: Vec<String>,
+    /// Pointers that were made for that.
+    made: usize,
+}
+
+impl Repeats {
+    fn tell(&mut self, place: &Place<'_>) {
+        if self.told.len() == MOST || self.made == MOST_MADE {
+            return;
+        }
+        self.made += 1;
+        let pointer = place.pointer();
+        if !self.told.contains(&pointer) {
+            self.told.push(pointer);
+        }
     }
 }
 
@@ -67,7 +104,7 @@ impl Place<'_> {
 /// A value at `place`.
 struct Within<'a> {
     place: &'a Place<'a>,
-    repeats: &'a RefCell<Vec<String>>,
+    repeats: &'a RefCell<Repeats>,
 }
 
 impl<'de> DeserializeSeed<'de> for Within<'_> {
@@ -120,15 +157,12 @@ impl<'de> Visitor<'de> for Within<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut all = Map::new();
+        let (mut all, mut repeated) = (Map::new(), HashSet::new());
         while let Some(key) = entries.next_key::<String>()? {
             let place = Place::Key(self.place, &key);
             let value = entries.next_value_seed(Within { place: &place, repeats: self.repeats })?;
-            if all.contains_key(&key) && self.repeats.borrow().len() < MOST {
-                let (pointer, mut repeats) = (place.pointer(), self.repeats.borrow_mut());
-                if !repeats.contains(&pointer) {
-                    repeats.push(pointer);
-                }
+            if all.contains_key(&key) && repeated.insert(key.clone()) {
+                self.repeats.borrow_mut().tell(&place);
             }
             all.insert(key, value);
         }
@@ -162,6 +196,22 @@ mod tests {
         let text = format!("{{\"{}\": {{{many}, {many}}}}}", "x".repeat(900_000));
         let told = serde_json::to_string(&parse(text.as_bytes()).unwrap_err().body()).unwrap();
         assert!(told.len() < 100_000, "{} bytes", told.len());
+    }
+
+    #[test]
+    fn few_pointers_are_made_however_often_a_key_is_repeated() {
+        let below = |inner: &str| {
+            let begin: String = (0..20).map(|depth| format!("{{\"{}{depth:03}\": ", "/".repeat(77))).collect();
+            let (_, repeats) = read(format!("{begin}{{{inner}}}{}", "}".repeat(20)).as_bytes()).unwrap();
+            (repeats.told.len(), repeats.made)
+        };
+        assert_eq!(below(&vec!["\"a\": 1"; 50_000].join(", ")), (1, 1));
+        // The same place below a key that is itself repeated, and long keys of which the same beginning is told.
+        let (told, made) = below(&vec!["\"p\": {\"a\": 1, \"a\": 1}"; 20_000].join(", "));
+        assert_eq!((told, made), (2, MOST_MADE));
+        let long: Vec<String> = (0..2000).map(|number| format!("\"{}{number}\": 1", "x".repeat(100))).collect();
+        let long = long.join(", ");
+        assert_eq!(below(&format!("{long}, {long}")), (1, MOST_MADE));
     }
 
     #[test]

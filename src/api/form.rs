@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use futures::{Stream, StreamExt};
 
 use super::extract::{BodyLimit, body_too_large};
@@ -23,6 +23,13 @@ use super::problem::Problem;
 /// Bytes that may go into the parser without a part, or a piece of one, coming out; heads are a hundredth of that. The
 /// piece that reaches it is taken whole: as much as the connection reads at once.
 const UNREAD: usize = 64 << 10;
+
+/// Characters of a boundary, as RFC 2046 (§5.1.1) has it. The parser searches what it holds for all of a boundary again and
+/// again: with one of many kilobytes, that takes longer than whoever sends it waits.
+const LONGEST_BOUNDARY: usize = 70;
+
+/// Bytes that are gathered in one block.
+const BLOCK: usize = 256 << 10;
 
 /// A form.
 #[derive(Debug)]
@@ -61,8 +68,11 @@ impl Form {
     /// The form that a request brings. How much it may bring is the route's `DefaultBodyLimit`.
     ///
     /// # Errors
-    /// 400 where the content type names no boundary.
+    /// 400 where the content type names no boundary, or one of more than 70 characters.
     pub async fn of(request: Request) -> Result<Self, Problem> {
+        if longest_boundary(request.headers()) > LONGEST_BOUNDARY {
+            return Err(unreadable(&format!("its boundary has more than {LONGEST_BOUNDARY} characters")));
+        }
         let limit = BodyLimit::of(&request);
         let progress = Arc::<Progress>::default();
         let watched = Arc::clone(&progress);
@@ -116,11 +126,58 @@ impl FormField<'_> {
     /// # Errors
     /// As for the next part.
     pub async fn bytes(mut self) -> Result<Vec<u8>, Problem> {
-        let mut bytes = Vec::new();
+        let mut bytes = Gathered::default();
         while let Some(chunk) = self.chunk().await? {
-            bytes.extend_from_slice(&chunk);
+            bytes.add(&chunk);
         }
-        Ok(bytes)
+        Ok(bytes.whole())
+    }
+}
+
+/// Bytes of which nobody knows how many will come. One vector that grows would move again and again, and what it moves out
+/// of stays with the allocator for a minute: several times what came. Blocks stay where they are until all are there.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+}
+
+impl Gathered {
+    /// How many have come.
+    pub fn length(&self) -> usize {
+        self.full.len() * BLOCK + self.last.len()
+    }
+
+    /// Copies what comes next, so that nothing of the connection's own buffers is kept.
+    pub fn add(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.last.len() == BLOCK {
+                self.full.push(std::mem::replace(&mut self.last, Vec::with_capacity(BLOCK)));
+            }
+            let (fits, rest) = piece.split_at(piece.len().min(BLOCK - self.last.len()));
+            if self.last.capacity() - self.last.len() < fits.len() {
+                // Doubled, up to a block: whoever sends a byte shall not take a whole one.
+                let doubled = self.last.len().min(BLOCK - self.last.len());
+                self.last.reserve_exact(fits.len().max(doubled));
+            }
+            self.last.extend_from_slice(fits);
+            piece = rest;
+        }
+    }
+
+    /// All of them in one vector that has room for no more.
+    pub fn whole(mut self) -> Vec<u8> {
+        if self.full.is_empty() {
+            self.last.shrink_to_fit();
+            return self.last;
+        }
+        let mut whole = Vec::with_capacity(self.length());
+        for block in self.full {
+            // Gone as soon as it is copied.
+            whole.extend_from_slice(&block);
+        }
+        whole.extend_from_slice(&self.last);
+        whole
     }
 }
 
@@ -175,6 +232,19 @@ fn problem(error: &MultipartError, limit: Option<BodyLimit>) -> Problem {
     unreadable(&error.body_text())
 }
 
+/// Characters of the longest text in the content type that could be taken for the boundary: which one the parser takes is its own
+/// affair.
+fn longest_boundary(headers: &HeaderMap) -> usize {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.to_ascii_lowercase();
+    let values = content_type.match_indices("boundary=").map(|(at, name)| &content_type[at + name.len()..]);
+    let ends = |value: &str| match value.strip_prefix('"') {
+        Some(quoted) => quoted.find('"').unwrap_or(quoted.len()),
+        None => value.find(';').unwrap_or(value.len()),
+    };
+    values.map(ends).max().unwrap_or(0)
+}
+
 fn unreadable(why: &str) -> Problem {
     Problem::bad_request(format!("the multipart body cannot be read: {why}"))
 }
@@ -209,6 +279,52 @@ mod tests {
             assert!(refused.detail().contains("boundary"), "{begun:?}: {}", refused.detail());
             let taken = taken.load(Ordering::Relaxed);
             assert!(taken <= 2 * UNREAD, "{begun:?}: {taken} bytes were taken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_boundary_is_no_longer_than_its_standard_has_it() {
+        let of = |parameters: String| {
+            let request =
+                axum::http::Request::builder().header("content-type", format!("multipart/form-data{parameters}"));
+            Form::of(request.body(Body::empty()).unwrap())
+        };
+        let (fits, long) = ("b".repeat(70), "b".repeat(71));
+        for taken in [format!("; boundary={fits}"), format!("; BOUNDARY=\"{fits}\"; charset=utf-8")] {
+            assert!(of(taken.clone()).await.is_ok(), "{taken}");
+        }
+        let within = "boundary=".repeat(8);
+        for refused in [
+            format!("; boundary={long}"),
+            format!("; Boundary=\"{long}\""),
+            format!("; boundary=\"{within}\""),
+            format!("; charset=utf-8; boundary={long}; x=y"),
+            format!("; x=\"; boundary=b\"; boundary={long}"),
+        ] {
+            let problem = of(refused.clone()).await.unwrap_err();
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST, "{refused}");
+            assert!(problem.detail().contains("70 characters"), "{}", problem.detail());
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_takes_hardly_more_room_than_it_needs() {
+        for (length, piece) in
+            [(0, 1), (1, 1), (5000, 7), (BLOCK, BLOCK), (BLOCK + 1, 1000), (3 << 20, 65_537), (3 << 20, 3 << 20)]
+        {
+            let all: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let (mut gathered, mut moved) = (Gathered::default(), 0);
+            for piece in all.chunks(piece) {
+                let blocks: Vec<*const u8> = gathered.full.iter().map(|block| block.as_ptr()).collect();
+                gathered.add(piece);
+                moved += blocks.iter().zip(&gathered.full).filter(|(before, block)| **before != block.as_ptr()).count();
+                let room = gathered.last.capacity() + gathered.full.iter().map(Vec::capacity).sum::<usize>();
+                let most = (2 * gathered.length()).min(gathered.length() + BLOCK);
+                assert!(room <= most, "{room} bytes for {} of {length}", gathered.length());
+            }
+            assert_eq!((gathered.length(), moved), (length, 0));
+            let whole = gathered.whole();
+            assert!(whole == all && whole.capacity() == length, "{} bytes for {length}", whole.capacity());
         }
     }
 

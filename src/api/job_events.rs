@@ -163,6 +163,7 @@ pub struct LogLine {
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,18}$")]
     cursor: Option<i64>,
     /// Lines a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 1000)]

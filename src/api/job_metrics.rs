@@ -22,14 +22,19 @@ use crate::train::event::{EpochMetrics, TestMetrics};
 enum Format {
     Json,
     Csv,
-    Ndjson,
+    /// Under the name that the caller has for it.
+    Ndjson(&'static str),
 }
+
+const NDJSON: &str = "application/x-ndjson";
+/// The same under its other name: who accepts this one alone would refuse the first.
+const JSONL: &str = "application/jsonl";
 
 const FORMATS: [(&str, Format); 4] = [
     ("application/json", Format::Json),
     ("text/csv", Format::Csv),
-    ("application/x-ndjson", Format::Ndjson),
-    ("application/jsonl", Format::Ndjson),
+    (NDJSON, Format::Ndjson(NDJSON)),
+    (JSONL, Format::Ndjson(JSONL)),
 ];
 
 /// Which epochs are asked for.
@@ -38,7 +43,7 @@ const FORMATS: [(&str, Format); 4] = [
 #[into_params(parameter_in = Query)]
 pub struct MetricsQuery {
     /// Only epochs after this one: `next_cursor` of the page before.
-    #[param(maximum = 2_147_483_647)]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}$")]
     cursor: Option<u32>,
     /// Epochs a page, 1 to 1000. Without it JSON has up to 1000, CSV and NDJSON have all that there are.
     #[param(minimum = 1, maximum = 1000)]
@@ -82,8 +87,9 @@ pub struct JobMetrics {
 /// `last-event-id` of this answer, and misses nothing.
 #[utoipa::path(get, path = "/jobs/{id}/metrics", tag = "jobs", security(("api_key" = ["train"])),
     params(("id" = uuid::Uuid, Path), MetricsQuery), responses(
-    (status = 200, description = "By `Accept`: JSON (default), `text/csv` or `application/x-ndjson`", content(
+    (status = 200, description = "By `Accept`: JSON (default), `text/csv`, or `application/x-ndjson`, also as `application/jsonl`", content(
         (JobMetrics = "application/json"), (String = "text/csv"), (EpochMetrics = "application/x-ndjson"),
+        (EpochMetrics = "application/jsonl"),
     ), headers(
         ("last-event-id" = i64, description = "The job's newest event before the epochs were read"),
         ("vary" = String, description = "`accept`"),
@@ -118,7 +124,7 @@ pub async fn metrics(
             return Ok((told, vary(), axum::Json(JobMetrics { items, next_cursor, test })).into_response());
         }
         Format::Csv => ("text/csv; charset=utf-8", Lines { head: csv_head()?, write: csv }),
-        Format::Ndjson => ("application/x-ndjson", Lines { head: Vec::new(), write: ndjson }),
+        Format::Ndjson(media) => (media, Lines { head: Vec::new(), write: ndjson }),
     };
     let body = epoch_stream::body(app.store.clone(), epochs, lines).await?;
     Ok((told, vary(), [(header::CONTENT_TYPE, kind)], body).into_response())

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
@@ -29,6 +30,9 @@ const PIECE: usize = 64 * 1024;
 /// Each holds the predictions of a whole data set in memory, which may be hundreds of megabytes.
 static SELECTING: Semaphore = Semaphore::const_new(2);
 
+/// Each holds a version's description in memory, read and written again: some 25 MB with a thousand classes.
+static DESCRIBING: Semaphore = Semaphore::const_new(2);
+
 /// A file of a version's that cannot be opened: because the version was deleted since it was looked up, or else a mistake of ours.
 async fn missing(app: &App, row: &VersionRow, what: &'static str, error: std::io::Error) -> Problem {
     match app.store.version(&row.name, row.version).await {
@@ -38,13 +42,36 @@ async fn missing(app: &App, row: &VersionRow, what: &'static str, error: std::io
 }
 
 /// `model.json` of a version, as whatever can be read from it.
-pub(super) async fn manifest<T: serde::de::DeserializeOwned>(app: &App, row: &VersionRow) -> Result<T, Problem> {
+pub(super) async fn manifest<T>(app: &App, row: &VersionRow) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    of_manifest(app, row, Ok).await
+}
+
+/// What is made of a version's `model.json`: read, and worked on, on a blocking thread, as with many classes that takes long.
+pub(super) async fn of_manifest<T, U>(
+    app: &App,
+    row: &VersionRow,
+    make: impl FnOnce(T) -> Result<U, Problem> + Send + 'static,
+) -> Result<U, Problem>
+where
+    T: DeserializeOwned + 'static,
+    U: Send + 'static,
+{
+    let turn = DESCRIBING.acquire().await.map_err(|error| Problem::bug("no description can be read", &error))?;
     let path = app.store.artifact(&row.manifest_sha256);
-    let text = match tokio::fs::read(&path).await {
-        Ok(text) => text,
-        Err(error) => return Err(missing(app, row, "the model's description is gone", error).await),
-    };
-    serde_json::from_slice(&text).map_err(|error| Problem::bug("the model's description cannot be read", &error))
+    let making = tokio::task::spawn_blocking(move || {
+        // Kept until it is done, also where the caller has gone away.
+        let _turn = turn;
+        let read = serde_json::from_slice(&std::fs::read(path)?);
+        let read = read.map_err(|error| Problem::bug("the model's description cannot be read", &error));
+        Ok::<_, std::io::Error>(read.and_then(make))
+    });
+    match making.await.map_err(|error| Problem::bug("reading stopped", &error))? {
+        Ok(made) => made,
+        Err(error) => Err(missing(app, row, "the model's description is gone", error).await),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,14 +101,18 @@ pub async fn card(
 ) -> Result<Response, Problem> {
     let format = negotiate(&headers, &CARD_FORMATS)?;
     let row = meant(&app, &name, &version).await?;
-    let card = Card::new(&name, row.version, &row.weights_sha256, manifest(&app, &row).await?);
-    let answer = match format {
-        CardFormat::Json => axum::Json(card).into_response(),
-        CardFormat::Markdown => {
-            ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], card.markdown()).into_response()
+    let (version, sha256) = (row.version, row.weights_sha256.clone());
+    let written = of_manifest(&app, &row, move |manifest| {
+        let card = Card::new(&name, version, &sha256, manifest);
+        match format {
+            CardFormat::Json => serde_json::to_vec(&card)
+                .map(|bytes| ("application/json", bytes))
+                .map_err(|error| Problem::bug("the card could not be written", &error)),
+            CardFormat::Markdown => Ok(("text/markdown; charset=utf-8", card.markdown().into_bytes())),
         }
-    };
-    Ok((vary(), answer).into_response())
+    });
+    let (media, bytes) = written.await?;
+    Ok((vary(), [(header::CONTENT_TYPE, media)], bytes).into_response())
 }
 
 /// The weights of a version, as safetensors.

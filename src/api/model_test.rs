@@ -67,6 +67,8 @@ pub struct ModelTest {
     responses(
         (status = 200, body = ModelTest),
         (status = 404, description = "No such version or data set", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 405, description = "To `HEAD`: it is computed for who reads it", body = ProblemBody, content_type = "application/problem+json",
+            headers(("allow" = String, description = "`GET`"))),
         (status = 422, description = "The data set has no test images, or of a class that the model does not know", body = ProblemBody,
             content_type = "application/problem+json"),
     ))]

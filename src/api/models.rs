@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinError, JoinHandle};
 use utoipa::{IntoParams, ToSchema};
@@ -16,7 +17,7 @@ use super::deletion::to_its_end;
 use super::errors::told;
 use super::extract::{Json, Path, Query};
 use super::line::{OF_EPOCH, OF_TEST, leave_out};
-use super::model_files::manifest;
+use super::model_files::of_manifest;
 use super::page::{Page, bad_cursor, checked_limit};
 use super::problem::{Problem, ProblemBody};
 use super::state::{App, AppState};
@@ -134,7 +135,7 @@ pub struct ModelsQuery {
 #[into_params(parameter_in = Query)]
 pub struct VersionsQuery {
     /// Only versions before this one: `next_cursor` of the page before.
-    #[param(minimum = 1, maximum = 2_147_483_647)]
+    #[param(value_type = Option<String>, pattern = "^[1-9][0-9]{0,8}$")]
     cursor: Option<u32>,
     /// Versions a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -236,12 +237,16 @@ fn version_in(cursor: &str) -> Option<(&str, u32)> {
 pub async fn version(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
-) -> Result<axum::Json<VersionDetail>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let row = app.store.with_figures(meant(&app, &name, &version).await?).await?;
-    let manifest = manifest(&app, &row).await?;
-    let (weights_sha256, predictions_sha256) = (row.weights_sha256.clone(), row.predictions_sha256.clone());
-    let version = Version::try_from(row)?;
-    Ok(axum::Json(VersionDetail { name, version, manifest, weights_sha256, predictions_sha256 }))
+    let told = row.clone();
+    let written = of_manifest(&app, &row, move |manifest| {
+        let (weights_sha256, predictions_sha256) = (told.weights_sha256.clone(), told.predictions_sha256.clone());
+        let version = Version::try_from(told)?;
+        let detail = VersionDetail { name, version, manifest, weights_sha256, predictions_sha256 };
+        serde_json::to_vec(&detail).map_err(|error| Problem::bug("the version could not be written", &error))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/json")], written.await?))
 }
 
 /// Forget a version that no alias means: its figures, its weights, and what it holds in memory.

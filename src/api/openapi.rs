@@ -5,10 +5,11 @@ use axum::http::StatusCode;
 use utoipa::Number;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOf, ArrayItems, KnownFormat, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Content, ContentBuilder, Header, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+    AllOf, Content, ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OneOf, Ref, RefOr, Response, ResponseBuilder,
+    Schema,
 };
 
 use crate::train::hyper_parameters;
@@ -103,7 +104,40 @@ pub fn complete(description: &mut utoipa::openapi::OpenApi) {
     let id = "The request's id, as in the log: the caller's own, where it sent one of at most 128 letters, digits, `-`, `_` and `.`";
     let components = description.components.get_or_insert_default();
     components.headers.insert(REQUEST_ID.to_owned(), header(id).into());
+    components.schemas.values_mut().for_each(leave_open);
     state_ranges(description);
+}
+
+/// Says of an object whose fields are not told that it may have any: generators of clients take it for one that has none.
+fn leave_open(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            let is_object = match &object.schema_type {
+                SchemaType::Type(own) => *own == Type::Object,
+                SchemaType::Array(all) => all.contains(&Type::Object),
+                SchemaType::AnyValue => false,
+            };
+            if is_object && object.properties.is_empty() && object.additional_properties.is_none() {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+            }
+            object.properties.values_mut().for_each(leave_open);
+            if let Some(AdditionalProperties::RefOr(values)) = object.additional_properties.as_deref_mut() {
+                leave_open(values);
+            }
+        }
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                leave_open(items);
+            }
+        }
+        Schema::OneOf(OneOf { items, .. })
+        | Schema::AllOf(AllOf { items, .. })
+        | Schema::AnyOf(AnyOf { items, .. }) => {
+            items.iter_mut().for_each(leave_open);
+        }
+        _ => {}
+    }
 }
 
 /// Adds what every answer has, and every one of this status.
@@ -113,6 +147,7 @@ fn add_headers(status: &str, answer: &mut Response) {
     let (name, text) = match status {
         "401" => ("www-authenticate", "`Bearer realm=\"mixmatch\"`"),
         "406" => ("vary", "`accept`"),
+        "415" => ("accept-encoding", "`identity`, where it is the body's `Content-Encoding` that is not taken"),
         "429" | "503" => ("retry-after", "Seconds until it is worth another try"),
         _ => return,
     };

@@ -14,7 +14,7 @@ use super::problem::{Problem, ProblemItem};
 use super::wording::{beginning, plain, wanted};
 
 /// Parameters that are told.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// A query string. 422 with every parameter that is unknown, repeated, or no value of its kind.
 #[derive(Debug, Clone, Copy)]

@@ -73,8 +73,10 @@ impl From<SweepRow> for Sweep {
         let state = JobState::of_all(&states);
         let step = |job: &crate::store::JobRow| match (job.state, &job.progress) {
             (JobState::Succeeded, _) => job.config.steps(),
-            (_, Some(progress)) => progress.step,
-            (_, None) => 0,
+            // As the job itself says: a run that stops leaves a checkpoint and tells no step any more.
+            (_, progress) => {
+                progress.as_ref().map_or(0, |progress| progress.step).max(job.checkpoint_step.unwrap_or(0))
+            }
         };
         let ended = row.jobs.iter().filter_map(|job| job.finished_at).max();
         let axes = row.axes();

@@ -24,6 +24,10 @@ const MOST_HEADER_BYTES: u64 = 4 << 20;
 /// would be looked at.
 const MOST_FOR_EACH: usize = 16;
 
+/// Classes of a head that is kept, as many as a data set may have: the head [`Head::Reference`] stands on one of a thousand, and no run
+/// takes over another. A larger one could take gigabytes.
+const MOST_KEPT_CLASSES: i64 = 1000;
+
 /// Tensors by name, in whatever format somebody keeps them.
 pub trait NamedTensors {
     /// All names.
@@ -139,6 +143,8 @@ pub struct Contents {
 
 /// Writes `source`'s tensors for the network `name` to `target` as safetensors.
 ///
+/// A head of more classes than a data set may have is checked by shape and counted, but neither read nor kept: each run's is new.
+///
 /// A prefix `module.` on every name (PyTorch's `DataParallel`) is taken off, `num_batches_tracked` and `n_averaged` are left out.
 ///
 /// # Errors
@@ -180,6 +186,10 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
         if shape != entry.shape {
             return Err(mismatch(format!("{} has the shape {shape:?}, needed is {:?}", entry.name, entry.shape)));
         }
+        parameters += if parameter { entry.numel() as u64 } else { 0 };
+        if entry.head && classes > Some(MOST_KEPT_CLASSES) {
+            continue;
+        }
         let values = source.read(&theirs).map_err(|reason| mismatch(format!("{}: {reason}", entry.name)))?;
         if values.len() as i64 != entry.numel() || values.iter().any(|value| !value.is_finite()) {
             return Err(mismatch(format!("{} holds values that are not finite", entry.name)));
@@ -188,8 +198,7 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
         if entry.name.ends_with(".running_var") && values.iter().any(|&value| value < 0.0) {
             return Err(mismatch(format!("{} holds a negative variance", entry.name)));
         }
-        parameters += if parameter { values.len() as u64 } else { 0 };
-        kept.push((entry, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));
+        kept.push((entry, little_endian(&values)));
     }
     if let Some(unknown) = names.keys().min() {
         return Err(mismatch(format!("{unknown} is no tensor of it, {} such in all", names.len())));
@@ -197,6 +206,13 @@ pub fn import(source: &mut dyn NamedTensors, name: &str, target: &Path) -> Resul
     file::write(target, name, &kept)?;
     let classes = classes.map(|classes| classes as u32);
     Ok(Contents { network: name.to_owned(), classes, parameters, tensors: kept.len() })
+}
+
+/// The bytes of a tensor as a safetensors file has them.
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(values));
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
 }
 
 /// The names of our kind, each with the one that stands in the file.
@@ -325,6 +341,27 @@ mod tests {
         let (_, bytes) = imported(tiny(7, "")).unwrap();
         let refusal = start(network.as_ref(), &mut weights, &bytes).unwrap_err().to_string();
         assert!(refusal.contains("fc.weight") && refusal.contains("1000"), "{refusal}");
+    }
+
+    #[test]
+    fn a_head_of_more_classes_than_a_data_set_has_is_counted_and_not_kept() {
+        let kept =
+            |bytes: &[u8]| SafeTensors::deserialize(bytes).unwrap().names().iter().any(|name| name.starts_with("fc."));
+        let (largest, bytes) = imported(tiny(1000, "")).unwrap();
+        assert!(kept(&bytes));
+        // It is not even read: it could be gigabytes.
+        let mut source = tiny(1001, "");
+        source.0.get_mut("fc.weight").unwrap().1.clear();
+        let (contents, bytes) = imported(source).unwrap();
+        assert!(!kept(&bytes));
+        assert_eq!((contents.classes, contents.tensors), (Some(1001), largest.tensors - 2));
+        assert!(contents.parameters > largest.parameters, "{contents:?}, {largest:?}");
+        let (network, mut weights) = fresh(Head::Linear, 2);
+        assert_eq!(start(network.as_ref(), &mut weights, &bytes).unwrap(), ["fc.weight", "fc.bias"]);
+        let mut source = tiny(1001, "");
+        source.0.get_mut("fc.bias").unwrap().0 = vec![7];
+        let refusal = imported(source).unwrap_err();
+        assert!(refusal.contains("fc.bias has the shape [7]"), "{refusal}");
     }
 
     #[test]

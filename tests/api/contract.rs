@@ -29,6 +29,9 @@ fn a_client_can_be_made_of_the_description() {
             let what = format!("{method} {path}");
             let name = operation["operationId"].as_str().unwrap();
             assert!(names.insert(name), "{what}: another operation is named {name}, too");
+            // It is the `next_cursor` of an answer, which is a string.
+            let cursor = operation["parameters"].as_array().into_iter().flatten().find(|one| one["name"] == "cursor");
+            assert!(cursor.is_none_or(|cursor| cursor["schema"]["type"] == "string"), "{what}: {cursor:?}");
             let answers = operation["responses"].as_object().unwrap();
             for (status, answer) in answers {
                 assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{what}: {status}");
@@ -42,11 +45,30 @@ fn a_client_can_be_made_of_the_description() {
     }
     assert!(names.contains("jobs_create") && names.contains("predict"), "{names:?}");
     let schemas = &description["components"]["schemas"];
+    let mut closed = Vec::new();
+    objects_without_fields(schemas, "", &mut closed);
+    assert!(closed.is_empty(), "no field at all could be given to {closed:?}");
+    assert_eq!(schemas["JobRequest"]["allOf"][0]["additionalProperties"], true, "{}", schemas["JobRequest"]);
     assert_eq!(schemas["JobOrSweep"]["discriminator"]["propertyName"], "kind");
     // What is not given is the preset's: the schema must not promise other values.
     let settings = schemas["TrainConfig"]["properties"].as_object().unwrap();
     assert!(settings.values().all(|setting| setting.get("default").is_none()));
     assert_eq!((&settings["batch"]["minimum"], &settings["batch"]["maximum"]), (&json!(2), &json!(4096)));
+}
+
+/// Where a schema is an object, and tells neither its fields nor that it may have any: a client in TypeScript could then give none.
+fn objects_without_fields(schema: &Value, at: &str, found: &mut Vec<String>) {
+    let kind = &schema["type"];
+    let is_object = kind == "object" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("object")));
+    if is_object && schema.get("properties").is_none() && schema.get("additionalProperties").is_none() {
+        found.push(at.to_owned());
+    }
+    for (name, inner) in schema.as_object().into_iter().flatten() {
+        objects_without_fields(inner, &format!("{at}/{name}"), found);
+    }
+    for (place, inner) in schema.as_array().into_iter().flatten().enumerate() {
+        objects_without_fields(inner, &format!("{at}/{place}"), found);
+    }
 }
 
 /// Headers that an answer may have without a word in the description: those of HTTP itself, and what is for browsers alone.
@@ -60,16 +82,20 @@ async fn the_headers_of_an_answer_are_described() {
     let id = app.queue(&super::app::tiny_job("shapes")).await;
     let description = app.json("/openapi.json").await;
     let card = app.get("/models/none/versions/1/card").header("accept", "image/png");
-    for (path, request, status, header) in [
-        ("/livez", app.get("/livez"), "200", "x-request-id"),
-        ("/jobs", app.get("/jobs").header("via", "1.1 proxy"), "401", "www-authenticate"),
-        ("/models/{name}/versions/{version}/card", card, "406", "vary"),
-        ("/jobs/{id}/events", app.get(&format!("/jobs/{id}/events")), "200", "cache-control"),
+    let compressed = app.post("/jobs").header("content-encoding", "gzip");
+    let test = app.client.head(format!("{}/models/none/versions/1/test?dataset=none", app.base));
+    for (method, path, request, status, header) in [
+        ("get", "/livez", app.get("/livez"), "200", "x-request-id"),
+        ("get", "/jobs", app.get("/jobs").header("via", "1.1 proxy"), "401", "www-authenticate"),
+        ("get", "/models/{name}/versions/{version}/card", card, "406", "vary"),
+        ("get", "/jobs/{id}/events", app.get(&format!("/jobs/{id}/events")), "200", "cache-control"),
+        ("post", "/jobs", compressed, "415", "accept-encoding"),
+        ("get", "/models/{name}/versions/{version}/test", test, "405", "allow"),
     ] {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status().as_str(), status, "{path}: {answer:?}");
         assert!(answer.headers().contains_key(header), "{path}: {answer:?}");
-        let described = &description["paths"][path]["get"]["responses"][status]["headers"];
+        let described = &description["paths"][path][method]["responses"][status]["headers"];
         for name in answer.headers().keys().filter(|name| !OF_ANY_ANSWER.contains(&name.as_str())) {
             assert!(described[name.as_str()].is_object(), "{path}: {name} is not in {described}");
         }

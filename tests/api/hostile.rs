@@ -60,6 +60,36 @@ async fn slow_heads_and_silent_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn a_head_has_64_kib_and_no_more() {
+    let app = TestApp::start().await;
+    let begun = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-long: ";
+    for (letters, ended, expected) in [(60_000, "\r\n\r\n", "200"), ((64 << 10) - begun.len(), "", "431")] {
+        let mut stream = connect(&app).await;
+        stream.write_all(format!("{begun}{}{ended}", "x".repeat(letters)).as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{letters} letters: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_sheets_query_is_not_as_long_as_what_was_sent() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let many: Vec<String> = (0..10_000).map(|number| format!("x{number}")).collect();
+    for (query, told) in [(vec!["x"; 30_000].join("&"), 1), (many.join("&"), 100), ("x".repeat(60_000), 1)] {
+        let answer = app.get(&format!("/datasets/shapes/samples.png?{query}")).send().await.unwrap();
+        assert_eq!(answer.status(), 422);
+        let text = answer.text().await.unwrap();
+        assert!(text.len() < 100_000, "{} bytes", text.len());
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let errors = answer["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), told);
+        let lists = errors.iter().filter(|error| error["detail"].as_str().unwrap().contains("augment_gamma"));
+        assert_eq!(lists.count(), 1, "{}", errors[0]);
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_stop_arriving_are_given_up() {
     let app = TestApp::with(impatient).await;
     for head in ["POST /jobs HTTP/1.1\r\ncontent-type: application/json", "PUT /pretrained/x HTTP/1.1"] {

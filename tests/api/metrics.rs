@@ -79,6 +79,10 @@ async fn fewer_epochs_of_a_long_run_are_asked_for_in_every_format() {
         let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(epochs(&rows), wanted(every), "every {every}");
     }
+    for media in ["application/x-ndjson", "application/jsonl"] {
+        let answer = app.get(&format!("{path}?every=1000")).header("accept", media).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], media, "who asks for one of its names alone is answered under it");
+    }
     let table = text(&app, &format!("{path}?every=1000"), "text/csv").await;
     let column = table.lines().next().unwrap().split(',').position(|name| name == "epoch").unwrap();
     let told = |line: &str| line.split(',').nth(column).unwrap().parse::<u64>().unwrap();

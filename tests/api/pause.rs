@@ -166,6 +166,24 @@ async fn a_pause_waits_for_a_step_that_takes_longer_than_a_stop_may() {
 }
 
 #[tokio::test]
+async fn a_paused_sweep_tells_as_many_steps_as_its_jobs() {
+    let app = TestApp::with_child(&slow_child(0), |_| {}).await;
+    app.small_data_set().await;
+    let mut both = tiny_job("shapes");
+    both["seed"] = json!([1, 2]);
+    let id = app.queue(&both).await;
+    let jobs = app.json(&format!("/jobs/{id}")).await["jobs"].clone();
+    let first = jobs[0]["id"].as_str().unwrap();
+    app.until_job(first, "training", |job| job["phase"] == "training").await;
+    wish(&app, &id, "pause").await;
+    let paused = app.until(&id, &["paused"]).await;
+    // The child told no step: its checkpoint does. The other job waits, and has none.
+    assert_eq!(app.json(&format!("/jobs/{first}")).await["step"], 3);
+    assert_eq!(paused["step"], 3, "{paused:#}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_cancel_does_not_wait_for_the_pause_before_it() {
     let (app, id) = slow_job(600).await;
     wish(&app, &id, "pause").await;
