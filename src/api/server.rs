@@ -56,7 +56,7 @@ async fn tell_of_missing(data: &DataDir, store: &Store) {
             count = missing.len(),
             datasets = ?&missing[..missing.len().min(NAMED)],
             directory = %data.datasets().display(),
-            "data sets lack their files; jobs on them wait in the queue until those are back: is a disk not mounted?"
+            "data sets' files are not there or cannot be read; jobs on them wait in the queue until they can be: is a disk not mounted?"
         ),
         // Whoever asks for a data set hears of it too.
         Err(error) => tracing::warn!(%error, "whether the data sets' files are there could not be looked up"),

@@ -164,8 +164,8 @@ pub(super) fn candidates(
     Ok(stay.map(with_cells).collect())
 }
 
-/// Whether nobody can tell what image the row names, though it names one: its cells cannot be told apart, that of the image says
-/// nothing, or it says a name in letters that the archive does not tell.
+/// Whether nobody can tell what image the row means: its cells cannot be told apart, it has a label and no image's name, or it says a
+/// name in letters that the archive does not tell.
 fn is_unclear(row: &Row, columns: &Columns, index: &Index) -> bool {
     let image = row.cell(columns.image);
     let is_labelled = !row.has_error(columns.label) && normalised(row.cell(columns.label)).is_some();

@@ -88,7 +88,7 @@ pub struct TrainingFacts {
     /// of its last part.
     pub precision: String,
     /// Everything that the run was computed on, in the order in which it came to it, for example `bf16 on cuda:0` and then
-    /// `float32 on cpu`; empty in older models.
+    /// `float32 on cpu`; of a run that an older version began, what came since; empty in older models.
     #[serde(default)]
     pub computed_on: Vec<String>,
     /// Name and version of the program.

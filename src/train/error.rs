@@ -94,8 +94,8 @@ impl TrainError {
     }
 }
 
-/// Whether guesses weigh anything, by λ_U at an epoch's last step: before the first guess, and where they hardly count yet, what is set of
-/// them mends nothing. A supervised run has none.
+/// Whether guesses weigh anything, by λ_U at an epoch's last step: before the first guess, and where the ramp stands at 0, what is set
+/// of them mends nothing. A supervised run has none.
 pub(super) fn guesses_count(lambda_u: Option<f64>) -> bool {
     lambda_u.is_some_and(|weight| weight > 0.0)
 }

@@ -164,7 +164,7 @@ fn figures(answered: &Answered<'_>, attribute: &str, value: String, at: &[usize]
 const APART: f64 = 0.002_787;
 
 /// How many deviations wide the intervals of the lowest and the highest of so many groups are, to be apart by chance no more often than
-/// the 95 % intervals of two groups (Bonferroni's bound over all pairs). At 95 % those of 20 equal groups are in three of ten cases.
+/// the 95 % intervals of two groups (Bonferroni's bound over all pairs). At 95 % those of 20 equal groups are in three to four of ten cases.
 fn z_of_extremes(groups: usize) -> f64 {
     match groups * groups.saturating_sub(1) / 2 {
         0 | 1 => Z_95,

@@ -302,12 +302,14 @@ fn guessing_cost(config: &TrainConfig) -> f64 {
     1.0 + k + k / (1.0 + back)
 }
 
-/// `loss` after so many steps of pretraining, unless it is no number. What sets the rate of training sets none there.
+/// `loss` after so many steps of pretraining, unless it is no number. Of what sets the rate of training the factor of the
+/// backbone alone holds there.
 ///
 /// # Errors
 /// [`TrainError::Diverged`].
 pub fn finite_in_pretraining(loss: f64, step: u64) -> Result<f64, TrainError> {
-    let advice = "start from other weights, or leave pretraining out (pretrain_epochs 0)";
+    let advice =
+        "start from other weights, lower backbone_learning_rate_factor, or leave pretraining out (pretrain_epochs 0)";
     finite(loss, TrainError::Diverged { step, stage: "pretraining", loss, advice })
 }
 
@@ -363,7 +365,7 @@ mod tests {
         assert_eq!(told(imported.finite(f64::NAN, None)), format!("{plain}, or start from other weights"));
         let pretraining = told(finite_in_pretraining(f64::INFINITY, 1));
         assert!(pretraining.starts_with("the loss is inf after step 1 of pretraining; "), "{pretraining}");
-        assert!(!pretraining.contains("lambda_u") && !pretraining.contains("learning_rate"), "{pretraining}");
+        assert!(!pretraining.contains("lambda_u") && !pretraining.contains("lower learning_rate"), "{pretraining}");
     }
 
     #[test]

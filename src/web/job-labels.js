@@ -19,7 +19,7 @@ export function divided({ classes, counts }, { validation, validation_max: max }
   const picked = counts.picked ?? 0;
   const drawn = all - picked;
   // Each class validates with one image and trains with another.
-  const validate = Math.max(Math.min(Math.ceil(drawn * share), bound, drawn - classes.length), classes.length);
+  const validate = Math.max(Math.min(Math.ceil(drawn * share - 1e-9), bound, drawn - classes.length), classes.length);
   const left = Math.max(0, drawn - validate);
   return { all, picked, drawn, validate, left, most: left + picked };
 }

@@ -173,6 +173,8 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
     // Jobs among them that found no room, and data sets whose files are not there: one that needs what the disk does not have would keep
     // all others waiting.
     let mut aside = Vec::new();
+    // Whether any of them is a data set. It costs nothing to find that its files are not there: nobody waits before the queue was walked.
+    let mut absent = false;
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
@@ -189,11 +191,15 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
                     Outcome::Ended => {
                         // What ended may have made room.
                         aside.clear();
-                        refused = 0;
+                        (refused, absent) = (0, false);
+                        continue;
+                    }
+                    Outcome::NoDataset => {
+                        aside.push(dataset);
+                        absent = true;
                         continue;
                     }
                     Outcome::NoRoom => aside.push(id),
-                    Outcome::NoDataset => aside.push(dataset),
                     Outcome::Refused => {}
                 }
                 refused += 1;
@@ -202,7 +208,11 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
             // Behind the last of them it is the first one's turn again.
             Ok(None) if !aside.is_empty() => {
                 aside.clear();
-                continue;
+                if !std::mem::take(&mut absent) {
+                    continue;
+                }
+                refused += 1;
+                wait_after(refused)
             }
             // What was refused is gone: canceled, or deleted.
             Ok(None) => {

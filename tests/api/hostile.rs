@@ -417,7 +417,12 @@ async fn errors_name_no_path(app: TestApp) {
     let directory = app.stop().await;
     let artifacts = directory.path().join("data/artifacts/sha256");
     std::fs::write(artifacts.join(&weights[..2]).join(&weights), b"changed").unwrap();
-    std::fs::remove_dir_all(directory.path().join("data/datasets")).unwrap();
+    let datasets = directory.path().join("data/datasets");
+    for dataset in std::fs::read_dir(&datasets).unwrap() {
+        let dataset = dataset.unwrap().path();
+        std::fs::write(dataset.join("images.zip"), b"changed").unwrap();
+        std::fs::remove_dir_all(dataset.join("packed")).unwrap();
+    }
     let app = TestApp::at(directory, |_| {}).await;
     let root = app.directory.path().to_str().unwrap().to_owned();
     let answers = [
@@ -432,9 +437,20 @@ async fn errors_name_no_path(app: TestApp) {
     // A job that fails tells why, and not where.
     let id = app.queue(&tiny_job("shapes")).await;
     let job = app.until(&id, &["failed", "succeeded"]).await;
-    let events = app.get(&format!("/jobs/{id}/logs")).send().await.unwrap().text().await.unwrap();
+    let logs = app.get(&format!("/jobs/{id}/logs")).send().await.unwrap().text().await.unwrap();
     assert!(job["state"] == "failed" && !job.to_string().contains(&root), "{job:#}");
-    assert!(!events.contains(&root), "{events}");
+    assert!(!logs.contains(&root), "{logs}");
+    // So does one that waits for files.
+    std::fs::remove_dir_all(datasets).unwrap();
+    let id = app.queue(&tiny_job("shapes")).await;
+    let logs = loop {
+        let logs = app.json(&format!("/jobs/{id}/logs")).await;
+        if logs["items"].as_array().is_some_and(|lines| !lines.is_empty()) {
+            break logs.to_string();
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    };
+    assert!(logs.contains("shapes") && !logs.contains(&root), "{logs}");
     app.stop().await;
 }
 

@@ -44,6 +44,7 @@ test('what validates is a share of the labels, within its bounds', () => {
   assert.equal(validate(set({ a: 20 }, 0, 10)), 10, 'one of each class');
   assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 0.5, validation_max: 30 }), 30);
   assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 0.9 }), 90);
+  assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 0.07 }), 7, 'a whole number, though 100 × .07 is a little more in binary');
   assert.equal(validate(set({ a: 2, b: 100 }, 0), { validation: 0.99 }), 100, 'one of each class is left to train on');
   assert.equal(validate(set({ a: 50, b: 50 }, 0), { validation: 'much' }), 20, 'what the server will refuse');
   assert.doesNotMatch(labelsHint(set({ a: 50, b: 50 }, 0)), /picked|drawn/);

@@ -91,7 +91,7 @@ impl Index {
             if entry.is_dir() || is_litter(&path) {
                 continue;
             }
-            if is_encoded {
+            if is_encoded && is_image(&path) {
                 index.encoded.insert(number as u32);
             }
             if entry.encrypted() {
@@ -171,9 +171,13 @@ impl Index {
         !matches!(self.find(name), Found::Missing) || traces::of_cell(name).iter().any(|trace| self.has(trace))
     }
 
-    /// Whether the name may be that of any entry whose letters the archive does not tell.
+    /// Whether the name may be that of any image whose letters the archive does not tell.
     pub fn may_hide(&self, name: &str) -> bool {
-        !self.encoded.is_empty() && traces::has_other_letters(name) && !self.may_have(name)
+        let may_be_any = match self.find(name) {
+            Found::Missing => traces::is_of_thousands(name) || !self.may_have(name),
+            Found::Entry(_) | Found::Bare(_) | Found::Ambiguous => false,
+        };
+        !self.encoded.is_empty() && traces::has_other_letters(name) && may_be_any
     }
 
     /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those
@@ -190,9 +194,8 @@ impl Index {
                 }
                 Found::Missing => {
                     let read = read_as_utf8(name).find_map(|name| self.entry(&name));
-                    if read.is_none() {
-                        doubtful.extend(traces::of_cell(name));
-                    }
+                    let traces = if read.is_some() { traces::stems_of_cell } else { traces::of_cell };
+                    doubtful.extend(traces(name));
                     read
                 }
             });

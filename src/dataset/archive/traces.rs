@@ -1,7 +1,8 @@
 //! What a name that is not in the archive has in common with one that is, where it may mean it.
 //!
 //! Of a code page that nobody knows this much is certain: English letters are the same in nearly all of them, and of any other letter a
-//! page of 256 makes one for each of its bytes. So a name keeps its length and its English letters, whatever became of the others.
+//! page of 256 makes one for each of its bytes. So a name keeps its length and its English letters, whatever became of the others. Pages
+//! of thousands (Chinese, Japanese, Korean) have two bytes for most letters: of such names nothing is certain but that.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -29,15 +30,15 @@ pub fn of_entry(name: &str, is_encoded: bool) -> Vec<Trace> {
     let mut traces = vec![Trace::Stem(stem(&path))];
     let name = less_extension(&path).trim_matches(' ');
     if !name.is_ascii() {
-        let letters = masked(name.chars());
+        // In the sheet a letter and its accent may have been one or two.
+        let apart: String = name.nfd().collect();
+        let both = [name, apart.as_str()];
         if is_encoded {
-            traces.push(Trace::Letters(letters.clone()));
+            traces.push(Trace::Letters(masked(name.chars())));
         } else {
-            // In the sheet a letter and its accent may have been one or two.
-            let apart: String = name.nfd().collect();
-            traces.extend([name, apart.as_str()].map(|name| Trace::Bytes(masked(name.bytes().map(char::from)))));
+            traces.extend(both.map(|name| Trace::Bytes(masked(name.bytes().map(char::from)))));
         }
-        traces.push(Trace::Lost(letters));
+        traces.extend(both.map(|name| Trace::Lost(masked(name.chars()))));
     }
     traces
 }
@@ -69,6 +70,12 @@ pub fn has_other_letters(name: &str) -> bool {
     !name.is_ascii() || name.contains('?')
 }
 
+/// Whether a name has letters of which a code page has thousands, and more than a byte for each.
+pub fn is_of_thousands(name: &str) -> bool {
+    const FIRST: char = '\u{2e80}';
+    name.chars().any(|letter| letter >= FIRST && letter != ANY)
+}
+
 /// English letters in lower case, and one sign for any other letter.
 fn masked(letters: impl Iterator<Item = char>) -> String {
     letters.map(|letter| if letter.is_ascii() && letter != '?' { letter.to_ascii_lowercase() } else { ANY }).collect()
@@ -97,6 +104,8 @@ mod tests {
             ("U\u{308}bung 1.5", "▄bung 1.5.jpg", true),
             // Cyrillic letters in a sheet that was saved in code page 1252.
             ("??? 1.jpg", "кот 1.jpg", false),
+            // A Mac's names there: the accent is what was lost.
+            ("U?bung 1.jpg", "Übung 1.jpg", false),
         ] {
             assert!(share(cell, entry, is_encoded), "{cell} and {entry}");
         }

@@ -26,6 +26,9 @@ pub enum Wish {
 /// Codes of failures after which the checkpoints are of no use: what is in them led there.
 pub const NOTHING_TO_GO_ON_FROM: [&str; 2] = ["diverged", "collapsed"];
 
+/// The code of a run that could not read the weights it starts from: it has no checkpoint then, whatever was noted of one.
+const NO_START: &str = "pretrained";
+
 /// How the line ends that says so in a job's log: the one here, and that of a run which finds checkpoints and can use none of them
 /// (`train/epochs.rs`).
 const BEGINS_ANEW: &str = "the run begins anew";
@@ -202,8 +205,9 @@ pub(super) async fn finish(
     error: Option<(&str, &str)>,
     version: Option<u32>,
 ) -> Result<()> {
-    // Its checkpoints go with the run (`worker/run.rs`).
-    let spent = state == JobState::Succeeded || error.is_some_and(|(code, _)| NOTHING_TO_GO_ON_FROM.contains(&code));
+    // Its checkpoints go with the run (`worker/run.rs`); who looked for the weights to start from found none.
+    let without = |(code, _): (&str, &str)| code == NO_START || NOTHING_TO_GO_ON_FROM.contains(&code);
+    let spent = state == JobState::Succeeded || error.is_some_and(without);
     sqlx::query(concat!(
         "UPDATE jobs SET state = ?1, owner = NULL, lease_expires_at = NULL, finished_at = MAX(?2, COALESCE(started_at, 0)),
            error_code = ?3, error_detail = ?4, model_version = ?5,
@@ -257,10 +261,10 @@ async fn record_one(tx: &mut Transaction<'_, Sqlite>, id: Uuid, attempt: u32, sa
                 // Only a run without a checkpoint of its own pretrains.
                 lose_checkpoint(tx, id, attempt).await?;
             }
-            // One of pretraining is after no step, and yet further than the one before.
+            // One of pretraining is after no step, and yet further than the one before; not than what came after a step and was lost.
             sqlx::query(
-                "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 THEN crash_step END,
-                   death_step = CASE WHEN ?1 > 0 THEN death_step END
+                "UPDATE jobs SET checkpoint_step = ?1, crash_step = CASE WHEN ?1 > 0 OR crash_step > 0 THEN crash_step END,
+                   death_step = CASE WHEN ?1 > 0 OR death_step > 0 THEN death_step END
                  WHERE id = ?2",
             )
             .bind(*step as i64)

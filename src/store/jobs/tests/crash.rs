@@ -87,6 +87,25 @@ async fn servers_that_die_while_checkpoints_are_lost_again_and_again_do_so_three
     assert_eq!(states, [JobState::Queued, JobState::Queued, JobState::Failed]);
 }
 
+/// Its pretraining writes checkpoints of its own, after no step, which are no progress beyond what was lost.
+#[tokio::test]
+async fn a_run_that_pretrains_and_loses_its_checkpoints_again_and_again_fails() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    checkpoint(&f, &job, 400).await;
+    assert_eq!(crash(&f, &job).await, JobState::Queued);
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        let job = f.claim(Uuid::now_v7()).await.unwrap();
+        checkpoint(&f, &job, 0).await;
+        f.store.record(job.id, job.attempt, &[ANEW]).await.unwrap();
+        checkpoint(&f, &job, 0).await;
+        checkpoint(&f, &job, 50).await;
+        states.push(crash(&f, &job).await);
+    }
+    assert_eq!(states, [JobState::Queued, JobState::Failed]);
+}
+
 #[tokio::test]
 async fn that_a_run_begins_anew_is_told_once_and_not_where_nothing_is_lost() {
     let f = Fixture::new().await;
