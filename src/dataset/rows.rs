@@ -169,8 +169,9 @@ pub(super) fn candidates(
 fn is_unclear(row: &Row, columns: &Columns, index: &Index) -> bool {
     let image = row.cell(columns.image);
     let is_labelled = !row.has_error(columns.label) && normalised(row.cell(columns.label)).is_some();
-    // A CSV has a spreadsheet's #N/A as text.
-    let is_gap = image.is_empty() || (!gaps_among(&[image]).is_empty() && !index.may_have(image));
+    // A CSV has a spreadsheet's #N/A as text, which is no image called A in a folder.
+    let is_there = || !matches!(index.find(image), Found::Missing) || (!image.contains('/') && index.may_have(image));
+    let is_gap = image.is_empty() || (!gaps_among(&[image]).is_empty() && !is_there());
     is_broken(row, columns)
         || row.surplus
         || row.has_error(columns.image)
