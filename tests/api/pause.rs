@@ -11,7 +11,7 @@ use super::app::{TestApp, expect, problem, tiny_job};
 fn job(seed: u64) -> Value {
     let mut job = tiny_job("shapes");
     job["epochs"] = json!(5);
-    job["steps_per_epoch"] = json!(20);
+    job["steps_per_epoch"] = json!(40);
     job["seed"] = json!(seed);
     job
 }
