@@ -62,7 +62,18 @@ impl TestApp {
         config.worker.flush = Duration::from_millis(20);
         config.worker.grace = Duration::from_secs(5);
         change(&mut config);
-        let server = Server::start(config, CudaStatus::NoDriver).await.unwrap();
+        let begun = Instant::now();
+        let server = loop {
+            match Server::start(config.clone(), CudaStatus::NoDriver).await {
+                Ok(server) => break server,
+                // A process that another test starts at this moment has the lock of a server that has just stopped, until it is another
+                // program.
+                Err(error) if error.to_string().contains("is in use") && begun.elapsed() < Duration::from_secs(10) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error:#}"),
+            }
+        };
         let base = format!("http://{}", server.address());
         Self { client: Client::new(), base, directory, server: Some(server) }
     }

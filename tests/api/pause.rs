@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::app::{TestApp, expect, problem, tiny_job};
 
-/// Long enough to be met in the middle; `seed` is the only thing that differs between two of them.
+/// Long enough to be met in the middle, some seconds, as steps are told once a second; `seed` is the only thing that differs between two of them.
 fn job(seed: u64) -> Value {
     let mut job = tiny_job("shapes");
     job["epochs"] = json!(5);
-    job["steps_per_epoch"] = json!(40);
+    job["steps_per_epoch"] = json!(120);
     job["seed"] = json!(seed);
     job
 }
