@@ -3,7 +3,6 @@
 //! Drawn anew for each request on a blocking thread, one sheet at a time in the whole server, so that
 //! looking never takes more than one core from training and predictions. Nothing is stored.
 
-use std::collections::HashSet;
 use std::path;
 
 use axum::extract::State;
@@ -16,7 +15,7 @@ use utoipa::openapi::path::ParameterIn;
 
 use super::extract::{Path, Query};
 use super::problem::{Problem, ProblemBody, ProblemItem};
-use super::query::MOST;
+use super::query::{each_once, repeated};
 use super::state::{App, AppState};
 use super::wording::beginning;
 use crate::imaging::Fit;
@@ -165,28 +164,16 @@ fn value(text: &str) -> Value {
     serde_json::from_str(text).ok().or_else(number).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Names that there are not and such as are there more than once, each told once, and what there is with the first of them: the
-/// answer shall not be longer than the question a hundred times over.
+/// Names that there are not, with the first of them what there is, and such as are there more than once.
 fn wrong_names(query: &RawQuery, known: &[String]) -> Vec<ProblemItem> {
-    let (mut seen, mut told, mut items) = (HashSet::new(), HashSet::new(), Vec::new());
-    let mut all = Some(known.join(", "));
-    for (name, _value) in query {
-        let (unknown, again) = (!known.contains(name), !seen.insert(name));
-        if !(unknown || again) || !told.insert(name) {
-            continue;
+    let mut all = Some(format!("; there are {}", known.join(", ")));
+    each_once(query, |name, _value, again| {
+        if known.iter().any(|known| known == name) {
+            return again.then(|| ("repeated_parameter", repeated(name)));
         }
-        let name = beginning(name);
-        let (code, detail) = match all.take_if(|_all| unknown) {
-            Some(all) => ("unknown_parameter", format!("no parameter {name:?}; there are {all}")),
-            None if unknown => ("unknown_parameter", format!("no parameter {name:?}")),
-            None => ("repeated_parameter", format!("{name} is there more than once")),
-        };
-        items.push(ProblemItem::new(format!("?{name}"), code, detail));
-        if items.len() == MOST {
-            break;
-        }
-    }
-    items
+        let there = all.take().unwrap_or_default();
+        Some(("unknown_parameter", format!("no parameter {:?}{there}", beginning(name))))
+    })
 }
 
 /// The query as a job's configuration, with every problem in it.

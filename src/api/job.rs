@@ -181,9 +181,9 @@ impl Pretraining {
 
 impl From<JobRow> for Job {
     fn from(row: JobRow) -> Self {
+        let step = row.step();
         let progress = row.progress;
-        // A run that stops leaves a checkpoint and tells no step any more; what was left to do then is not what is left now.
-        let step = progress.as_ref().map_or(0, |progress| progress.step).max(row.checkpoint_step.unwrap_or(0));
+        // What was left to do at the last step told is not what is left once the run has stopped.
         let runs = row.state == JobState::Running;
         let pretrains = runs && row.phase.as_deref() == Some(Phase::Pretraining.as_str());
         Self {

@@ -14,7 +14,7 @@ use super::problem::{Problem, ProblemItem};
 use super::wording::{beginning, plain, wanted};
 
 /// Parameters that are told.
-pub(super) const MOST: usize = 100;
+const MOST: usize = 100;
 
 /// A query string. 422 with every parameter that is unknown, repeated, or no value of its kind.
 #[derive(Debug, Clone, Copy)]
@@ -41,26 +41,42 @@ fn fitted<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>) ->
 
 /// What is wrong with each of the parameters, tried one by one; `first` is what was found first where they are all right alone.
 fn wrong<T: DeserializeOwned>(pairs: &[(String, String)], first: &str) -> Problem {
+    let items = each_once(pairs, |name, value, again| {
+        if again {
+            return Some(("bad_query", repeated(name)));
+        }
+        let message = fitted::<T>(std::iter::once((name.to_owned(), value.to_owned()))).err()?.to_string();
+        // Of one parameter alone it says nothing that others are missing.
+        (!message.starts_with("missing field")).then(|| ("bad_query", sentence(name, &message)))
+    });
+    does_not_fit(items, first)
+}
+
+/// What `wrong` says of parameters, as a code and a sentence: of each name once, by its beginning, and of so many at most that the answer
+/// is not far longer than the question. `wrong` hears the name, the value, and whether the name was there before.
+pub(super) fn each_once(
+    pairs: &[(String, String)],
+    mut wrong: impl FnMut(&str, &str, bool) -> Option<(&'static str, String)>,
+) -> Vec<ProblemItem> {
     let (mut seen, mut told, mut items) = (HashSet::new(), HashSet::new(), Vec::new());
     for (name, value) in pairs {
-        let detail = match fitted::<T>(std::iter::once((name.clone(), value.clone()))) {
-            _ if told.contains(name) => None,
-            _ if !seen.insert(name) => Some(format!("{} is there more than once", beginning(name))),
-            Ok(_) => None,
-            Err(error) => match error.to_string() {
-                // Of one parameter alone it says nothing that others are missing.
-                missing if missing.starts_with("missing field") => None,
-                message => Some(sentence(name, &message)),
-            },
-        };
-        let Some(detail) = detail else { continue };
+        let again = !seen.insert(name);
+        if told.contains(name) {
+            continue;
+        }
+        let Some((code, detail)) = wrong(name, value, again) else { continue };
         told.insert(name);
-        items.push(ProblemItem::new(format!("?{}", beginning(name)), "bad_query", detail));
+        items.push(ProblemItem::new(format!("?{}", beginning(name)), code, detail));
         if items.len() == MOST {
             break;
         }
     }
-    does_not_fit(items, first)
+    items
+}
+
+/// What is said of a parameter that is there again.
+pub(super) fn repeated(name: &str) -> String {
+    format!("{} is there more than once", beginning(name))
 }
 
 fn does_not_fit(mut items: Vec<ProblemItem>, first: &str) -> Problem {

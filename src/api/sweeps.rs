@@ -71,12 +71,9 @@ impl From<SweepRow> for Sweep {
         let states: Vec<JobState> = row.jobs.iter().map(|job| job.state).collect();
         let count = |wanted: JobState| states.iter().filter(|state| **state == wanted).count();
         let state = JobState::of_all(&states);
-        let step = |job: &crate::store::JobRow| match (job.state, &job.progress) {
-            (JobState::Succeeded, _) => job.config.steps(),
-            // As the job itself says: a run that stops leaves a checkpoint and tells no step any more.
-            (_, progress) => {
-                progress.as_ref().map_or(0, |progress| progress.step).max(job.checkpoint_step.unwrap_or(0))
-            }
+        let step = |job: &crate::store::JobRow| match job.state {
+            JobState::Succeeded => job.config.steps(),
+            _ => job.step(),
         };
         let ended = row.jobs.iter().filter_map(|job| job.finished_at).max();
         let axes = row.axes();

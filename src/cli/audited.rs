@@ -1,5 +1,6 @@
 //! What commands change stands in the audit as what requests change does, with the user who ran them.
 
+use super::output::tell;
 use crate::store::{NewAudit, Store, StoreError};
 
 /// Makes a change with a row in the audit, which is written before it and completed after it; `created` tells where a new thing is. What
@@ -22,7 +23,7 @@ pub async fn audited<T, E: From<StoreError>>(
     };
     if let Err(error) = store.complete_audit(id, status, created.as_deref(), None).await {
         // What came of the change is told all the same: nobody else can tell it. That it began stands in the audit.
-        eprintln!("warning: in the audit it cannot be written how this ended ({action} {target}): {error}");
+        tell(format_args!("warning: in the audit it cannot be written how this ended ({action} {target}): {error}"));
     }
     changed
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-use super::signals::Signals;
+use super::output::tell;
+use super::signals::{Signals, leave};
 use super::{DataArgs, DeviceArgs, ImageArgs};
 use crate::api::Server;
 use crate::config::{ApiKey, ConfigError, PredictDevice, ServeConfig, parse_size};
@@ -178,7 +179,7 @@ pub async fn run(args: ServeArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     };
     let server = match started {
         Err(error) if error.is::<ConfigError>() => {
-            eprintln!("mixmatch: {error}");
+            tell(format_args!("mixmatch: {error}"));
             return Ok(ExitCode::from(2));
         }
         started => started?,
@@ -205,12 +206,6 @@ async fn start(config: ServeConfig, cuda: CudaStatus, signals: &mut Signals) -> 
             leave(0)
         }
     }
-}
-
-/// Ends the process without destructors: a thread may be inside libtorch, and a regular exit would crash there.
-fn leave(code: libc::c_int) -> ! {
-    // SAFETY: nothing runs after it.
-    unsafe { libc::_exit(code) }
 }
 
 /// Stops; whoever asks again ends the process at once, or while it still waits for load balancers, that.
@@ -252,7 +247,7 @@ pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
     if !args.listen.ip().is_loopback() {
         // It serves without a key, and knows none.
         let port = args.listen.port();
-        eprintln!("mixmatch: the demo listens on this machine alone: --listen 127.0.0.1:{port}");
+        tell(format_args!("mixmatch: the demo listens on this machine alone: --listen 127.0.0.1:{port}"));
         return Ok(ExitCode::from(2));
     }
     let mut signals = Signals::new()?;
@@ -266,7 +261,7 @@ pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
         () = signals.wait() => None,
     };
     if matches!(outcome, Some(Ok(_))) && !args.exit {
-        eprintln!("serving on at {base} (Ctrl-C ends it)");
+        tell(format_args!("serving on at {base} (Ctrl-C ends it)"));
         signals.wait().await;
     }
     stop(server, signals).await;

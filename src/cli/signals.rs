@@ -8,6 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// and to its group, and a terminal's Ctrl-C reaches it beside them. A person who asks again takes longer.
 const SAME_WISH: Duration = Duration::from_secs(2);
 
+/// Ends the process without destructors: a thread may be inside libtorch, and a regular exit would crash there.
+pub(super) fn leave(code: libc::c_int) -> ! {
+    // SAFETY: nothing runs after it.
+    unsafe { libc::_exit(code) }
+}
+
 /// The signals that ask for an orderly end.
 pub(super) struct Signals {
     terminate: Signal,

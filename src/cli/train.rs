@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::audited::audited;
 use super::output::{print, print_line, tell};
 use super::settings::{parse_grid, parse_setting, together};
-use super::signals::{Signals, end_with_the_reader};
+use super::signals::{Signals, end_with_the_reader, leave};
 use super::{DataArgs, DeviceArgs};
 use crate::api::JobReport;
 use crate::config::WorkerConfig;
@@ -182,9 +182,7 @@ async fn unless_asked_again<T>(signals: &mut Signals, end: impl Future<Output = 
         ended = end => ended,
         () = signals.wait_for_another() => {
             tell("asked to stop again: ending at once, without waiting for the run");
-            // Without destructors, as `serve` does.
-            // SAFETY: ends the process; nothing runs after it.
-            unsafe { libc::_exit(130) }
+            leave(130)
         }
     }
 }

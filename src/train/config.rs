@@ -195,6 +195,11 @@ impl TrainConfig {
         (self.steps() as f64 * self.warmup) as u64
     }
 
+    /// Whether it sees images without their label: guesses do, and pretraining.
+    pub fn sees_unlabelled(&self) -> bool {
+        self.algorithm != AlgorithmName::Supervised || self.pretrain_epochs > 0
+    }
+
     /// How an image becomes the network's input.
     pub fn preprocess(&self) -> Preprocess {
         Preprocess { size: self.size, fit: self.fit }

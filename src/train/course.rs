@@ -34,8 +34,6 @@ pub(super) struct Best {
     pub(super) validation: Evaluation,
     /// What the last epochs reached, the best or not.
     pub(super) last: LastEpochs,
-    /// [`Course::computed_on`].
-    pub(super) computed_on: Vec<String>,
 }
 
 /// Where a run stands between two steps.
@@ -53,7 +51,7 @@ pub(super) struct Course {
     /// What earlier attempts spent on the steps before.
     earlier: Duration,
     /// What the run was computed on, this attempt and those before: see [`computed_on`].
-    computed_on: Vec<String>,
+    pub(super) computed_on: Vec<String>,
 }
 
 /// The time that an epoch takes, over all attempts at it.
@@ -174,7 +172,7 @@ impl Course {
         if self.best.as_ref().is_none_or(|best| better(&metrics, &best.metrics)) {
             let mut weights = Weights::zeros(self.learner.network.layout(), setting.input.device)?;
             weights.copy_from(&self.learner.average)?;
-            self.best = Some(Best { weights, metrics, validation, last, computed_on: self.computed_on.clone() });
+            self.best = Some(Best { weights, metrics, validation, last });
         } else if let Some(best) = &mut self.best {
             best.last = last;
         }
@@ -218,7 +216,7 @@ impl Course {
         course.epoch.earlier = spent(snapshot, "epoch.seconds")?;
         course.epoch.training = spent(snapshot, "epoch.training")?;
         if !course.rows.is_empty() {
-            course.best = Some(Best::restore(setting, &course, snapshot)?);
+            course.best = Some(Best::restore(setting, &course.learner, snapshot)?);
         }
         Ok(course)
     }
@@ -238,8 +236,8 @@ impl Best {
         Ok(())
     }
 
-    fn restore(setting: &Setting<'_>, course: &Course, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
-        let weights = Weights::zeros(course.learner.network.layout(), setting.input.device)
+    fn restore(setting: &Setting<'_>, learner: &Learner, snapshot: &Snapshot) -> Result<Self, CheckpointError> {
+        let weights = Weights::zeros(learner.network.layout(), setting.input.device)
             .map_err(|error| CheckpointError::NotReady(error.to_string()))?;
         restore_weights("best", &weights, snapshot)?;
         let (classes, truth) = (setting.manifest.classes.len(), setting.truth(&setting.split.validation));
@@ -260,8 +258,7 @@ impl Best {
             validation_images: validation.confusion.total(),
             ..snapshot.get("best.metrics")?
         };
-        let computed_on = course.computed_on.clone();
-        Ok(Self { weights, metrics, validation, last: snapshot.get("best.last")?, computed_on })
+        Ok(Self { weights, metrics, last: snapshot.get("best.last")?, validation })
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Trained {
     pub(super) best: Best,
     /// Wall-clock seconds of all attempts, as far as their steps count.
     pub(super) seconds: f64,
+    /// What all of them were computed on: see [`super::course::computed_on`].
+    pub(super) computed_on: Vec<String>,
 }
 
 /// Where the state came from that a run begins with.
@@ -78,9 +80,9 @@ pub(super) fn train(
             keeper.keep(&course, setting, emit)?;
         }
     }
-    let seconds = course.seconds();
+    let (seconds, computed_on) = (course.seconds(), course.computed_on);
     // `epochs` is at least 1 (checked where configurations are resolved), so that there is a best one.
-    course.best.map(|best| Trained { best, seconds }).ok_or(TrainError::Stopped)
+    course.best.map(|best| Trained { best, seconds, computed_on }).ok_or(TrainError::Stopped)
 }
 
 /// Writes checkpoints, where the run has a place for them.

@@ -1,7 +1,6 @@
 //! What the chosen weights answer to every image of the data set.
 
 use super::calibration::probabilities;
-use super::config::AlgorithmName;
 use super::course::Best;
 use super::error::TrainError;
 use super::evaluate::Evaluation;
@@ -27,8 +26,7 @@ pub(super) fn predict_all(
 ) -> Result<Vec<Prediction>, TrainError> {
     let samples = &setting.manifest.samples;
     let (split, config) = (&setting.split, setting.config());
-    let sees_unlabelled = config.algorithm != AlgorithmName::Supervised || config.pretrain_epochs > 0;
-    let unlabelled = if sees_unlabelled { Used::Unlabelled } else { Used::Unused };
+    let unlabelled = if config.sees_unlabelled() { Used::Unlabelled } else { Used::Unused };
     let mut used = vec![Used::Unused; samples.len()];
     // The labelled images are among the unlabelled, so they come later.
     for (rows, how) in [

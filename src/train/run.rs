@@ -52,7 +52,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let started = Instant::now();
     let setting = Setting::prepare(input, stop, emit)?;
     let prepared = started.elapsed();
-    let Trained { best, seconds } = train(&setting, stop, emit)?;
+    let Trained { best, seconds, computed_on } = train(&setting, stop, emit)?;
     let training = TrainingFacts {
         seconds: prepared.as_secs_f64() + seconds,
         pretraining_images: Some(if setting.config().pretrain_epochs > 0 {
@@ -62,7 +62,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         }),
         device: device::name(input.device),
         precision: device::precision(input.config.precision, input.device).name().to_owned(),
-        computed_on: best.computed_on.clone(),
+        computed_on,
         software: concat!("mixmatch ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     refuse_collapse(&setting, &best)?;

@@ -215,11 +215,10 @@ pub(super) fn sizes(split: &Split, manifest: &Manifest) -> SplitSizes {
     }
 }
 
-/// What is learned from and judged by. Only guesses and pretraining see images without their label.
+/// What is learned from and judged by.
 fn parts(sizes: &SplitSizes, config: &TrainConfig, classes: usize) -> String {
     let SplitSizes { labelled, unlabelled, validation, test, .. } = sizes;
-    let sees_unlabelled = config.algorithm != AlgorithmName::Supervised || config.pretrain_epochs > 0;
-    let unlabelled = if sees_unlabelled {
+    let unlabelled = if config.sees_unlabelled() {
         format!(", {unlabelled} without their label (the labelled ones among them)")
     } else {
         String::new()

@@ -54,8 +54,9 @@ let refused = false;
 export async function askForKey(problem, byItself = false) {
   if (byItself && refused) return false;
   const why = problem ? (key() ? `This server does not take the key: ${problem.message}.` : 'This server wants a key.') : 'Needed where the server has keys: made with the command below, or the one that it was started with.';
-  open ??= ask(why).then((given) => {
+  open ??= ask(why).finally(() => {
     open = null;
+  }).then((given) => {
     if (given) document.dispatchEvent(new Event(KEY_GIVEN));
     return given;
   });

@@ -173,11 +173,14 @@ impl Index {
 
     /// Whether the name may be that of any image whose letters the archive does not tell.
     pub fn may_hide(&self, name: &str) -> bool {
-        let may_be_any = match self.find(name) {
+        // Before all names of the archive are gone through.
+        if self.encoded.is_empty() || !traces::has_other_letters(name) {
+            return false;
+        }
+        match self.find(name) {
             Found::Missing => traces::is_of_thousands(name) || !self.may_have(name),
             Found::Entry(_) | Found::Bare(_) | Found::Ambiguous => false,
-        };
-        !self.encoded.is_empty() && traces::has_other_letters(name) && may_be_any
+        }
     }
 
     /// The entries that these names mean. Of a name that is not there or not clear, all that it may have meant: those

@@ -154,6 +154,13 @@ pub struct JobRow {
     pub baseline: Option<(Uuid, JobState)>,
 }
 
+impl JobRow {
+    /// Optimiser steps done, as far as is known: a run that stops leaves a checkpoint and tells no step any more.
+    pub fn step(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.step).max(self.checkpoint_step.unwrap_or(0))
+    }
+}
+
 /// A query for whole jobs with the given rest; [`Store::placed`] adds their places in the queue. Of many at once it is a query for `lines`,
 /// without what is there for each class (`by_class`).
 macro_rules! select_job {

@@ -18,7 +18,7 @@ use super::{JobRow, JobState, NewJob, NewJobs, Wish};
 use crate::data_dir::DataDir;
 use crate::dataset::{ImportReport, Manifest};
 use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
-use crate::store::{NewDataset, Store, StoreError};
+use crate::store::{NewDataset, NewPretrained, Store, StoreError};
 use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, Event, Phase, StepProgress};
 
@@ -88,6 +88,19 @@ impl Fixture {
         };
         manifest.write(&directory.join("model.json")).unwrap();
         directory
+    }
+}
+
+/// Weights to be imported.
+fn weights(name: &str, file: std::path::PathBuf) -> NewPretrained {
+    NewPretrained {
+        name: name.into(),
+        network: "wrn-10-1".into(),
+        classes: None,
+        parameters: 1,
+        file,
+        source: "a test".into(),
+        source_sha256: String::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::model::PREDICTIONS_FILE;
 use crate::store::orphans::{self, named_artifacts};
-use crate::store::{NewPretrained, VersionRow, read_snapshot};
+use crate::store::{VersionRow, read_snapshot};
 
 impl Fixture {
     async fn publish(&self, content: &str) -> VersionRow {
@@ -14,18 +14,6 @@ impl Fixture {
 
     fn kept(&self, version: &VersionRow) -> [bool; 2] {
         [&version.weights_sha256, &version.manifest_sha256].map(|sha256| self.store.artifact(sha256).exists())
-    }
-}
-
-fn weights(name: &str, file: std::path::PathBuf) -> NewPretrained {
-    NewPretrained {
-        name: name.into(),
-        network: "wrn-10-1".into(),
-        classes: None,
-        parameters: 1,
-        file,
-        source: "a test".into(),
-        source_sha256: String::new(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Fixture, LEASE, NewJob, NewJobs, epoch};
+use super::{Fixture, LEASE, NewJob, NewJobs, epoch, weights};
 use crate::data_dir::DataDir;
 use crate::store::jobs::{JobState, Wish};
-use crate::store::{NewPretrained, NewSweep, Store, StoreError};
+use crate::store::{NewSweep, Store, StoreError};
 use crate::train::config::TrainConfig;
 use crate::train::event::{EpochMetrics, EpochWarning, Event};
 
@@ -91,16 +91,7 @@ impl Fixture {
     async fn import(&self, name: &str) -> String {
         let file = self.directory.path().join("start.safetensors");
         std::fs::write(&file, "start").unwrap();
-        let new = NewPretrained {
-            name: name.into(),
-            network: "wrn-10-1".into(),
-            classes: None,
-            parameters: 1,
-            file,
-            source: "a test".into(),
-            source_sha256: String::new(),
-        };
-        self.store.insert_pretrained(new).await.unwrap().sha256
+        self.store.insert_pretrained(weights(name, file)).await.unwrap().sha256
     }
 
     /// A sweep of one job from random weights and so many from imported ones; the ids of all.
