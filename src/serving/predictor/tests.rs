@@ -2,8 +2,12 @@
 //! callers than can be answered, and what is left of a deadline.
 
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
-use super::super::loaded::Slow;
+use super::super::loaded::{Loaded, ModelFiles, Slow};
+use super::super::result::{PredictOptions, Prediction};
+use super::answering::least;
+use super::loading::{Opened, Wish};
 use super::*;
 
 #[tokio::test]
