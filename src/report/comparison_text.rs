@@ -130,12 +130,23 @@ fn percent(share: Option<Spread>) -> String {
 }
 
 fn interval(ends: Option<[f64; 2]>) -> String {
-    ends.map_or_else(|| NONE.to_owned(), |[low, high]| format!("{:+.1} to {:+.1}", low * 100.0, high * 100.0))
+    ends.map_or_else(|| NONE.to_owned(), |[low, high]| format!("{} to {}", points(low), points(high)))
 }
 
+/// A mean difference in points, with its sign, and its spread.
 fn signed(gap: Option<Spread>) -> String {
-    let sign = gap.map_or("", |gap| if gap.mean > 0.0 { "+" } else { "" });
-    format!("{sign}{}", percent(gap))
+    let Some(gap) = gap else { return NONE.to_owned() };
+    let sd = gap.sd.map_or_else(String::new, |sd| format!(" ± {:.1}", sd * 100.0));
+    format!("{}{sd}", points(gap.mean))
+}
+
+/// A difference of two shares in points of a hundred, with its sign; what rounds to nothing has none.
+fn points(difference: f64) -> String {
+    let text = format!("{:+.1}", difference * 100.0);
+    match text.trim_start_matches(['+', '-']) {
+        "0.0" => "0.0".to_owned(),
+        _ => text,
+    }
 }
 
 /// A Markdown table with aligned columns, readable as plain text too; the cells are Markdown.
@@ -175,6 +186,15 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_difference_that_rounds_to_nothing_has_no_sign() {
+        use crate::report::Spread;
+        let told: Vec<String> = [-0.0003, 0.0003, -0.0, -0.0007, 0.0105].map(super::points).to_vec();
+        assert_eq!(told, ["0.0", "0.0", "0.0", "-0.1", "+1.1"]);
+        assert_eq!(super::interval(Some([-0.0002, 0.02])), "0.0 to +2.0");
+        assert_eq!(super::signed(Some(Spread { mean: -0.0003, sd: Some(0.01) })), "0.0 ± 1.0");
     }
 
     #[test]

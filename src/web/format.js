@@ -12,13 +12,23 @@ export function plural(value, one, many = `${one}s`) {
 }
 
 /// A number with so many decimals, as the server writes it in cards and reports: what lies in the very middle of two has the even one,
-/// where `toFixed` takes the larger.
+/// where `toFixed` takes the larger. What rounds to nothing has no sign.
 export function fixed(value, digits) {
   // In the middle of two lie odd multiples of 1/2^(digits + 1) alone: another half of a decimal is no double.
   const isMiddle = Math.abs(value * 2 ** (digits + 1)) % 2 === 1;
   const text = value.toFixed(digits);
   const isOdd = Number(text.at(-1)) % 2 === 1;
-  return isMiddle && isOdd ? (value - Math.sign(value) * 10 ** -(digits + 1)).toFixed(digits) : text;
+  const rounded = isMiddle && isOdd ? (value - Math.sign(value) * 10 ** -(digits + 1)).toFixed(digits) : text;
+  return Number(rounded) === 0 ? rounded.replace('-', '') : rounded;
+}
+
+/// A share in points of a hundred.
+export const points = (share) => fixed(share * 100, 1);
+
+/// A difference of two shares in points, with its sign.
+export function signedPoints(difference) {
+  const text = points(difference);
+  return Number(text) > 0 ? `+${text}` : text;
 }
 
 /// A share as a percentage, with a narrow no-break space.

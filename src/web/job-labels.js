@@ -24,15 +24,28 @@ export function divided({ classes, counts }, { validation, validation_max: max }
   return { all, picked, drawn, validate, left, most: left + picked };
 }
 
+/// Whether a job of `config` on `set` took all labels since that was asked for: where there were fewer than its preset's number, the
+/// server writes the same. Of a set that is gone nobody knows how many there were, and the preset's number is the usual one.
+export function choseAll(config, set) {
+  if (config.labelled !== null) return false;
+  const number = OF_PRESET[config.preset];
+  return number === undefined || (set != null && number <= divided(set, config).most);
+}
+
 /// What is to be known before one says how many; `config` is what else the job is given, `preset` the one that says how many where the
 /// job does not: without it those are all.
-export function labelsHint(set, config, preset) {
+export function labelsHint(set, config = {}, preset) {
   const { all, picked, validate, left, most } = divided(set, config);
   const them = picked > 0 ? 'of those that were drawn' : 'of them';
-  const empty = OF_PRESET[preset] < most ? `${count(OF_PRESET[preset])} of these, the preset’s number` : 'all of these';
   return `Of ${count(all)} labelled training images: ${count(validate)} ${them} validate, to choose the best epoch, and at most ${count(most)} can be trained on. `
-    + `Empty takes ${empty}; several as in 20, 40, 100 train them all. Those left over are used without their label.`
+    + `Empty takes ${ofEmpty(config.labelled, preset, most)}; several as in 20, 40, 100 train them all. Those left over are used without their label.`
     + (picked > 0 ? ` ${count(picked)} were picked: drawn ones are taken first, so that picked ones count only with more than ${count(left)} labels.` : '');
+}
+
+/// How many labels an empty field stands for: what is `said` of them in another place goes before the preset's number.
+function ofEmpty(said, preset, most) {
+  if (said != null) return `${[said].flat().map((one) => (one === null ? 'all' : JSON.stringify(one))).join(', ')}, as “More hyper-parameters” says`;
+  return said !== null && OF_PRESET[preset] < most ? `${count(OF_PRESET[preset])} of these, the preset’s number` : 'all of these';
 }
 
 /// What stands between commas.

@@ -53,6 +53,30 @@ export function progress(job) {
 /// Whose steps a job's bar counts: pretraining's own while it lasts, as soon as it has told any.
 export const stepsOf = (job) => (job.state === 'running' && job.phase === 'pretraining' && job.pretraining) || job;
 
+/// How far a job that runs is, as it stands beside its badge; what is counted is said where it is not the run's own steps.
+export function soFar(job) {
+  const at = stepsOf(job);
+  if (job.state !== 'running' || !at.steps) return null;
+  const share = percent(at.step / at.steps, 0);
+  if (job.phase !== 'pretraining') return share;
+  return at === job ? job.phase : `${job.phase} ${share}`;
+}
+
+/// How far a sweep is. Of those of its jobs that are `running` pretraining's steps are counted beside their own; of the others the
+/// sweep tells the sum: nothing was done of those that wait, and all of those that have succeeded.
+export function shareOfSweep({ step, steps }, running) {
+  if (!steps) return 0;
+  const sum = (figure) => running.reduce((all, job) => all + figure(job), 0);
+  const others = Math.max(0, step - sum((job) => job.step));
+  return Math.min(1, (others + sum((job) => job.steps * shareOf(job))) / steps);
+}
+
+/// Of all that a job has to do.
+function shareOf({ step, steps, pretraining }) {
+  const all = steps + (pretraining?.steps ?? 0);
+  return all ? (step + (pretraining?.step ?? 0)) / all : 0;
+}
+
 function describe(job, at, share) {
   if (job.state === 'queued') return [job.queue_position ? `number ${job.queue_position} in the queue` : 'in the queue'];
   if (job.state !== 'running') return [job.state];

@@ -4,9 +4,9 @@ import { parse, separatorOf } from './csv.js';
 import { isGap, normalisedLabel } from './label-names.js';
 import { normalisedPath } from './zip.js';
 
-/// What a cell of a `picked` column may say, as src/dataset/columns.rs reads it.
+/// What a cell of a `picked` column may say, besides nothing, as src/dataset/columns.rs reads it.
 const YES = ['1', 'yes', 'y', 'true', 'x'];
-const NO = ['', '0', 'no', 'n', 'false'];
+const NO = ['0', 'no', 'n', 'false'];
 
 const fileOf = (path) => path.slice(path.lastIndexOf('/') + 1);
 
@@ -49,22 +49,28 @@ export function carried(labels, images) {
 const isBelow = (path, other) => path.endsWith(`/${other}`);
 
 /// The labels of a sheet that this page wrote, or one like it: `{ name, label, kind }`. Throws where it has no such columns, where a
-/// label cannot be a class of this page, and where nobody can tell whether its image was picked.
+/// label cannot be a class of this page, and where nobody can tell whether its image was picked. A label may have been appended below
+/// the row that says that its image was picked: as in an import, an empty cell leaves it to the image's other rows.
 export function sheetLabels(text, kind) {
   const rows = parse(text, separatorOf(text))
     .map((row) => Object.fromEntries(Object.entries(row).map(([name, cell]) => [name.trim().toLowerCase(), cell.trim()])));
   if (!rows.length) throw new Error('There is no row in it');
   if (!('image' in rows[0] && 'label' in rows[0])) throw new Error('It has no columns “image” and “label”: choose a sheet that was downloaded here');
-  const kindOf = (picked) => (kind === 'train' && isPicked(picked) ? 'picked' : kind);
+  const picks = new Set(rows.filter(({ picked }) => YES.includes(wordOf(picked))).map(({ image }) => normalisedPath(image)));
+  const kindOf = ({ image, picked }) => (kind === 'train' && (isPicked(picked) ?? picks.has(normalisedPath(image))) ? 'picked' : kind);
   const labelled = rows.filter(({ image, label }) => image !== '' && label !== '' && !isGap(label));
   const parted = labelled.find(({ label }) => /[,\r\n]/.test(label));
   if (parted) throw new Error(`The label “${parted.label}” has a comma or a line break, and these part the classes on this page: give it another name in the sheet`);
-  return labelled.map(({ image, label, picked }) => ({ name: image, label: normalisedLabel(label), kind: kindOf(picked) }));
+  return labelled.map((row) => ({ name: row.image, label: normalisedLabel(row.label), kind: kindOf(row) }));
 }
 
-function isPicked(cell = '') {
-  // pandas writes a column of 1 and nothing as 1.0 and nothing.
-  const word = isGap(cell) ? '' : normalisedLabel(cell).toLowerCase();
+/// What a cell of a `picked` column says; pandas writes a column of 1 and nothing as 1.0 and nothing.
+const wordOf = (cell = '') => (isGap(cell) ? '' : normalisedLabel(cell).toLowerCase());
+
+/// Null where the cell says nothing.
+function isPicked(cell) {
+  const word = wordOf(cell);
+  if (word === '') return null;
   if (YES.includes(word)) return true;
   if (NO.includes(word)) return false;
   throw new Error(`The column “picked” says “${cell}”: it may be yes, no or empty`);

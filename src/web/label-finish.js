@@ -26,6 +26,7 @@ export function labelFinish({ file, images, signal }) {
   const ended = new AbortController();
   let session = null;
   let sending = false;
+  let asking = null;
   /// Of the data sets that there are, as far as the server has said.
   let taken = new Set();
   const proposed = fields.name.input.value;
@@ -77,12 +78,19 @@ export function labelFinish({ file, images, signal }) {
     put(warnings, list.length > 0 && h('div', { class: 'notice warn' }, h('ul', { class: 'plain' }, list.map((one) => h('li', null, one)))));
   }
 
-  /// Each import makes a data set of its own: a name that is taken is not proposed, and is marked before anything is sent.
+  /// Each import makes a data set of its own: a name that is taken is not proposed, and is marked before anything is sent. Of several
+  /// questions the newest counts alone: an earlier one may have been asked with another key.
   async function askForNames() {
     const { input } = fields.name;
+    asking?.abort();
+    asking = new AbortController();
+    const own = byItself(signal, asking.signal);
     try {
-      taken = new Set((await all('/datasets', byItself(signal))).map(({ name }) => name));
+      const sets = await all('/datasets', own);
+      if (own.aborted) return;
+      taken = new Set(sets.map(({ name }) => name));
     } catch (error) {
+      if (own.aborted) return;
       // The import says it again; but what this key may not do is said before an evening of labels.
       if (error.status === FORBIDDEN) put(refused, h('p', { class: 'notice warn' }, `This server would not import the labels: ${error.message}. The sheets can be made here all the same, and the button Key above sets another key.`));
       return;

@@ -9,6 +9,9 @@ import { count, plural } from './format.js';
 
 const ALL = '';
 
+/// What the sheet is called; of no model as long as none is chosen.
+const fileOf = (model) => `${['predictions', model.replace(/[^\w.-]+/g, '-')].filter(Boolean).join('-')}.csv`;
+
 /// `cards` is the page's list of them. `update(threshold, model)` whenever one has changed; `askAgain(cards)` asks about those.
 export function predictOverview(cards, askAgain) {
   const numbers = h('p', { class: 'muted tabular anywhere' });
@@ -18,7 +21,7 @@ export function predictOverview(cards, askAgain) {
     shown.input.focus({ preventScroll: true });
     askAgain(cards.filter((card) => card.mayAskAgain()));
   } });
-  const save = h('button', { type: 'button', onclick: () => saveAs(new Blob([MARK, sheet(said(), threshold)], { type: 'text/csv' }), `predictions-${model.replace(/[^\w.-]+/g, '-')}.csv`) }, 'Download as CSV');
+  const save = h('button', { type: 'button', onclick: () => saveAs(new Blob([MARK, sheet(said(), threshold)], { type: 'text/csv' }), fileOf(model)) }, 'Download as CSV');
   const node = h('div', { class: 'predict-overview', hidden: true }, shown.node, numbers, h('div', { class: 'actions' }, again, save));
   let [threshold, model] = [0, ''];
   let options = '';

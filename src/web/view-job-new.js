@@ -5,7 +5,7 @@ import { h, put, rest } from './dom.js';
 import { go } from './router.js';
 import { field, select, showProblem, textInput } from './form.js';
 import { facts } from './table.js';
-import { labelsHint, parts, readLabels } from './job-labels.js';
+import { choseAll, labelsHint, parts, readLabels } from './job-labels.js';
 import { exactly, inexact } from './format.js';
 
 export const PRESETS = [
@@ -32,11 +32,11 @@ export async function newJob({ query, signal }) {
     return h('div', null, h('h1', null, 'New job'), h('p', null, 'A job learns from a data set, and there is none yet. ', h('a', { href: '#/datasets' }, 'Import one'), ' first.'));
   }
   const template = model?.config ?? {};
-  // Left away, the number would be the preset's.
-  const tookAll = template.labelled === null;
   const wanted = model?.dataset.id ?? query.get('dataset');
   // Another than the one that was meant is for the user to choose.
   const found = sets.find((set) => set.id === wanted || set.name === wanted);
+  // Left away, the number would be the preset's.
+  const tookAll = choseAll(template, found);
   const chosen = found ?? (wanted ? null : sets[0]);
   const presets = PRESETS.some(([name]) => name === (template.preset ?? 'quick')) ? PRESETS : [...PRESETS, [template.preset, template.preset]];
 
@@ -129,17 +129,17 @@ export async function newJob({ query, signal }) {
   }
 }
 
-/// What is sent. With `tookAll` an empty number of labels is all of them, as the job of before had it.
+/// What is sent. With `tookAll` a number of labels that is said nowhere is all of them, as the job of before had it.
 export function request(fields, tookAll) {
   const body = { dataset: fields.dataset.input.value, algorithm: fields.algorithm.input.value, preset: fields.preset.input.value };
   const lists = { labelled: readLabels(fields.labelled.input.value).numbers, seed: parts(fields.seed.input.value).map(asWritten) };
   for (const [name, values] of Object.entries(lists)) {
     if (values.length) body[name] = values.length > 1 ? values : values[0];
   }
-  if (tookAll && !lists.labelled.length) body.labelled = null;
+  const more = moreOf(fields);
+  if (tookAll && !lists.labelled.length && !Object.hasOwn(more, 'labelled')) body.labelled = null;
   if (fields.fit.input.value) body.fit = fields.fit.input.value;
   if (fields.baseline.input.checked && body.algorithm !== 'supervised') body.baseline = true;
-  const more = moreOf(fields);
   // It would win over what the form shows.
   const twice = Object.keys(more).filter((name) => Object.hasOwn(body, name));
   if (twice.length) throw new Error(`${twice.join(' and ')} ${twice.length > 1 ? 'have fields of their own above' : 'has a field of its own above'}: say it there, and leave it out here`);

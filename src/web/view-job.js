@@ -52,7 +52,7 @@ export async function job({ params, signal, title }) {
     const last = later(now.last, epochs.last);
     parts.figures([best, last, now.test, now.state, now.model, Math.round(now.images_per_second ?? 0)], () => figures(now, best, last));
     // Before the end it is chosen anew each time, and one epoch may look so by chance.
-    parts.warnings(now.state === 'succeeded' && best, () => now.state === 'succeeded' && warnings(best));
+    parts.warnings(now.state === 'succeeded' && best, () => now.state === 'succeeded' && warnings(best, now.config));
     if (!done && finished(now)) none = 'No epoch was finished.';
     charts.update(epochs.rows(), { none, epochs: now.epochs, best: best?.epoch, classes });
     if (now.baseline && finished(now)) verdict();

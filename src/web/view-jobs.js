@@ -6,7 +6,7 @@ import { every, go } from './router.js';
 import { action } from './problem.js';
 import { table } from './table.js';
 import { testAccuracy, validationAccuracy } from './accuracy.js';
-import { jobLink, badge, finished } from './job-parts.js';
+import { jobLink, badge, finished, soFar } from './job-parts.js';
 import { count, percent, score, when, duration, elapsed, shortId, algorithm, plural, exactly } from './format.js';
 
 const STATES = ['', 'running', 'queued', 'paused', 'succeeded', 'failed', 'canceled'];
@@ -170,7 +170,7 @@ function jobsTable(rows, marked, mark) {
     }), jobLink(job), job.baseline_of && h('span', { class: 'muted' }, ' baseline')), ({ sweep, of }) => h('a', { href: `#/jobs/${sweep}` }, `Sweep · ${of}`)),
     column('Data set', (job) => h('span', { class: 'nowrap' }, job.dataset.name), ({ jobs }) => h('span', { class: 'nowrap' }, jobs[0].dataset.name)),
     column('Seed', (job) => exactly(job.config.seed), null, true),
-    column('State', (job) => h('span', { class: 'nowrap' }, badge(job), job.state === 'running' && job.steps > 0 && h('span', { class: 'muted tabular' }, ` ${percent(job.step / job.steps, 0)}`)), ({ jobs }) => counts(jobs)),
+    column('State', (job) => h('span', { class: 'nowrap' }, badge(job), soFar(job) && h('span', { class: 'muted tabular' }, ` ${soFar(job)}`)), ({ jobs }) => counts(jobs)),
     column('Validation accuracy', (job) => validationAccuracy(job.best), ({ jobs }) => h('span', { title: 'the best' }, percent(best(jobs, (job) => job.best?.validation_accuracy))), true),
     column('Test accuracy', (job) => testAccuracy(job.test), null, true),
     column('Test F1 macro', (job) => score(job.test?.f1_macro), null, true),

@@ -179,7 +179,7 @@ function wanted(options, text) {
   if (!text) return options[0];
   const asked = text.replace(/@champion$/, '');
   // A model that has lost its champion is still the one that was asked for.
-  return options.find(({ value }) => value === asked) ?? options.find(({ name }) => name === text);
+  return options.find(({ value }) => value === asked) ?? options.find(({ name }) => name === asked);
 }
 
 /// `took` is what whoever waited has waited, in milliseconds: of what the server says, several images share some.

@@ -6,14 +6,14 @@ import { go, every, show } from './router.js';
 import { action } from './problem.js';
 import { lineChart } from './chart.js';
 import { facts, table } from './table.js';
-import { badge, finished } from './job-parts.js';
-import { ALGORITHMS, count, duration, exactly, fixed, inexact, percent, plural, score, share, shortId, when } from './format.js';
+import { badge, finished, shareOfSweep } from './job-parts.js';
+import { ALGORITHMS, count, duration, exactly, fixed, inexact, percent, plural, points, score, share, shortId, signedPoints, when } from './format.js';
 import { unmark } from './view-jobs.js';
 
 const CHARTS = { validation_accuracy: 'Validation accuracy', test_accuracy: 'Test accuracy' };
 
 export async function sweep(first, { path, signal, title }) {
-  let [now, report] = [first, await get(`${path}/report`, signal)];
+  let [now, report, running] = [first, ...await Promise.all([get(`${path}/report`, signal), runningOf(first, signal)])];
   title(`Sweep on ${now.dataset.name}`);
   const trouble = h('div');
   const places = { head: h('div'), verdict: h('div'), rows: h('div'), gaps: h('div'), jobs: h('div') };
@@ -34,8 +34,10 @@ export async function sweep(first, { path, signal, title }) {
     // With one in the queue, somebody has wished otherwise since.
     if (!now.counts.running || now.counts.queued) canceling = false;
     parts.head([now.state, now.counts, now.pause_requested, canceling], () => head(now, { path, trouble, canceling, ask }));
-    bar.value = now.steps ? now.step / now.steps : 0;
-    put(text, `${percent(now.steps ? now.step / now.steps : 0, 0)} of all steps`);
+    const done = shareOfSweep(now, running);
+    const pretrain = running.filter((job) => job.phase === 'pretraining').length;
+    bar.value = done;
+    put(text, `${percent(done, 0)} of all steps`, pretrain > 0 && ` · ${plural(pretrain, 'job pretrains', 'jobs pretrain')}`);
     bar.hidden = finished(now);
     text.hidden = finished(now);
     parts.verdict(report.verdict, () => h('p', { class: 'lead' }, report.verdict));
@@ -54,10 +56,11 @@ export async function sweep(first, { path, signal, title }) {
     reloads += 1;
     const mine = reloads;
     // One after the other: a report from before the last job's end would stand for good.
-    const next = [await get(path, by), await get(`${path}/report`, by)];
+    const newer = await get(path, by);
+    const next = [newer, await get(`${path}/report`, by), await runningOf(newer, by)];
     // A poll that was under way when a button was pressed knows nothing of it.
     if (mine !== reloads) return;
-    [now, report] = next;
+    [now, report, running] = next;
     draw();
   }
 
@@ -79,6 +82,13 @@ export async function sweep(first, { path, signal, title }) {
       h('div', { class: 'actions' }, save('As Markdown', 'md', 'text/markdown'), save('As CSV', 'csv', 'text/csv'))), places.rows),
     places.gaps, places.jobs,
     h('section', null, h('h2', null, 'Request'), facts(Object.entries(now.request).map(([name, value]) => [h('code', null, name), JSON.stringify(value, (_, part) => (inexact(part) ? exactly(part) : part))]))));
+}
+
+/// Those of its jobs that run: of pretraining the sweep itself tells nothing.
+async function runningOf(now, signal) {
+  if (!now.counts.running) return [];
+  const { items } = await get('/jobs?state=running&limit=200', signal);
+  return items.filter((job) => job.sweep === now.id);
 }
 
 function head(now, { path, trouble, canceling, ask }) {
@@ -109,9 +119,7 @@ function spread(value, format, formatMean = format) {
   return value.sd == null ? formatMean(value.mean) : `${formatMean(value.mean)} ± ${format(value.sd)}`;
 }
 
-const inPoints = (value) => fixed(value * 100, 1);
-const signed = (value) => `${value > 0 ? '+' : ''}${inPoints(value)}`;
-const points = (value) => spread(value, inPoints, signed);
+const difference = (value) => spread(value, points, signedPoints);
 
 /// One column for each hyper-parameter of the grid.
 const axisColumns = (axes) => axes.map((axis) => ({ head: axis, number: true, cell: (row) => (axis in row.values ? plain(row.values[axis]) : '–') }));
@@ -125,7 +133,7 @@ function rows(report) {
     { head: 'Validation accuracy', number: true, cell: (row) => spread(row.validation_accuracy, share) },
     { head: 'Test accuracy', number: true, cell: (row) => spread(row.test_accuracy, share) },
     { head: 'Test F1 macro', number: true, cell: (row) => spread(row.test_f1_macro, score) },
-    { head: 'Best epoch', number: true, cell: (row) => spread(row.best_epoch, (value) => value.toFixed(1)) },
+    { head: 'Best epoch', number: true, cell: (row) => spread(row.best_epoch, (value) => fixed(value, 1)) },
     { head: 'Took', number: true, cell: (row) => duration(row.seconds?.mean) },
   ], report.rows, { caption: 'Mean and standard deviation over seeds' });
 }
@@ -138,8 +146,8 @@ function differences(report) {
       { head: 'Labels', number: true, cell: labels },
       { head: 'Algorithm', cell: name },
       ...axisColumns(report.axes),
-      { head: 'Validation', number: true, cell: (row) => points(row.validation_accuracy) },
-      { head: 'Test', number: true, cell: (row) => points(row.test_accuracy) },
+      { head: 'Validation', number: true, cell: (row) => difference(row.validation_accuracy) },
+      { head: 'Test', number: true, cell: (row) => difference(row.test_accuracy) },
       { head: INTERVAL, number: true, cell: interval },
       { head: 'Ahead in', number: true, cell: (row) => `${row.wins} of ${row.pairs}` },
       { head: 'Finding', cell: (row) => row.finding },
@@ -148,7 +156,7 @@ function differences(report) {
 }
 
 const INTERVAL = '95\u202f% interval';
-const interval = (row) => row.interval?.map(signed).join(' to ') ?? '–';
+const interval = (row) => row.interval?.map(signedPoints).join(' to ') ?? '–';
 
 /// Who gains: the groups of the test images, for the values that validation chose.
 function groups(differences) {
@@ -161,7 +169,7 @@ function groups(differences) {
       { head: 'Group', cell: (row) => `${row.attribute} ${row.value}` },
       { head: 'Images', number: true, cell: (row) => count(row.images) },
       { head: 'Supervised', number: true, cell: (row) => spread(row.baseline_accuracy, share) },
-      { head: 'Difference', number: true, cell: (row) => points(row.test_accuracy) },
+      { head: 'Difference', number: true, cell: (row) => difference(row.test_accuracy) },
       { head: INTERVAL, number: true, cell: interval },
       { head: 'Finding', cell: (row) => row.finding },
     ], lines, { caption: 'Differences to the baseline by group of the test images' }),

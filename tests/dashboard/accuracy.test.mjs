@@ -24,19 +24,22 @@ test('an accuracy has its interval and its images in words, as far as they are k
 
 test('each sign of a run gone wrong has a sentence, and one of a newer server its word', () => {
   const epoch = { validation_accuracy: 0.5, validation_accuracy_raw: 0.8, warnings: ['answers_collapsed', 'guesses_collapsed', 'shares_apart', 'average_apart', 'of_tomorrow'] };
-  const said = sentences(epoch);
+  const said = sentences(epoch, {});
   said.slice(0, 4).forEach((words) => assert.match(words, /^A.*\.$/));
   assert.match(said[3], /^Averaged weights reach 50\.0.* and raw ones 80\.0.*lags behind/);
-  assert.match(sentences({ ...epoch, validation_accuracy: 0.97 })[3], /jump about/);
+  assert.match(sentences({ ...epoch, validation_accuracy: 0.97 }, {})[3], /jump about/);
   assert.equal(said[4], 'of_tomorrow');
-  const [answers, guesses] = sentences({ ...epoch, lambda_u: 3 });
+  const [answers, guesses] = sentences({ ...epoch, lambda_u: 3 }, {});
   assert.match(answers, /Lower lambda_u/);
   assert.match(guesses, /of it, lower lambda_u, raise warmup/);
   // Nothing is guessed yet, or at all, or the ramp has not begun to rise.
   for (const weight of [undefined, null, 0]) {
-    const [answers, guesses] = sentences({ ...epoch, lambda_u: weight });
+    const [answers, guesses] = sentences({ ...epoch, lambda_u: weight }, { align: false });
     assert.ok(answers.endsWith('Train for more steps, lower learning_rate or label more images.'), answers);
-    assert.match(guesses, /of it, raise warmup or set align/);
+    assert.ok(guesses.endsWith('of it, raise warmup or set align.'), guesses);
   }
-  assert.deepEqual(sentences({}), [], 'an older run');
+  // What is set already is no advice.
+  const aligned = sentences({ ...epoch, lambda_u: 3 }, { align: true })[1];
+  assert.ok(aligned.endsWith('of it, lower lambda_u, raise warmup or label images that are drawn at random from all.'), aligned);
+  assert.deepEqual(sentences({}, {}), [], 'an older run');
 });

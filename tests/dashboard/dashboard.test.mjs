@@ -232,8 +232,11 @@ walk('the dashboard', {}, (step) => {
     expects(422, '/jobs');
     const set = { id: 'many', name: 'many', task: 'blob', classes: ['red', 'blue'], counts: { train: { red: 1000, blue: 1000 }, test: {}, unlabelled: 0 } };
     const sent = [];
-    await page.route('**/datasets?*', (route) => route.fulfill({ json: { items: [set], next_cursor: null } }));
-    await page.route('**/jobs/all', (route) => route.fulfill({ json: { id: 'all', dataset: { id: 'many', name: 'many' }, config: { preset: 'reference', labelled: null, seed: 1, k: 4 } } }));
+    const few = { ...set, id: 'few', name: 'few', counts: { ...set.counts, train: { red: 300, blue: 300 } } };
+    await page.route('**/datasets?*', (route) => route.fulfill({ json: { items: [set, few], next_cursor: null } }));
+    const job = (id, dataset) => ({ id, dataset: { id: dataset, name: dataset }, config: { preset: 'reference', labelled: null, seed: 1, k: 4 } });
+    await page.route('**/jobs/all', (route) => route.fulfill({ json: job('all', 'many') }));
+    await page.route('**/jobs/rest', (route) => route.fulfill({ json: job('rest', 'few') }));
     await page.route('**/jobs', (route) => {
       sent.push(route.request().postDataJSON());
       return route.fulfill({ status: 422, contentType: 'application/problem+json', json: { title: 'Refused', status: 422, detail: 'this is enough', errors: [] } });
@@ -253,6 +256,14 @@ walk('the dashboard', {}, (step) => {
     await page.reload();
     await fillJob(page, { Preset: 'reference' });
     await page.getByText(/Empty takes 1,000 of these, the preset’s number;/).waitFor();
+    // A job that took all since the preset's number was more than there were takes that number where it is there.
+    await open('#/jobs/new?from=rest', 'New job');
+    await page.getByText(/Empty takes all of these;/).waitFor();
+    await field(page, 'Data set').selectOption('many');
+    await page.getByText(/Empty takes 1,000 of these, the preset’s number;/).waitFor();
+    await button(page, 'Queue the job').click();
+    await until('it is sent', () => sent.length === 2);
+    assert.equal('labelled' in sent[1], false);
   });
 
   step('a chart answers to keys and its legend', async ({ page, open }) => {
@@ -287,7 +298,8 @@ walk('the dashboard', {}, (step) => {
     const difference = {
       algorithm: 'mixmatch', labelled: 40, values: {}, pairs: 2, seeds: [1, 2], wins: 2, losses: 0, finding: 'undecided', chosen: true, interval: [-0.026, 0.106],
       validation_accuracy: { mean: -0.015, sd: 0.002 }, test_accuracy: { mean: 0.04, sd: 0.066 },
-      groups: [{ attribute: 'source', value: 'phone', images: 40, finding: 'undecided', baseline_accuracy: { mean: 0.8, sd: 0.1 }, test_accuracy: { mean: 0.031, sd: null }, interval: null }],
+      groups: [{ attribute: 'source', value: 'phone', images: 40, finding: 'undecided', baseline_accuracy: { mean: 0.8, sd: 0.1 }, test_accuracy: { mean: 0.031, sd: null }, interval: null },
+        { attribute: 'source', value: 'camera', images: 40, finding: 'undecided', baseline_accuracy: { mean: 0.8, sd: 0.1 }, test_accuracy: { mean: -0.0003, sd: 0.01 }, interval: [-0.0004, 0.0003] }],
     };
     await page.route('**/jobs/*/report', async (route) => {
       const response = await route.fetch();
@@ -296,8 +308,9 @@ walk('the dashboard', {}, (step) => {
     await open(sweep, 'Sweep on blobs succeeded');
     const [line] = await cells(page, 'Differences to the baseline');
     assert.deepEqual(line.slice(2, 5), ['-1.5 ± 0.2', '+4.0 ± 6.6', '-2.6 to +10.6']);
-    const [group] = await cells(page, 'Differences to the baseline by group of the test images');
+    const [group, level] = await cells(page, 'Differences to the baseline by group of the test images');
     assert.deepEqual(group.slice(4, 6), ['80.0\u202f% ± 10.0\u202f%', '+3.1']);
+    assert.deepEqual(level.slice(5, 7), ['0.0 ± 1.0', '0.0 to 0.0'], 'what rounds to nothing has none');
     await page.unroute('**/jobs/*/report');
   });
 
@@ -312,10 +325,26 @@ walk('the dashboard', {}, (step) => {
     await page.getByRole('alert').getByText('there is no job of that id').waitFor();
   });
 
+  step('a sweep and the list of jobs count the steps of pretraining', async ({ base, page, open }) => {
+    const path = `/jobs/${sweep.split('/').at(-1)}`;
+    const now = await (await page.request.get(`${base}${path}`)).json();
+    const first = await (await page.request.get(`${base}/jobs/${now.jobs[0].id}`)).json();
+    const pretraining = { epoch: 2, epochs: 4, step: 4, steps: 8, images_per_second: 9, eta_seconds: 3 };
+    let running = { ...first, state: 'running', phase: 'pretraining', step: 0, steps: 12, pretraining };
+    await page.route(`**${path}`, (route) => route.fulfill({ json: { ...now, state: 'running', counts: { ...now.counts, succeeded: 1, running: 1 }, step: 12, steps: 24 } }));
+    await page.route('**/jobs?*', (route) => route.fulfill({ json: { items: [running], next_cursor: null } }));
+    await open(sweep, 'Sweep on blobs running');
+    await page.getByText('60\u202f% of all steps · 1 job pretrains', { exact: true }).waitFor();
+    assert.equal(await page.getByRole('progressbar', { name: 'Progress of the sweep' }).evaluate((bar) => Math.round(100 * bar.value)), 60);
+    running = { ...running, sweep: null };
+    await goTo(page, 'Jobs');
+    assert.deepEqual((await cells(page, 'Jobs')).map((line) => line[3]), ['running pretraining 50\u202f%']);
+  });
+
   step('a sweep marks what validation chose, and runs with and without pretraining are not rivals', async ({ page, open }) => {
     const row = (algorithm, labelled, epochs) => ({
       algorithm, labelled, values: { pretrain_epochs: epochs }, jobs: 1, n: 1, seeds: [1], chosen: true, marked: algorithm === 'mixmatch',
-      validation_accuracy: { mean: 0.8, sd: null }, test_accuracy: null, test_f1_macro: null, best_epoch: null, seconds: null,
+      validation_accuracy: { mean: 0.8, sd: null }, test_accuracy: null, test_f1_macro: null, best_epoch: { mean: 2.25, sd: null }, seconds: null,
     });
     const rows = [40, 80].flatMap((labelled) => [row('supervised', labelled, 0), row('supervised', labelled, 9), row('mixmatch', labelled, 9)]);
     await page.route('**/jobs/*/report', async (route) => {
@@ -325,6 +354,7 @@ walk('the dashboard', {}, (step) => {
     await open(sweep, 'Sweep on blobs succeeded');
     const lines = await cells(page, 'Mean and standard deviation over seeds');
     assert.deepEqual(lines.slice(0, 3).map((line) => line.slice(1, 3)), [['Supervised', '0'], ['Supervised', '9'], ['MixMatch chosen on validation', '9']]);
+    assert.equal(lines[0].at(-2), '2.2', 'rounded as the report rounds it');
     // Each kind has a line of its own in the chart.
     for (const label of ['Supervised, pretrain_epochs 0', 'Supervised, pretrain_epochs 9', 'MixMatch']) {
       await page.getByRole('button', { name: new RegExp(`^${label}`) }).waitFor();

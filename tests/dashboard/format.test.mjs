@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { fixed, percent, score, share } from '../../src/web/format.js';
+import { fixed, percent, points, score, share, signedPoints } from '../../src/web/format.js';
 import { domain, ticks } from '../../src/web/scale.js';
 
 test('the labels of an axis tell its heights apart, and are those heights', () => {
@@ -24,4 +24,10 @@ test('a figure is the one that cards and reports have: the even one of two that 
   // 1.005 and 0.15 are none that lie in the middle: the doubles are less and more than that.
   assert.deepEqual([fixed(1.005, 2), fixed(0.15, 1), fixed(0.25, 1), fixed(-0.25, 1), fixed(-96.25, 1), fixed(-0.75, 1), fixed(0, 1)],
     ['1.00', '0.1', '0.2', '-0.2', '-96.2', '-0.8', '0.0']);
+});
+
+test('what rounds to nothing has no sign', () => {
+  assert.deepEqual([fixed(-0.03, 1), fixed(0.03, 1), fixed(-0, 1), fixed(-0.5, 0), fixed(-0.06, 1)], ['0.0', '0.0', '0.0', '0', '-0.1']);
+  assert.deepEqual([percent(-0.0003), score(-0.0001), points(-0.0003)], ['0.0\u202f%', '0.000', '0.0']);
+  assert.deepEqual([-0.0003, 0.0003, 0, -0.0006, 0.0006, 0.04].map(signedPoints), ['0.0', '0.0', '0.0', '-0.1', '+0.1', '+4.0']);
 });

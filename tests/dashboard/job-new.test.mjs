@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { divided, labelsHint, readLabels } from '../../src/web/job-labels.js';
+import { choseAll, divided, labelsHint, readLabels } from '../../src/web/job-labels.js';
 import { others, request } from '../../src/web/view-job-new.js';
 
 const given = (config) => JSON.parse(others(config) || '{}');
@@ -58,6 +58,24 @@ test('an empty number of labels is said to be what the server makes of it', () =
   assert.match(labelsHint(set({ a: 50, b: 50 }, 0), {}, 'reference'), /Empty takes all of these;/, 'there are fewer');
 });
 
+test('an empty number of labels is what “More hyper-parameters” says, where that says one', () => {
+  const many = set({ a: 1000, b: 1000 }, 0);
+  const hint = (labelled, preset) => /Empty takes (.*);/.exec(labelsHint(many, { labelled }, preset))[1];
+  assert.equal(hint(500, 'quick'), '500, as “More hyper-parameters” says');
+  assert.equal(hint([20, 40, null], 'reference'), '20, 40, all, as “More hyper-parameters” says');
+  assert.equal(hint(500, null), '500, as “More hyper-parameters” says', 'also where the job before took all');
+  assert.equal(hint(null, 'reference'), 'all of these');
+});
+
+test('a job took all labels by choice only where its preset’s number would have been there', () => {
+  const [few, many] = [set({ a: 600, b: 600 }, 0), set({ a: 625, b: 625 }, 0)];
+  const chose = (preset, ...given) => choseAll({ preset, labelled: null }, ...given);
+  assert.deepEqual([chose('reference', few), chose('reference', many), chose('reference', undefined)], [false, true, false], '960, 1,000 and nobody knows how many');
+  assert.deepEqual([chose('quick', few), chose('quick', undefined)], [true, true]);
+  assert.equal(choseAll({ preset: 'reference', labelled: null, validation: 0.1 }, few), true, 'fewer validate');
+  assert.deepEqual([choseAll({ preset: 'quick', labelled: 40 }, few), choseAll({}, few)], [false, false]);
+});
+
 /// The form, filled in with these.
 const form = (values = {}) => {
   const texts = { dataset: 'id', algorithm: 'mixmatch', preset: 'quick', fit: '', labelled: '', seed: '1', more: '', ...values };
@@ -67,6 +85,7 @@ const form = (values = {}) => {
 test('a job that took all labels takes all of them again, whatever its preset would', () => {
   const labelled = (text, tookAll) => request(form({ preset: 'reference', labelled: text }), tookAll).labelled;
   assert.deepEqual([labelled('', true), labelled('', false), labelled('40', true)], [null, undefined, 40]);
+  assert.equal(request(form({ more: '{"labelled": 9}' }), true).labelled, 9, 'another number may be said where it is left open');
 });
 
 test('what the free field says again is complained of, and what the form leaves open may be said there', () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 
 import { blob, zip } from './drawn.mjs';
 import { button, field, goTo, title } from './parts.mjs';
-import { walk } from './walk.mjs';
+import { until, walk } from './walk.mjs';
 
 const KEY = 'the-key-of-the-dashboard-tests';
 
@@ -132,6 +132,42 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await change(KEY);
     await page.getByText('epoch 6 of 9').waitFor();
     assert.equal(await page.getByText(/this needs a key of scope train/).count(), 0);
+  });
+
+  step('the names that are taken are asked for once after a key, and what an earlier key was answered counts no more', async ({ base, page, expects }) => {
+    [401, 403].forEach((status) => expects(status, '/datasets'));
+    const SMALL = 'a-key-for-predictions';
+    const detail = 'this needs a key of scope train; phone (abc) has scope predict';
+    const asked = [];
+    let answer;
+    const late = new Promise((resolve) => { answer = resolve; });
+    await page.route('**/datasets?*', async (route) => {
+      const { authorization } = route.request().headers();
+      if (!authorization) return route.continue();
+      asked.push(authorization.replace('Bearer ', ''));
+      if (authorization === `Bearer ${SMALL}`) return route.fulfill({ status: 403, contentType: 'application/problem+json', json: { title: 'The key\u2019s scope is too small', status: 403, detail, errors: [] } });
+      await late;
+      // Nobody may wait for it any more.
+      return route.fulfill({ json: { items: [], next_cursor: null } }).catch(() => {});
+    });
+    await page.goto(`${base}/#/label`);
+    const images = zip(Array.from({ length: 4 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]));
+    await page.getByLabel(/^Choose a ZIP of images/).setInputFiles({ name: 'photos.zip', mimeType: 'application/zip', buffer: images });
+    await field(page, 'Classes').fill('red, blue');
+    await field(page, 'Task').fill('colour');
+    await field(page, 'Labels for training').fill('4');
+    await button(page, 'Start labelling').click();
+    await give(page, KEY);
+    await until('the names are asked for', () => asked.length > 0);
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
+    await give(page, SMALL);
+    const notice = page.getByText(/^This server would not import the labels: this needs a key of scope train/);
+    await notice.waitFor();
+    answer();
+    // As long as a late answer takes to be read.
+    await page.waitForTimeout(300);
+    assert.equal(await notice.count(), 1);
+    assert.deepEqual(asked, [KEY, SMALL]);
   });
 
   step('where the browser keeps nothing for sites, the key holds as long as the page', async ({ base, page, expects }) => {

@@ -62,6 +62,15 @@ test('whether an image was picked is read as the server reads it, and asked abou
   assert.deepEqual(sheetLabels('image,label,picked\na.jpg,cat,\nb.jpg,,ja\n', 'train').length, 1, 'a row without a label is not read');
 });
 
+test('a row that leaves open whether its image was picked takes it from another row of that image, as an import does', () => {
+  const kinds = (rows, sheet = 'train') => sheetLabels(`image,label,picked\n${rows}`, sheet).map(({ kind }) => kind);
+  assert.deepEqual(kinds('a.jpg,,yes\nb.jpg,cat,\n./a.jpg,cat,\n'), ['train', 'picked']);
+  assert.deepEqual(kinds('a.jpg,cat,nan\na.jpg,cat,x\n'), ['picked', 'picked']);
+  assert.deepEqual(kinds('a.jpg,cat,no\na.jpg,,1.0\n'), ['train'], 'it says itself that it was not');
+  assert.deepEqual(kinds('a.jpg,cat,\na.jpg,,ja\na.jpg,,no\n'), ['train']);
+  assert.deepEqual(kinds('a.jpg,,yes\na.jpg,cat,\n', 'test'), ['test']);
+});
+
 test('a label that the page would take for two classes is refused', () => {
   const refused = (text) => assert.throws(() => sheetLabels(text, 'train'), /^Error: The label “a[,\n]b” has a comma or a line break, .*: give it another name in the sheet$/);
   refused('image,label\nx.jpg,cat\ny.jpg,"a,b"\n');

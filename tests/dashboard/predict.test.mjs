@@ -159,6 +159,9 @@ walk('refused predictions', {}, (step) => {
     await page.getByText('waiting 2', { exact: true }).waitFor();
     assert.match(await complaint(page, 'Model'), /^Choose a model/);
     assert.deepEqual(asked, []);
+    const saved = page.waitForEvent('download');
+    await button(page, 'Download as CSV').click();
+    assert.equal((await saved).suggestedFilename(), 'predictions.csv');
     await field(page, 'Model').selectOption('blob:1');
     await page.getByText('red 2', { exact: true }).waitFor();
     assert.deepEqual(asked, [['a', 'b']]);
@@ -170,6 +173,13 @@ walk('refused predictions', {}, (step) => {
       await open(`#/predict?model=${encodeURIComponent(name)}`, 'Predict');
       await page.reload();
       assert.equal(await field(page, 'Model').inputValue(), value, name);
+    }
+    // A model that has lost its champion is there still, under both of its names.
+    await page.route('**/models?*', (route) => route.fulfill({ json: { items: [{ ...MODEL, aliases: {} }], next_cursor: null } }));
+    for (const name of ['blob', 'blob@champion']) {
+      await open(`#/predict?model=${encodeURIComponent(name)}`, 'Predict');
+      await page.reload();
+      assert.equal(await field(page, 'Model').inputValue(), 'blob:1', name);
     }
   });
 
