@@ -18,6 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use restore::restore;
@@ -116,6 +117,9 @@ pub enum BackupError {
         /// How to do without it.
         ways: String,
     },
+    /// Somebody asked for its end, between two files.
+    #[error("stopped on request; what was copied is removed again")]
+    Stopped,
     /// Files kept vanishing.
     #[error("files were deleted faster than they could be copied; try again in a quieter moment")]
     Moving,
@@ -149,11 +153,11 @@ fn of_file(error: StoreError) -> BackupError {
 
 /// Copies `data` into `to`, a directory that is empty or does not exist yet. The server may run.
 ///
-/// Artifacts are hard-linked where the file system allows it; every file is read and hashed in its new place.
+/// Artifacts are hard-linked where the file system allows it; every file is read and hashed in its new place. `stop` is asked between files.
 ///
 /// # Errors
 /// See [`BackupError`]; nothing of it stays then, as it may be what fills the disk, and the same command is to work later.
-pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), BackupError> {
+pub async fn backup(data: &DataDir, to: &Path, stop: &CancellationToken) -> Result<(Index, Copied), BackupError> {
     let copy = DataDir::new(to);
     make_private(to).map_err(io(to))?;
     // Kept until what failed is removed: two that began at once would empty each other's directory.
@@ -165,7 +169,7 @@ pub async fn backup(data: &DataDir, to: &Path) -> Result<(Index, Copied), Backup
         (Err(_), Some(_)) => return Err(BackupError::Unfinished(to.to_owned())),
         (_, None) => return Err(BackupError::UnderWay(to.to_owned())),
     }
-    let made = make(data, &copy).await;
+    let made = make(data, &copy, stop).await;
     if made.is_err() {
         remove_made(&copy);
     }
@@ -199,7 +203,7 @@ fn remove_made(copy: &DataDir) {
     }
 }
 
-async fn make(data: &DataDir, copy: &DataDir) -> Result<(Index, Copied), BackupError> {
+async fn make(data: &DataDir, copy: &DataDir, stop: &CancellationToken) -> Result<(Index, Copied), BackupError> {
     let to = copy.root();
     let store = Store::open_beside(data).await?;
     let mut missed = BTreeSet::new();
@@ -208,7 +212,7 @@ async fn make(data: &DataDir, copy: &DataDir) -> Result<(Index, Copied), BackupE
         remove(&copy.database())?;
         store.snapshot(&copy.database()).await.map_err(of_file)?;
         let named = read_snapshot(&copy.database()).await?;
-        let (files, copied) = match copy_named(data, copy, &named)? {
+        let (files, copied) = match copy_named(data, copy, &named, stop)? {
             Round::Whole(files, copied) => (files, copied),
             Round::Lacks(file, path) => {
                 // Rows go before their files.
@@ -236,8 +240,13 @@ enum Round {
 }
 
 /// Copies what the rows name.
-fn copy_named(data: &DataDir, copy: &DataDir, named: &NamedFiles) -> Result<Round, BackupError> {
-    let mut copied = Copying::new(data, copy);
+fn copy_named(
+    data: &DataDir,
+    copy: &DataDir,
+    named: &NamedFiles,
+    stop: &CancellationToken,
+) -> Result<Round, BackupError> {
+    let mut copied = Copying::new(data, copy, stop);
     copied.note(&copy.database(), hash_of(&copy.database())?)?;
     for sha256 in &named.artifacts {
         if !copied.take(&artifact(sha256), Some(sha256))? {
@@ -296,18 +305,20 @@ fn lost(data: &DataDir, path: &Path, needs: &[Need]) -> BackupError {
 struct Copying<'a> {
     data: &'a DataDir,
     copy: &'a DataDir,
+    stop: &'a CancellationToken,
     files: Hashes,
     sum: Copied,
 }
 
 impl<'a> Copying<'a> {
-    fn new(data: &'a DataDir, copy: &'a DataDir) -> Self {
-        Self { data, copy, files: BTreeMap::new(), sum: Copied::default() }
+    fn new(data: &'a DataDir, copy: &'a DataDir, stop: &'a CancellationToken) -> Self {
+        Self { data, copy, stop, files: BTreeMap::new(), sum: Copied::default() }
     }
 
     /// Copies a file by its path below the directory and verifies it against `sha256`, or against what its source
     /// holds; false where the source is gone.
     fn take(&mut self, name: &Path, sha256: Option<&str>) -> Result<bool, BackupError> {
+        go_on(self.stop)?;
         let (source, target) = (self.data.root().join(name), self.copy.root().join(name));
         let taken = || -> Result<(bool, String), BackupError> {
             let hash = sha256.map_or_else(|| hash_of(&source), |sha256| Ok(sha256.to_owned()))?;
@@ -371,6 +382,11 @@ impl<'a> Copying<'a> {
     }
 }
 
+/// Before another file is copied.
+fn go_on(stop: &CancellationToken) -> Result<(), BackupError> {
+    if stop.is_cancelled() { Err(BackupError::Stopped) } else { Ok(()) }
+}
+
 /// Path of an artifact below the data directory.
 fn artifact(sha256: &str) -> PathBuf {
     artifact_in(&DataDir::new("").artifacts(), sha256)
@@ -409,6 +425,7 @@ fn read_index(directory: &Path) -> Result<Index, BackupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::NewPretrained;
 
     fn write(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -431,18 +448,53 @@ mod tests {
             datasets: datasets.to_vec(),
             unfinished: unfinished.to_vec(),
         };
-        let first = copy_named(&data, &copy, &named(&[stays, goes], &[run])).unwrap();
+        let first = copy_named(&data, &copy, &named(&[stays, goes], &[run]), &CancellationToken::new()).unwrap();
         assert!(matches!(first, Round::Whole(files, _) if files.len() == 6));
-        let second = copy_named(&data, &copy, &named(&[stays, goes, gone], &[run])).unwrap();
+        let second = copy_named(&data, &copy, &named(&[stays, goes, gone], &[run]), &CancellationToken::new()).unwrap();
         assert!(matches!(second, Round::Lacks(NamedFile::Dataset(id), _) if id == gone));
         assert!(copy.dataset(goes).join(IMAGES_FILE).exists() && checkpoint(&copy).exists());
 
-        let Round::Whole(files, copied) = copy_named(&data, &copy, &named(&[stays], &[])).unwrap() else {
+        let Round::Whole(files, copied) =
+            copy_named(&data, &copy, &named(&[stays], &[]), &CancellationToken::new()).unwrap()
+        else {
             panic!("all of it is there")
         };
         assert!(!copy.dataset(goes).exists() && !copy.runs().exists(), "nobody's photos and labels stay behind");
         assert_eq!((files.len(), copied.files), (3, 3));
         assert!(files.keys().all(|name| copy.root().join(name).exists()), "{files:?}");
         assert!(data.dataset(goes).exists(), "the original is as it was");
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_to_stop_leaves_nothing_behind() {
+        let place = tempfile::tempdir().unwrap();
+        let [data, copy, restored] = ["data", "copy", "restored"].map(|name| DataDir::new(place.path().join(name)));
+        let file = place.path().join("start.safetensors");
+        write(&file);
+        std::fs::create_dir(data.root()).unwrap();
+        let store = Store::open(&data).await.unwrap();
+        let weights = NewPretrained {
+            name: "start".to_owned(),
+            network: "wrn-10-1".to_owned(),
+            classes: None,
+            parameters: 1,
+            file,
+            source: "a test".to_owned(),
+            source_sha256: String::new(),
+        };
+        store.insert_pretrained(weights).await.unwrap();
+        store.close().await;
+        let (never, stop) = (CancellationToken::new(), CancellationToken::new());
+        stop.cancel();
+        let stopped = backup(&data, copy.root(), &stop).await;
+        assert!(matches!(stopped, Err(BackupError::Stopped)), "{stopped:?}");
+        assert_eq!(std::fs::read_dir(copy.root()).unwrap().count(), 0);
+
+        backup(&data, copy.root(), &never).await.unwrap();
+        let stopped = restore(copy.root(), &restored, &stop).await;
+        assert!(matches!(stopped, Err(BackupError::Stopped)), "{stopped:?}");
+        assert!(!restored.database().exists() && !restored.artifacts().exists());
+        // The same command works later.
+        restore(copy.root(), &restored, &never).await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{IntErrorKind, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use crate::data_dir::DataDir;
 use crate::imaging::DecodeLimits;
 use crate::store::KeyRow;
 use crate::worker::{ChildCommand, Device, DeviceChoice};
+
+/// The largest size that can be set, 1 PiB: more than any machine holds, and little enough to be added up.
+const MOST_BYTES: u64 = 1 << 50;
 
 /// A bearer key. It compares in constant time and prints as `[redacted]`.
 #[derive(Clone)]
@@ -310,12 +313,18 @@ pub enum ConfigError {
         /// What was written.
         text: String,
     },
+    /// A size that nobody can mean.
+    #[error("{text:?} is more than any machine holds; write {}GiB at most", MOST_BYTES >> 30)]
+    Vast {
+        /// What was written.
+        text: String,
+    },
 }
 
 /// Reads `64MiB`, `2GiB`, `1000`.
 ///
 /// # Errors
-/// Anything else.
+/// Anything else, and what is more than any machine holds.
 pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
     let trimmed = text.trim();
     let digits = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -326,11 +335,12 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
         "g" | "gib" => 1 << 30,
         _ => return Err(ConfigError::Size { text: text.to_owned() }),
     };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| ConfigError::Size { text: text.to_owned() })
+    let bytes = match digits.parse::<u64>() {
+        Ok(number) => number.saturating_mul(factor),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => u64::MAX,
+        Err(_) => return Err(ConfigError::Size { text: text.to_owned() }),
+    };
+    if bytes > MOST_BYTES { Err(ConfigError::Vast { text: text.to_owned() }) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -397,6 +407,15 @@ mod tests {
         assert_eq!(parse_size("1000"), Ok(1000));
         assert_eq!(parse_size("64MiB"), Ok(64 << 20));
         assert_eq!(parse_size("2 g"), Ok(2 << 30));
-        assert!(parse_size("many").is_err() && parse_size("").is_err() && parse_size("9999999999999g").is_err());
+        assert_eq!(parse_size("1048576GiB"), Ok(MOST_BYTES));
+        for text in ["many", "", "-1", "1.5GiB", "GiB"] {
+            assert_eq!(parse_size(text), Err(ConfigError::Size { text: text.to_owned() }));
+        }
+        // The sum of two of the largest would be small again.
+        for text in ["18446744073709551615", "18446744073709551616", "9999999999999g", "1048577GiB"] {
+            let refused = parse_size(text).unwrap_err();
+            assert_eq!(refused, ConfigError::Vast { text: text.to_owned() });
+            assert!(refused.to_string().ends_with("write 1048576GiB at most"), "{refused}");
+        }
     }
 }

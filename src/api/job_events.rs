@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Caller;
 use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::{MOST, Page, checked_limit};
+use super::page::{MOST, Page, checked_limit, number_in};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::store::EventRow;
@@ -163,8 +163,8 @@ pub struct LogLine {
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,18}$")]
-    cursor: Option<i64>,
+    #[param(pattern = "^[0-9]{1,18}$")]
+    cursor: Option<String>,
     /// Lines a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<u32>,
@@ -183,7 +183,8 @@ pub async fn logs(
 ) -> Result<axum::Json<Page<LogLine>>, Problem> {
     let id = job_id(&id)?;
     let limit = checked_limit(query.limit.or(Some(MOST)))?;
-    let rows = app.store.job_logs(id, query.cursor.unwrap_or(0), limit + 1).await?;
+    let after = query.cursor.map_or(Ok(0), |cursor| number_in(&cursor, 18))?;
+    let rows = app.store.job_logs(id, after, limit + 1).await?;
     let page = Page::from_surplus(rows, limit, |row| row.seq.to_string());
     Ok(axum::Json(page.map(|row| LogLine { id: row.seq, at: row.at, level: row.level, message: row.message })))
 }

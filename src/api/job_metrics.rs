@@ -12,7 +12,7 @@ use super::accept::{negotiate, vary};
 use super::epoch_stream::{self, Epochs};
 use super::extract::{Path, Query};
 use super::jobs::job_id;
-use super::page::{MOST, Page, bad_cursor, checked_limit};
+use super::page::{MOST, Page, checked_limit, number_in};
 use super::problem::{Problem, ProblemBody};
 use super::state::AppState;
 use crate::train::event::{EpochMetrics, TestMetrics};
@@ -43,8 +43,8 @@ const FORMATS: [(&str, Format); 4] = [
 #[into_params(parameter_in = Query)]
 pub struct MetricsQuery {
     /// Only epochs after this one: `next_cursor` of the page before.
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}$")]
-    cursor: Option<u32>,
+    #[param(pattern = "^[0-9]{1,9}$")]
+    cursor: Option<String>,
     /// Epochs a page, 1 to 1000. Without it JSON has up to 1000, CSV and NDJSON have all that there are.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -107,10 +107,7 @@ pub async fn metrics(
     let id = job_id(&id)?;
     let format = negotiate(&headers, &FORMATS)?;
     let limit = query.limit.map(|limit| checked_limit(Some(limit))).transpose()?;
-    let after = query.cursor.unwrap_or(0);
-    if i32::try_from(after).is_err() {
-        return Err(bad_cursor());
-    }
+    let after = query.cursor.as_deref().map_or(Ok(0), |cursor| number_in(cursor, 9))?;
     let epochs = Epochs { job: id, after, limit, every: query.every()? };
     // Before the epochs: an event that comes meanwhile is told twice, and none is missed.
     let told = [("last-event-id", app.store.newest_event(id).await?.to_string())];

@@ -135,8 +135,8 @@ pub struct ModelsQuery {
 #[into_params(parameter_in = Query)]
 pub struct VersionsQuery {
     /// Only versions before this one: `next_cursor` of the page before.
-    #[param(value_type = Option<String>, pattern = "^[1-9][0-9]{0,8}$")]
-    cursor: Option<u32>,
+    #[param(pattern = "^[1-9][0-9]{0,8}$")]
+    cursor: Option<String>,
     /// Versions a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
@@ -190,17 +190,16 @@ pub async fn get(
     Query(page): Query<VersionsQuery>,
 ) -> Result<axum::Json<ModelPage>, Problem> {
     let limit = checked_limit(page.limit)?;
-    if page.cursor.is_some_and(|version| !(1..=i32::MAX as u32).contains(&version)) {
-        return Err(bad_cursor());
-    }
-    let after = (name.as_str(), page.cursor.unwrap_or(BEHIND_EVERY_VERSION));
+    let version = |cursor: &str| version_number(cursor).filter(|_| cursor.len() < 10).ok_or_else(bad_cursor);
+    let before = page.cursor.as_deref().map(version).transpose()?;
+    let after = (name.as_str(), before.unwrap_or(BEHIND_EVERY_VERSION));
     // Behind its last version come other models'.
     let mut rows = app.store.versions(Some(after), limit + 1).await?;
     rows.retain(|row| row.name == name);
     let Page { items, next_cursor } = Page::from_surplus(rows, limit, |row| row.version.to_string());
     let model = app.store.models_of(items).await?.pop();
     // Behind a cursor there may be none any more, and without one there is no such model.
-    let model = match (model, page.cursor) {
+    let model = match (model, before) {
         (Some(row), _) => Model::try_from(row)?,
         (None, Some(_)) => Model { versions: Vec::new(), ..newest(&app, &name).await? },
         (None, None) => return Err(no_model(&name)),

@@ -1,6 +1,8 @@
 //! Lists: `{"items": […], "next_cursor": …}` with keyset cursors. The cursor is the id of the last item, or its name
 //! where the list goes by name, so a walk meets each row once, whatever is inserted meanwhile.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -71,6 +73,16 @@ pub fn bad_cursor() -> Problem {
     Problem::invalid("the query string does not fit").with_error("?cursor", "bad_cursor", detail)
 }
 
+/// The number that a cursor is: of digits alone, and not more of them than its description says.
+///
+/// # Errors
+/// 422 for what is no such cursor.
+pub fn number_in<N: FromStr>(cursor: &str, most: usize) -> Result<N, Problem> {
+    // `parse` alone takes a sign, too.
+    let digits = cursor.len() <= most && cursor.bytes().all(|byte| byte.is_ascii_digit());
+    cursor.parse().ok().filter(|_| digits).ok_or_else(bad_cursor)
+}
+
 /// Reads a cursor as a list does (`fuzz_targets`).
 pub(crate) fn read_cursor(text: &str) {
     let query = PageQuery { cursor: Some(text.to_owned()), limit: None };
@@ -104,6 +116,15 @@ mod tests {
         assert_eq!((page.items, page.next_cursor.as_deref()), (vec![1, 2], Some("2")));
         let last = Page::from_surplus(vec![1, 2], 2, ToString::to_string);
         assert_eq!(last.next_cursor, None);
+    }
+
+    #[test]
+    fn a_number_is_digits_and_no_more_of_them_than_there_may_be() {
+        assert_eq!(number_in::<i64>("042", 18).unwrap(), 42);
+        assert_eq!(number_in::<u32>("999999999", 9).unwrap(), 999_999_999);
+        for wrong in ["", "+5", "-5", " 5", "5.0", "x", "1234567890"] {
+            assert_eq!(number_in::<i64>(wrong, 9).unwrap_err().body().errors[0].code, "bad_cursor", "{wrong:?}");
+        }
     }
 
     #[test]

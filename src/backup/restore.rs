@@ -3,16 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 use super::files::{LOST_AND_FOUND, copy_file, expect, refuse_full, remove, sync_directories};
-use super::{BackupError, Copied, Index, WHOLE_DATASET, artifact, dataset, read_index};
+use super::{BackupError, Copied, Index, WHOLE_DATASET, artifact, dataset, go_on, read_index};
 use crate::data_dir::DataDir;
 use crate::store::{bring_up_to_date, read_snapshot, refuse_newer};
 
-/// Puts a backup into an empty data directory and verifies every file there.
+/// Puts a backup into an empty data directory and verifies every file there. `stop` is asked between files.
 ///
 /// # Errors
 /// See [`BackupError`].
-pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), BackupError> {
+pub async fn restore(from: &Path, data: &DataDir, stop: &CancellationToken) -> Result<(Index, Copied), BackupError> {
     let index = read_index(from)?;
     refuse_newer(&DataDir::new(from).database()).await?;
     let of_lock = |entry: &Path| data.is_of_lock(entry);
@@ -20,7 +22,7 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
     refuse_full(data.root(), of_lock)?;
     let _lock = data.lock()?;
     refuse_full(data.root(), of_lock)?;
-    match put_back(from, data, &index).await {
+    match put_back(from, data, &index, stop).await {
         Ok(copied) => Ok((index, copied)),
         Err(error) => {
             // Nobody is to serve from half of it, and the same command is to work once its reason is mended: the lock's file does not
@@ -36,12 +38,13 @@ pub async fn restore(from: &Path, data: &DataDir) -> Result<(Index, Copied), Bac
     }
 }
 
-async fn put_back(from: &Path, data: &DataDir, index: &Index) -> Result<Copied, BackupError> {
+async fn put_back(from: &Path, data: &DataDir, index: &Index, stop: &CancellationToken) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
     let database = data.database();
     // The database last: without it, what a power cut leaves is no data directory.
     let (last, first): (Vec<_>, Vec<_>) = index.files.iter().partition(|(name, _)| data.root().join(name) == database);
     for (name, sha256) in first.into_iter().chain(last) {
+        go_on(stop)?;
         let (source, target) = (from.join(name), data.root().join(name));
         copied.bytes += copy_file(&source, &target)?;
         copied.files += 1;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::DataArgs;
 use super::output::{print_line, tell};
-use super::signals::end_with_the_reader;
+use super::signals::{Signals, end_with_the_reader, leave};
 use crate::backup::{self, Copied, Index};
 use crate::data_dir::DataDir;
 use crate::store::{KeyRow, Store};
@@ -36,7 +37,9 @@ pub struct RestoreArgs {
 pub async fn backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
     anyhow::ensure!(data.database().exists(), "{} holds nothing to back up", data.root().display());
-    let (index, copied) = backup::backup(&data, &args.to).await?;
+    let stop = stop_by_signal()?;
+    let (index, copied) = backup::backup(&data, &args.to, &stop).await?;
+    stop.cancel();
     report("backed up", &index, copied)?;
     tell(format_args!("verified; put it back with: mixmatch restore --from {} --data-dir NEW", args.to.display()));
     Ok(ExitCode::SUCCESS)
@@ -45,7 +48,9 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<ExitCode> {
 /// Puts a backup into a new data directory.
 pub async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
     let data = DataDir::new(args.data.data_dir);
-    let (index, copied) = backup::restore(&args.from, &data).await?;
+    let stop = stop_by_signal()?;
+    let (index, copied) = backup::restore(&args.from, &data, &stop).await?;
+    stop.cancel();
     let store = Store::open_beside(&data).await?;
     let live: Vec<String> = store.keys().await?.iter().filter(|key| key.is_live()).map(name_of).collect();
     store.close().await;
@@ -59,6 +64,28 @@ pub async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
     report("restored", &index, copied)?;
     tell(format_args!("verified; serve it with: mixmatch serve --data-dir {}", data.root().display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a copy is asked to stop by, which removes then what it has made. Whoever sees it whole cancels this, too: from then on a signal ends
+/// the process as ever.
+fn stop_by_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    // The copy blocks the thread that it is made on.
+    tokio::spawn(heed(Signals::new()?, stop.clone()));
+    Ok(stop)
+}
+
+async fn heed(mut signals: Signals, stop: CancellationToken) {
+    tokio::select! {
+        () = signals.wait() => {
+            tell("asked to stop: what was copied is removed again, after the file under way");
+            stop.cancel();
+            signals.wait_for_another().await;
+            tell("asked to stop again: ending at once; what was copied by then stays and can be removed");
+        }
+        () = stop.cancelled() => signals.wait().await,
+    }
+    leave(130)
 }
 
 fn name_of(key: &KeyRow) -> String {

@@ -118,7 +118,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
         Expiry::Never => None,
     };
     let new = NewKey { name: &args.name, prefix: &key.prefix, sha256: &key.sha256, scope: args.scope, expires_at };
-    let first = !store.has_keys().await?;
+    let others = store.keys().await?;
     let row = audited(&store, "keys create", &args.name, prefix, store.insert_key(new)).await?;
     let shown = print_line(&key.text);
     if shown.is_err() {
@@ -129,16 +129,24 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let end = row.expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end:.0}"));
     let KeyRow { name, prefix, scope, .. } = &row;
     tell(format_args!("key {name} ({prefix}), scope {scope}, {end}; it is shown this once: keep it now"));
-    if first {
-        let dashboard = match scope {
-            Scope::Admin => ", in the dashboard (Key) as well",
-            _ => "; for the dashboard: mixmatch keys create --scope admin --name dashboard",
-        };
-        tell(format_args!(
-            "it is the first key here: from now on a server wants one from this machine, too{dashboard}"
-        ));
+    if let Some(hint) = hint(&others, *scope) {
+        tell(hint);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What whoever holds the only key is to know: since the first was made, be it revoked by now, a server wants one from everybody.
+fn hint(others: &[KeyRow], scope: Scope) -> Option<String> {
+    let wants = match others {
+        [] => "it is the first key here: from now on a server wants one",
+        others if others.iter().any(KeyRow::is_live) => return None,
+        _ => "no other key opens anything here, and a server wants one",
+    };
+    let dashboard = match scope {
+        Scope::Admin => ", in the dashboard (Key) as well",
+        _ => "; for the dashboard: mixmatch keys create --scope admin --name dashboard",
+    };
+    Some(format!("{wants} from this machine, too{dashboard}"))
 }
 
 /// Revokes a key of which nobody has seen the text, nor ever will.

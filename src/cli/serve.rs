@@ -309,6 +309,9 @@ mod tests {
             ("--models-in-memory", "9223372036854775808"),
             ("--max-upload", "0"),
             ("--max-predict", "0"),
+            ("--max-upload", "18446744073709551615"),
+            ("--max-predict", "18446744073709551615"),
+            ("--min-upload-rate", "18446744073709551615"),
             ("--max-pixels", "0"),
             ("--max-request-pixels", "0"),
         ] {

@@ -10,6 +10,8 @@ mod follow;
 mod report;
 mod sse;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -66,33 +68,49 @@ pub struct DemoOutcome {
 /// output.
 ///
 /// # Errors
-/// Whatever a step answered, with the service's own words.
+/// Whatever a step answered, with the service's own words; or that the results cannot be written.
 pub async fn run(base: &str, options: DemoOptions) -> anyhow::Result<DemoOutcome> {
     let client = Client::new(base)?;
     let begun = Instant::now();
     import(&client, &options).await?;
     let (supervised, mixmatch) = train(&client, &options).await?;
     let (supervised_test, mixmatch_test) = (tested(&supervised)?, tested(&mixmatch)?);
-    println!("\n{}", report::table(&[&supervised, &mixmatch], options.labelled));
-    println!("{}", report::verdict(supervised_test, mixmatch_test, options.labelled));
-    println!("Validation images chose each run's best epoch; the test images were looked at once, afterwards.\n");
+    print_line(format_args!("\n{}", report::table(&[&supervised, &mixmatch], options.labelled)))?;
+    print_line(report::verdict(supervised_test, mixmatch_test, options.labelled))?;
+    print_line("Validation images chose each run's best epoch; the test images were looked at once, afterwards.\n")?;
 
     let best = if validation(&mixmatch) >= validation(&supervised) { &mixmatch } else { &supervised };
     let model = best.model.as_ref().context("the finished job names no model")?;
-    eprintln!("Predicting {FRESH} new drawings with {model} ({}) …", best.algorithm);
+    tell(format_args!("Predicting {FRESH} new drawings with {model} ({}) …", best.algorithm));
     let guesses = predict(&client, model, &options).await?;
-    println!("{}", report::guesses(&guesses));
+    print_line(report::guesses(&guesses))?;
 
     let base = base.trim_end_matches('/');
-    eprintln!("All done in {}.", seconds(begun.elapsed()));
-    println!("dashboard   {base}/");
-    println!("API         {base}/docs");
-    println!("your photo  curl --data-binary @photo.jpg -H 'content-type: image/jpeg' '{base}/predict?model={model}'");
+    tell(format_args!("All done in {}.", seconds(begun.elapsed())));
+    print_line(format_args!(
+        "dashboard   {base}/\n\
+         API         {base}/docs\n\
+         your photo  curl --data-binary @photo.jpg -H 'content-type: image/jpeg' '{base}/predict?model={model}'"
+    ))?;
     Ok(DemoOutcome {
         supervised: supervised_test.accuracy,
         mixmatch: mixmatch_test.accuracy,
         predictions: report::accuracy(&guesses),
     })
+}
+
+/// Tells how far it is. Whoever read that may have gone: what is under way goes on all the same.
+fn tell(words: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{words}");
+}
+
+/// Writes a line of the results, which `println!` would panic over where nobody reads them any more.
+///
+/// # Errors
+/// They go to a disk that is full, or to nobody any more.
+fn print_line(line: impl Display) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("the result cannot be written to standard output")
 }
 
 fn seconds(time: Duration) -> String {
@@ -119,7 +137,7 @@ async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
         Err(error) => return Err(error),
     }
     let begun = Instant::now();
-    eprintln!("Drawing {} training and {} test faces, half of them masked …", options.images, options.test);
+    tell(format_args!("Drawing {} training and {} test faces, half of them masked …", options.images, options.test));
     let (images, test, seed) = (options.images, options.test, options.seed);
     let upload = tokio::task::spawn_blocking(move || {
         let train = dataset::draw(images, seed, "train")?;
@@ -128,10 +146,10 @@ async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
     .await
     .context("the drawing stopped")??;
     let megabytes = upload.images.len() as f64 / 1e6;
-    eprintln!("  drawn in {}, a ZIP of {megabytes:.1} MB", seconds(begun.elapsed()));
+    tell(format_args!("  drawn in {}, a ZIP of {megabytes:.1} MB", seconds(begun.elapsed())));
 
     let begun = Instant::now();
-    eprintln!("Importing it as {DATASET:?} …");
+    tell(format_args!("Importing it as {DATASET:?} …"));
     let file = |bytes: Vec<u8>, name: &'static str, media: &str| Part::bytes(bytes).file_name(name).mime_str(media);
     let form = Form::new()
         .text("name", DATASET)
@@ -141,7 +159,7 @@ async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
         .part("test", file(upload.test, "test.csv", "text/csv")?);
     match client.post_form::<Dataset>("/datasets", form).await {
         Ok(made) => {
-            eprintln!("  imported in {}: {}", seconds(begun.elapsed()), describe(&made));
+            tell(format_args!("  imported in {}: {}", seconds(begun.elapsed()), describe(&made)));
             Ok(())
         }
         // Somebody was faster.
@@ -151,7 +169,7 @@ async fn import(client: &Client, options: &DemoOptions) -> anyhow::Result<()> {
 }
 
 fn reuse(found: &Dataset) -> anyhow::Result<()> {
-    eprintln!("The data set {:?} is here already and is used again: {}", found.name, describe(found));
+    tell(format_args!("The data set {:?} is here already and is used again: {}", found.name, describe(found)));
     Ok(())
 }
 
@@ -185,9 +203,9 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
     let supervised = mixmatch.baseline.as_ref().context("the queued job names no baseline")?;
     let supervised: Job = client.get(&format!("/jobs/{}", supervised.id)).await?;
     if goes_on(&[&supervised, &mixmatch]) {
-        eprintln!("Training goes on where an earlier demo was interrupted …");
+        tell("Training goes on where an earlier demo was interrupted …");
     } else {
-        eprintln!("Training twice with the same {} labels …", options.labelled);
+        tell(format_args!("Training twice with the same {} labels …", options.labelled));
     }
     let board = board::Board::default();
     let rows = (board.row("supervised"), board.row("mixmatch"));
@@ -195,7 +213,7 @@ async fn train(client: &Client, options: &DemoOptions) -> anyhow::Result<(Job, J
         follow::follow(client, &supervised.id, rows.0),
         follow::follow(client, &mixmatch.id, rows.1),
     )?;
-    eprintln!("  both trained in {}", seconds(begun.elapsed()));
+    tell(format_args!("  both trained in {}", seconds(begun.elapsed())));
     Ok(jobs)
 }
 

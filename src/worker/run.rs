@@ -60,6 +60,8 @@ pub(super) enum Outcome {
     NoRoom,
     /// The files of its data set are not there: nor are they for others on that data set.
     NoDataset,
+    /// The weights that it starts from are not there: nor are they for others that start from them.
+    NoWeights,
 }
 
 /// Why an attempt could not begin.
@@ -77,6 +79,14 @@ impl NotStarted {
         let files = error.raw_os_error().is_some_and(|number| [libc::EMFILE, libc::ENFILE].contains(&number));
         let passes = files || kinds.contains(&error.kind());
         Self { detail: format!("{what}: {error}"), outcome: if passes { Outcome::Refused } else { Outcome::Ended } }
+    }
+
+    /// Files that somebody may bring back: the job waits for them, however the system says that they cannot be read.
+    fn lacking(what: &str, error: &std::io::Error, outcome: Outcome) -> Self {
+        match Self::new(what, error) {
+            Self { detail, outcome: Outcome::Ended } => Self { detail, outcome },
+            refused => refused,
+        }
     }
 }
 
@@ -148,11 +158,7 @@ impl<'a> Run<'a> {
         let run_dir = tokio::fs::canonicalize(run_dir).await.map_err(|error| failed("the run's directory", &error))?;
         let dataset_dir = self.shared.dataset_dir(&self.job).await;
         let dataset_dir = dataset_dir.map_err(|error| self.without_dataset(&error))?;
-        let pretrained = self.job.config.pretrained_sha256.as_deref().map(|sha256| {
-            // The child works in another directory than the one that a relative data directory counts from.
-            let path = self.shared.store.artifact(sha256);
-            std::path::absolute(&path).unwrap_or(path)
-        });
+        let pretrained = self.shared.weights(&self.job).await.map_err(|error| self.without_weights(&error))?;
         let spec = RunSpec {
             job_id: self.job.id,
             attempt: self.job.attempt,
@@ -183,10 +189,17 @@ impl<'a> Run<'a> {
     fn without_dataset(&self, error: &std::io::Error) -> NotStarted {
         let directory = self.shared.data.dataset(self.job.dataset_id);
         tracing::warn!(job = %self.job.id, directory = %directory.display(), %error, "a data set's files cannot be read");
-        match NotStarted::new(&format!("the files of data set {:?}", self.job.dataset_name), error) {
-            NotStarted { detail, outcome: Outcome::Ended } => NotStarted { detail, outcome: Outcome::NoDataset },
-            refused => refused,
-        }
+        NotStarted::lacking(&format!("the files of data set {:?}", self.job.dataset_name), error, Outcome::NoDataset)
+    }
+
+    /// The file of the weights that the job starts from cannot be read. It is no more deleted than a data set's files are, while the job needs it
+    /// (`store/orphans.rs`).
+    fn without_weights(&self, error: &std::io::Error) -> NotStarted {
+        let name = self.job.config.pretrained.as_deref().unwrap_or_default();
+        let sha256 = self.job.config.pretrained_sha256.as_deref().unwrap_or_default();
+        let file = self.shared.store.artifact(sha256);
+        tracing::warn!(job = %self.job.id, file = %file.display(), %error, "the weights that a job starts from cannot be read");
+        NotStarted::lacking(&format!("the file of the weights {name:?}"), error, Outcome::NoWeights)
     }
 
     /// Follows the child to its end.

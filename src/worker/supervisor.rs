@@ -73,6 +73,19 @@ impl Shared {
         tokio::fs::metadata(directory.join(MANIFEST_FILE)).await?;
         Ok(directory)
     }
+
+    /// Where the weights lie that the job starts from. They are there if they can be opened, and need not be where a checkpoint after a step
+    /// holds others already: of such a job they may have been deleted.
+    pub(super) async fn weights(&self, job: &JobRow) -> std::io::Result<Option<PathBuf>> {
+        let Some(sha256) = job.config.pretrained_sha256.as_deref() else { return Ok(None) };
+        let path = self.store.artifact(sha256);
+        // The child works in another directory than the one that a relative data directory counts from.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        if job.checkpoint_step.unwrap_or(0) == 0 {
+            tokio::fs::File::open(&path).await?;
+        }
+        Ok(Some(path))
+    }
 }
 
 /// A handle on the running slots. Cheap to clone.
@@ -170,10 +183,10 @@ impl Supervisor {
 async fn work(shared: Arc<Shared>, slot: Slot) {
     // Attempts in a row that the machine could not begin or end.
     let mut refused = 0;
-    // Jobs among them that found no room, and data sets whose files are not there: one that needs what the disk does not have would keep
-    // all others waiting.
+    // Jobs among them that found no room, and data sets and weights whose files are not there: one that needs what the disk does not have
+    // would keep all others waiting.
     let mut aside = Vec::new();
-    // Whether any of them is a data set. It costs nothing to find that its files are not there: nobody waits before the queue was walked.
+    // Whether any of them lacks files. It costs nothing to find that they are not there: nobody waits before the queue was walked.
     let mut absent = false;
     while !shared.stop.is_cancelled() {
         let woken = shared.wake.notified();
@@ -186,7 +199,8 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
         let device = slot.device.to_string();
         let pause = match shared.store.claim_but(&aside, shared.boot, &device, shared.config.lease).await {
             Ok(Some(job)) => {
-                let (id, dataset) = (job.id, job.dataset_id);
+                let (id, dataset) = (job.id.to_string(), job.dataset_id.to_string());
+                let weights = job.config.pretrained_sha256.clone();
                 match attempt(&shared, &slot, job).await {
                     Outcome::Ended => {
                         // What ended may have made room.
@@ -196,6 +210,11 @@ async fn work(shared: Arc<Shared>, slot: Slot) {
                     }
                     Outcome::NoDataset => {
                         aside.push(dataset);
+                        absent = true;
+                        continue;
+                    }
+                    Outcome::NoWeights => {
+                        aside.push(weights.unwrap_or(id));
                         absent = true;
                         continue;
                     }

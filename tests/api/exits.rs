@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -114,6 +115,10 @@ fn a_key_that_nobody_could_see_opens_nothing() {
     let listed = lines(&mixmatch(there, &["keys", "list", "--json"]).stdout);
     let keys: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(keys.len() == 2 && keys.iter().all(|key| key["state"] == "revoked"), "{listed}");
+    // They were the first all the same: what is to be known of that is told with the one that somebody sees.
+    let hints = ["seen", "another"].map(|name| lines(&mixmatch(there, &create(name)).stderr));
+    let told = hints.each_ref().map(|told| told.contains("a server wants one from this machine, too"));
+    assert_eq!(told, [true, false], "{hints:?}");
 }
 
 /// The child processes of one, once there are any.
@@ -168,6 +173,74 @@ fn whoever_asks_a_training_twice_to_stop_does_not_wait_for_its_run() {
     let mut rest = String::new();
     told.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("asked to stop again"), "{rest}");
+}
+
+#[test]
+fn a_backup_that_is_asked_to_stop_removes_what_it_has_copied() {
+    let directory = with_data_set();
+    let there = directory.path();
+    let set = std::fs::read_dir(there.join("data/datasets")).unwrap().next().unwrap().unwrap().path();
+    // A file that nobody has read to its end while somebody holds it open to write.
+    let manifest = set.join("manifest.json");
+    std::fs::remove_file(&manifest).unwrap();
+    let name = std::ffi::CString::new(manifest.to_str().unwrap()).unwrap();
+    // SAFETY: the name is a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    // Refused as long as nobody reads it.
+    let hold = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&manifest);
+
+    let mut backup = command(there, &["backup", "--to", "copy"]).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    let held = loop {
+        match hold() {
+            Ok(held) => break held,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    send(libc::pid_t::try_from(backup.id()).unwrap(), libc::SIGTERM);
+    let mut told = BufReader::new(backup.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("asked to stop: ") {
+        line.clear();
+        assert!(told.read_line(&mut line).unwrap() > 0, "the backup has ended");
+    }
+    drop(held);
+    // It is read once more, in its new place.
+    let status = loop {
+        drop(hold());
+        if let Some(status) = backup.try_wait().unwrap() {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "the backup goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(1), "{status:?}");
+    assert_eq!(std::fs::read_dir(there.join("copy")).unwrap().count(), 0);
+    told.read_to_string(&mut line).unwrap();
+    assert!(line.contains("stopped on request"), "{line}");
+}
+
+#[test]
+fn a_demo_outlives_whoever_reads_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path();
+    // By its name a demo finds a data set that need not be drawn.
+    let drawn = data_set(300, 60);
+    std::fs::write(there.join("images.zip"), drawn.images).unwrap();
+    std::fs::write(there.join("train.csv"), drawn.train).unwrap();
+    let files = ["--images", "images.zip", "--train", "train.csv", "--data-dir", "demo-data"];
+    let import = ["import", "--name", "drawn-masks", "--task", "mask"];
+    let imported = mixmatch(there, &[import.as_slice(), files.as_slice()].concat());
+    assert!(imported.status.success(), "{imported:?}");
+    let order = ["demo", "--exit", "--listen", "127.0.0.1:0", "--devices", "cpu"];
+    let mut demo = command(there, &order).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(demo.stderr.take());
+    // By then it has told that it found the data set.
+    children(demo.id());
+    send(libc::pid_t::try_from(demo.id()).unwrap(), libc::SIGTERM);
+    let status = demo.wait().unwrap();
+    assert_eq!(status.code(), Some(1), "{status:?}");
 }
 
 #[test]

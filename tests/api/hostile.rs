@@ -71,6 +71,26 @@ async fn a_head_has_64_kib_and_no_more() {
     }
 }
 
+/// As docs/operations.md tells whoever looks for its request in the log.
+#[tokio::test]
+async fn what_is_no_request_is_answered_with_a_status_alone() {
+    let app = TestApp::start().await;
+    let many: String = (0..101).map(|number| format!("x-{number}: y\r\n")).collect();
+    for (line, headers, expected) in [
+        ("GET /livez HTTP/1.1", "no header\r\n", "400"),
+        ("POST /jobs HTTP/1.1", "content-length: x\r\n", "400"),
+        ("GET /livez HTTP/7.1", "", "400"),
+        ("GET /livez HTTP/1.1", &*many, "431"),
+    ] {
+        let mut stream = connect(&app).await;
+        stream.write_all(format!("{line}\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{line} {headers}: {answer}");
+        assert!(!answer.contains("problem+json") && !answer.contains("x-request-id"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "a body: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_told_of_a_sheets_query_is_not_as_long_as_what_was_sent() {
     let app = TestApp::start().await;

@@ -262,3 +262,18 @@ async fn what_is_no_cursor_or_no_limit_is_told() {
     assert_eq!(app.json("/models?cursor=zebra:1").await["items"], serde_json::json!([]));
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_cursor_that_is_a_number_is_of_digits_alone() {
+    let app = TestApp::start().await;
+    let job = "/jobs/0192f0a2-3c1e-7c4d-8f00-000000000001";
+    for path in [format!("{job}/logs"), format!("{job}/metrics"), "/models/b".to_owned()] {
+        for wrong in ["", "x", "-5", "%2B5", "5.0", "10000000000000000000"] {
+            let told = problem(app.get(&format!("{path}?cursor={wrong}")).send().await.unwrap(), 422).await;
+            assert_eq!(pointers(&told), ["?cursor"], "{path} {wrong}");
+            assert_eq!(told["errors"][0]["code"], "bad_cursor", "{path} {wrong}");
+        }
+        problem(app.get(&format!("{path}?cursor=5")).send().await.unwrap(), 404).await;
+    }
+    app.stop().await;
+}

@@ -128,6 +128,49 @@ async fn weights_that_a_job_needs_stay() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn jobs_whose_weights_are_not_there_wait_for_them_and_keep_no_other_waiting() {
+    let script = r#"echo '{"type":"checkpoint","step":4}'
+        while [ ! -e ../../../go ]; do sleep 0.1; done
+        echo '{"type":"problem","code":"out_of_paint","detail":"no paint left"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let uploaded = expect(upload(&app, "/pretrained/shapes?network=wrn-10-1", shapes_weights()).await, 201).await;
+    let mut request = tiny_job("shapes");
+    request["pretrained"] = json!("shapes");
+    let goes_on = app.queue(&request).await;
+    app.until_job(&goes_on, "a checkpoint", |job| job["checkpoint_step"] == 4).await;
+    expect(app.post(&format!("/jobs/{goes_on}/pause")).send().await.unwrap(), 202).await;
+    app.until(&goes_on, &["paused"]).await;
+
+    // As where a disk is not mounted.
+    let (data, sha256) = (app.directory.path().join("data"), uploaded["sha256"].as_str().unwrap());
+    let there = data.join("artifacts/sha256").join(&sha256[..2]).join(sha256);
+    let away = app.directory.path().join("away");
+    std::fs::rename(&there, &away).unwrap();
+    std::fs::write(data.join("go"), "").unwrap();
+    let begins = app.queue(&request).await;
+    let random = app.queue(&tiny_job("shapes")).await;
+    expect(app.post(&format!("/jobs/{goes_on}/resume")).send().await.unwrap(), 202).await;
+    let ran = async |id: &str| {
+        let job = app.until(id, &["succeeded", "failed"]).await;
+        assert_eq!(job["error"]["code"], "out_of_paint", "{job:#}");
+    };
+    ran(&random).await;
+    // A checkpoint holds weights of its own.
+    ran(&goes_on).await;
+    let job = app.until_job(&begins, "tried again", |job| job["attempt"].as_u64() >= Some(2)).await;
+    assert!(job["error"].is_null() && ["queued", "running"].contains(&job["state"].as_str().unwrap()), "{job:#}");
+    let told = app.json(&format!("/jobs/{begins}/logs")).await.to_string();
+    let waits = r#"could not begin (the file of the weights \"shapes\": No such file"#;
+    assert_eq!(told.matches(waits).count(), 1, "{told}");
+    assert!(!told.contains(app.directory.path().to_str().unwrap()), "{told}");
+
+    std::fs::rename(&away, &there).unwrap();
+    ran(&begins).await;
+    app.stop().await;
+}
+
 /// The same place, as it is called from this process' working directory.
 fn relative(place: &Path) -> PathBuf {
     let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();

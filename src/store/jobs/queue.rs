@@ -13,8 +13,8 @@ use crate::dataset::model_name;
 use crate::store::{Result, Store, StoreError, commit, now, to_json};
 use crate::train::config::TrainConfig;
 
-/// Without the name of the index SQLite sorted the whole queue for each claim. `?5` is a JSON array of ids that are passed over:
-/// jobs, and data sets with all jobs on them.
+/// Without the name of the index SQLite sorted the whole queue for each claim. `?5` is a JSON array of what is passed over: ids of
+/// jobs, those of data sets with all jobs on them, and hashes of weights with all jobs that are still to start from them (`artifact_needs!`).
 pub(super) const CLAIM: &str = "
     UPDATE jobs SET state = 'running', attempt = attempt + 1, owner = ?1, device = ?2, started_at = ?3,
       lease_expires_at = ?4, phase = NULL, test = NULL,
@@ -22,6 +22,8 @@ pub(super) const CLAIM: &str = "
       pretraining = CASE WHEN checkpoint_step IS NOT NULL THEN pretraining END
     WHERE id = (SELECT id FROM jobs INDEXED BY jobs_queue WHERE state = 'queued'
       AND id NOT IN (SELECT value FROM json_each(?5)) AND dataset_id NOT IN (SELECT value FROM json_each(?5))
+      AND (COALESCE(checkpoint_step, 0) > 0
+        OR COALESCE(config ->> '$.pretrained_sha256', '') NOT IN (SELECT value FROM json_each(?5)))
       ORDER BY priority DESC, id LIMIT 1)
     RETURNING id, attempt";
 
@@ -112,12 +114,18 @@ impl Store {
         self.claim_but(&[], boot, device, lease).await
     }
 
-    /// The same, passing over `aside`: jobs that the machine has no room for at the moment, where others may find some, and data sets that it
-    /// lacks the files of, with all jobs on them.
+    /// The same, passing over `aside`: the ids of jobs that the machine has no room for at the moment, where others may find some; those of data
+    /// sets that it lacks the files of, with all jobs on them; and the hashes of weights that it lacks, with all jobs that still read them.
     ///
     /// # Errors
     /// The database's.
-    pub async fn claim_but(&self, aside: &[Uuid], boot: Uuid, device: &str, lease: Duration) -> Result<Option<JobRow>> {
+    pub async fn claim_but(
+        &self,
+        aside: &[String],
+        boot: Uuid,
+        device: &str,
+        lease: Duration,
+    ) -> Result<Option<JobRow>> {
         let mut tx = self.write().await?;
         let now = now();
         let claimed: Option<(String, u32)> = sqlx::query_as(CLAIM)

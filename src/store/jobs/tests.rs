@@ -320,13 +320,44 @@ async fn what_is_set_aside_is_passed_over_be_it_a_job_or_a_data_set_with_all_its
     let dataset = std::mem::replace(&mut f.dataset, other);
     let third = f.queue().await;
     let claim = async |aside: Uuid| {
-        let claimed = f.store.claim_but(&[aside], Uuid::now_v7(), "cpu", LEASE).await.unwrap();
+        let claimed = f.store.claim_but(&[aside.to_string()], Uuid::now_v7(), "cpu", LEASE).await.unwrap();
         claimed.map(|job| job.id)
     };
     assert_eq!(claim(dataset).await, Some(third));
     assert_eq!(claim(first).await, Some(second));
     assert_eq!(claim(dataset).await, None);
     assert_eq!(claim(other).await, Some(first));
+}
+
+#[tokio::test]
+async fn weights_that_are_set_aside_keep_back_whoever_is_still_to_start_from_them() {
+    let f = Fixture::new().await;
+    let file = f.directory.path().join("start.safetensors");
+    std::fs::write(&file, b"weights").unwrap();
+    let sha256 = f.store.insert_pretrained(weights("start", file)).await.unwrap().sha256;
+    let from = TrainConfig {
+        pretrained: Some("start".into()),
+        pretrained_sha256: Some(sha256.clone()),
+        ..TrainConfig::default()
+    };
+    let new_job = |config| NewJob { id: Uuid::now_v7(), config, baseline_of: None };
+    let jobs = vec![new_job(from.clone()), new_job(from), new_job(TrainConfig::default())];
+    let (goes_on, pretrains, random) = (jobs[0].id, jobs[1].id, jobs[2].id);
+    let new = NewJobs { dataset_id: f.dataset, jobs, sweep: None, idempotency: None };
+    f.store.insert_jobs(new).await.unwrap();
+    // A checkpoint of pretraining is after no step: should it be lost, the weights are read again.
+    for (id, step) in [(goes_on, 20), (pretrains, 0)] {
+        assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, id);
+        f.store.record(id, 1, &[Event::Checkpoint { step }]).await.unwrap();
+    }
+    for id in [goes_on, pretrains] {
+        assert_eq!(f.store.release(id, 1).await.unwrap(), JobState::Queued);
+    }
+    for expected in [Some(goes_on), Some(random), None] {
+        let claimed = f.store.claim_but(std::slice::from_ref(&sha256), Uuid::now_v7(), "cpu", LEASE).await.unwrap();
+        assert_eq!(claimed.map(|job| job.id), expected);
+    }
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().id, pretrains);
 }
 
 #[tokio::test]
