@@ -496,5 +496,24 @@ mod tests {
         assert!(!restored.database().exists() && !restored.artifacts().exists());
         // The same command works later.
         restore(copy.root(), &restored, &never).await.unwrap();
+
+        // Two backups that somebody put together: the index is whole, and the database names more.
+        let file = copy.root().join(INDEX);
+        let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let files = index["files"].as_object_mut().unwrap();
+        let weights = files.keys().find(|name| name.starts_with("artifacts")).unwrap().clone();
+        files.remove(&weights);
+        std::fs::write(&file, index.to_string()).unwrap();
+        let half = DataDir::new(place.path().join("half"));
+        let refused = restore(copy.root(), &half, &never).await.unwrap_err().to_string();
+        assert!(refused.contains(&weights) && refused.contains("its database names it"), "{refused}");
+        assert!(!half.database().exists());
+
+        // And weights that are not what was published are backed up nowhere.
+        std::fs::write(data.root().join(&weights), b"other weights").unwrap();
+        let other = place.path().join("other");
+        let refused = backup(&data, &other, &never).await.unwrap_err().to_string();
+        assert!(refused.contains(&weights), "{refused}");
+        assert!(!other.join(INDEX).exists());
     }
 }

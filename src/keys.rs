@@ -128,6 +128,16 @@ mod tests {
     }
 
     #[test]
+    fn every_sign_of_a_secret_is_random() {
+        let secrets: Vec<Vec<u8>> =
+            (0..50).map(|_| FreshKey::generate().unwrap().text.into_bytes()[12..].to_vec()).collect();
+        for place in 0..43 {
+            let signs: std::collections::BTreeSet<u8> = secrets.iter().map(|secret| secret[place]).collect();
+            assert!(signs.len() > 4, "sign {place} is one of {signs:?} in 50 keys");
+        }
+    }
+
+    #[test]
     fn what_is_no_key_has_no_prefix() {
         for text in ["", "mm_", "mm_abc_x", "mm_abcdefgh", "xx_abcdefgh_secret", "mm_abcd%fgh_secret"] {
             assert_eq!(prefix_of(text.as_bytes()), None, "{text}");

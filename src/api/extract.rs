@@ -209,6 +209,14 @@ mod tests {
     }
 
     #[test]
+    fn a_media_type_has_no_case_and_no_parameters() {
+        let of = |value: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())]);
+        assert_eq!(media_type(&of("Image/JPEG; q=1")).as_deref(), Some("image/jpeg"));
+        assert!(is_json(&of("Application/JSON")) && is_json(&of("application/Problem+JSON; charset=utf-8")));
+        assert!(!is_json(&of("text/json")) && !is_json(&HeaderMap::new()));
+    }
+
+    #[test]
     fn syntax_is_400_and_a_wrong_field_is_422_with_its_name() {
         let syntax = parse_json::<Body>(b"{\"version\": ").unwrap_err();
         assert_eq!(syntax.status(), StatusCode::BAD_REQUEST);

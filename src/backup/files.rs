@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_can_be_written_to_by_its_owner_whatever_the_original_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [source, target] = ["source", "target"].map(|name| directory.path().join(name));
+        std::fs::write(&source, b"x").unwrap();
+        for (mode, copied) in [(0o400, 0o600), (0o440, 0o640), (0o600, 0o600)] {
+            std::fs::set_permissions(&source, Permissions::from_mode(mode)).unwrap();
+            copy_file(&source, &target).unwrap();
+            assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, copied, "of {mode:o}");
+        }
+    }
+
+    #[test]
     fn a_full_disk_is_told_of_the_one_that_is_full() {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("images.zip");

@@ -78,6 +78,15 @@ mod tests {
     }
 
     #[test]
+    fn large_logits_of_either_sign_are_allowed_to_differ_by_more() {
+        let allowed = |logits: Vec<f32>, rounding| Golden { seed: 0, logits: vec![logits] }.allowed(rounding);
+        for logits in [vec![1.0, -9.0], vec![-1.0, 9.0]] {
+            assert_eq!(allowed(logits.clone(), Rounding::Float32), 10.0 * 1e-3);
+            assert_eq!(allowed(logits, Rounding::Bf16), 10.0 * 0.1);
+        }
+    }
+
+    #[test]
     fn a_missing_row_or_a_nan_is_an_infinite_difference() {
         let golden = Golden { seed: 0, logits: vec![vec![1.0, 2.0]] };
         assert_eq!(golden.difference(&[vec![1.0, 2.5]]), 0.5);

@@ -218,6 +218,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_temperature_that_no_probability_comes_of_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.json");
+        for temperature in [0.0, -1.0] {
+            ModelManifest { temperature, ..manifest() }.write(&path).unwrap();
+            let error = ModelManifest::read(&path).unwrap_err().to_string();
+            assert!(error.contains("temperature") && error.contains("positive"), "{error}");
+        }
+    }
+
+    #[test]
     fn another_format_version_is_refused_by_number() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.json");

@@ -169,6 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn an_image_like_one_that_trains_may_be_labelled_and_one_like_one_that_validates_not() {
+        let of_use = |used| {
+            let labelled = Prediction { used, ..prediction("labelled.jpg", Some("cat"), "cat", 0.5, Some(1)) };
+            let all = vec![labelled, prediction("like it.jpg", None, "cat", 0.1, Some(1))];
+            !Selection::Unlabelled.of(all, 9).is_empty()
+        };
+        assert_eq!([Used::Labelled, Used::Validation].map(of_use), [true, false]);
+    }
+
+    #[test]
     fn labels_that_the_answers_contradict_come_by_how_surely() {
         assert_eq!(names(Selection::Disagreeing, 9), ["surely wrong.jpg", "rather wrong.jpg"]);
         let of_the_test = prediction("of the test.jpg", Some("dog"), "cat", 0.99, None);

@@ -200,6 +200,47 @@ mod tests {
     }
 
     #[test]
+    fn supervised_runs_with_other_labels_are_not_chosen_from() {
+        let mut all = runs([0.7, 0.75], [0.85, 0.84]);
+        let more = runs([0.95, 0.99], [0.96, 0.97]).into_iter().map(|mut run| {
+            (run.labelled, run.config.labelled) = (Some(400), Some(400));
+            run
+        });
+        all.extend(more);
+        let comparison = compared(all);
+        let of_40 = comparison.differences.iter().find(|difference| difference.labelled == Some(40)).unwrap();
+        let chosen = of_40.against_chosen.as_ref().unwrap();
+        assert!((chosen.baseline_accuracy.unwrap().mean - 0.75).abs() < 1e-9, "{chosen:?}");
+    }
+
+    #[test]
+    fn the_accuracy_that_is_told_is_of_the_split_that_counts() {
+        let mut runs = runs([0.7, 0.9], [0.85, 0.84]);
+        for run in &mut runs {
+            run.figures.test_accuracy = run.figures.test_accuracy.map(|accuracy| accuracy - 0.1);
+        }
+        assert!(compared(runs).verdict.contains(" has 80.0 %, "), "of test");
+    }
+
+    #[test]
+    fn the_luckiest_of_several_values_is_not_ahead_on_the_images_that_chose_it() {
+        let mut runs = runs([0.7, 0.75], [0.85, 0.84]);
+        for run in &mut runs {
+            (run.figures.test_accuracy, run.test_images, run.validation_images) = (None, None, Some(1000));
+        }
+        let finding = |runs: &[ComparedRun]| {
+            let comparison = compared(runs.to_vec());
+            comparison.differences[0].against_chosen.as_ref().unwrap().finding
+        };
+        assert_eq!(finding(&runs), Finding::Undecided);
+        // Behind is no luck, and on test images nothing was chosen.
+        for run in runs.iter_mut().filter(|run| run.algorithm == Mixmatch) {
+            run.figures.validation_accuracy = Some(0.5);
+        }
+        assert_eq!(finding(&runs), Finding::Behind);
+    }
+
+    #[test]
     fn supervised_runs_that_saw_the_unlabelled_images_are_not_chosen_from() {
         let axes = ["pretrain_epochs".to_owned()];
         let of = |seed, algorithm, pretrain_epochs, accuracy| {

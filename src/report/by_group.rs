@@ -158,6 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn other_images_or_another_column_are_not_the_same_group() {
+        let told = |change: fn(&mut GroupAccuracy)| {
+            let mut runs = runs(3);
+            change(&mut runs[1].groups[0]);
+            let comparison = Comparison::new(runs, Vec::new());
+            comparison.differences[0].groups.iter().map(|group| group.value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(|_| ()), ["20-29", "60+"]);
+        assert_eq!(told(|group| group.images += 1), ["60+"]);
+        assert_eq!(told(|group| group.attribute = "source".to_owned()), ["60+"]);
+    }
+
+    #[test]
     fn a_group_that_a_run_lacks_is_not_compared() {
         let mut runs = runs(3);
         runs[4].groups.retain(|group| group.value != "60+");

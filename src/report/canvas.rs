@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn letters_stand_as_they_are_read() {
+        let mut canvas = Canvas::new(8, 8);
+        canvas.text(0, 0, "L", 1, INK);
+        let inked = |y: u32, xs: std::ops::Range<u32>| xs.into_iter().any(|x| canvas.0.get_pixel(x, y) == &INK);
+        assert!(inked(0, 0..4) && !inked(0, 4..8), "its stem is on the left, on top");
+        assert!(inked(6, 4..8), "its foot points to the right");
+    }
+
+    #[test]
     fn letters_of_other_alphabets_are_drawn_and_strangers_are_boxes() {
         let known: Vec<[u8; 8]> = ['a', 'ü', 'λ', 'α'].map(glyph).to_vec();
         assert!(known.iter().all(|glyph| *glyph != super::glyph('面') && glyph != &[0; 8]), "{known:?}");

@@ -2,6 +2,8 @@
 //! it does and for whom. `words` decides what is said, `markdown` how it reads.
 
 mod doubts;
+#[cfg(test)]
+mod figures_tests;
 mod markdown;
 mod words;
 

@@ -143,6 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn wins_and_losses_have_columns_of_their_own() {
+        let Comparison { mut runs, axes, .. } = example();
+        // Ahead in two seeds and behind in one.
+        let third = runs.iter_mut().find(|run| run.state == "failed").unwrap();
+        (third.state, third.error, third.figures.test_accuracy) = ("succeeded", None, Some(0.5));
+        let text = Comparison::new(runs, axes).csv().unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let line = reader.records().map(Result::unwrap).nth(1).unwrap();
+        let cell = |name: &str| &line[head.iter().position(|column| column == name).unwrap()];
+        assert_eq!(["wins", "losses"].map(cell), ["2", "1"], "{text}");
+    }
+
+    #[test]
     fn the_csv_has_a_line_for_each_group() {
         let Comparison { mut runs, axes, .. } = example();
         for run in &mut runs {

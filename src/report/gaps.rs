@@ -134,6 +134,24 @@ mod tests {
     }
 
     #[test]
+    fn two_seeds_decide_nothing_either_way() {
+        let finding = |gaps: &[f64]| Gaps::of(gaps, Some(1000)).unwrap().finding;
+        assert_eq!([[0.1; 2], [-0.1; 2]].map(|gaps| finding(&gaps)), [Finding::Undecided; 2]);
+        assert_eq!([[0.1; 3], [-0.1; 3]].map(|gaps| finding(&gaps)), [Finding::Ahead, Finding::Behind]);
+    }
+
+    #[test]
+    fn of_seeds_with_other_numbers_of_images_the_fewest_count() {
+        let of = |images| {
+            let mut run = run(40, 0, Mixmatch, 0.9, 0.9);
+            run.test_images = Some(images);
+            run
+        };
+        let (few, many) = (of(24), of(1000));
+        assert_eq!(Paired::of(&[(&many, &many), (&few, &few), (&many, &many)]).images, Some(24));
+    }
+
+    #[test]
     fn gaps_that_add_up_to_nothing_are_level() {
         let runs = |algorithm, right: [f64; 3]| {
             let of = move |(seed, right): (u64, f64)| run(40, seed, algorithm, right / 24.0, right / 24.0);

@@ -64,6 +64,15 @@ mod tests {
     use crate::train::config::TrainConfig;
 
     #[test]
+    fn every_sign_of_markdowns_is_escaped() {
+        assert_eq!(
+            escaped("~~a~~ & `b` <c> #1 [d] e|f \\ *g*"),
+            "\\~\\~a\\~\\~ \\& \\`b\\` \\<c\\> \\#1 \\[d\\] e\\|f \\\\ \\*g\\*"
+        );
+        assert_eq!(escaped("age_group _a_"), "age_group \\_a\\_");
+    }
+
+    #[test]
     fn a_value_of_several_lines_is_told_on_one() {
         let positive_class = Some("no\n\nmask".to_owned());
         let config = TrainConfig { labelled: Some(40), positive_class, ..TrainConfig::default() };

@@ -164,6 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn all_labels_come_last_and_each_figure_is_its_own() {
+        let of = |labelled| of_config(TrainConfig { labelled, ..TrainConfig::default() }, &[], 0.9, 0.8);
+        let rows = rows(&[of(None), of(Some(100)), of(Some(40))], None);
+        assert_eq!(rows.iter().map(|row| row.labelled).collect::<Vec<_>>(), [Some(40), Some(100), None]);
+        let means = [rows[0].validation_accuracy, rows[0].test_accuracy, rows[0].test_f1_macro];
+        assert_eq!(means.map(|spread| spread.unwrap().mean), [0.9, 0.8, 0.8 - 0.01]);
+    }
+
+    #[test]
     fn of_equal_values_the_first_is_chosen() {
         let axes = ["lambda_u".to_owned()];
         let of = |lambda_u| of_config(TrainConfig { lambda_u, ..TrainConfig::default() }, &axes, 0.9, 0.9);

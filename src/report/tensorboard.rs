@@ -280,6 +280,33 @@ mod tests {
     }
 
     #[test]
+    fn every_figure_has_its_own_tag() {
+        let mut file = EventFile::new(0.0, vec!["mask".to_owned(), "no_mask".to_owned()]);
+        file.epoch(&EpochMetrics {
+            validation_accuracy: 0.5,
+            validation_accuracy_raw: Some(0.25),
+            validation_accuracy_median: Some(0.75),
+            guess_classes: vec![0.125, 0.875],
+            validation_classes: vec![0.375, 0.625],
+            ..EpochMetrics::default()
+        });
+        file.test(&TestMetrics { calibration_error: 0.0625, calibration_error_raw: 0.5, ..TestMetrics::default() });
+        let told = scalars(&file.take());
+        let expected = [
+            ("accuracy/validation", 0.5),
+            ("accuracy/validation_raw_weights", 0.25),
+            ("accuracy/validation_median_of_20", 0.75),
+            ("guesses/mask", 0.125),
+            ("answers/mask", 0.375),
+            ("test/calibration_error", 0.0625),
+        ];
+        for (tag, figure) in expected {
+            let found: Vec<f32> = told.iter().filter(|(name, _)| name == tag).map(|(_, figure)| *figure).collect();
+            assert_eq!(found, [figure], "{tag} in {told:?}");
+        }
+    }
+
+    #[test]
     fn a_class_without_a_name_goes_by_its_number() {
         let file = EventFile::new(0.0, vec!["mask".to_owned()]);
         let tags: Vec<String> = file.by_class("answers", &[0.5, 0.5]).into_iter().map(|(tag, _)| tag).collect();

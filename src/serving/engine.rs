@@ -551,6 +551,35 @@ mod tests {
     }
 
     #[test]
+    fn each_model_answers_its_own_requests_alone() {
+        let (engine, images) = engine_with_slow(Duration::from_millis(20));
+        let (network, others) = Slow::boxed(Duration::from_millis(1));
+        let model = Box::new(Loaded::stand_in(network, 16));
+        engine.send(Command::Install { key: "other".into(), model, seconds: Some(0.001) });
+        let busy = ask(&engine, "slow", 4);
+        let [first, other, last] = ["slow", "other", "slow"].map(|key| ask(&engine, key, 1));
+        for (asked, batch_size) in [(busy, 4), (first, 2), (last, 2), (other, 1)] {
+            assert_eq!(asked.wait().unwrap().batch_size, batch_size);
+        }
+        assert_eq!((images.load(Ordering::Relaxed), others.load(Ordering::Relaxed)), (6, 1));
+        engine.stop();
+    }
+
+    #[test]
+    fn a_request_is_late_by_all_of_its_images() {
+        let (engine, images) = engine_with_slow(Duration::from_millis(20));
+        assert!(answers(&engine, "slow"));
+        // As above: 70 s each after the next batch, so that four are not done in 250 s and one is.
+        engine.queue.expect("slow", Some(100.0));
+        let busy = ask(&engine, "slow", 4);
+        let (patient, late) = (ask(&engine, "slow", 1), ask_within(&engine, "slow", 4, Duration::from_secs(250)));
+        assert!(busy.wait().is_ok() && patient.wait().is_ok());
+        assert!(matches!(late.wait(), Err(ServingError::Deadline { .. })));
+        assert_eq!(images.load(Ordering::Relaxed), 6);
+        engine.stop();
+    }
+
+    #[test]
     fn a_model_that_fails_is_no_trouble_of_the_device() {
         let engine = engine_with_models(Device::Cpu);
         assert!(!answers(&engine, "there"));

@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn what_reaches_the_threshold_is_answered() {
+        let abstains = |threshold| {
+            let options = PredictOptions { top_k: None, threshold: Some(threshold) };
+            classified(&classes(), &[0.25, 0.5, 0.25], None, options).abstained
+        };
+        assert_eq!([0.25, 0.5, 0.75].map(abstains), [false, false, true]);
+    }
+
+    #[test]
     fn a_probability_that_is_no_number_is_withheld() {
         let options = PredictOptions { top_k: None, threshold: Some(0.5) };
         assert!(classified(&classes(), &[f32::NAN; 3], None, options).abstained);

@@ -45,6 +45,25 @@ async fn a_long_report_is_read_only_by_whoever_asks_for_it() {
 }
 
 #[tokio::test]
+async fn of_several_sets_of_one_content_the_oldest_is_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    let manifest = Manifest {
+        format_version: 1,
+        classes: vec!["a".into(), "b".into()],
+        content_hash: "c0ffee".into(),
+        ..Manifest::default()
+    };
+    let (report, ids) = (long_report(), [Uuid::now_v7(), Uuid::now_v7()]);
+    for (id, name) in ids.into_iter().zip(["first", "second"]) {
+        let new = NewDataset { id, name: name.into(), task: "t".into(), manifest: &manifest, report: &report };
+        store.insert_dataset(new).await.unwrap();
+    }
+    assert_eq!(store.dataset_of_content("c0ffee").await.unwrap(), Some(ids[0]));
+    assert_eq!(store.dataset_of_content("tea").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_data_set_is_found_by_its_id_however_that_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&DataDir::new(directory.path())).await.unwrap();

@@ -253,6 +253,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_committed_is_on_the_disk_and_refers_to_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        let mut told = Vec::new();
+        for pragma in ["PRAGMA synchronous", "PRAGMA foreign_keys"] {
+            told.push(sqlx::query_scalar::<_, i64>(pragma).fetch_one(&store.writer).await.unwrap());
+        }
+        assert_eq!(told, [2, 1], "FULL: in WAL mode NORMAL loses what was answered as done with a power cut");
+    }
+
+    #[tokio::test]
     async fn whoever_opens_it_beside_waits_for_the_tables() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::new(directory.path());

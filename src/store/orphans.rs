@@ -466,11 +466,15 @@ mod tests {
     #[tokio::test]
     async fn files_without_a_database_are_not_taken_for_litter() {
         let hash = "ab".repeat(32);
-        for place in [format!("datasets/{}/manifest.json", Uuid::now_v7()), format!("artifacts/sha256/ab/{hash}")] {
+        for place in [
+            format!("datasets/{}/manifest.json", Uuid::now_v7()),
+            format!("artifacts/sha256/ab/{hash}"),
+            format!("runs/{}/checkpoints/step-000000000001.checkpoint", Uuid::now_v7()),
+        ] {
             let directory = tempfile::tempdir().unwrap();
             let data = DataDir::new(directory.path());
             let _lock = data.lock().unwrap();
-            let file = directory.path().join(place);
+            let file = directory.path().join(&place);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(&file, b"x").unwrap();
             for database in [None, Some(b"")] {
@@ -482,7 +486,7 @@ mod tests {
                 assert_eq!(data.database().exists(), database.is_some(), "nothing is made in its place");
             }
             std::fs::remove_file(data.database()).unwrap();
-            std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::remove_dir_all(directory.path().join(place.split('/').next().unwrap())).unwrap();
             Store::open(&data).await.unwrap().close().await;
         }
     }

@@ -392,8 +392,31 @@ mod tests {
         close(left(&config, 4, &[700, 700]), 4.0 * 700.0);
         let supervised = TrainConfig { algorithm: AlgorithmName::Supervised, ..config.clone() };
         close(left(&supervised, 0, &[300, 300]), 8.0 * 300.0);
-        let frozen = TrainConfig { backbone_learning_rate_factor: 0.0, ..config };
+        let frozen = TrainConfig { backbone_learning_rate_factor: 0.0, ..config.clone() };
         close(left(&frozen, 0, &[300, 300]), 300.0 + 7.0 * 900.0);
+        // Twice the guesses: 1 + 2 + 2 / 3 times a step of the warm-up.
+        let guesses_twice = TrainConfig { k: 2, ..config };
+        close(left(&guesses_twice, 0, &[300, 300]), 300.0 + 7.0 * 1100.0);
+    }
+
+    #[test]
+    fn a_rate_is_told_in_images() {
+        let config = TrainConfig {
+            epochs: 1,
+            steps_per_epoch: 2,
+            batch: 16,
+            algorithm: AlgorithmName::Supervised,
+            ..TrainConfig::default()
+        };
+        let mut sums = EpochSums::new();
+        let number = || Tensor::from(1.0);
+        let losses = StepLosses { total: number(), labelled: number(), unlabelled: None };
+        sums.add(&Step { losses, lambda_u: None, note: None }).unwrap();
+        let mut pace = Pace::new(&config, 0);
+        let mut step = || pace.step(Instant::now() - Duration::from_secs(8), 1, &sums).unwrap();
+        step();
+        let rate = step().unwrap().images_per_second;
+        assert!((rate - 2.0).abs() < 0.01, "{rate}: a step of 16 images in 8 seconds");
     }
 
     #[test]

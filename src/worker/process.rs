@@ -114,7 +114,10 @@ fn prepare(command: &ChildCommand, slot: &Slot, run_dir: &Path) -> Command {
     match slot.device {
         // -1 rather than the empty string: both hide every GPU, but some tools read "" as unset.
         Device::Cpu => prepared.env("CUDA_VISIBLE_DEVICES", "-1"),
-        Device::Cuda(index) => prepared.env("CUDA_VISIBLE_DEVICES", visible_device(index)),
+        Device::Cuda(index) => {
+            let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+            prepared.env("CUDA_VISIBLE_DEVICES", visible_device(visible.as_deref(), index))
+        }
     };
     prepared.envs(command.env.iter().map(|(name, value)| (name, value)));
     let own = command.env.iter().find(|(name, _)| name == LIBRARIES).map(|(_, places)| places.clone());
@@ -166,11 +169,11 @@ fn absolute(place: &OsStr) -> std::io::Result<OsString> {
     path.map(PathBuf::into_os_string)
 }
 
-/// The name of the server's `index`-th GPU for its child: the server may itself see only some.
-fn visible_device(index: u32) -> String {
-    std::env::var("CUDA_VISIBLE_DEVICES")
-        .ok()
-        .and_then(|visible| visible.split(',').nth(index as usize).map(|name| name.trim().to_owned()))
+/// The name of the server's `index`-th GPU for its child: the server may itself see only some, those that are `visible` to it.
+fn visible_device(visible: Option<&str>, index: u32) -> String {
+    visible
+        .and_then(|visible| visible.split(',').nth(index as usize))
+        .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| index.to_string())
 }
@@ -349,6 +352,15 @@ mod tests {
         assert_eq!(lines[2].parse::<i32>().unwrap(), 19, "the lowest priority");
         assert!(status.success());
         assert_eq!(stderr, "why");
+    }
+
+    #[test]
+    fn a_child_sees_the_gpu_that_its_slot_means_and_no_key() {
+        assert_eq!([0, 1].map(|index| visible_device(Some("2, GPU-5"), index)), ["2", "GPU-5"]);
+        assert_eq!([None, Some("")].map(|visible| visible_device(visible, 3)), ["3", "3"]);
+        let prepared = prepare(&shell("true"), &slot(), Path::new("/"));
+        let key = prepared.as_std().get_envs().find(|(name, _)| *name == "MIXMATCH_API_KEY");
+        assert_eq!(key, Some((OsStr::new("MIXMATCH_API_KEY"), None)), "it is taken out of what a child inherits");
     }
 
     #[tokio::test]

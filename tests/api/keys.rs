@@ -83,6 +83,10 @@ async fn a_key_opens_what_its_scope_covers_and_nothing_else() {
                 let body = expect(answer, 403).await;
                 assert!(body["detail"].as_str().unwrap().contains(&needed), "{body}");
                 refused += 1;
+                if method == "GET" {
+                    let head = app.client.head(&url).bearer_auth(token).send().await.unwrap();
+                    assert_eq!(head.status(), 403, "{scope} on HEAD {path}, whose length tells of what is there");
+                }
             }
         }
     }

@@ -359,7 +359,7 @@ fn made(text: &mut String, card: &Card) {
     table(text, ["setting", "value"], rows);
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, seconds) => format!("{seconds} s"),

@@ -146,6 +146,18 @@ async fn a_model_that_nobody_has_asked_for_puts_no_other_out() {
 }
 
 #[tokio::test]
+async fn the_model_that_was_not_used_for_longest_makes_room() {
+    let predictor = Predictor::new(PredictorOptions { models: 2, ..PredictorOptions::default() });
+    for key in ["old:1", "new:1"] {
+        drop(install(&predictor, key, slow(Duration::ZERO)));
+    }
+    assert!(predictor.loaded("old:1").unwrap().is_some(), "it is asked for");
+    drop(install(&predictor, "third:1", slow(Duration::ZERO)));
+    assert_eq!(predictor.status().loaded, ["old:1", "third:1"]);
+    predictor.shutdown().await;
+}
+
+#[tokio::test]
 async fn loads_are_given_up_when_the_server_stops() {
     let predictor = Predictor::new(PredictorOptions::default());
     let closing = Arc::clone(&predictor.closing);

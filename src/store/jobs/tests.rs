@@ -469,6 +469,38 @@ async fn everything_is_there_after_reopening() {
 }
 
 #[test]
+fn several_jobs_are_paused_where_nothing_else_is_left_to_do() {
+    use JobState::{Canceled, Failed, Paused, Queued, Running, Succeeded};
+    let told = [
+        (vec![Queued, Queued], Queued),
+        (vec![Queued, Paused], Running),
+        (vec![Succeeded, Queued], Running),
+        (vec![Paused, Paused], Paused),
+        (vec![Succeeded, Paused, Failed], Paused),
+        (vec![Paused, Running], Running),
+        (vec![Succeeded, Succeeded], Succeeded),
+        (vec![Succeeded, Failed, Canceled], Failed),
+        (vec![Succeeded, Canceled], Canceled),
+    ];
+    for (states, whole) in told {
+        assert_eq!(JobState::of_all(&states), whole, "{states:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_stopped_tells_the_steps_of_its_checkpoint_and_the_newest_event() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    f.store.record(job.id, 1, &[step(10), Event::Checkpoint { step: 20 }]).await.unwrap();
+    assert_eq!(f.store.job(job.id).await.unwrap().step(), 20);
+    f.store.record(job.id, 1, &[step(25)]).await.unwrap();
+    assert_eq!(f.store.job(job.id).await.unwrap().step(), 25);
+    let events = f.store.job_events(job.id, 0, 100).await.unwrap();
+    assert!(events.len() > 1, "{events:?}");
+    assert_eq!(f.store.newest_event(job.id).await.unwrap(), events.last().unwrap().seq);
+}
+
+#[test]
 fn final_states_lead_nowhere_but_back_into_the_queue() {
     for from in JobState::ALL {
         for to in JobState::ALL {

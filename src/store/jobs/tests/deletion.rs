@@ -117,6 +117,42 @@ async fn what_a_cut_off_publication_or_deletion_leaves_is_litter() {
 }
 
 #[tokio::test]
+async fn a_start_clears_what_dead_attempts_left_and_keeps_what_a_job_may_go_on_from() {
+    let f = Fixture::new().await;
+    let data = DataDir::new(f.directory.path());
+    let lock = data.lock().unwrap();
+    let (failed, canceled) = (f.running().await, f.running().await);
+    f.store.finish_failed(failed.id, failed.attempt, "gone", "gone").await.unwrap();
+    f.store.finish_canceled(canceled.id, canceled.attempt).await.unwrap();
+    let done = f.publish("one").await.job_id.unwrap();
+    let write = |path: std::path::PathBuf| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"x").unwrap();
+        path
+    };
+    let checkpoint = |id| write(data.run(id).join("checkpoints/step-000000000001.checkpoint"));
+    let packed = |name: &str| write(data.dataset(f.dataset).join("packed").join(name));
+    let stays = [checkpoint(failed.id), checkpoint(canceled.id), packed("whole.pack")];
+    let goes = [checkpoint(done), write(data.run(failed.id).join("1/events")), packed(".tmpAbc")];
+    assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 3);
+    assert!(stays.iter().all(|path| path.exists()), "{stays:?}");
+    assert!(goes.iter().all(|path| !path.exists()), "{goes:?}");
+    assert!(!data.lost().exists(), "none of it tells of an older database");
+}
+
+#[tokio::test]
+async fn a_number_is_not_given_again_whichever_version_is_deleted_first() {
+    let f = Fixture::new().await;
+    for content in ["one", "two", "three"] {
+        f.publish(content).await;
+    }
+    for version in [3, 2] {
+        f.store.delete_version("gender", version).await.unwrap();
+    }
+    assert_eq!(f.publish("four").await.version, 4, "3 was somebody else's");
+}
+
+#[tokio::test]
 async fn models_and_checkpoints_of_one_data_set_outlast_an_older_database() {
     let f = Fixture::new().await;
     let data = DataDir::new(f.directory.path());
