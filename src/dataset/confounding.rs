@@ -277,6 +277,14 @@ mod tests {
     }
 
     #[test]
+    fn a_class_that_no_image_has_changes_no_association() {
+        let with = cramers_v(&[vec![10, 0, 0], vec![2, 8, 0]]);
+        let without = cramers_v(&[vec![10, 0], vec![2, 8]]);
+        assert_eq!(with, without);
+        assert!(0.5 < with && with < 0.9, "{with}");
+    }
+
+    #[test]
     fn a_label_told_by_its_source_is_a_warning() {
         let mut rows = vec![(0, "web", Role::Train); 40];
         rows.extend(vec![(1, "studio", Role::Train); 40]);

@@ -173,6 +173,16 @@ mod tests {
     }
 
     #[test]
+    fn a_class_that_is_smaller_than_all_others_is_named_too() {
+        let rows: Vec<(u32, &str)> = (0..900).map(|i| (i % 3, "studio")).collect();
+        let mut three = manifest(&rows);
+        three.classes.push("no_face".into());
+        let sizes: Vec<Size> = rows.iter().map(|(label, _)| (if *label == 2 { 60 } else { 90 }, 96)).collect();
+        let found = warnings(&three, &sizes);
+        assert!(found.iter().any(|warning| warning.detail.contains("AUC 1.00")), "{found:?}");
+    }
+
+    #[test]
     fn of_many_looks_none_is_taken_for_a_finding_by_chance() {
         let cameras: Vec<String> = (0..40).map(|camera| format!("camera {camera}")).collect();
         let mut noise = 7u32;

@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_large_data_set_more_images_may_be_copies_of_one() {
+        let (one, none) = (picture(1, |value| value), None);
+        let hash = perceptual_hash::hash(&perceptual_hash::luma(&one));
+        let pairs = |images: usize| {
+            let hashes: Vec<Option<u64>> = (0..images).map(|at| if at < 21 { hash } else { none }).collect();
+            find(&hashes, |_| &one).pairs.len()
+        };
+        assert_eq!((pairs(10_499), pairs(10_500)), (0, 21 * 20 / 2), "a 500th of them is 20, and 21");
+    }
+
+    #[test]
     fn correlation_is_pearsons() {
         // r of (1, 2, 3, 4 …) pairs: against itself 1, against its negative −1, against a constant 0.
         let ramp: Luma = std::array::from_fn(|at| at as f32 - 511.5);

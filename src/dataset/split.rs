@@ -269,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn chance_says_which_of_the_picked_labels_train() {
+        let mut manifest = manifest(&[20, 20], 0, 0);
+        manifest.samples[20..36].iter_mut().for_each(|sample| sample.picked = true);
+        let picks = |seed| {
+            let all = split(&manifest, &spec(None, seed)).unwrap().labelled.len();
+            let some = split(&manifest, &spec(Some(all - 13), seed)).unwrap().labelled;
+            let picked: BTreeSet<u32> = some.into_iter().filter(|row| (20..36).contains(row)).collect();
+            assert_eq!(picked.len(), 3);
+            picked
+        };
+        let met: BTreeSet<BTreeSet<u32>> = (0..8).map(picks).collect();
+        assert!(met.len() > 4, "{met:?}");
+    }
+
+    #[test]
     fn a_share_that_is_a_whole_number_of_images_is_that_number() {
         let of = |labelled, validation| SplitSpec { validation, ..spec(None, 0) }.held_out(labelled, 2);
         assert_eq!([0.07, 0.28, 0.55, 0.2].map(|share| of(100, share)), [7, 28, 55, 20]);

@@ -33,6 +33,7 @@ mod tests {
         assert_eq!(model_name("Mask / no mask"), "mask---no-mask");
         assert_eq!(model_name("gender"), "gender");
         assert_eq!(model_name("  "), "model");
+        assert_eq!(model_name(&"long ".repeat(30)).len(), 64, "no name is longer");
         assert_eq!(renamed("no_mask-2"), None);
         let told = renamed("Gender.v2").unwrap();
         assert!(told.code == "model_name" && told.detail.contains("\"gender-v2\", not \"Gender.v2\""), "{told:?}");
