@@ -123,6 +123,16 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_of_both_sheets_is_tested_on_once() {
+        let rows = [
+            candidate(Role::Train, 2, Some("a")),
+            candidate(Role::Test, 2, Some("a")),
+            candidate(Role::Test, 3, Some("a")),
+        ];
+        assert_eq!(codes(&rows, &[1, 1, 1]).0, [false, true, false]);
+    }
+
+    #[test]
     fn an_image_that_no_row_names_gives_way_to_any_row() {
         let unlisted = |place| Candidate { unlisted: true, ..candidate(Role::Train, place, None) };
         let rows = [

@@ -125,3 +125,23 @@ impl Manifest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_format_version_is_refused_by_number() {
+        let directory = tempfile::tempdir().unwrap();
+        for (format_version, is_read) in [(FORMAT_VERSION, true), (FORMAT_VERSION + 1, false)] {
+            let written = Manifest { format_version, ..Manifest::default() };
+            written.write(directory.path()).unwrap();
+            let read = Manifest::read(directory.path());
+            assert_eq!(read.is_ok(), is_read);
+            if let Err(error) = read {
+                let told = error.to_string();
+                assert!(told.contains(&format_version.to_string()) && told.contains("import again"), "{told}");
+            }
+        }
+    }
+}

@@ -129,6 +129,14 @@ mod tests {
     }
 
     #[test]
+    fn cropping_takes_the_middle_of_an_upright_picture_too() {
+        let upright = RgbImage::from_fn(30, 60, |_, y| if y < 20 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
+        let pixels = resize(&upright, &Preprocess { size: 10, fit: Fit::Crop }).unwrap();
+        let red = (0..10).filter(|row| pixels[(row * 10 + 5) * 3] > 128).count();
+        assert_eq!(red, 2, "rows 15 to 19 of 15 to 44, a sixth of ten rows");
+    }
+
+    #[test]
     fn an_area_is_resized_as_if_it_were_all_there_is() {
         let part = image::imageops::crop_imm(&wide(), 10, 4, 40, 20).to_image();
         let area = Area { left: 10.0, top: 4.0, width: 40.0, height: 20.0 };

@@ -139,6 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cells_merged_over_rows_are_refused_wherever_they_stand_among_others() {
+        let title = Dimensions { start: (0, 0), end: (0, 3) };
+        let labels = Dimensions { start: (4, 1), end: (6, 1) };
+        assert!(refuse_merged_rows(&[title], "train").is_ok(), "a title over columns hides no value");
+        let refused = refuse_merged_rows(&[title, labels], "train").unwrap_err().to_string();
+        assert!(refused.contains("cells B5 to B7 of the train sheet"), "{refused}");
+    }
+
+    #[test]
     fn numbers_are_those_that_a_spreadsheet_shows() {
         for (value, shown) in
             [(0.1 + 0.2, "0.3"), (-2.5, "-2.5"), (1.1 * 3.0, "3.3"), (7.0, "7"), (1e-9, "0.000000001")]
