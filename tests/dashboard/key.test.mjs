@@ -19,6 +19,30 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await button(page, 'Use this key').click();
   }
 
+  const change = async (page, key) => {
+    await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
+    await give(page, key);
+  };
+
+  /// What a server answers a key that may not import.
+  const refused = {
+    status: 403,
+    contentType: 'application/problem+json',
+    json: { title: 'The key\u2019s scope is too small', status: 403, detail: 'this needs a key of scope train; phone (abc) has scope predict', errors: [] },
+  };
+  const notImported = (page) => page.getByText(/^This server would not import the labels: this needs a key of scope train/);
+
+  /// The page that labels, with four images to label.
+  async function startLabelling(base, page) {
+    await page.goto(`${base}/#/label`);
+    const images = zip(Array.from({ length: 4 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]));
+    await page.getByLabel(/^Choose a ZIP of images/).setInputFiles({ name: 'photos.zip', mimeType: 'application/zip', buffer: images });
+    await field(page, 'Classes').fill('red, blue');
+    await field(page, 'Task').fill('colour');
+    await field(page, 'Labels for training').fill('4');
+    await button(page, 'Start labelling').click();
+  }
+
   step('the dialogue asks, tells of a wrong key, and takes the right one for this tab', async ({ base, page, expects }) => {
     ASKED.forEach((path) => expects(401, path));
     await page.goto(base);
@@ -91,29 +115,17 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
   step('what a key was refused is asked for again with another one, on a page that is there', async ({ base, page, expects }) => {
     const SMALL = 'a-key-for-predictions';
     for (const path of ['/datasets', '/jobs/one/events']) [401, 403].forEach((status) => expects(status, path));
-    const detail = 'this needs a key of scope train; phone (abc) has scope predict';
-    const refused = { status: 403, contentType: 'application/problem+json', json: { title: 'The key\u2019s scope is too small', status: 403, detail, errors: [] } };
     const needs = (address, answer) => page.route(address, (route) => {
       const { authorization } = route.request().headers();
       return authorization === `Bearer ${SMALL}` ? route.fulfill(refused) : answer(route);
     });
     await needs('**/datasets?*', (route) => route.continue());
-    const change = async (key) => {
-      await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
-      await give(page, key);
-    };
 
-    await page.goto(`${base}/#/label`);
-    const images = zip(Array.from({ length: 4 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]));
-    await page.getByLabel(/^Choose a ZIP of images/).setInputFiles({ name: 'photos.zip', mimeType: 'application/zip', buffer: images });
-    await field(page, 'Classes').fill('red, blue');
-    await field(page, 'Task').fill('colour');
-    await field(page, 'Labels for training').fill('4');
-    await button(page, 'Start labelling').click();
+    await startLabelling(base, page);
     await give(page, SMALL);
-    const notice = page.getByText(/^This server would not import the labels: this needs a key of scope train/);
+    const notice = notImported(page);
     await notice.waitFor();
-    await change(KEY);
+    await change(page, KEY);
     await notice.waitFor({ state: 'detached' });
 
     // A job that runs: what is told of it comes on.
@@ -126,10 +138,10 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
     await needs('**/jobs/one/events', (route) => route.fulfill({ contentType: 'text/event-stream', body: `event: step\ndata: {"epoch": ${epoch}, "step": 50, "images_per_second": 7, "eta_seconds": 3}\n\n` }));
     await page.goto(`${base}/#/jobs/one`);
     await page.getByText('epoch 5 of 9').waitFor();
-    await change(SMALL);
+    await change(page, SMALL);
     await page.getByRole('alert').getByText(/this needs a key of scope train/).waitFor();
     epoch = 6;
-    await change(KEY);
+    await change(page, KEY);
     await page.getByText('epoch 6 of 9').waitFor();
     assert.equal(await page.getByText(/this needs a key of scope train/).count(), 0);
   });
@@ -137,7 +149,6 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
   step('the names that are taken are asked for once after a key, and what an earlier key was answered counts no more', async ({ base, page, expects }) => {
     [401, 403].forEach((status) => expects(status, '/datasets'));
     const SMALL = 'a-key-for-predictions';
-    const detail = 'this needs a key of scope train; phone (abc) has scope predict';
     const asked = [];
     let answer;
     const late = new Promise((resolve) => { answer = resolve; });
@@ -145,23 +156,16 @@ walk('a server with a key', { MIXMATCH_API_KEY: KEY }, (step) => {
       const { authorization } = route.request().headers();
       if (!authorization) return route.continue();
       asked.push(authorization.replace('Bearer ', ''));
-      if (authorization === `Bearer ${SMALL}`) return route.fulfill({ status: 403, contentType: 'application/problem+json', json: { title: 'The key\u2019s scope is too small', status: 403, detail, errors: [] } });
+      if (authorization === `Bearer ${SMALL}`) return route.fulfill(refused);
       await late;
       // Nobody may wait for it any more.
       return route.fulfill({ json: { items: [], next_cursor: null } }).catch(() => {});
     });
-    await page.goto(`${base}/#/label`);
-    const images = zip(Array.from({ length: 4 }, (_, at) => [`${at}.png`, blob(at % 2, at + 1)]));
-    await page.getByLabel(/^Choose a ZIP of images/).setInputFiles({ name: 'photos.zip', mimeType: 'application/zip', buffer: images });
-    await field(page, 'Classes').fill('red, blue');
-    await field(page, 'Task').fill('colour');
-    await field(page, 'Labels for training').fill('4');
-    await button(page, 'Start labelling').click();
+    await startLabelling(base, page);
     await give(page, KEY);
     await until('the names are asked for', () => asked.length > 0);
-    await page.getByRole('button', { name: 'Change the API key; one is set' }).click();
-    await give(page, SMALL);
-    const notice = page.getByText(/^This server would not import the labels: this needs a key of scope train/);
+    await change(page, SMALL);
+    const notice = notImported(page);
     await notice.waitFor();
     answer();
     // As long as a late answer takes to be read.
