@@ -39,6 +39,7 @@ fn build_shim(lib: &Path) {
         .file("native/conv.cpp")
         .file("native/norm_act.cpp")
         .file("native/packed_conv.cpp")
+        .file("native/int8_conv.cpp")
         .file("native/graph.cpp")
         .compile("mixmatch_shim");
     build_kernels();

@@ -339,4 +339,20 @@ at::Tensor scale_act(const at::Tensor &x, const at::Tensor &scale, const at::Ten
   return activate(x.contiguous(at::MemoryFormat::ChannelsLast), {scale, shift}, slope);
 }
 
+at::Tensor quantise_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope, double zero) {
+  TORCH_CHECK(fused_kind(x), "quantise_act needs float32 or bf16 images on the CPU, got ", x.scalar_type(), " ", x.sizes());
+  check_vectors(x, {&scale, &shift});
+  at::NoGradGuard no_grad;
+  const auto rows = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const auto shape = shape_of(rows);
+  auto y = at::empty(rows.sizes(), rows.options().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
+  auto *bytes = y.mutable_data_ptr<uint8_t>();
+  const auto *by = scale.const_data_ptr<float>(), *plus = shift.const_data_ptr<float>();
+  at::parallel_for(0, shape.rows, shape.grain(), [&](int64_t begin, int64_t end) {
+    kernels().quantise(shape.bf16, shape.at(rows, begin), bytes + begin * shape.channels, end - begin, shape.channels, by,
+                       plus, static_cast<float>(slope), static_cast<float>(zero));
+  });
+  return y;
+}
+
 } // namespace mixmatch

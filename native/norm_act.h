@@ -20,4 +20,7 @@ std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Te
 // lrelu(x·scale + shift) of x [B, C, H, W], for inference: not differentiable, on the CPU.
 at::Tensor scale_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope);
 
+// The same + `zero`, rounded (halves up) and held to 0…255: uint8, channels_last.
+at::Tensor quantise_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope, double zero);
+
 } // namespace mixmatch

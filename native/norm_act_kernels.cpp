@@ -46,7 +46,9 @@ struct Bf16 {
 constexpr int kLanes = 16;
 using Floats = float __attribute__((vector_size(4 * kLanes)));
 using Words = uint32_t __attribute__((vector_size(4 * kLanes)));
+using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
 using Halves = uint16_t __attribute__((vector_size(2 * kLanes)));
+using Bytes = uint8_t __attribute__((vector_size(kLanes)));
 
 // V is `Floats`, or `float` for the channels that are left over.
 template <class V> constexpr int kWidth = sizeof(V) / sizeof(float);
@@ -92,6 +94,19 @@ template <class V> void store(Bf16 *at, V value) {
     std::memcpy(&bits, &value, sizeof bits);
     const auto halves = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, Halves);
     std::memcpy(at, &halves, sizeof halves);
+  }
+}
+
+// Rounded, halves up, and held to 0…255; a NaN is 0.
+template <class V> void store_byte(uint8_t *at, V value) {
+  value += 0.5f; // what is cut off next rounds
+  if constexpr (kWidth<V> == 1) {
+    *at = static_cast<uint8_t>(value > 0 ? (value < 255.0f ? value : 255.0f) : 0.0f);
+  } else {
+    value = value < 255.0f ? value : V{} + 255.0f;
+    value = value > 0 ? value : V{};
+    const auto bytes = __builtin_convertvector(__builtin_convertvector(value, Ints), Bytes);
+    std::memcpy(at, &bytes, sizeof bytes);
   }
 }
 
@@ -172,6 +187,23 @@ void apply_chunk(const T *x, T *y, int64_t rows, int64_t stride, const float *sc
       const int64_t at = row * stride + n * kWidth<V>;
       const V z = load<V>(x + at) * a[n] + b[n];
       store(y + at, z * slope_at(z, slope));
+    }
+  }
+}
+
+template <class T, class V, int N>
+void quantise_chunk(const T *x, uint8_t *y, int64_t rows, int64_t stride, const float *scale, const float *shift,
+                    float slope, float zero) {
+  V a[N], b[N];
+  for (int n = 0; n < N; ++n) {
+    a[n] = load<V>(scale + n * kWidth<V>);
+    b[n] = load<V>(shift + n * kWidth<V>);
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int n = 0; n < N; ++n) {
+      const int64_t at = row * stride + n * kWidth<V>;
+      const V z = load<V>(x + at) * a[n] + b[n];
+      store_byte(y + at, z * slope_at(z, slope) + zero);
     }
   }
 }
@@ -285,6 +317,17 @@ void apply(const T *x, T *y, int64_t rows, int64_t channels, const float *scale,
 }
 
 template <class T>
+void quantise(const T *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope,
+              float zero) {
+  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
+    for_chunks(channels, [&](int64_t c, auto chunk) {
+      const int64_t at = row * channels + c;
+      quantise_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope, zero);
+    });
+  });
+}
+
+template <class T>
 void backward_statistics(const T *x, const T *dy, int64_t rows, int64_t channels, const float *scale,
                          const float *shift, float slope, double *sum_g, double *sum_gx) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
@@ -338,6 +381,14 @@ extern const NormActKernels NORM_ACT_TABLE = {
         apply(static_cast<const Bf16 *>(x), static_cast<Bf16 *>(y), rows, channels, scale, shift, slope);
       } else {
         apply(static_cast<const float *>(x), static_cast<float *>(y), rows, channels, scale, shift, slope);
+      }
+    },
+    [](bool bf16, const void *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
+       float slope, float zero) {
+      if (bf16) {
+        quantise(static_cast<const Bf16 *>(x), y, rows, channels, scale, shift, slope, zero);
+      } else {
+        quantise(static_cast<const float *>(x), y, rows, channels, scale, shift, slope, zero);
       }
     },
     [](bool bf16, const void *x, const void *dy, int64_t rows, int64_t channels, const float *scale,

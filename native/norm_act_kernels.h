@@ -15,6 +15,9 @@ struct NormActKernels {
   // y = lrelu(x·scale + shift).
   void (*apply)(bool bf16, const void *x, void *y, int64_t rows, int64_t channels, const float *scale,
                 const float *shift, float slope);
+  // y = lrelu(x·scale + shift) + zero, rounded (halves up) and held to 0…255.
+  void (*quantise)(bool bf16, const void *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale,
+                   const float *shift, float slope, float zero);
   // With g = dy·lrelu'(x·scale + shift): sum_g[c] += Σ g, sum_gx[c] += Σ g·x.
   void (*backward_statistics)(bool bf16, const void *x, const void *dy, int64_t rows, int64_t channels,
                               const float *scale, const float *shift, float slope, double *sum_g, double *sum_gx);

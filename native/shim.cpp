@@ -1,4 +1,5 @@
 #include "conv.h"
+#include "int8_conv.h"
 #include "norm_act.h"
 #include "packed_conv.h"
 #include "shim.h"
@@ -85,3 +86,38 @@ extern "C" void *mixmatch_conv_run(const void *x, const void *packed, const void
                               slope);
   });
 }
+
+extern "C" void *mixmatch_quantise_act(const void *input, const void *scale, const void *shift, double slope, double zero,
+                                       char *error, size_t room) {
+  return made(error, room,
+              [&] { return mixmatch::quantise_act(*tensor(input), *tensor(scale), *tensor(shift), slope, zero); });
+}
+
+extern "C" int mixmatch_int8_is_exact() {
+  bool exact = false;
+  char unsaid[1];
+  mixmatch::told(unsaid, sizeof unsaid, [&] { exact = mixmatch::int8_is_exact(); });
+  return exact ? 1 : 0;
+}
+
+extern "C" void *mixmatch_int8_conv(const void *weight, const void *bias, const long long *input, long long stride,
+                                    long long padding, double input_scale, long long input_zero, double output_scale,
+                                    int relu, char *error, size_t room) {
+  mixmatch::Int8Conv *conv = nullptr;
+  mixmatch::told(error, room, [&] {
+    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
+    conv = new mixmatch::Int8Conv(*tensor(weight), *tensor(bias), sizes, stride, padding,
+                                  {input_scale, input_zero, output_scale, relu != 0});
+  });
+  return conv;
+}
+
+extern "C" void *mixmatch_int8_conv_run(const void *conv, const void *x, const void *onto, int kind, char *error,
+                                        size_t room) {
+  return made(error, room, [&] {
+    return static_cast<const mixmatch::Int8Conv *>(conv)->run(*tensor(x), onto ? tensor(onto) : nullptr,
+                                                              static_cast<at::ScalarType>(kind));
+  });
+}
+
+extern "C" void mixmatch_int8_conv_free(void *conv) { delete static_cast<mixmatch::Int8Conv *>(conv); }

@@ -35,6 +35,22 @@ void *mixmatch_conv_pack(const void *weight, const long long *input, long long s
 void *mixmatch_conv_pack_also(const void *weight, const void *packed, const long long *input, long long stride,
                               long long padding, char *error, size_t room);
 
+// lrelu(x·scale + shift) + zero as bytes; see norm_act.h. As above.
+void *mixmatch_quantise_act(const void *input, const void *scale, const void *shift, double slope, double zero, char *error,
+                            size_t room);
+
+// See int8_conv.h; 1 or 0, which is also the answer of a libtorch that cannot be asked.
+int mixmatch_int8_is_exact(void);
+
+// See int8_conv.h. `input` holds four sizes. A convolution for the functions below, or null with the reason in `error`.
+void *mixmatch_int8_conv(const void *weight, const void *bias, const long long *input, long long stride, long long padding,
+                         double input_scale, long long input_zero, double output_scale, int relu, char *error, size_t room);
+
+// `onto` may be null; where it is not, it is overwritten. A new tensor, or null with the reason.
+void *mixmatch_int8_conv_run(const void *conv, const void *x, const void *onto, int kind, char *error, size_t room);
+
+void mixmatch_int8_conv_free(void *conv);
+
 // `onto` may be null; where it is not, it is overwritten. As above.
 void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto, long long stride,
                         long long padding, double slope, char *error, size_t room);

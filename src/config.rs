@@ -148,11 +148,35 @@ impl PredictDevice {
     }
 }
 
+/// What `--predict-precision` asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PredictPrecision {
+    /// What the device is fast at among the formats that training has, bf16 or float32.
+    #[default]
+    Auto,
+    /// int8 on a processor, for models that were measured to answer nearly the same in it.
+    Int8,
+}
+
+impl FromStr for PredictPrecision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "int8" => Ok(Self::Int8),
+            other => Err(format!("{other:?} is none; write auto or int8")),
+        }
+    }
+}
+
 /// How predictions are served.
 #[derive(Debug, Clone)]
 pub struct PredictConfig {
     /// Where models compute.
     pub device: PredictDevice,
+    /// In which number format.
+    pub precision: PredictPrecision,
     /// Images that may wait for the model; more is a 503. One key has half of them (429), or one largest request.
     pub queue_images: usize,
     /// How long a request may take once its images are there; longer is a 504.
@@ -167,6 +191,7 @@ impl Default for PredictConfig {
     fn default() -> Self {
         Self {
             device: PredictDevice::Auto,
+            precision: PredictPrecision::Auto,
             queue_images: 256,
             deadline: Duration::from_secs(10),
             max_batch: 32,

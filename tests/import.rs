@@ -10,17 +10,23 @@ use mixmatch::dataset::{
 };
 use mixmatch::imaging::{DecodeLimits, Fit, Preprocess, prepare};
 
+#[path = "import/told.rs"]
+mod told;
 #[path = "import/unlisted.rs"]
 mod unlisted;
 
 /// A picture that differs from every other `seed`'s.
 fn picture(seed: u32) -> Vec<u8> {
+    picture_of_width(seed, 40)
+}
+
+fn picture_of_width(seed: u32, width: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
         let mixed = (x / 4 + 7 * (y / 4) + 31 * seed).wrapping_mul(2_654_435_761);
         Rgb([(mixed >> 8) as u8, (mixed >> 16) as u8, (mixed >> 24) as u8])
     };
     let mut bytes = Vec::new();
-    let image = DynamicImage::ImageRgb8(RgbImage::from_fn(40, 48, pixel));
+    let image = DynamicImage::ImageRgb8(RgbImage::from_fn(width, 48, pixel));
     image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
     bytes
 }

@@ -217,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_be_as_long_as_its_limit_and_no_longer() {
+        let refused = |bytes: usize| {
+            let request = axum::http::Request::builder().header(header::CONTENT_LENGTH, bytes.to_string());
+            let mut request = request.body(axum::body::Body::empty()).unwrap();
+            request.extensions_mut().insert(BodyLimit { bytes: 1000, setting: None });
+            refuse_announced(&request).err().map(|problem| problem.status())
+        };
+        assert_eq!((refused(1000), refused(1001)), (None, Some(StatusCode::PAYLOAD_TOO_LARGE)));
+    }
+
+    #[test]
     fn syntax_is_400_and_a_wrong_field_is_422_with_its_name() {
         let syntax = parse_json::<Body>(b"{\"version\": ").unwrap_err();
         assert_eq!(syntax.status(), StatusCode::BAD_REQUEST);

@@ -53,6 +53,8 @@ pub struct PredictDevice {
     reason: String,
     /// Models in memory.
     loaded: Vec<String>,
+    /// Those among them that compute in int8 (`--predict-precision int8`).
+    int8: Vec<String>,
     /// Images that wait or are worked on: with `--predict-queue` of them more are refused.
     queued: usize,
 }
@@ -100,6 +102,7 @@ pub async fn readyz(State(app): State<AppState>) -> Result<axum::Json<Ready>, Pr
             precision: status.precision,
             reason: status.reason,
             loaded: status.loaded,
+            int8: status.int8,
             queued: app.admission.taken(),
         },
         slots: slots.map(|slot| SlotView { device: slot.device.to_string(), threads: slot.threads }).collect(),

@@ -177,3 +177,23 @@ impl Drop for SetWhenDropped {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    /// Each that waits holds a connection, for as long as those before it take.
+    #[test]
+    fn so_many_wait_and_no_more_until_one_of_them_leaves() {
+        let mut waiting: Vec<Place> = (0..MOST).map(|_| Place::taken().unwrap()).collect();
+        for _ in 0..2 {
+            let refused = Place::taken().err().map(|problem| problem.status());
+            assert_eq!(refused, Some(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        waiting.pop();
+        waiting.push(Place::taken().unwrap());
+        assert!(Place::taken().is_err(), "those who were refused have left no room behind");
+    }
+}

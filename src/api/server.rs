@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::Admission;
 use super::state::{App, AppState, Lifecycle};
 use super::{listen, models, retention, telemetry};
-use crate::config::{ServeConfig, WorkerConfig};
+use crate::config::{PredictPrecision, ServeConfig, WorkerConfig};
 use crate::data_dir::{DataDir, DataLock};
 use crate::dataset::MANIFEST_FILE;
 use crate::nn::device::CudaStatus;
@@ -193,6 +193,7 @@ fn predictor_options(config: &ServeConfig, device: Device) -> PredictorOptions {
     PredictorOptions {
         device: device.to_string(),
         max_batch: config.predict.max_batch,
+        int8: config.predict.precision == PredictPrecision::Int8,
         models: config.predict.models,
         queue_images: config.predict.queue_images,
         deadline: config.predict.deadline,

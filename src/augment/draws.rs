@@ -297,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_lies_inside_the_image_and_may_reach_its_edges() {
+        let augment = Augment { crop: 0.3, ..Augment::default() };
+        let draws = augment.draw(2000, &mut ChaCha8Rng::seed_from_u64(5));
+        let mut furthest = 0f32;
+        for piece in &draws.window {
+            for (middle, side) in [(piece.y, piece.height), (piece.x, piece.width)] {
+                // From −1 to 1 a side is 2 long, and so half of a piece's is its share.
+                assert!(middle.abs() + side < 1.0 + 1e-5, "{piece:?}");
+                furthest = furthest.max(if side < 0.9 { middle.abs() + side } else { 0.0 });
+            }
+            let slant = piece.height / piece.width;
+            assert!(piece.height * piece.width > 0.299 && (0.799..1.251).contains(&slant), "{piece:?}");
+        }
+        assert!(furthest > 0.99, "{furthest}");
+    }
+
+    #[test]
     fn every_one_of_the_seven_is_drawn_as_often() {
         let draws = seven().draw(7000, &mut ChaCha8Rng::seed_from_u64(4));
         let mut counts = std::collections::BTreeMap::new();

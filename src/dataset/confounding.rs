@@ -409,6 +409,10 @@ mod tests {
         assert!(found[0].detail.starts_with("1 of 2 groups"), "{}", found[0].detail);
         assert!(found[0].detail.contains("with 1 of 2 test images (50.0 %)"), "{}", found[0].detail);
         assert_eq!(warnings(&manifest(&rows), Some("SOURCE"))[0].code, "group_in_both_sheets", "whatever the case");
+        // Of all test images, those of no group too.
+        rows.extend([(1, "", Role::Test); 2]);
+        let told = warnings(&manifest(&rows), Some("source")).remove(0).detail;
+        assert!(told.starts_with("1 of 2 groups") && told.contains("with 1 of 4 test images (25.0 %)"), "{told}");
     }
 
     #[test]

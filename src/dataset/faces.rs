@@ -181,5 +181,8 @@ mod tests {
         // One image of a class, or few of ten.
         assert_eq!(codes([1, 500], [0, 500]), Vec::<String>::new());
         assert_eq!(codes([10, 10], [10, 8]), ["faces_not_found"]);
+        // Of very many, a difference that is surely there and too small to be learned from.
+        assert_eq!(codes([5000, 5000], [4920, 5000]), Vec::<String>::new());
+        assert_eq!(codes([5000, 5000], [4890, 5000]), ["faces_by_class"]);
     }
 }

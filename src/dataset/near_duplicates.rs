@@ -202,6 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mirror_image_has_to_be_more_alike_than_a_picture_as_it_is() {
+        // A pattern too fine for the hash: the stronger it is, the less alike the pictures are.
+        let patterned = |strength: u8| -> Vec<u8> {
+            let change = |(at, value): (usize, u8)| {
+                let (x, y) = (at / 3 % SIDE, at / 3 / SIDE);
+                if (x + y) % 2 == 0 { value.saturating_add(strength) } else { value.saturating_sub(strength) }
+            };
+            picture(4, |value| value).into_iter().enumerate().map(change).collect()
+        };
+        let plain = patterned(0);
+        let likeness = correlation(&perceptual_hash::luma(&plain), &perceptual_hash::luma(&patterned(18)), false);
+        assert!((likeness - 0.95).abs() < 0.005, "{likeness}");
+        assert_eq!(found(&[plain.clone(), patterned(18)]), [(0, 1, false)]);
+        assert_eq!(found(&[plain.clone(), mirrored(&patterned(18))]), [], "as a face and its mirror image may be");
+        assert_eq!(found(&[plain, mirrored(&patterned(9))]), [(0, 1, true)]);
+    }
+
+    #[test]
     fn many_images_that_look_alike_are_no_copies() {
         let mut pictures: Vec<Vec<u8>> = (0..25).map(|more| picture(1, |value| value + more as f32)).collect();
         pictures.extend([picture(2, |value| value), picture(2, |value| value + 3.0)]);

@@ -97,3 +97,53 @@ impl<'a> Files<'a> {
         Ok(hashes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use super::*;
+    use crate::dataset::manifest::Role;
+
+    #[test]
+    fn a_comparison_can_be_stopped_between_any_two_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = zip::ZipWriter::new(std::fs::File::create(directory.path().join(IMAGES_FILE)).unwrap());
+        let sample = |entry: u32| Sample {
+            image: entry.to_string(),
+            entry,
+            label: None,
+            split: Role::Train,
+            picked: false,
+            group: None,
+            attributes: BTreeMap::new(),
+        };
+        // One more than are read at a time.
+        let all: Vec<Sample> = (0..=CHUNK as u32).map(sample).collect();
+        for sample in &all {
+            writer.start_file(sample.image.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(sample.image.as_bytes()).unwrap();
+        }
+        writer.finish().unwrap();
+        let samples: Vec<&Sample> = all.iter().collect();
+        let compared = |most: u32| {
+            let asked = Cell::new(0);
+            let stop = || {
+                asked.set(asked.get() + 1);
+                asked.get() > most
+            };
+            let of = (directory.path(), samples.as_slice());
+            let found = files_among(of, of, &stop);
+            (found, asked.get())
+        };
+        let (found, asked) = compared(u32::MAX);
+        assert_eq!((found.unwrap(), asked), (CHUNK as u64 + 1, 4), "two reads of each data set");
+        for most in 0..4 {
+            let (found, asked) = compared(most);
+            assert!(matches!(found, Err(DatasetError::Stopped)), "{found:?}");
+            assert_eq!(asked, most + 1);
+        }
+    }
+}

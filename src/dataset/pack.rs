@@ -281,13 +281,8 @@ mod tests {
     use super::*;
     use crate::dataset::manifest::Role;
 
-    #[test]
-    fn a_pack_that_does_not_fit_is_refused_before_it_is_begun() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("packed/8-stretch.pack");
-        // A pebibyte: nothing of it is taken.
-        let preprocess = Preprocess { size: 1 << 24, fit: Fit::Stretch };
-        let sample = Sample {
+    fn sample() -> Sample {
+        Sample {
             image: "a.png".to_owned(),
             entry: 0,
             label: None,
@@ -295,8 +290,34 @@ mod tests {
             picked: false,
             group: None,
             attributes: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_packed_file_of_another_data_set_with_as_many_images_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let preprocess = Preprocess { size: 2, fit: Fit::Stretch };
+        let manifest = |content_hash: &str| Manifest {
+            samples: vec![sample()],
+            content_hash: content_hash.to_owned(),
+            ..Manifest::default()
         };
-        let manifest = Manifest { samples: vec![sample; 2], ..Manifest::default() };
+        let rows = std::iter::once(Ok(vec![([7_u8; 12], false)]));
+        write(&path(directory.path(), &preprocess), &manifest("ours"), &preprocess, rows).unwrap();
+        let packed = |content_hash: &str| {
+            let packed = PackedImages::existing(directory.path(), &manifest(content_hash), &preprocess).unwrap();
+            packed.map(|packed| packed.bytes().to_vec())
+        };
+        assert_eq!((packed("ours"), packed("another")), (Some(vec![7; 12]), None));
+    }
+
+    #[test]
+    fn a_pack_that_does_not_fit_is_refused_before_it_is_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("packed/8-stretch.pack");
+        // A pebibyte: nothing of it is taken.
+        let preprocess = Preprocess { size: 1 << 24, fit: Fit::Stretch };
+        let manifest = Manifest { samples: vec![sample(); 2], ..Manifest::default() };
         let rows = std::iter::once_with(|| -> Result<Vec<(Vec<u8>, bool)>, DatasetError> { panic!("decoded") });
         let error = write(&path, &manifest, &preprocess, rows).unwrap_err();
         assert!(error.is_full() && error.to_string().contains("take 1688849861 MB"), "{error}");

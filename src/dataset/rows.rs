@@ -443,6 +443,9 @@ mod tests {
         // A Japanese letter as Windows writes it there, and one of code page 1252: of the latter it is told which it may be.
         let japanese = index_of(b"\x94L.jpg");
         assert!(unclear(&japanese, "\u{732b}.jpg,cat") && !unclear(&japanese, "gone.jpg,cat"));
+        // Chinese letters as Windows writes them there, two bytes each: two letters may look like one that is another image's.
+        let chinese = index_of(b"\xb9\xb71.jpg");
+        assert!(unclear(&chinese, "\u{732b}\u{72d7}1.jpg,cat"));
         let german = index_of(b"\xdcbung.jpg");
         assert!(!unclear(&german, "\u{dc}bung.jpg,cat") && unclear(&german, "\u{dc}bungen.jpg,cat"));
     }

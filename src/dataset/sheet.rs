@@ -314,6 +314,45 @@ mod tests {
     }
 
     #[test]
+    fn a_workbook_whose_rows_are_out_of_order_is_refused() {
+        // Taken as they come, a row that is met twice would be two, with the image in one and the label in the other.
+        let header_last = |text: String| {
+            let moved = text.replace("<row r=\"1\"", "<row r=\"3\"");
+            moved.replace("\"A1\"", "\"A3\"").replace("\"B1\"", "\"B3\"")
+        };
+        let refused = with_formula(header_last).unwrap_err();
+        assert_eq!(refused.code(), "unreadable_sheet");
+        assert_eq!(refused.to_string(), "the train sheet is no XLSX: its rows are out of order");
+    }
+
+    #[test]
+    fn a_workbook_that_declares_more_than_a_sheet_may_have_is_refused_before_it_is_inflated() {
+        let mut bytes = book(&[(0, 0, "image"), (0, 1, "label"), (1, 0, "a.jpg"), (1, 1, "cat")]);
+        // How large a part will be lies 24 bytes into its entry of the central directory.
+        let entry = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[entry + 24..entry + 28].copy_from_slice(&(3_u32 << 30).to_le_bytes());
+        let mut parts = zip::ZipArchive::new(std::io::Cursor::new(&bytes)).unwrap();
+        let declared: u64 = (0..parts.len()).map(|part| parts.by_index_raw(part).unwrap().size()).sum();
+        let refused = read(&bytes).unwrap_err();
+        assert_eq!(refused.code(), "sheet_too_large");
+        let told = format!("the train sheet inflates to {declared} bytes, allowed are 268435456");
+        assert_eq!(refused.to_string(), told);
+    }
+
+    #[test]
+    fn spaces_around_what_a_workbook_says_are_no_part_of_it() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["image ", " label"]).unwrap().write_row(1, 0, [" a.jpg\u{a0}", "cat "]).unwrap();
+        page.write(2, 0, "b.jpg").unwrap();
+        page.write_formula(2, 1, rust_xlsxwriter::Formula::new("=B2").set_result("cat ")).unwrap();
+        let sheet = read(&book.save_to_buffer().unwrap()).unwrap();
+        assert_eq!(sheet.columns, ["image", "label"]);
+        assert_eq!(sheet.rows[0].cells, ["a.jpg", "cat"]);
+        assert_eq!(sheet.rows[1].cells, ["b.jpg", "cat"]);
+    }
+
+    #[test]
     fn a_hidden_worksheet_is_passed_over() {
         let mut book = rust_xlsxwriter::Workbook::new();
         let lists = book.add_worksheet().set_name("lists").unwrap();
@@ -422,6 +461,16 @@ mod tests {
         assert_eq!(columns("image,label,a|b|c\na.jpg,cat,1\n"), ["image", "label", "a|b|c"], "a comma gives them too");
         assert_eq!(columns("picture|what\na.jpg|cat\n"), ["picture|what"]);
         assert_eq!(columns("picture,what|who\na.jpg|1|2\n"), ["picture", "what|who"]);
+    }
+
+    #[test]
+    fn a_file_that_is_larger_than_a_sheet_may_be_is_refused_unread() {
+        // It has no bytes on the disk.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_BYTES + 1).unwrap();
+        let refused = Sheet::read(file.path(), "train", &|_| false).unwrap_err();
+        assert_eq!(refused.code(), "sheet_too_large");
+        assert_eq!(refused.to_string(), "the train sheet has 268435457 bytes, allowed are 268435456");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Golden;
+use super::{Golden, Int8};
 use crate::imaging::Preprocess;
 use crate::nn::Head;
 
@@ -59,6 +59,9 @@ pub struct ModelManifest {
     pub created_at: String,
     /// What the network answers to a few synthetic images.
     pub golden: Golden,
+    /// What it needs to be served in int8; absent in older models and in those that are to be served in float32.
+    #[serde(default)]
+    pub int8: Option<Int8>,
 }
 
 fn uncalibrated() -> f64 {
@@ -185,6 +188,7 @@ pub(crate) mod tests {
             test: None,
             created_at: "2026-01-01T00:00:00Z".into(),
             golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
+            int8: None,
         }
     }
 
@@ -201,7 +205,7 @@ pub(crate) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.json");
         let mut json = serde_json::to_value(manifest()).unwrap();
-        for field in ["group_column", "data_warnings", "last_epochs", "training", "temperature"] {
+        for field in ["group_column", "data_warnings", "last_epochs", "training", "temperature", "int8"] {
             assert!(json.as_object_mut().unwrap().remove(field).is_some(), "{field}");
         }
         std::fs::write(&path, json.to_string()).unwrap();

@@ -2,10 +2,12 @@
 //! serving reads them; this room owns the format and the check that both ends see the same function.
 
 mod golden;
+mod int8;
 mod manifest;
 pub mod predictions;
 
 pub use golden::{Golden, Rounding};
+pub use int8::{Int8, Int8Agreement, Int8Figures, Int8Measured};
 pub use manifest::{FORMAT_VERSION, LastEpochs, ModelError, ModelManifest, SplitSizes, TrainingFacts};
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! The bottleneck block of torchvision's ResNets (He et al., arXiv 1512.03385, with the stride in the 3×3
 //! convolution): 1×1 → 3×3 → 1×1, each with BatchNorm, ReLU between them and after the sum.
 
+mod int8;
+
+pub(super) use int8::Int8Bottleneck;
+
 use tch::Tensor;
 
-use super::folded::{PackedConv, Shape};
+use super::folded::{PackedConv, See, Shape};
 use super::layers::{BatchNorm, Conv};
 use super::layout::Layout;
 use super::{Mode, NnError, Weights};
@@ -108,9 +112,13 @@ impl Bottleneck {
 
 impl FoldedBottleneck {
     /// As [`Bottleneck::forward`]; without a downsampling the answer takes the memory of `x`.
-    pub fn forward(&self, x: Tensor) -> Result<Tensor, NnError> {
+    pub fn forward(&self, x: Tensor, see: &mut See<'_>) -> Result<Tensor, NnError> {
         let [first, second, third] = &self.layers;
-        let y = second.forward(&first.forward(&x)?)?;
+        see(&x)?;
+        let y = first.forward(&x)?;
+        see(&y)?;
+        let y = second.forward(&y)?;
+        see(&y)?;
         let residual = match &self.downsample {
             Some(downsample) => downsample.forward(&x)?,
             None => x,

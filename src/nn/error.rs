@@ -57,6 +57,9 @@ pub enum NnError {
         /// The first tensor that does not fit, and how.
         reason: String,
     },
+    /// The ranges of activations cannot be used for int8.
+    #[error("the ranges of activations for int8 cannot be used: {0}")]
+    Ranges(String),
 }
 
 /// libtorch's messages carry kilobytes of C++ backtrace behind their first line.

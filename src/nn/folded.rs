@@ -15,8 +15,19 @@ pub trait Folded: Send {
     ///
     /// # Errors
     /// libtorch's, for example for shapes that do not fit.
-    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError>;
+    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+        self.forward_seen(images, &mut |_activation| Ok(()))
+    }
+
+    /// The same; `see` gets each activation that the network in [int8](super::int8) has as bytes, in the order of the forward pass.
+    ///
+    /// # Errors
+    /// libtorch's, and those of `see`.
+    fn forward_seen(&self, images: &Tensor, see: &mut See<'_>) -> Result<Tensor, NnError>;
 }
+
+/// What [`Folded::forward_seen`] tells.
+pub type See<'a> = dyn FnMut(&Tensor) -> Result<(), NnError> + 'a;
 
 /// What an image batch is while it is folded for: layouts of weights depend on it, answers do not.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +79,8 @@ impl PackedConv {
         slope: f64,
     ) -> Result<Self, NnError> {
         let _no_grad = tch::no_grad_guard();
-        let weight = weights.param(conv.weight);
+        let (weight, bias) = folded_weight(weights, conv, norm)?;
         let sizes = weight.size();
-        let (weight, bias) = match norm {
-            Some(norm) => {
-                let (scale, shift) = norm.scale_and_shift(weights)?;
-                (weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?, shift)
-            }
-            None => (weight.shallow_clone(), Tensor::f_zeros([sizes[0]], (Kind::Float, weight.device()))?),
-        };
         let (weight, bias) = (weight.f_to_kind(shape.kind)?, bias.f_to_kind(shape.kind)?);
         let input = |images| [images, sizes[1], shape.side, shape.side];
         let packed = shim::conv_pack(&weight, input(shape.images), conv.stride, conv.padding)?;
@@ -102,6 +106,23 @@ impl PackedConv {
     /// libtorch's.
     pub fn forward_onto(&self, x: &Tensor, onto: Tensor) -> Result<Tensor, NnError> {
         shim::conv_run(x, self.weight(x), &self.bias, Some(&onto), self.stride, self.padding, self.slope)
+    }
+}
+
+/// Weight and bias of `conv` with the `norm` behind it, where there is one; float32.
+pub(super) fn folded_weight(
+    weights: &Weights,
+    conv: &Conv,
+    norm: Option<&BatchNorm>,
+) -> Result<(Tensor, Tensor), NnError> {
+    let _no_grad = tch::no_grad_guard();
+    let weight = weights.param(conv.weight);
+    match norm {
+        Some(norm) => {
+            let (scale, shift) = norm.scale_and_shift(weights)?;
+            Ok((weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?, shift))
+        }
+        None => Ok((weight.shallow_clone(), Tensor::f_zeros([weight.size()[0]], (Kind::Float, weight.device()))?)),
     }
 }
 

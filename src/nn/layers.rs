@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::folded::{PackedConv, ScaleAct, Shape};
+use super::int8::{Gives, Int8Conv, Quantise, Range};
 use super::shim::{self, NormAct};
 use super::weights::{BufferId, Init, Layout, ParamId, Weights};
 use super::{Mode, NnError};
@@ -11,7 +12,7 @@ use super::{Mode, NnError};
 const WRN_EPS: f64 = 1e-3;
 
 /// Slope of the leaky ReLU below zero, as in the authors' code.
-const LEAKY_SLOPE: f64 = 0.1;
+pub(super) const LEAKY_SLOPE: f64 = 0.1;
 
 /// A bias-free convolution with "same" padding at odd kernels.
 #[derive(Debug)]
@@ -123,6 +124,16 @@ impl NormRelu {
     /// `conv`, whose output this activates, for inference alone.
     pub fn fold_behind(&self, weights: &Weights, conv: &Conv, shape: Shape) -> Result<PackedConv, NnError> {
         PackedConv::new(weights, conv, Some(&self.0), shape, LEAKY_SLOPE)
+    }
+
+    /// For inference alone, then bytes of `range`.
+    pub fn quantise(&self, weights: &Weights, range: Range) -> Result<Quantise, NnError> {
+        Quantise::behind(weights, &self.0, LEAKY_SLOPE, range)
+    }
+
+    /// `conv`, whose output this activates, of bytes of `range`; without the activation.
+    pub fn int8_behind(&self, weights: &Weights, conv: &Conv, shape: Shape, range: Range) -> Result<Int8Conv, NnError> {
+        Int8Conv::new(weights, conv, Some(&self.0), shape, (range, Gives::Sum))
     }
 
     /// The stream as one tensor, and activated.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod file;
 pub mod folded;
 pub mod graph;
+pub mod int8;
 pub mod layers;
 mod layout;
 pub mod pretrained;
@@ -60,4 +61,18 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// libtorch's.
     fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError>;
+
+    /// The same in int8 on the CPU, with the `ranges` of its activations in the order of the forward pass
+    /// ([`int8::Ranges::quantise`] calls it).
+    ///
+    /// # Errors
+    /// Too few ranges, or libtorch's; networks that are not served have no such form.
+    fn quantise(
+        &self,
+        _weights: &Weights,
+        _side: i64,
+        _ranges: &mut int8::Next<'_>,
+    ) -> Result<Box<dyn Folded>, NnError> {
+        Err(NnError::Ranges(format!("{} has no form in int8", self.name())))
+    }
 }

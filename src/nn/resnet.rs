@@ -1,10 +1,13 @@
 //! torchvision's bottleneck ResNets under torchvision's own names, so that its weights load unchanged and ours
 //! load back into it.
 
+mod int8;
+
 use tch::{Kind, TchError, Tensor};
 
 use super::bottleneck::{Bottleneck, Channels, ConvNorm, FoldedBottleneck};
-use super::folded::{Folded, FoldedLinear, PackedConv, Shape};
+use super::folded::{Folded, FoldedLinear, PackedConv, See, Shape};
+use super::int8::Next;
 use super::layers::Linear;
 use super::layout::Layout;
 use super::{Head, Mode, Network, NnError, Weights};
@@ -114,6 +117,24 @@ impl ResNet {
     }
 }
 
+impl ResNet {
+    /// What stands before the blocks, and the shape behind it.
+    fn fold_stem(&self, weights: &Weights, side: i64) -> Result<(FoldedStem, Shape), NnError> {
+        let (conv, mut shape) = self.stem.fold(weights, Shape::of_images(side, self.compute), 0.0)?;
+        shape.side = (shape.side + 1) / 2; // the pooling's stride
+        Ok((FoldedStem { conv, compute: self.compute }, shape))
+    }
+
+    fn fold_classifier(&self, weights: &Weights) -> Result<FoldedClassifier, NnError> {
+        let layers = match &self.classifier {
+            Classifier::Linear(linear) => std::slice::from_ref(linear),
+            Classifier::Reference(layers) => layers,
+        };
+        let folded = layers.iter().map(|linear| FoldedLinear::new(weights, linear)).collect::<Result<_, _>>()?;
+        Ok(FoldedClassifier(folded))
+    }
+}
+
 impl Network for ResNet {
     fn name(&self) -> String {
         self.shape.name.to_owned()
@@ -135,43 +156,65 @@ impl Network for ResNet {
     }
 
     fn fold(&self, weights: &Weights, side: i64) -> Result<Box<dyn Folded>, NnError> {
-        let (stem, mut shape) = self.stem.fold(weights, Shape::of_images(side, self.compute), 0.0)?;
-        shape.side = (shape.side + 1) / 2; // the pooling's stride
+        let (stem, mut shape) = self.fold_stem(weights, side)?;
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (block, behind) = block.fold(weights, shape)?;
             blocks.push(block);
             shape = behind;
         }
-        let classifier = match &self.classifier {
-            Classifier::Linear(linear) => vec![FoldedLinear::new(weights, linear)?],
-            Classifier::Reference(layers) => {
-                layers.iter().map(|linear| FoldedLinear::new(weights, linear)).collect::<Result<_, _>>()?
-            }
-        };
-        Ok(Box::new(FoldedResNet { stem, blocks, classifier, compute: self.compute }))
+        let classifier = self.fold_classifier(weights)?;
+        Ok(Box::new(FoldedResNet { stem, blocks, classifier }))
+    }
+
+    fn quantise(&self, weights: &Weights, side: i64, ranges: &mut Next<'_>) -> Result<Box<dyn Folded>, NnError> {
+        Ok(Box::new(int8::Int8ResNet::new(self, weights, side, ranges)?))
     }
 }
 
 /// A bottleneck ResNet for inference alone.
 #[derive(Debug)]
 struct FoldedResNet {
-    stem: PackedConv,
+    stem: FoldedStem,
     blocks: Vec<FoldedBottleneck>,
-    classifier: Vec<FoldedLinear>,
+    classifier: FoldedClassifier,
+}
+
+/// What stands before the blocks, for inference alone.
+#[derive(Debug)]
+struct FoldedStem {
+    conv: PackedConv,
     compute: Kind,
 }
 
-impl Folded for FoldedResNet {
+impl FoldedStem {
+    /// Images in −1…1 → `[B, planes, H/4, W/4]`, in the number format that is computed in.
     fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
-        let _no_grad = tch::no_grad_guard();
-        let x = self.stem.forward(&imagenet_input(images)?.f_to_kind(self.compute)?)?;
-        let mut x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
-        for block in &self.blocks {
-            x = block.forward(x)?;
-        }
+        let x = self.conv.forward(&imagenet_input(images)?.f_to_kind(self.compute)?)?;
+        Ok(x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?)
+    }
+}
+
+/// What stands behind the blocks, for inference alone.
+#[derive(Debug)]
+struct FoldedClassifier(Vec<FoldedLinear>);
+
+impl FoldedClassifier {
+    /// `[B, features, H, W]` → logits in float32.
+    fn forward(&self, x: &Tensor) -> Result<Tensor, NnError> {
         let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-        self.classifier.iter().try_fold(pooled, |x, linear| linear.forward(&x))
+        self.0.iter().try_fold(pooled, |x, linear| linear.forward(&x))
+    }
+}
+
+impl Folded for FoldedResNet {
+    fn forward_seen(&self, images: &Tensor, see: &mut See<'_>) -> Result<Tensor, NnError> {
+        let _no_grad = tch::no_grad_guard();
+        let mut x = self.stem.forward(images)?;
+        for block in &self.blocks {
+            x = block.forward(x, see)?;
+        }
+        self.classifier.forward(&x)
     }
 }
 

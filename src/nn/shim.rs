@@ -89,13 +89,19 @@ pub(super) fn message(text: &[c_char; 512]) -> String {
     text.lines().next().unwrap_or("unknown error").to_owned()
 }
 
-/// Calls `call` with room for an error message and takes the tensor it makes.
-fn tensor_from(call: impl FnOnce(*mut c_char, usize) -> *mut c_void) -> Result<Tensor, NnError> {
+/// Calls `call` with room for an error message, and takes what it makes.
+pub(super) fn text_from<T>(call: impl FnOnce(*mut c_char, usize) -> Option<T>) -> Result<T, NnError> {
     let mut text: [c_char; 512] = [0; 512];
     let made = call(text.as_mut_ptr(), text.len());
-    if made.is_null() {
-        return Err(NnError::Shim(message(&text)));
-    }
+    made.ok_or_else(|| NnError::Shim(message(&text)))
+}
+
+/// The same of a tensor.
+pub(super) fn tensor_from(call: impl FnOnce(*mut c_char, usize) -> *mut c_void) -> Result<Tensor, NnError> {
+    let made = text_from(|error, room| {
+        let made = call(error, room);
+        (!made.is_null()).then_some(made)
+    })?;
     // SAFETY: the shim made this tensor with `new at::Tensor`, exactly as torch-sys does, and gave it away.
     Ok(unsafe { Tensor::from_ptr(made.cast()) })
 }
@@ -212,7 +218,7 @@ pub fn conv_run(
     tensor_from(|error, room| unsafe { mixmatch_conv_run(x, packed, bias, onto, stride, padding, slope, error, room) })
 }
 
-fn pointer(tensor: &Tensor) -> *const c_void {
+pub(super) fn pointer(tensor: &Tensor) -> *const c_void {
     tensor.as_ptr().cast()
 }
 

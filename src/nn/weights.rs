@@ -80,6 +80,18 @@ impl Weights {
         Ok(Self { flat, statistics, params, parts, buffers, sections, bn_momentum: 0.001, frozen: false })
     }
 
+    /// The same numbers on `device`; `layout` must be the one that these weights were made for.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn copied_to(&self, layout: &Layout, device: Device) -> Result<Self, NnError> {
+        let copy = Self::zeros(layout, device)?;
+        let _no_grad = tch::no_grad_guard();
+        copy.flat.shallow_clone().f_copy_(&self.flat)?;
+        copy.statistics.shallow_clone().f_copy_(&self.statistics)?;
+        Ok(copy)
+    }
+
     /// Every parameter, then every running statistic, with its description: views that write through.
     /// `layout` must be the one that these weights were made for.
     pub fn tensors<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (&'a Entry, &'a Tensor)> {

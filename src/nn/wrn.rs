@@ -6,12 +6,15 @@
 //! that of WRN does at 32 pixels. What is ours: the stem has stride 2, so that a picture of 64 pixels costs little more than one of
 //! 32 does in a WRN.
 
+mod int8;
+
 use std::fmt;
 use std::str::FromStr;
 
 use tch::{Kind, Tensor};
 
-use super::folded::{Folded, FoldedLinear, PackedConv, ScaleAct, Shape};
+use super::folded::{Folded, FoldedLinear, PackedConv, ScaleAct, See, Shape};
+use super::int8::Next;
 use super::layers::{Conv, Linear, NormRelu, Stream};
 use super::weights::{Layout, Weights};
 use super::{Mode, Network, NnError};
@@ -184,6 +187,10 @@ impl Network for Wrn {
         let (norm, head) = (self.norm.fold(weights)?, FoldedLinear::new(weights, &self.head)?);
         Ok(Box::new(FoldedWrn { stem, blocks, norm, head, compute: self.compute }))
     }
+
+    fn quantise(&self, weights: &Weights, side: i64, ranges: &mut Next<'_>) -> Result<Box<dyn Folded>, NnError> {
+        Ok(Box::new(int8::Int8Wrn::new(self, weights, side, ranges)?))
+    }
 }
 
 /// A block for inference alone.
@@ -197,9 +204,11 @@ struct FoldedBlock {
 }
 
 impl FoldedBlock {
-    fn forward(&self, x: Tensor) -> Result<Tensor, NnError> {
+    fn forward(&self, x: Tensor, see: &mut See<'_>) -> Result<Tensor, NnError> {
         let activated = self.norm1.forward(&x)?;
+        see(&activated)?;
         let y = self.conv1.forward(&activated)?;
+        see(&y)?;
         let residual = if self.activate_before_residual { activated } else { x };
         let residual = match &self.shortcut {
             Some(conv) => conv.forward(&residual)?,
@@ -220,11 +229,11 @@ struct FoldedWrn {
 }
 
 impl Folded for FoldedWrn {
-    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+    fn forward_seen(&self, images: &Tensor, see: &mut See<'_>) -> Result<Tensor, NnError> {
         let _no_grad = tch::no_grad_guard();
         let mut x = self.stem.forward(&images.f_to_kind(self.compute)?)?;
         for block in &self.blocks {
-            x = block.forward(x)?;
+            x = block.forward(x, see)?;
         }
         let x = self.norm.forward(&x)?;
         self.head.forward(&x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)

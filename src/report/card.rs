@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::imaging::Fit;
-use crate::model::{LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
+use crate::model::{Int8Figures, LastEpochs, ModelManifest, SplitSizes, TrainingFacts};
 use crate::train::event::{EpochMetrics, GroupGap, TestMetrics};
 
 /// What everybody should know before using a version.
@@ -55,6 +55,8 @@ pub struct Card {
     pub validation: Option<EpochMetrics>,
     /// The run's last epochs on the validation split, without a choice among them.
     pub last_epochs: Option<LastEpochs>,
+    /// Its answers in int8 beside these; absent where they were not measured.
+    pub int8: Option<Int8Figures>,
     /// The test split, met once; absent where the data set has none.
     pub test: Option<TestMetrics>,
     /// The fully resolved configuration of the run.
@@ -97,6 +99,7 @@ impl Card {
             temperature: manifest.temperature,
             validation,
             last_epochs: manifest.last_epochs,
+            int8: manifest.int8.and_then(|int8| int8.measured).map(|measured| measured.figures),
             test,
             config: manifest.config,
             training: manifest.training,
@@ -166,6 +169,7 @@ mod tests {
             test: test.map(|test| serde_json::to_value(test).unwrap()),
             created_at: "2026-01-01T00:00:00Z".into(),
             golden: Golden { seed: 1, logits: vec![vec![0.0, 1.0]] },
+            int8: None,
         }
     }
 

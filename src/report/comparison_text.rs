@@ -212,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn the_same_pretraining_is_spoken_of_only_where_all_are_measured_against_it() {
+        let of = |labelled, algorithm, pretrain_epochs| {
+            let labelled = Some(labelled);
+            let config = TrainConfig { labelled, algorithm, pretrain_epochs, ..TrainConfig::default() };
+            of_config(config, &[], 0.9, 0.9)
+        };
+        let (mixmatch, supervised) = (AlgorithmName::Mixmatch, AlgorithmName::Supervised);
+        let told = |runs: &[ComparedRun]| {
+            let comparison = Comparison::new(runs.to_vec(), Vec::new());
+            let alike: Vec<bool> = comparison.differences.iter().map(|one| one.pretrained_alike).collect();
+            let text = comparison.markdown("m");
+            (alike, text.lines().find(|line| line.starts_with("Against ")).unwrap_or_default().to_owned())
+        };
+        let mut runs = vec![of(40, mixmatch, 100), of(40, supervised, 100)];
+        let same = "Against supervised training after the same pretraining, on the same labels and seeds, in points of accuracy:";
+        assert_eq!(told(&runs), (vec![true], same.to_owned()));
+        runs.extend([of(100, mixmatch, 100), of(100, supervised, 0)]);
+        let some = "Against the supervised baseline, on the same labels and seeds, in points of accuracy:";
+        assert_eq!(told(&runs), (vec![true, false], some.to_owned()));
+    }
+
+    #[test]
     fn a_bar_or_a_line_break_in_a_name_breaks_no_table() {
         let axes = ["positive_class".to_owned()];
         let of = |algorithm, class: &str| {

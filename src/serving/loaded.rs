@@ -10,6 +10,7 @@ use super::sizes;
 use crate::augment::network_input;
 use crate::model::{Golden, ModelManifest, Rounding};
 use crate::nn::device::{self, PrecisionWish};
+use crate::nn::int8::{self, Ranges};
 use crate::nn::{self, Folded, Network, NnError, Weights, file};
 use crate::sha256;
 
@@ -46,6 +47,8 @@ pub struct Loaded {
     device: Device,
     size: i64,
     temperature: f64,
+    /// Whether it computes in int8.
+    int8: bool,
 }
 
 impl Loaded {
@@ -62,13 +65,29 @@ impl Loaded {
         temperature: f64,
     ) -> Result<Self, NnError> {
         let size = i64::from(size);
-        Ok(Self { network: network.fold(weights, size)?, device, size, temperature })
+        Ok(Self { network: network.fold(weights, size)?, device, size, temperature, int8: false })
+    }
+
+    /// The same in int8, on the CPU, with the `ranges` of its activations.
+    ///
+    /// # Errors
+    /// Ranges that do not fit; libtorch's.
+    pub fn in_int8(
+        network: &dyn Network,
+        weights: &Weights,
+        ranges: &Ranges,
+        size: u32,
+        temperature: f64,
+    ) -> Result<Self, NnError> {
+        let size = i64::from(size);
+        let network = ranges.quantise(network, weights, size)?;
+        Ok(Self { network, device: Device::Cpu, size, temperature, int8: true })
     }
 
     /// A stand-in for `network` on the CPU.
     #[cfg(test)]
     pub(super) fn stand_in(network: Box<dyn Folded>, size: u32) -> Self {
-        Self { network, device: Device::Cpu, size: i64::from(size), temperature: 1.0 }
+        Self { network, device: Device::Cpu, size: i64::from(size), temperature: 1.0, int8: false }
     }
 
     /// Whether it runs on a GPU: warm only for the thread that warmed it, and nearly as fast with a full batch as with one image.
@@ -76,11 +95,22 @@ impl Loaded {
         self.device.is_cuda()
     }
 
-    /// Reads, checks and warms a model; `name` is for messages.
+    /// Whether it computes in int8.
+    pub fn is_in_int8(&self) -> bool {
+        self.int8
+    }
+
+    /// Reads, checks and warms a model; `name` is for messages. In int8 where that is wished and the model was measured to answer nearly
+    /// the same in it; otherwise the log says why not.
     ///
     /// # Errors
     /// When a file cannot be read, does not fit, or the golden check fails.
-    pub fn open(name: &str, files: &ModelFiles, device: Device) -> Result<(Self, ModelManifest), ServingError> {
+    pub fn open(
+        name: &str,
+        files: &ModelFiles,
+        device: Device,
+        wish_int8: bool,
+    ) -> Result<(Self, ModelManifest), ServingError> {
         check_content(&files.manifest)?;
         check_content(&files.weights)?;
         let manifest = ModelManifest::read(&files.manifest)
@@ -98,19 +128,56 @@ impl Loaded {
             (_, Device::Cuda(_)) => Rounding::Tf32,
             _ => Rounding::Float32,
         };
+        // By the exact weights first, whatever it is served in: what they answer is known to the last digits.
         loaded.check(name, &manifest, rounding)?;
+        if wish_int8 && device == Device::Cpu {
+            match Self::open_int8(network.as_ref(), &weights, &manifest) {
+                Ok(int8) => return Ok((int8, manifest)),
+                Err(reason) => {
+                    let served = precision.name();
+                    tracing::warn!(model = name, reason, "a model is served in {served} although int8 was asked for");
+                }
+            }
+        }
         Ok((loaded, manifest))
+    }
+
+    /// In int8, or why not.
+    fn open_int8(network: &dyn Network, weights: &Weights, manifest: &ModelManifest) -> Result<Self, String> {
+        if !int8::is_fast() {
+            return Err("this processor is not fast at int8".to_owned());
+        }
+        let prepared =
+            manifest.int8.as_ref().ok_or("it was trained in float32 on purpose, or by a version without int8")?;
+        let measured = prepared.trusted()?;
+        let ranges = &prepared.ranges;
+        let loaded = Self::in_int8(network, weights, ranges, manifest.preprocess.size, manifest.temperature);
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        let golden = Golden { seed: manifest.golden.seed, logits: measured.golden.clone() };
+        loaded.compare(&golden, Rounding::Bf16, manifest.preprocess.size).map_err(|error| error.to_string())?.map_err(
+            |(difference, allowed)| {
+                format!("its answers differ by {difference:.3} from those at export, {allowed:.3} is allowed")
+            },
+        )?;
+        Ok(loaded)
     }
 
     /// The golden images must be answered as at export. It warms the model too.
     fn check(&self, name: &str, manifest: &ModelManifest, rounding: Rounding) -> Result<(), ServingError> {
-        let (pixels, count) = Golden::images(manifest.golden.seed, manifest.preprocess.size);
+        let compared = self.compare(&manifest.golden, rounding, manifest.preprocess.size)?;
+        compared.map_err(|(difference, allowed)| ServingError::GoldenCheck {
+            name: name.to_owned(),
+            difference,
+            allowed,
+        })
+    }
+
+    /// How far the answers to the golden images are off, and how far they may be, where they are further.
+    fn compare(&self, golden: &Golden, rounding: Rounding, size: u32) -> Result<Result<(), (f64, f64)>, ServingError> {
+        let (pixels, count) = Golden::images(golden.seed, size);
         let logits = self.logits(&pixels, count)?;
-        let (difference, allowed) = (manifest.golden.difference(&logits), manifest.golden.allowed(rounding));
-        if difference > allowed {
-            return Err(ServingError::GoldenCheck { name: name.to_owned(), difference, allowed });
-        }
-        Ok(())
+        let (difference, allowed) = (golden.difference(&logits), golden.allowed(rounding));
+        Ok(if difference > allowed { Err((difference, allowed)) } else { Ok(()) })
     }
 
     /// Runs every batch size that it will be run at, up to `most`, so that no caller waits for kernels to be compiled; as long as it
@@ -177,7 +244,7 @@ impl Slow {
 
 #[cfg(test)]
 impl Folded for Slow {
-    fn forward(&self, images: &Tensor) -> Result<Tensor, NnError> {
+    fn forward_seen(&self, images: &Tensor, _see: &mut nn::folded::See<'_>) -> Result<Tensor, NnError> {
         let count = images.size()[0];
         std::thread::sleep(self.each * count as u32);
         self.images.fetch_add(count as usize, std::sync::atomic::Ordering::Relaxed);

@@ -12,11 +12,13 @@ pub struct Held {
     pub(super) key: String,
     /// Counted: whoever has this beside the predictor still needs the model.
     pub(super) manifest: Arc<ModelManifest>,
+    /// Whether it computes in int8.
+    pub(super) int8: bool,
 }
 
 impl Held {
     pub(super) fn new(key: &str, manifest: ModelManifest) -> Self {
-        Self { key: key.to_owned(), manifest: Arc::new(manifest) }
+        Self { key: key.to_owned(), manifest: Arc::new(manifest), int8: false }
     }
 
     /// What the model is called in memory.

@@ -14,6 +14,7 @@ use super::memory::{Held, Refused, put_out};
 use super::{ServingError, ending};
 use crate::imaging::{self, DecodeLimits, ImagingError, Prepared, Preprocess};
 use crate::nn::device::{self, PrecisionWish};
+use crate::nn::int8;
 
 mod answering;
 mod loading;
@@ -38,6 +39,8 @@ pub struct PredictorOptions {
     pub threads: usize,
     /// Images in one forward pass at most.
     pub max_batch: usize,
+    /// In int8 on a CPU, models that were measured to answer nearly the same in it.
+    pub int8: bool,
     /// Models kept in memory, one at least: the one not used for longest makes room, but none that answers somebody.
     pub models: usize,
     /// Images that may wait; more are refused.
@@ -56,6 +59,7 @@ impl Default for PredictorOptions {
             device: "cpu".into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             max_batch: 64,
+            int8: false,
             models: 8,
             queue_images: 1024,
             deadline: Duration::from_secs(30),
@@ -76,6 +80,8 @@ pub struct PredictorStatus {
     pub reason: String,
     /// Keys of the models in memory.
     pub loaded: Vec<String>,
+    /// Those among them that compute in int8.
+    pub int8: Vec<String>,
     /// Why the device does not compute, where it was found not to.
     pub trouble: Option<Trouble>,
 }
@@ -111,6 +117,18 @@ impl Running {
             self.engine.send(Command::Remove { key });
         }
     }
+}
+
+/// What is said of the number format where int8 was asked for.
+fn with_int8(reason: &str, device: tch::Device) -> String {
+    let int8 = match device {
+        tch::Device::Cpu if int8::is_fast() => {
+            "those that were measured to answer nearly the same in it compute in int8"
+        }
+        tch::Device::Cpu => "int8 was asked for, but this processor is not fast at it",
+        _ => "int8 was asked for, but it is for processors alone",
+    };
+    format!("{reason}; {int8}")
 }
 
 impl Predictor {
@@ -186,12 +204,16 @@ impl Predictor {
     pub fn status(&self) -> PredictorStatus {
         let precision = device::precision(PrecisionWish::Auto, self.device());
         let running = self.running();
-        let loaded = |running: &Running| running.models.iter().map(|held| held.key.clone()).collect();
+        let keys = |which: fn(&Held) -> bool| -> Vec<String> {
+            let models = running.as_ref().map_or(&[][..], |running| &running.models);
+            models.iter().filter(|held| which(held)).map(|held| held.key.clone()).collect()
+        };
         PredictorStatus {
             device: self.options.device.clone(),
             precision: precision.name().to_owned(),
-            reason: precision.reason,
-            loaded: running.as_ref().map(loaded).unwrap_or_default(),
+            reason: if self.options.int8 { with_int8(&precision.reason, self.device()) } else { precision.reason },
+            loaded: keys(|_| true),
+            int8: keys(|held| held.int8),
             trouble: running.as_ref().and_then(|running| self.trouble(running)),
         }
     }

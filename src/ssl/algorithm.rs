@@ -181,3 +181,49 @@ pub fn build(kind: Kind, hyper: Hyper) -> Box<dyn Algorithm> {
         Kind::Supervised => Box::new(Supervised { mixup }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use tch::Device;
+
+    /// What a step of `algorithm` on two labelled and two unlabelled images draws, an eighth of the way.
+    fn drawn(algorithm: &dyn Algorithm) -> StepInputs {
+        let greys = Tensor::full([2, 8, 8, 3], 100, (tch::Kind::Uint8, Device::Cpu));
+        let targets = Tensor::full([2, 2], 0.5, (tch::Kind::Float, Device::Cpu));
+        let batch = Batch { labelled: greys.shallow_clone(), targets, unlabelled: Some(greys) };
+        let context = DrawContext {
+            augment: &Augment::default(),
+            anchor: None,
+            rng: &mut ChaCha8Rng::seed_from_u64(1),
+            progress: 0.125,
+        };
+        algorithm.draw(context, &batch).unwrap()
+    }
+
+    #[test]
+    fn an_algorithm_has_the_hyper_parameters_that_were_asked_for() {
+        let asked = |alpha: Option<f64>, k: usize, prior: Option<Vec<f32>>| {
+            build(Kind::MixMatch, Hyper { alpha, k, temperature: 0.5, lambda_u: 6.0, ramp: 0.5, prior })
+        };
+        let aligned = asked(Some(0.75), 3, Some(vec![0.8, 0.2]));
+        let running: Vec<_> =
+            aligned.state().iter().map(|(name, running)| (*name, Vec::<f32>::try_from(*running).unwrap())).collect();
+        assert_eq!(running, [("alignment", vec![0.8, 0.2])]);
+        let inputs = drawn(aligned.as_ref());
+        let unlabelled = inputs.unlabelled.unwrap();
+        assert_eq!((unlabelled.u.size()[0], unlabelled.lambda_u_value), (6, 1.5), "three views of two images");
+        assert_eq!(inputs.mixing.unwrap().lambda.size(), [8]);
+
+        let plain = asked(None, 1, None);
+        assert!(plain.state().is_empty() && plain.needs_unlabelled());
+        let inputs = drawn(plain.as_ref());
+        assert_eq!((inputs.unlabelled.unwrap().u.size()[0], inputs.mixing.is_none()), (2, true));
+
+        let hyper = Hyper { alpha: None, k: 3, temperature: 0.5, lambda_u: 6.0, ramp: 0.5, prior: Some(vec![0.8, 0.2]) };
+        let supervised = build(Kind::Supervised, hyper);
+        assert!(!supervised.needs_unlabelled() && supervised.state().is_empty());
+        assert!(drawn(supervised.as_ref()).unlabelled.is_none());
+    }
+}

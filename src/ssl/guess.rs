@@ -73,6 +73,7 @@ impl Alignment {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tch::Device;
 
     fn mean(guesses: &Tensor) -> Tensor {
         guesses.mean_dim([0i64].as_slice(), false, Kind::Float)
@@ -134,6 +135,37 @@ mod tests {
         let aligned = alignment.apply(&sure, &mean(&sure)).unwrap();
         let own = aligned.double_value(&[3, 150]);
         assert!(own > 0.85, "a batch in which a class is met weighs it down to {own}");
+    }
+
+    #[test]
+    fn twenty_batches_are_remembered_and_the_more_the_more_classes_there_are_beyond_ten() {
+        // All of a batch is guessed to be of the first class.
+        for (classes, expected) in [(2, 0.525), (10, 0.145), (100, 0.014_95)] {
+            let mut alignment = Alignment::new(vec![1.0 / classes as f32; classes]);
+            let mut first = vec![0f32; classes];
+            first[0] = 1.0;
+            let guesses = Tensor::from_slice(&first).view([1, classes as i64]);
+            let _ = alignment.apply(&guesses, &mean(&guesses)).unwrap();
+            let running = alignment.running().double_value(&[0]);
+            assert!((running - expected).abs() < 1e-6, "{classes} classes: {running}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_guessed_too_seldom_is_aligned_up_among_however_many() {
+        for classes in [10, 1000] {
+            let due = 1.0 / classes as f32;
+            let mut alignment = Alignment::new(vec![due; classes]);
+            // The first is guessed a tenth as often as it should, the third never.
+            let mut guessed = vec![due; classes];
+            (guessed[0], guessed[2]) = (due / 10.0, 0.0);
+            let guessed = Tensor::from_slice(&guessed);
+            alignment.running().shallow_clone().copy_(&guessed);
+            let unsure = Tensor::full([1, classes as i64], f64::from(due), (Kind::Float, Device::Cpu));
+            let aligned = alignment.apply(&unsure, &guessed).unwrap();
+            let raised = |class: i64| aligned.double_value(&[0, class]) / aligned.double_value(&[0, 1]);
+            assert!((raised(0) - 10.0).abs() < 1e-3 && (raised(2) - 100.0).abs() < 1e-2, "{classes} classes: {aligned}");
+        }
     }
 
     #[test]

@@ -164,18 +164,19 @@ impl MixedStep<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::augment::Augment;
-    use crate::nn::weights::Layout;
+    use crate::nn::weights::{Init, Layout};
     use crate::ssl::supervised::Supervised;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use tch::Device;
 
-    /// Answers with an image's mean brightness and its negative: what it was shown can be read from its logits.
+    /// Answers with an image's mean brightness and its negative, times its only weight where it has one: what it was shown, and by which
+    /// weights, can be read from its logits.
     #[derive(Debug)]
-    struct Brightness(Layout);
+    pub struct Brightness(pub Layout);
 
     impl Network for Brightness {
         fn name(&self) -> String {
@@ -186,8 +187,9 @@ mod tests {
             &self.0
         }
 
-        fn forward(&self, _weights: &Weights, images: &Tensor, _mode: Mode) -> Result<Tensor, NnError> {
+        fn forward(&self, weights: &Weights, images: &Tensor, _mode: Mode) -> Result<Tensor, NnError> {
             let mean = images.f_mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float)?;
+            let mean = if weights.flat().numel() == 1 { mean.f_mul(weights.flat())? } else { mean };
             Ok(Tensor::f_stack(&[&mean, &mean.f_neg()?], 1)?)
         }
 
@@ -223,6 +225,97 @@ mod tests {
         let off = |guesses: &Tensor| (guesses - &expected).abs().max().double_value(&[]);
         assert!(off(&guesses(Some(&Augment::default()))) < 1e-6, "guessed on something else than the weak views");
         assert!(off(&guesses(None)) > 1e-3, "without an anchor, guesses are made on what is trained on");
+    }
+
+    /// Images of one brightness each, float32 `[n, 3, 2, 2]`.
+    fn plain(brightness: &[f32]) -> Tensor {
+        let images = brightness.len() as i64;
+        Tensor::from_slice(brightness).view([images, 1, 1, 1]).expand([images, 3, 2, 2], false).contiguous()
+    }
+
+    /// 1 / (1 + e⁻ˣ): what two logits of ½x and −½x give the first class.
+    fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    #[test]
+    fn labels_are_guessed_by_the_teacher_and_learned_by_the_weights() {
+        let mut layout = Layout::default();
+        layout.kernel("loudness", &[1, 1], Init::Constant(1.0));
+        let network = Brightness(layout);
+        let of_loudness = |loudness: f64| {
+            let weights = Weights::zeros(&network.0, Device::Cpu).unwrap();
+            let _ = weights.flat().shallow_clone().fill_(loudness);
+            weights
+        };
+        let (weights, teacher) = (of_loudness(1.0), of_loudness(3.0));
+        let inputs = StepInputs {
+            x: plain(&[0.2]),
+            y: Tensor::from_slice(&[1.0f32, 0.0]).view([1, 2]),
+            unlabelled: Some(UnlabelledInputs {
+                u: plain(&[0.5, -0.25]),
+                weak: None,
+                lambda_u: Tensor::from(2.0f32),
+                lambda_u_value: 2.0,
+            }),
+            mixing: None,
+        };
+        let mixup = Mixup { alpha: None };
+        let mut algorithm = MixMatch { mixup, k: 1, temperature: 1.0, lambda_u: 2.0, ramp: 0.0, alignment: None };
+        let context = StepContext { network: &network, weights: &weights, teacher: &teacher };
+        let losses = algorithm.losses(context, &inputs).unwrap();
+        let unlabelled = losses.unlabelled.unwrap();
+        // Of each image: what the teacher guesses, and what the weights answer.
+        let answers = [0.5, -0.25].map(|brightness| (sigmoid(6.0 * brightness), sigmoid(2.0 * brightness)));
+        for (image, (guess, _)) in answers.iter().enumerate() {
+            let found = unlabelled.guesses.double_value(&[image as i64, 0]);
+            assert!((found - guess).abs() < 1e-5, "image {image}: {found}, the teacher says {guess}");
+        }
+        let of_guesses = answers.iter().map(|(guess, answer)| (guess - answer).powi(2)).sum::<f64>() / 2.0;
+        let of_labels = -sigmoid(0.4).ln();
+        for (found, expected) in [
+            (&unlabelled.loss, of_guesses),
+            (&losses.labelled, of_labels),
+            (&losses.total, of_labels + 2.0 * of_guesses),
+        ] {
+            let found = found.double_value(&[]);
+            assert!((found - expected).abs() < 1e-5, "{found}, expected is {expected}");
+        }
+    }
+
+    #[test]
+    fn guesses_weigh_more_and_more_over_the_ramp() {
+        let mixup = Mixup { alpha: None };
+        let algorithm = MixMatch { mixup, k: 1, temperature: 0.5, lambda_u: 8.0, ramp: 0.5, alignment: None };
+        let greys = Tensor::full([2, 8, 8, 3], 100, (Kind::Uint8, Device::Cpu));
+        let targets = Tensor::full([2, 2], 0.5, (Kind::Float, Device::Cpu));
+        let batch = Batch { labelled: greys.shallow_clone(), targets, unlabelled: Some(greys) };
+        let at = |progress: f64| {
+            let context = DrawContext {
+                augment: &Augment::default(),
+                anchor: None,
+                rng: &mut ChaCha8Rng::seed_from_u64(1),
+                progress,
+            };
+            let drawn = algorithm.draw(context, &batch).unwrap().unlabelled.unwrap();
+            (drawn.lambda_u.double_value(&[]), drawn.lambda_u_value)
+        };
+        assert_eq!([0.0, 0.125, 0.5, 1.0].map(at), [(0.0, 0.0), (2.0, 2.0), (8.0, 8.0), (8.0, 8.0)]);
+    }
+
+    #[test]
+    fn what_the_network_says_of_the_classes_is_told_as_it_was_before_the_alignment() {
+        let network = Brightness(Layout::default());
+        let weights = Weights::zeros(&network.0, Device::Cpu).unwrap();
+        let (mixup, alignment) = (Mixup { alpha: None }, Some(Alignment::new(vec![0.9, 0.1])));
+        let mut algorithm = MixMatch { mixup, k: 1, temperature: 1.0, lambda_u: 1.0, ramp: 0.0, alignment };
+        // Odds of 1 : 3.
+        let (guesses, said) = algorithm.guess(&network, &weights, &plain(&[-(3f32.ln()) / 2.0])).unwrap();
+        let said = Vec::<f32>::try_from(said).unwrap();
+        assert!((said[0] - 0.25).abs() < 1e-5 && (said[1] - 0.75).abs() < 1e-5, "{said:?}");
+        // One batch moves the running mean to .8675 and .1325: ¼ · .9/.8675 against ¾ · .1/.1325.
+        let aligned = guesses.double_value(&[0, 0]);
+        assert!((aligned - 0.314_229).abs() < 1e-4, "{aligned}");
     }
 
     /// DESIGN §4.4 f: the reference left them as they were.

@@ -39,3 +39,38 @@ impl Algorithm for Supervised {
         Ok(StepLosses { labelled: total.f_detach()?, total, unlabelled: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::mixmatch::tests::Brightness;
+    use super::super::mixup::Pairing;
+    use super::*;
+    use crate::nn::Weights;
+    use crate::nn::weights::Layout;
+    use tch::{Device, Tensor};
+
+    /// A baseline that learned mixed images under unmixed labels would be a bad one, and what it is compared with look good.
+    #[test]
+    fn targets_are_mixed_as_their_images_are() {
+        let network = Brightness(Layout::default());
+        let weights = Weights::zeros(&network.0, Device::Cpu).unwrap();
+        // A white image of the first class, three quarters itself, and a black one of the second, which stays as it is.
+        let pairing = Pairing { lambda: vec![0.75, 1.0], partner: vec![1, 0] };
+        let inputs = StepInputs {
+            x: Tensor::from_slice(&[1.0f32, -1.0]).view([2, 1, 1, 1]).expand([2, 3, 2, 2], false).contiguous(),
+            y: Tensor::from_slice(&[1.0f32, 0.0, 0.0, 1.0]).view([2, 2]),
+            unlabelled: None,
+            mixing: Some(pairing.on(Device::Cpu).unwrap()),
+        };
+        let context = StepContext { network: &network, weights: &weights, teacher: &weights };
+        let losses = Supervised { mixup: Mixup { alpha: Some(0.75) } }.losses(context, &inputs).unwrap();
+        // Brightnesses of ½ and −1 are logits of ±½ and ∓1.
+        let surprise = |logit: f64| (1.0 + (-2.0 * logit).exp()).ln();
+        let expected = (0.75 * surprise(0.5) + 0.25 * surprise(-0.5) + surprise(1.0)) / 2.0;
+        for loss in [&losses.total, &losses.labelled] {
+            let found = loss.double_value(&[]);
+            assert!((found - expected).abs() < 1e-5, "{found}, expected is {expected}");
+        }
+        assert!(losses.unlabelled.is_none());
+    }
+}

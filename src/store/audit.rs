@@ -236,6 +236,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pruning_that_fails_is_not_written_down_as_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        insert(&store, days_ago(500), 2).await;
+        insert(&store, Timestamp::now() - SignedDuration::from_hours(1), 1).await;
+        let never = "CREATE TRIGGER kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'not today'); END";
+        sqlx::query(never).execute(&store.writer).await.unwrap();
+        let refused = store.prune_audit(Timestamp::now(), KEPT).await.unwrap_err();
+        assert!(refused.to_string().contains("not today"), "{refused}");
+        let rows = store.audit(None, 10).await.unwrap();
+        assert_eq!((rows.len(), rows[0].action.as_str(), rows[0].status), (4, PRUNE, Some(500)));
+    }
+
+    #[tokio::test]
     async fn a_clock_that_is_far_ahead_takes_nothing_away() {
         let directory = tempfile::tempdir().unwrap();
         let store = new_store(directory.path()).await;

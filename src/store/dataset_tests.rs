@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{NewDataset, Store, StoreError};
 use crate::data_dir::DataDir;
-use crate::dataset::{Counts, ImportReport, Manifest, RejectedRow, Warning};
+use crate::dataset::{Counts, ImportReport, Manifest, RejectedRow, Role, Sample, Warning};
 
 /// A report of 3,000 rows, about 300 kB.
 fn long_report() -> ImportReport {
@@ -145,4 +145,35 @@ async fn what_a_deletion_that_was_cut_off_leaves_is_litter() {
     store.delete_dataset(id).await.unwrap();
     assert_eq!(store.clear_orphans(&data, &lock).await.unwrap(), 1);
     assert!(!data.dataset(id).exists() && !directory.path().join("lost").exists(), "whole, and meant to go");
+}
+
+/// Those that were picked do not validate: a job that asks for more labels than the others leave is refused by that number.
+#[tokio::test]
+async fn a_job_is_checked_against_the_labels_that_were_drawn_and_those_that_were_picked() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+    let sample = |(entry, label, split, picked): (u32, Option<u32>, Role, bool)| Sample {
+        image: format!("{entry}.png"),
+        entry,
+        label,
+        split,
+        picked,
+        group: None,
+        attributes: Default::default(),
+    };
+    let samples = [
+        (0, Some(0), Role::Train, false),
+        (1, Some(1), Role::Train, false),
+        (2, Some(0), Role::Train, true),
+        (3, None, Role::Train, false),
+        (4, Some(1), Role::Test, false),
+    ];
+    let classes = vec!["a".into(), "b".into()];
+    let samples = samples.map(sample).to_vec();
+    let manifest = Manifest { format_version: 1, classes, samples, ..Manifest::default() };
+    let (id, report) = (Uuid::now_v7(), ImportReport::default());
+    let new = NewDataset { id, name: "faces".into(), task: "t".into(), manifest: &manifest, report: &report };
+    store.insert_dataset(new).await.unwrap();
+    let facts = store.job_facts(&store.dataset("faces").await.unwrap()).await.unwrap();
+    assert_eq!((facts.labelled.as_slice(), facts.train, facts.picked), ([2, 1].as_slice(), 4, 1));
 }

@@ -141,6 +141,9 @@ async fn new_store(directory: &std::path::Path) -> Store {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::SqliteConnectOptions;
+
     use super::*;
 
     async fn write(store: &Store, sql: &'static str) {
@@ -166,5 +169,20 @@ mod tests {
         insert(&store).await.expect("there is room again");
         let (rows,): (i64,) = sqlx::query_as("SELECT count(*) FROM much").fetch_one(&store.reader).await.unwrap();
         assert_eq!(rows, 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_writes_between_what_a_transaction_reads_and_what_it_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        let impatient = SqliteConnectOptions::new()
+            .filename(directory.path().join("data/mixmatch.db"))
+            .busy_timeout(std::time::Duration::ZERO);
+        let mut other = impatient.connect().await.unwrap();
+        let tx = store.write().await.unwrap();
+        let refused = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap_err();
+        assert!(refused.to_string().contains("database is locked"), "{refused}");
+        tx.rollback().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     }
 }

@@ -239,6 +239,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_copy_that_rotted_or_whose_rows_refer_to_nothing_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = new_store(directory.path()).await;
+        let version =
+            "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+             VALUES ('unmistakable', 1, '[\"a\",\"b\"]', '{}', 'w', 'm', 0)";
+        sqlx::query(version).execute(&store.writer).await.unwrap();
+        let refused = async |copy: &Path| match read_snapshot(copy).await {
+            Err(StoreError::Artifact { path, reason }) if path == copy => reason,
+            other => panic!("{other:?}"),
+        };
+
+        let torn = directory.path().join("torn.db");
+        store.snapshot(&torn).await.unwrap();
+        read_snapshot(&torn).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(&torn).foreign_keys(false);
+        let mut database = options.connect().await.unwrap();
+        let alias =
+            "INSERT INTO model_aliases (name, alias, version, updated_at) VALUES ('unmistakable', 'champion', 2, 0)";
+        sqlx::query(alias).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+        assert_eq!(refused(torn.as_path()).await, "a row refers to one that is not there");
+
+        // A letter is another one, in the table and not in its index or the other way round.
+        let rotten = directory.path().join("rotten.db");
+        store.snapshot(&rotten).await.unwrap();
+        let mut bytes = std::fs::read(&rotten).unwrap();
+        let at = bytes.windows(12).position(|window| window == b"unmistakable").unwrap();
+        bytes[at] = b'x';
+        std::fs::write(&rotten, bytes).unwrap();
+        let reason = refused(rotten.as_path()).await;
+        assert!(reason.contains("index"), "{reason}");
+    }
+
+    #[tokio::test]
     async fn a_full_disk_under_a_copy_is_told_of_the_copy() {
         // A database that may grow to two pages meets the same end as one on a full disk.
         let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();

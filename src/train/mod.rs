@@ -21,6 +21,7 @@ mod figures;
 mod fine_tuning_tests;
 mod groups;
 pub mod hyper_parameters;
+mod int8;
 mod learner;
 mod left_out;
 mod limits;

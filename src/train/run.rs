@@ -16,6 +16,7 @@ use super::error::{TrainError, against_collapse};
 use super::evaluate::Evaluation;
 use super::event::{Event, Phase, TestMetrics};
 use super::export::export;
+use super::int8;
 use super::metrics::{Collapse, Confusion};
 use super::predictions::predict_all;
 use super::retest::Told;
@@ -89,6 +90,8 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
     let answers = (network.as_ref(), &best, tested.as_ref());
     let predictions = predict_all(&setting, answers, temperature, stop, emit)?;
 
+    let int8 = int8::prepare(&setting, &best, tested.as_ref(), stop, emit)?;
+
     emit(Event::Phase { phase: Phase::Exporting });
     let manifest = &setting.manifest;
     let describe = |golden| ModelManifest {
@@ -110,6 +113,7 @@ pub fn run(input: RunInput<'_>, stop: &dyn Fn() -> bool, emit: &mut dyn FnMut(Ev
         test: test.as_ref().and_then(|test| serde_json::to_value(test).ok()),
         created_at: jiff::Timestamp::now().to_string(),
         golden,
+        int8: int8.clone(),
     };
     let directory = input.run_dir.join("model");
     let mut write = || {

@@ -354,3 +354,23 @@ async fn remove(directory: &std::path::Path) {
         tracing::warn!(path = %directory.display(), %error, "a run's directory could not be removed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    /// Else a machine that is short of something for a moment would fail all that waits, one job after another.
+    #[test]
+    fn what_a_machine_lacks_for_a_moment_is_waited_for_and_what_is_wrong_with_it_is_not() {
+        let of = |number| NotStarted::new("the child process", &Error::from_raw_os_error(number)).outcome;
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOSPC, libc::EDQUOT] {
+            assert_eq!(of(number), Outcome::Refused, "{}", Error::from_raw_os_error(number));
+        }
+        assert_eq!((of(libc::ENOENT), of(libc::EACCES)), (Outcome::Ended, Outcome::Ended));
+        let lacking =
+            |number| NotStarted::lacking("the weights", &Error::from_raw_os_error(number), Outcome::NoWeights).outcome;
+        assert_eq!((lacking(libc::ENOENT), lacking(libc::EMFILE)), (Outcome::NoWeights, Outcome::Refused));
+    }
+}

@@ -27,4 +27,5 @@ mod pretrained;
 mod slow_callers;
 mod sweeps;
 mod terminal;
+mod versions;
 mod whole_way;

@@ -77,6 +77,7 @@ fn model(directory: &Path, validation: f64) -> std::path::PathBuf {
         test: None,
         created_at: "2026-01-01T00:00:00Z".into(),
         golden: Golden { seed: 0, logits: vec![] },
+        int8: None,
     };
     manifest.write(&directory.join("model.json")).unwrap();
     directory.to_owned()

@@ -135,17 +135,20 @@ fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
         let upload = Upload::new(&six(), TWO, Some(&format!("{TEST}{row}")));
         refused(&upload, &unlabelled(&upload), "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
     }
-    let upload = Upload::new(&six(), TWO, None);
-    let mut book = rust_xlsxwriter::Workbook::new();
-    let page = book.add_worksheet();
-    page.write_row(0, 0, ["image", "label"]).unwrap();
-    page.write_row(1, 0, ["e.png", "cat"]).unwrap();
-    page.write_row(2, 0, ["f.png", "dog"]).unwrap();
-    page.write_formula(3, 0, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
-    page.write(3, 1, "dog").unwrap();
-    book.save(upload.path("test.xlsx")).unwrap();
-    let request = ImportRequest { test: Some(upload.path("test.xlsx")), ..unlabelled(&upload) };
-    refused(&upload, &request, "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
+    // A workbook says of a cell that it is an error: there was a name, be the row labelled yet or not.
+    for label in ["dog", ""] {
+        let upload = Upload::new(&six(), TWO, None);
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let page = book.add_worksheet();
+        page.write_row(0, 0, ["image", "label"]).unwrap();
+        page.write_row(1, 0, ["e.png", "cat"]).unwrap();
+        page.write_row(2, 0, ["f.png", "dog"]).unwrap();
+        page.write_formula(3, 0, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
+        page.write(3, 1, label).unwrap();
+        book.save(upload.path("test.xlsx")).unwrap();
+        let request = ImportRequest { test: Some(upload.path("test.xlsx")), ..unlabelled(&upload) };
+        refused(&upload, &request, "unclear_rows", &["1 of the rows do not tell", "test row 4"]);
+    }
     // What names nothing hides nothing.
     let upload = Upload::new(&six(), "image,label,note\na.png,cat,\nb.png,dog,\n,,see above\n", None);
     let imported = upload.import_as(&unlabelled(&upload)).unwrap();
@@ -156,11 +159,13 @@ fn rows_of_which_nobody_can_tell_what_they_name_are_refused() {
     let upload = Upload::new(&six(), swallowed, None);
     refused(&upload, &unlabelled(&upload), "unclear_rows", &["train row 3"]);
 
-    // In a column of notes they are a text of several lines: taken as it is, but what it names is not unlisted.
-    let noted = "image,label,note\na.png,cat,\"tall\nc.png,dog,\"\nb.png,dog,\"two\nlines\"\n";
-    let upload = Upload::new(&six(), noted, None);
-    let imported = upload.import_as(&unlabelled(&upload)).unwrap();
-    assert_eq!(without_label(&imported), ["d.png", "e.png", "f.png"]);
+    // In a column of notes they are a text of several lines: taken as it is, but what it names is not unlisted, whatever parts the cells.
+    let noted = "label,image,note\ncat,a.png,\"tall\ndog,c.png,\"\ndog,b.png,\"two\nlines\"\n";
+    for separator in [",", ";", "\t", "|"] {
+        let upload = Upload::new(&six(), &noted.replace(',', separator), None);
+        let imported = upload.import_as(&unlabelled(&upload)).unwrap();
+        assert_eq!(without_label(&imported), ["d.png", "e.png", "f.png"], "{separator:?}");
+    }
 
     // The header's last cell may swallow rows, too.
     let headed = "image,label,\"note\nc.png,cat,\"\na.png,cat,\nb.png,dog,\n";

@@ -17,6 +17,9 @@ use crate::store::NewKey;
 fn every_wrong_option_is_named() {
     let query = PredictQuery { model: None, top_k: Some(0), threshold: Some(1.5) };
     assert_eq!(check_options(&query).unwrap_err().body().errors.len(), 2);
+    // Nothing is less than what is no number: it would withhold no answer.
+    let query = PredictQuery { model: None, top_k: None, threshold: "NaN".parse().ok() };
+    assert_eq!(check_options(&query).unwrap_err().body().errors[0].pointer, "?threshold");
 }
 
 #[test]

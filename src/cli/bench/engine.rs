@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::super::output::print_line;
-use crate::bench::{engine, machine};
-use crate::nn::device::PrecisionWish;
+use crate::bench::engine::{self, Format};
+use crate::bench::machine;
 use crate::openmp::compute_with;
 
 /// Arguments of `bench engine`.
@@ -27,6 +27,9 @@ pub struct BenchEngineArgs {
     /// Compute in float32 even where bf16 is fast.
     #[arg(long)]
     float32: bool,
+    /// Compute in int8, on the CPU.
+    #[arg(long, conflicts_with = "float32")]
+    int8: bool,
     /// Threads on a CPU; all cores if absent.
     #[arg(long)]
     threads: Option<usize>,
@@ -42,9 +45,13 @@ pub struct BenchEngineArgs {
 pub fn run(args: BenchEngineArgs) -> anyhow::Result<ExitCode> {
     let machine = machine::look();
     compute_with(args.threads.unwrap_or(machine.cores).clamp(1, 1024) as i32);
-    let precision = if args.float32 { PrecisionWish::Float32 } else { PrecisionWish::Auto };
+    let format = match (args.float32, args.int8) {
+        (true, _) => Format::Float32,
+        (_, true) => Format::Int8,
+        _ => Format::Auto,
+    };
     let batches: Vec<usize> = args.batch.iter().map(|&batch| batch as usize).collect();
-    let times = engine::measure(&args.network, args.size, &batches, &args.device, precision, args.rounds)?;
+    let times = engine::measure(&args.network, args.size, &batches, &args.device, format, args.rounds)?;
     if args.json {
         let report = serde_json::json!({
             "network": args.network, "size": args.size, "device": args.device, "batches": times,

@@ -178,6 +178,8 @@ fn a_name_without_extension_is_the_only_image_of_that_name() {
         "q.jpg.webp",
         "y/z.jpg",
         "z.png",
+        "f/r.jpg",
+        "g/r.png",
     ];
     let index = index(&files.map(|name| (name, &b"1"[..]))).unwrap();
     for (name, found) in [
@@ -192,6 +194,9 @@ fn a_name_without_extension_is_the_only_image_of_that_name() {
         // It has an extension, and it is another image's.
         ("q.jpg", Found::Missing),
         ("z", Found::Bare(9)),
+        ("r", Found::Ambiguous),
+        ("f/r", Found::Bare(10)),
+        ("g/r", Found::Bare(11)),
         ("", Found::Missing),
     ] {
         assert_eq!(index.find(name), found, "{name}");
@@ -340,6 +345,17 @@ fn entries_that_lead_out_are_refused() {
         assert_eq!(index(&[(name, b"1")]).unwrap_err().code(), "unsafe_archive", "{name}");
     }
     assert_eq!(index(&[("1:30.jpg", b"1")]).unwrap().find("1:30.jpg"), Found::Entry(0), "1: is no drive");
+}
+
+#[test]
+fn a_symbolic_link_is_refused_and_not_taken_for_an_image() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = zip::ZipWriter::new(file.reopen().unwrap());
+    writer.add_symlink("a.jpg", "b.jpg", SimpleFileOptions::default()).unwrap();
+    writer.finish().unwrap();
+    let refused = Index::new(&mut open(file.path()).unwrap(), &ImportLimits::default()).unwrap_err();
+    assert_eq!(refused.code(), "unsafe_archive");
+    assert_eq!(refused.to_string(), "archive entry \"a.jpg\" is a symbolic link; pack plain files in plain folders");
 }
 
 #[test]

@@ -106,6 +106,11 @@ mod tests {
             ("??? 1.jpg", "кот 1.jpg", false),
             // A Mac's names there: the accent is what was lost.
             ("U?bung 1.jpg", "Übung 1.jpg", false),
+            // The sign that readers put for what they cannot read.
+            ("\u{fffd}bung 1.jpg", "Übung 1.jpg", false),
+            // In another case, too.
+            ("Ãœbung a.jpg", "Übung A.jpg", false),
+            ("?BUNG 1.jpg", "Übung 1.jpg", false),
         ] {
             assert!(share(cell, entry, is_encoded), "{cell} and {entry}");
         }

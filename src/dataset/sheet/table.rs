@@ -119,4 +119,22 @@ mod tests {
         assert_eq!(refused.code(), "sheet_too_large");
         assert!(refused.to_string().contains("bytes of column names"), "{refused}");
     }
+
+    #[test]
+    fn empty_cells_before_one_count_as_it_does_and_text_counts_by_its_bytes() {
+        // As if so much had been read before: rows of commas and a letter would take gigabytes.
+        let last = |cells: usize, bytes: u64| {
+            let mut table = Table { cells, bytes, ..Table::new("test") };
+            table.put(1, 0, "image".to_owned()).unwrap();
+            table.put(2, 3, "x".to_owned())
+        };
+        // The header's cell of five bytes, and four cells of one.
+        assert!(last(MAX_CELLS - 5, MAX_BYTES - 6).is_ok());
+        for (cells, bytes) in [(MAX_CELLS - 4, 0), (0, MAX_BYTES - 5)] {
+            let refused = last(cells, bytes).unwrap_err();
+            assert_eq!(refused.code(), "sheet_too_large");
+            let told = "the test sheet has more than 10000000 cells or 268435456 bytes of text";
+            assert_eq!(refused.to_string(), told);
+        }
+    }
 }

@@ -137,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn picked_images_change_nothing_of_what_validation_should_have() {
+        // Of the second class 50 were drawn, and 100 picked: these do not validate.
+        let mut manifest = manifest(&[50, 150], 0, 0);
+        manifest.samples.iter_mut().skip(100).for_each(|sample| sample.picked = true);
+        let odd =
+            |manifest: &Manifest| odd_validation(manifest, &split(manifest, &spec(None, 0)).unwrap(), &spec(None, 0));
+        assert_eq!(odd(&manifest), None);
+        let drawn = manifest.samples[50..100].iter_mut().enumerate();
+        drawn.for_each(|(at, sample)| sample.group = Some(at as u32 / 25));
+        let doubt = odd(&manifest).unwrap();
+        assert!(doubt.detail.starts_with("validation has 25 images of \"1\" and not 10:"), "{}", doubt.detail);
+    }
+
+    #[test]
     fn many_small_classes_are_no_groups() {
         let manifest = manifest(&[[2usize; 99].as_slice(), &[500]].concat(), 0, 0);
         let told = |validation, validation_max| {

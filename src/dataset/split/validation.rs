@@ -203,4 +203,27 @@ mod tests {
         assert_eq!(validation, (30_000..50_000).chain(88_000..100_000).collect::<Vec<u32>>());
         assert_eq!(by_class[1], (50_000..88_000).collect::<Vec<u32>>());
     }
+
+    #[test]
+    fn a_further_group_does_not_validate_where_it_brings_another_class_far_beyond_its_share() {
+        // Ten of each class are due. Of the first class two are a group, ten are, and so are all others.
+        let held_out = |of_second_class: usize| {
+            let mut manifest = manifest(&[100, 100], 0, 0);
+            for (group, rows) in [(0, 0..2), (1, 2..12), (2, 12..100), (1, 100..100 + of_second_class)] {
+                manifest.samples[rows].iter_mut().for_each(|sample| sample.group = Some(group));
+            }
+            let mut by_class: Vec<Vec<u32>> = vec![(0..100).collect(), (100..200).collect()];
+            take_validation(&manifest, &mut by_class, 20).unwrap()
+        };
+        assert_eq!(
+            held_out(0),
+            (0..2).chain(100..110).chain(2..12).collect::<Vec<u32>>(),
+            "twelve are nearer than two"
+        );
+        assert_eq!(
+            held_out(40),
+            (0..2).chain(140..150).collect::<Vec<u32>>(),
+            "and not with fifty of the second class"
+        );
+    }
 }

@@ -140,6 +140,9 @@ fn validation(text: &mut String, card: &Card) {
             format!("Temperature of the probabilities, fitted on the validation images: {:.3}.\n", card.temperature)
         },
     );
+    if let Some(int8) = &card.int8 {
+        line(text, &words::int8(int8));
+    }
     if let Some(validation) = &card.validation {
         shares(text, card, validation);
         let left_out = validation.left_out(&card.classes).map(|told| escaped(&told));

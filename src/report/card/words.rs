@@ -2,7 +2,7 @@
 
 use crate::dataset::same_column;
 use crate::imaging::Fit;
-use crate::model::ModelManifest;
+use crate::model::{Int8Agreement, Int8Figures, ModelManifest};
 use crate::train::event::{EpochWarning, SMALLEST_GROUP, TestMetrics};
 
 /// A validation split smaller than this does not calibrate, see `train::calibration`.
@@ -150,4 +150,14 @@ pub fn limits(test: Option<&TestMetrics>, manifest: &ModelManifest) -> Vec<Strin
         );
     }
     limits
+}
+
+/// How the answers in int8 compare.
+pub(super) fn int8(figures: &Int8Figures) -> String {
+    let of = |what: &str, agreement: &Int8Agreement| {
+        let Int8Agreement { images, same, right, right_before } = agreement;
+        format!("{same} of {images} {what} images get the same class ({right} the right one, {right_before} before)")
+    };
+    let test = figures.test.map(|test| format!("; {}", of("test", &test))).unwrap_or_default();
+    format!("Served in int8 (`--predict-precision int8`), {}{test}.\n", of("validation", &figures.validation))
 }

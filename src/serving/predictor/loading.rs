@@ -143,7 +143,7 @@ impl Predictor {
                 let device = device::parse(&options.device).map_err(|e| ServingError::Inference(e.to_string()))?;
                 // As many as the inference thread has: oneDNN's kernels are made for a number of threads.
                 compute_with(compute_threads(options.threads, device));
-                let (model, manifest) = Loaded::open(&name, &files, device)?;
+                let (model, manifest) = Loaded::open(&name, &files, device, options.int8)?;
                 let mut seconds = None;
                 if !model.is_on_gpu() {
                     seconds = Some(model.warm(options.max_batch, || !closing.load(Ordering::Acquire))?);
@@ -171,7 +171,7 @@ impl Predictor {
 
     pub(super) fn install(&self, key: &str, opened: Opened, wish: Wish) -> Result<Held, ServingError> {
         let Opened { model, manifest, seconds } = opened;
-        let held = Held::new(key, manifest);
+        let held = Held { int8: model.is_in_int8(), ..Held::new(key, manifest) };
         let wanted = self.with_running(|running| {
             let wanted = running.loading.iter().any(|loading| loading == key);
             if wanted {

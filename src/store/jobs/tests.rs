@@ -85,6 +85,7 @@ impl Fixture {
             test: None,
             created_at: content.into(),
             golden: Golden { seed: 0, logits: vec![] },
+            int8: None,
         };
         manifest.write(&directory.join("model.json")).unwrap();
         directory
@@ -126,10 +127,13 @@ async fn no_job_is_queued_whose_weights_were_deleted_meanwhile() {
         pretrained_sha256: Some("ab".repeat(32)),
         ..TrainConfig::default()
     };
-    let job = NewJob { id: Uuid::now_v7(), config, baseline_of: None };
-    let new = NewJobs { dataset_id: f.dataset, jobs: vec![job], sweep: None, idempotency: None };
-    let refused = f.store.insert_jobs(new).await;
-    assert!(matches!(&refused, Err(StoreError::NotFound { name, .. }) if name == "start"), "{refused:?}");
+    let job = |config: &TrainConfig| NewJob { id: Uuid::now_v7(), config: config.clone(), baseline_of: None };
+    // Whichever of a request's jobs it is.
+    for jobs in [vec![job(&config)], vec![job(&TrainConfig::default()), job(&config)]] {
+        let new = NewJobs { dataset_id: f.dataset, jobs, sweep: None, idempotency: None };
+        let refused = f.store.insert_jobs(new).await;
+        assert!(matches!(&refused, Err(StoreError::NotFound { name, .. }) if name == "start"), "{refused:?}");
+    }
     assert!(f.claim(Uuid::now_v7()).await.is_none());
 }
 

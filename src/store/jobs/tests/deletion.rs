@@ -208,6 +208,23 @@ async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_alo
     assert!(!f.store.artifact(&sha256).exists());
 }
 
+/// Whatever may be retried goes on from its checkpoint, and so a backup needs that.
+#[tokio::test]
+async fn every_job_but_one_that_succeeded_has_its_checkpoints_in_a_backup() {
+    let f = Fixture::new().await;
+    let succeeded = f.running().await;
+    f.store.finish_succeeded(succeeded.id, 1, &f.model("w")).await.unwrap();
+    let failed = f.running().await;
+    f.store.finish_failed(failed.id, 1, "network", "no memory").await.unwrap();
+    let running = f.running().await;
+    let (canceled, paused, queued) = (f.queue().await, f.queue().await, f.queue().await);
+    f.store.cancel_job(canceled).await.unwrap();
+    f.store.pause_job(paused).await.unwrap();
+    let copy = f.directory.path().join("copy.db");
+    f.store.snapshot(&copy).await.unwrap();
+    assert_eq!(read_snapshot(&copy).await.unwrap().unfinished, [failed.id, running.id, canceled, paused, queued]);
+}
+
 /// The question about one artifact and the list of all of them must know the same tables.
 #[tokio::test]
 async fn whatever_names_an_artifact_is_found_by_its_hash() {
