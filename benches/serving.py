@@ -195,6 +195,18 @@ def prepare(binary, scratch, archive, sheet, network, size, device="cpu"):
     return served, pictures
 
 
+def our_precision(probe, args):
+    """What ours says that it computes in, once the model is in memory; another than was asked for is an error."""
+    for _ in range(600):
+        told = ask(probe)["predict"]
+        if told["loaded"]:
+            break
+        time.sleep(0.1)
+    if args.int8 != bool(told["int8"]):
+        sys.exit(f"ours should {'' if args.int8 else 'not '}compute in int8, and says: {told}")
+    return "int8" if args.int8 else told["precision"]
+
+
 def peer_precision(log, args):
     """What the peer says that it computes in; another network, size or precision than was asked for is an error."""
     asked = f"computes {args.network} at {args.size} in {'bfloat16' if args.peer_bf16 else 'float32'}"
@@ -218,6 +230,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0, for both")
     parser.add_argument("--peer-bf16", action="store_true", help="give the peer bf16 and channels_last")
+    parser.add_argument("--int8", action="store_true", help="ours in int8 (--predict-precision int8), on a processor")
     parser.add_argument("--check", action="store_true", help="only look whether there is data that all of `make bench` can use")
     args = parser.parse_args()
     if args.check:
@@ -233,7 +246,8 @@ def main():
         litserve += ["--threads", args.threads, "--port", theirs, "--device", args.device] + (["--bf16"] if args.peer_bf16 else [])
         servers = {
             "ours": (
-                [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{ours}", "--devices", args.device],
+                [args.binary, "serve", "--data-dir", served, "--listen", f"127.0.0.1:{ours}", "--devices", args.device]
+                + (["--predict-precision", "int8"] if args.int8 else []),
                 f"http://127.0.0.1:{ours}/readyz",
                 f"http://127.0.0.1:{ours}/predict?model=bench",
             ),
@@ -245,7 +259,7 @@ def main():
             for name in list(servers) if turn % 2 == 0 else list(servers)[::-1]:
                 command, probe, url = servers[name]
                 with Server(command, probe, scratch / f"{name}.log", environment):
-                    precision[name] = ask(probe)["predict"]["precision"] if name == "ours" else peer_precision(scratch / f"{name}.log", args)
+                    precision[name] = our_precision(probe, args) if name == "ours" else peer_precision(scratch / f"{name}.log", args)
                     load = [args.binary, "bench", "predict", "--url", url, "--field", "image", "--images", pictures]
                     load += ["--concurrency", args.concurrency, "--seconds", args.seconds, "--json"]
                     levels = json.loads(run(load).splitlines()[-1])["levels"]

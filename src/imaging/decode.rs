@@ -261,6 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn the_coefficients_of_a_progressive_jpeg_that_is_decoded_small_are_counted_too() {
+        static BUDGET: Budget = Budget::new(1 << 30);
+        let bytes = scaled_jpeg::tests::progressive(9);
+        let decoded = by_format(&bytes, &DecodeLimits::default(), Some(32), &BUDGET).unwrap();
+        assert_eq!((decoded.size, decoded.image.dimensions()), ((640, 640), (80, 80)));
+        assert_eq!(BUDGET.taken(), 9 * 640 * 640);
+    }
+
+    #[test]
+    fn a_face_in_a_picture_that_was_decoded_small_and_turned_is_told_without_the_padding_before_it() {
+        static BUDGET: Budget = Budget::new(1 << 20);
+        // An eighth of 513×257 pixels is 64⅛×32⅛; turned upside down, most of the first column and row is padding.
+        let image = RgbImage::new(65, 33);
+        let decoded = Decoded::smaller((image, 8), (513, 257), Orientation::Rotate180, BUDGET.take(1));
+        assert_eq!(decoded.area, Area { left: 0.875, top: 0.875, width: 64.125, height: 32.125 });
+        let face = decoded.in_picture(Face { left: 10.875, top: 4.875, side: 5.0, roll: 3.0, score: 0.9 });
+        assert_eq!(face, Face { left: 80.0, top: 32.0, side: 40.0, roll: 3.0, score: 0.9 });
+    }
+
+    #[test]
     fn exif_orientation_turns_the_image_upright() {
         let mut bytes = Vec::new();
         let image = RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
@@ -334,6 +354,57 @@ mod tests {
         let error = decode(&encoded(&gradient(4, 4).into(), ImageFormat::Png), &small).unwrap_err();
         assert_eq!(error.code(), "image_too_large");
         assert!(error.to_string().contains("--max-pixels"), "{error}");
+    }
+
+    #[test]
+    fn the_limit_on_pixels_holds_in_every_format() {
+        let picture = DynamicImage::from(gradient(4, 4));
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let bytes = encoded(&picture, format);
+            let of_pixels = |max_pixels| decode(&bytes, &DecodeLimits { max_pixels, ..DecodeLimits::default() });
+            assert_eq!(of_pixels(16).unwrap().dimensions(), (4, 4), "{format:?}");
+            let refused = of_pixels(15);
+            assert!(
+                matches!(refused, Err(ImagingError::TooLarge { width: 4, height: 4, max_pixels: 15, .. })),
+                "{format:?}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_png_that_ends_within_its_header_is_truncated() {
+        let png = encoded(&gradient(4, 4).into(), ImageFormat::Png);
+        for length in [8, 16, 23] {
+            assert_eq!(default(&png[..length]), Err(ImagingError::Truncated), "{length} bytes");
+        }
+        let headless = [&png[..8], &png[33..]].concat();
+        let refused = default(&headless).unwrap_err().to_string();
+        assert!(refused.contains("it does not begin with its header"), "{refused}");
+    }
+
+    /// Figures by hand: a share a/255 of the colour, and the rest white.
+    #[test]
+    fn what_can_be_half_seen_through_is_laid_on_white() {
+        let seen = |image: DynamicImage| {
+            let pixels = |format| default(&encoded(&image, format)).unwrap().get_pixel(0, 0).0;
+            // 16 bits are PNG's alone.
+            if image.color().bytes_per_pixel() == image.color().channel_count() {
+                assert_eq!(pixels(ImageFormat::Png), pixels(ImageFormat::WebP));
+            }
+            pixels(ImageFormat::Png)
+        };
+        let colour = |alpha: u8| DynamicImage::ImageRgba8(ImageBuffer::from_pixel(2, 2, image::Rgba([0, 100, 255, alpha])));
+        for (alpha, expected) in
+            [(0, [255; 3]), (1, [254, 254, 255]), (64, [191, 216, 255]), (128, [127, 177, 255]), (255, [0, 100, 255])]
+        {
+            assert_eq!(seen(colour(alpha)), expected, "{alpha}");
+        }
+        let deep = ImageBuffer::from_pixel(2, 2, image::Rgba([0_u16, 100 * 257, 65_535, 128 * 257]));
+        assert_eq!(seen(DynamicImage::ImageRgba16(deep)), [127, 177, 255]);
+        let grey = ImageBuffer::from_pixel(2, 2, LumaA([100, 128]));
+        assert_eq!(seen(DynamicImage::ImageLumaA8(grey)), [177; 3]);
+        let deep_grey = ImageBuffer::from_pixel(2, 2, LumaA([100 * 257_u16, 128 * 257]));
+        assert_eq!(seen(DynamicImage::ImageLumaA16(deep_grey)), [177; 3]);
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

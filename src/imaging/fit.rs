@@ -119,6 +119,13 @@ mod tests {
     }
 
     #[test]
+    fn a_photo_in_which_a_face_is_looked_for_keeps_more_of_its_pixels() {
+        let side = |size, fit| Preprocess { size, fit }.decoded_for();
+        assert_eq!([Fit::Stretch, Fit::Crop, Fit::Face].map(|fit| side(32, fit)), [32, 32, 320]);
+        assert_eq!([80, 96].map(|size| side(size, Fit::Face)), [320, 384]);
+    }
+
+    #[test]
     fn stretching_keeps_all_of_the_width_and_cropping_its_middle() {
         let red = |fit| {
             let pixels = resize(&wide(), &Preprocess { size: 10, fit }).unwrap();

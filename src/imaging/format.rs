@@ -32,6 +32,8 @@ mod tests {
         for (bytes, name) in [
             (&b"GIF89a............"[..], "GIF"),
             (b"<svg xmlns='x'/>", "SVG"),
+            (b"\n  <svg xmlns='x'/>", "SVG"),
+            (b"\r\n<!DOCTYPE html><html>", "HTML page"),
             (b"%PDF-1.7", "PDF"),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
             (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF"),

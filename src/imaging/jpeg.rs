@@ -157,6 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn what_restarts_a_scan_or_is_escaped_in_it_is_no_segment() {
+        // Read as a length, what follows a restart leads beyond the picture's end.
+        let scan = [&[0x11, 0xff, 0xd0, 0x7f, 0x7f, 0x22][..], &[0xff, 0x00, 0x7f, 0x7f], &[0xff, 0xd7, 0x7f, 0x7f]];
+        let picture = [&[0xff, 0xd8, 0xff, 0xda, 0, 3, 1][..], &scan.concat(), &[0xff, 0xff, 0xd9]].concat();
+        assert_eq!(markers(&picture).collect::<Vec<_>>(), [SCAN, END]);
+        assert!(!is_truncated(&[&picture[..], b"a film"].concat()));
+        assert!(is_truncated(&[&picture[..picture.len() - 2], b"a film"].concat()));
+    }
+
+    #[test]
+    fn bytes_between_segments_that_other_programs_pass_over_are_passed_over() {
+        let bytes = encoded(&RgbImage::from_fn(16, 16, |x, y| Rgb([(x * 9) as u8, (y * 9) as u8, 99])).into());
+        let whole = Jpeg::read_headers(&bytes).unwrap().pixels().unwrap();
+        // Behind the first segment.
+        let end = 4 + usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+        let padded = [&bytes[..end], &[0x20; 9], &bytes[end..]].concat();
+        assert_eq!(Jpeg::read_headers(&padded).unwrap().pixels().unwrap(), whole);
+    }
+
+    #[test]
     fn a_progressive_jpeg_is_told_by_its_frame() {
         let mut bytes = encoded(&RgbImage::from_pixel(16, 16, Rgb([9, 99, 199])).into());
         assert!(!is_progressive(&bytes));

@@ -68,6 +68,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn either_side_is_judged_and_so_are_all_pixels() {
+        let limits = DecodeLimits { max_side: 100, max_pixels: 2000, ..DecodeLimits::default() };
+        let is_taken = |(width, height)| match limits.check(width, height) {
+            Ok(()) => true,
+            Err(ImagingError::TooLarge { .. }) => false,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!([(100, 1), (1, 100), (100, 20)].map(is_taken), [true; 3]);
+        assert_eq!([(101, 1), (1, 101), (100, 21), (21, 100)].map(is_taken), [false; 4]);
+        assert_eq!(limits.check(0, 7).unwrap_err().code(), "corrupt_image");
+    }
+
+    #[test]
     fn a_file_may_have_half_as_many_bytes_as_pixels_and_the_usual_number_in_any_case() {
         let bytes = |pixels| DecodeLimits::of_pixels(pixels).max_bytes;
         assert_eq!(DecodeLimits::of_pixels(50_000_000), DecodeLimits::default());

@@ -117,6 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_picture_that_was_decoded_small_the_padding_is_left_out_where_there_is_no_face_too() {
+        // Half of an odd side: of the last column and row half is padding.
+        let bars = RgbImage::from_fn(1301, 1301, |x, y| image::Rgb([if (x / 37 + y / 53) % 2 == 0 { 250 } else { 5 }; 3]));
+        let mut bytes = Vec::new();
+        bars.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();
+        let preprocess = Preprocess { size: 32, fit: Fit::Face };
+        let prepared = prepare(&bytes, &DecodeLimits::default(), &preprocess).unwrap();
+        assert_eq!((prepared.size, prepared.face), ((1301, 1301), None));
+        let decoded = decode::decode_for(&bytes, &DecodeLimits::default(), Some(320)).unwrap();
+        assert_eq!((decoded.image.dimensions(), decoded.area.width), ((651, 651), 650.5));
+        let stretch = Preprocess { size: 32, fit: Fit::Stretch };
+        assert_eq!(prepared.pixels, fit::resize_area(&decoded.image, decoded.area, &stretch).unwrap());
+        assert_ne!(prepared.pixels, resize_whole(&decoded.image, &stretch).unwrap(), "the padding made no difference");
+    }
+
+    #[test]
     fn a_picture_without_a_face_is_taken_whole() {
         let mut bytes = Vec::new();
         let picture = RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8, y as u8, 30]));

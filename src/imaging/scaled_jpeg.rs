@@ -56,7 +56,7 @@ pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: u
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::imaging::{self, DecodeLimits, Fit, Preprocess, resize};
     use image::codecs::jpeg::JpegEncoder;
@@ -150,6 +150,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shorter_side_decides_how_small_a_panorama_is_decoded() {
+        for (width, height) in [(4000, 400), (400, 4000)] {
+            assert_eq!(divisor(width, height, 32), Some(4), "{width}×{height}: 100 pixels are left, 64 are needed");
+        }
+        assert_eq!([divisor(20_000, 127, 32), divisor(20_000, 128, 32)], [None, Some(2)]);
+    }
+
+    #[test]
     fn small_pictures_and_kinds_it_does_not_know_are_left_to_the_whole_decoder() {
         let bytes = jpeg(&picture(120, 90));
         assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "half of 90 is less than 64");
@@ -158,7 +166,7 @@ mod tests {
     }
 
     /// A grey progressive JPEG of 640×640 whose coefficients are all 0: one scan for the means, and `more` that say nothing.
-    fn progressive(more: usize) -> Vec<u8> {
+    pub fn progressive(more: usize) -> Vec<u8> {
         let segment = |marker: u8, content: &[u8]| {
             [&[0xff, marker][..], &(content.len() as u16 + 2).to_be_bytes(), content].concat()
         };

@@ -221,7 +221,8 @@ mod tests {
         let inputs = drawn(plain.as_ref());
         assert_eq!((inputs.unlabelled.unwrap().u.size()[0], inputs.mixing.is_none()), (2, true));
 
-        let hyper = Hyper { alpha: None, k: 3, temperature: 0.5, lambda_u: 6.0, ramp: 0.5, prior: Some(vec![0.8, 0.2]) };
+        let prior = Some(vec![0.8, 0.2]);
+        let hyper = Hyper { alpha: None, k: 3, temperature: 0.5, lambda_u: 6.0, ramp: 0.5, prior };
         let supervised = build(Kind::Supervised, hyper);
         assert!(!supervised.needs_unlabelled() && supervised.state().is_empty());
         assert!(drawn(supervised.as_ref()).unlabelled.is_none());

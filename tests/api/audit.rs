@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::app::{TestApp, expect};
+use super::app::{TestApp, expect, problem, tiny_job};
 use super::pictures::data_set;
 
 #[tokio::test]
@@ -28,6 +28,26 @@ async fn an_alias_that_goes_leaves_the_version_that_it_meant_in_the_audit() {
     let told = |at: usize| (&audit["items"][at]["status"], &audit["items"][at]["detail"]);
     assert_eq!(told(1), (&Value::from(204), &Value::from("mask@champion: 4 -> none")), "{audit:#}");
     assert_eq!(told(0), (&Value::from(404), &Value::Null), "what was not done has none");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_written_down_is_not_made() {
+    let app = TestApp::start().await;
+    app.import("shapes", &data_set(20, 6)).await;
+    let path = app.directory.path().join("data/mixmatch.db");
+    let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let trigger = "CREATE TRIGGER no_row BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'not today'); END";
+    sqlx::query(trigger).execute(&database).await.unwrap();
+    problem(app.delete("/datasets/shapes").send().await.unwrap(), 500).await;
+    problem(app.post("/jobs").json(&tiny_job("shapes")).send().await.unwrap(), 500).await;
+    // Who only looks is answered.
+    app.json("/datasets/shapes").await;
+    assert_eq!(app.json("/jobs").await["items"], serde_json::json!([]));
+    sqlx::query("DROP TRIGGER no_row").execute(&database).await.unwrap();
+    database.close().await;
+    expect(app.delete("/datasets/shapes").send().await.unwrap(), 204).await;
+    assert_eq!(rows(&app).await.len(), 2, "the import, and the deletion that was made");
     app.stop().await;
 }
 

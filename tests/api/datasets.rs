@@ -119,6 +119,25 @@ async fn an_unlisted_image_that_cannot_be_read_is_pointed_at_in_the_archive() {
 }
 
 #[tokio::test]
+async fn an_image_of_more_pixels_than_the_server_takes_is_left_out() {
+    let app = TestApp::with(|config| config.limits.image.max_pixels = 32 * 32).await;
+    let mut files: Vec<(String, Vec<u8>)> = (0..8).map(|at| (format!("{at}.png"), picture(at % 2 == 0, at))).collect();
+    let mut larger = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(RgbImage::new(33, 32)).write_to(&mut larger, ImageFormat::Png).unwrap();
+    files.push(("larger.png".to_owned(), larger.into_inner()));
+    let sheet = |from: u32| -> String {
+        let row = |at: u32| format!("{at}.png,{}\n", if at.is_multiple_of(2) { "disc" } else { "stripes" });
+        format!("image,label\n{}", (from..from + 4).map(row).collect::<String>())
+    };
+    let drawn = Drawn { images: archive(&files), train: sheet(0) + "larger.png,disc\n", test: sheet(4) };
+    let created = app.import("shapes", &drawn).await;
+    let rejected = created["report"]["rejected"].as_array().unwrap();
+    let told: Vec<_> = rejected.iter().map(|row| (&row["image"], &row["code"])).collect();
+    assert_eq!(told, [(&json!("larger.png"), &json!("image_too_large"))], "{created:#}");
+    assert_eq!(created["counts"]["train"], json!({"disc": 2, "stripes": 2}));
+}
+
+#[tokio::test]
 async fn a_wrong_form_names_every_field() {
     let app = TestApp::start().await;
     let wrong =

@@ -241,6 +241,8 @@ async fn jobs_whose_data_set_is_not_there_wait_for_it_and_keep_no_other_waiting(
     let there = directory.path().join("data/datasets").join(dataset);
     let away = directory.path().join("away");
     std::fs::rename(&there, &away).unwrap();
+    // Of which the directory stays.
+    std::fs::create_dir(&there).unwrap();
     let app = TestApp::at(directory, |_| {}).await;
     let other = app.queue(&tiny_job("others")).await;
     let (job, _) = fate(&app, &other).await;
@@ -255,6 +257,7 @@ async fn jobs_whose_data_set_is_not_there_wait_for_it_and_keep_no_other_waiting(
     let told = log(&app, &first).await;
     assert_eq!(told.matches(r#"could not begin (the files of data set "shapes": No such file"#).count(), 1, "{told}");
 
+    std::fs::remove_dir(&there).unwrap();
     std::fs::rename(&away, &there).unwrap();
     for id in [&first, &second] {
         let (job, log) = fate(&app, id).await;

@@ -165,3 +165,23 @@ async fn events_stream_to_the_end_and_resume_without_loss_or_repeat() {
         "a job that was queued again goes on telling"
     );
 }
+
+/// They are read some hundreds at a time.
+#[tokio::test]
+async fn a_finished_jobs_events_are_all_told_however_many_they_are() {
+    let script = r#"seq 450 | sed 's/.*/{"type":"log","level":"info","message":"line &"}/'
+        echo '{"type":"problem","code":"out_of_paint","detail":"no paint left"}'; exit 1"#;
+    let app = TestApp::with_child(script, |_| {}).await;
+    app.small_data_set().await;
+    let id = app.queue(&tiny_job("shapes")).await;
+    app.until(&id, &["failed"]).await;
+    let events = read_events(&app, &id, None).await;
+    let kinds: Vec<&str> = events.iter().map(|(_, kind)| kind.as_str()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "log").count(), 450);
+    assert_eq!((&kinds[..2], &kinds[452..]), (["state"; 2].as_slice(), ["problem", "state"].as_slice()));
+    let ids: Vec<i64> = events.iter().map(|(id, _)| id.parse().unwrap()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "each once, in order: {ids:?}");
+    // As many as are read at once lie behind this one: the stream has to look whether there are more.
+    assert_eq!(read_events(&app, &id, Some(&events[253].0)).await, events[254..]);
+    app.stop().await;
+}

@@ -284,21 +284,28 @@ async fn a_key_that_is_revoked_while_a_version_is_loaded_moves_no_alias() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_sends_too_much_is_told_when_to_come_back() {
-    let app = TestApp::with(|config| config.limits.requests_per_second = std::num::NonZeroU32::new(5)).await;
+    const CONFIGURED: &str = "correct-horse-battery";
+    let app = TestApp::with(|config| {
+        config.limits.requests_per_second = std::num::NonZeroU32::new(5);
+        config.api_key = Some(mixmatch::config::ApiKey::new(CONFIGURED).unwrap());
+    })
+    .await;
     let (busy, calm) = (create(&data(&app), "busy", "predict"), create(&data(&app), "calm", "predict"));
     let ask = |token: &str| app.get("/models").bearer_auth(token).send();
     // Twenty at once are more than five a second, but not on a machine that takes seconds to answer them.
-    let mut refused = None;
-    for _ in 0..50 {
-        let answers = futures::future::join_all((0..20).map(|_| ask(&busy))).await;
-        refused = answers.into_iter().map(Result::unwrap).find(|answer| answer.status() == 429);
-        if refused.is_some() {
-            break;
+    for token in [CONFIGURED, &busy] {
+        let mut refused = None;
+        for _ in 0..50 {
+            let answers = futures::future::join_all((0..20).map(|_| ask(token))).await;
+            refused = answers.into_iter().map(Result::unwrap).find(|answer| answer.status() == 429);
+            if refused.is_some() {
+                break;
+            }
         }
+        let refused = refused.expect("a thousand are too many");
+        assert_eq!(refused.headers()["retry-after"], "1");
+        problem(refused, 429).await;
     }
-    let refused = refused.expect("a thousand are too many");
-    assert_eq!(refused.headers()["retry-after"], "1");
-    problem(refused, 429).await;
     assert_eq!(ask(&calm).await.unwrap().status(), 200, "another key is not held back");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(ask(&busy).await.unwrap().status(), 200);
@@ -431,6 +438,24 @@ async fn a_page_from_elsewhere_cannot_use_an_open_server() {
     for site in ["same-origin", "same-site", "none"] {
         assert_eq!(from("/jobs", site).await.unwrap().status(), 200, "{site}");
     }
+}
+
+/// Programs count their requests; two of them may count alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_is_that_of_the_api_key_that_it_came_with() {
+    let app = TestApp::with_child("sleep 600", |_| {}).await;
+    app.small_data_set().await;
+    let [one, other, another] = ["one", "other", "another"].map(|name| create(&data(&app), name, "train"));
+    let ask = async |token: &str, seed: u32| {
+        let mut job = tiny_job("shapes");
+        job["seed"] = json!(seed);
+        let request = app.post("/jobs").bearer_auth(token).header("idempotency-key", "1").json(&job);
+        expect(request.send().await.unwrap(), 202).await["id"].as_str().unwrap().to_owned()
+    };
+    let (first, second, third) = (ask(&one, 1).await, ask(&other, 1).await, ask(&another, 2).await);
+    assert!(first != second && second != third && first != third, "whatever the others asked for");
+    assert_eq!((ask(&one, 1).await, ask(&other, 1).await), (first, second), "each finds its own again");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,6 +88,18 @@ async fn a_job_starts_from_uploaded_weights() {
 }
 
 #[tokio::test]
+async fn weights_of_which_nobody_says_how_long_they_are_have_a_limit_too() {
+    let app = TestApp::with(|config| config.limits.upload_bytes = 10_000).await;
+    let pieces = (0..512).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 16 << 10]));
+    let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+    let refused = problem(app.put("/pretrained/endless").body(body).send().await.unwrap(), 413).await;
+    assert!(refused["detail"].as_str().unwrap().contains("--max-upload"), "{refused}");
+    let left = std::fs::read_dir(app.directory.path().join("data/uploads")).unwrap().count();
+    assert_eq!(left, 0, "what had come of them");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_start_that_does_not_fit_is_refused_when_the_job_is_sent() {
     let app = TestApp::with_child("sleep 600", |_| {}).await;
     app.small_data_set().await;

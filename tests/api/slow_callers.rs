@@ -68,6 +68,31 @@ async fn an_upload_that_trickles_is_given_up_with_an_answer_and_leaves_nothing()
     assert_eq!(statuses, [408, 408, 408], "the audit tells what the callers were told");
 }
 
+/// While it comes it takes room from others' images, and keeps to the pace of an upload for hours.
+#[tokio::test]
+async fn images_to_predict_are_given_up_however_steadily_they_trickle() {
+    let app = TestApp::with(|config| {
+        config.connections.slowest = 1;
+        config.connections.predict_body = Duration::from_millis(500);
+    })
+    .await;
+    let path = app.directory.path().join("data/mixmatch.db");
+    let database = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    // Without a model nobody gets as far as his body.
+    let version =
+        "INSERT INTO model_versions (name, version, classes, metrics, weights_sha256, manifest_sha256, created_at)
+         VALUES ('m', 1, '[\"a\",\"b\"]', '{}', 'w', 'm', 0)";
+    sqlx::query(version).execute(&database).await.unwrap();
+    database.close().await;
+    let mut stream = connect(&app).await;
+    let head = "POST /predict?model=m:1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: image/png\r\n\
+                content-length: 400\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = trickle(&mut stream, Duration::from_millis(25)).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("took too long to arrive"), "{answer}");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn a_caller_is_not_judged_by_a_standstill_of_the_server() {
     let app = TestApp::with(|config| {

@@ -128,6 +128,10 @@ async fn a_sweep_is_run_and_reported_with_what_failed() {
     assert_eq!(sweep["state"], "failed", "two of its jobs have: {sweep:#}");
     assert_eq!((&sweep["counts"]["succeeded"], &sweep["counts"]["failed"]), (&json!(10), &json!(2)));
     assert!(sweep["finished_at"].is_string());
+    let began =
+        async |job: &Value| app.json(&format!("/jobs/{}", job["id"].as_str().unwrap())).await["started_at"].clone();
+    let (first, last) = (began(&sweep["jobs"][0]).await, began(&sweep["jobs"][11]).await);
+    assert!(sweep["started_at"] == first && first != last, "it began with its first job: {first} {last} {sweep:#}");
 
     let answer: Value = serde_json::from_str(&report(&app, id, "application/json").await).unwrap();
     let rows = answer["rows"].as_array().unwrap();
@@ -239,6 +243,26 @@ async fn a_job_with_a_baseline_is_a_job_that_names_it() {
 }
 
 #[tokio::test]
+async fn a_pretrained_job_is_reported_beside_the_supervised_one_of_its_sweep_after_the_same_pretraining() {
+    let figures = figures(&[("supervised", 3, Some((0.8, 0.7))), ("mixmatch", 3, Some((0.9, 0.9)))]);
+    let app = told(&figures).await;
+    let id = app.queue(&asking(json!({"algorithm": ["supervised", "mixmatch"], "pretrain_epochs": 9}))).await;
+    let sweep = app.until(&id, &["succeeded", "failed"]).await;
+    assert_eq!(sweep["counts"]["succeeded"], 2, "{sweep:#}");
+    let job = |algorithm: &str| {
+        let jobs = sweep["jobs"].as_array().unwrap();
+        jobs.iter().find(|job| job["algorithm"] == algorithm).unwrap()["id"].as_str().unwrap()
+    };
+    let told: Value = serde_json::from_str(&report(&app, job("mixmatch"), "application/json").await).unwrap();
+    let runs: Vec<&str> = told["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap()).collect();
+    assert_eq!(runs, [job("supervised"), job("mixmatch")], "{told:#}");
+    assert_eq!(told["differences"][0]["pretrained_alike"], true, "{told:#}");
+    let markdown = report(&app, job("mixmatch"), "text/markdown").await;
+    assert!(markdown.contains("Against supervised training after the same pretraining,"), "{markdown}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_done_to_a_sweep_is_done_to_all_of_its_jobs() {
     let app = TestApp::with_child(WAITING, |config| config.worker.devices = "cpu,cpu".parse().unwrap()).await;
     app.small_data_set().await;
@@ -247,6 +271,8 @@ async fn what_is_done_to_a_sweep_is_done_to_all_of_its_jobs() {
     assert_eq!((&sweep["state"], &sweep["counts"]["queued"]), (&json!("running"), &json!(4)));
     let pair: Vec<&Value> = sweep["jobs"].as_array().unwrap().iter().take(2).map(|job| &job["algorithm"]).collect();
     assert_eq!(pair, ["supervised", "mixmatch"], "a job and its baseline, side by side");
+    let told = |state: &str| sweep["jobs"].as_array().unwrap().iter().find(|job| job["state"] == state).unwrap();
+    assert!(told("running")["seconds"].is_null(), "how long it takes is told when it is over: {sweep:#}");
     problem(app.delete(&format!("/jobs/{id}")).send().await.unwrap(), 409).await;
 
     for _ in 0..2 {
@@ -254,6 +280,8 @@ async fn what_is_done_to_a_sweep_is_done_to_all_of_its_jobs() {
     }
     let sweep = app.until(&id, &["canceled"]).await;
     assert_eq!(sweep["counts"]["canceled"], 6);
+    let seconds: Vec<bool> = sweep["jobs"].as_array().unwrap().iter().map(|job| job["seconds"].is_number()).collect();
+    assert_eq!(seconds, [true, true, false, false, false, false], "those that never began took no time: {sweep:#}");
     let again = expect(app.post(&format!("/jobs/{id}/retry")).send().await.unwrap(), 202).await;
     assert_eq!(again["counts"]["canceled"], 0, "{again:#}");
     expect(app.post(&format!("/jobs/{id}/cancel")).send().await.unwrap(), 202).await;

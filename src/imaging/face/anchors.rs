@@ -123,6 +123,22 @@ mod tests {
     }
 
     #[test]
+    fn the_eyes_are_the_mean_of_the_answers_too() {
+        // The less sure answer has each eye elsewhere: by 1, 2, 3 and 4 hundredths of the picture.
+        let mut answer = answer(&[(2, 3.0), (3, 1.0)]);
+        for (at, off) in (4..8).zip([0.01, 0.02, 0.03, 0.04]) {
+            answer.boxes[3 * REGRESSED + at] = off * SIDE as f32;
+        }
+        let [left, right] = faces(&answer, 0.3)[0].eyes;
+        let (x, y, share) = (3.0 / 32.0, 1.0 / 32.0, 0.7311 / (0.7311 + 0.9526));
+        for (found, expected) in
+            [(left.0 - x, 0.01), (left.1 - y, 0.02), (right.0 - x, 0.03), (right.1 - y, 0.04)]
+        {
+            assert!((found - expected * share).abs() < 1e-5, "{found}, expected is {}", expected * share);
+        }
+    }
+
+    #[test]
     fn boxes_of_no_size_are_none_and_end() {
         for tiny in [1e-6, 3.8e-6, 0.9, 0.0, -5.0] {
             let mut answer = answer(&[(511, 2.0), (2, 1.0)]);

@@ -78,6 +78,13 @@ mod tests {
     }
 
     #[test]
+    fn a_square_of_whole_pixels_is_cut_out_as_it_is() {
+        let image = RgbImage::from_fn(9, 8, |x, y| Rgb([(20 * x) as u8, (30 * y) as u8, (x * y) as u8]));
+        let expected = image::imageops::crop_imm(&image, 2, 3, 4, 4).to_image();
+        assert_eq!(cut(&image, &face(2.0, 3.0, 4.0, 0.0), 4), expected.into_raw());
+    }
+
+    #[test]
     fn a_face_that_lies_is_turned_upright() {
         // The line through the eyes goes down: the head's top is on the right.
         let pixels = cut(&quarters(), &face(60.0, 60.0, 80.0, 90.0), 8);

@@ -298,6 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn faces_beside_or_above_each_other_are_two_places_and_so_are_one_within_another() {
+        let seen = |x: f32, y: f32, side: f32| Seen { centre: (x, y), side, roll: 0.0, score: 0.9 };
+        let place = seen(100.0, 100.0, 40.0);
+        for (x, y, side, expected) in [
+            (113.0, 113.0, 40.0, true),
+            (115.0, 100.0, 40.0, false),
+            (100.0, 115.0, 40.0, false),
+            (100.0, 85.0, 40.0, false),
+            (100.0, 100.0, 20.0, true),
+            (100.0, 100.0, 19.0, false),
+            (100.0, 100.0, 80.0, false),
+        ] {
+            assert_eq!(same_place(&place, &seen(x, y, side)), expected, "{x}, {y}, side {side}");
+        }
+    }
+
+    #[test]
     fn parts_cover_the_picture_in_halves() {
         for (width, height, count) in [(640.0, 480.0, 6), (480.0, 480.0, 9), (1000.0, 200.0, 3)] {
             let parts = parts(width, height);
