@@ -129,14 +129,18 @@ mod tests {
     #[test]
     fn a_large_picture_is_not_overtaken_by_a_small_one_that_came_later() {
         let budget = Budget::new(100);
-        let came = |count: u64| while budget.state().came < count { std::thread::yield_now() };
+        let wait_for = |count: u64| {
+            while budget.state().came < count {
+                std::thread::yield_now();
+            }
+        };
         std::thread::scope(|scope| {
             let first = budget.take(60);
             let large = scope.spawn(|| drop(budget.take(80)));
-            came(2);
+            wait_for(2);
             // There is room for it; but who came before waits for that, and then for more.
             let small = scope.spawn(|| drop(budget.take(30)));
-            came(3);
+            wait_for(3);
             let (served, taken) = (budget.state().served, budget.taken());
             drop(first);
             large.join().unwrap();

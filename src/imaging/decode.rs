@@ -393,11 +393,11 @@ mod tests {
             }
             pixels(ImageFormat::Png)
         };
-        let colour = |alpha: u8| DynamicImage::ImageRgba8(ImageBuffer::from_pixel(2, 2, image::Rgba([0, 100, 255, alpha])));
+        let colour = |alpha: u8| ImageBuffer::from_pixel(2, 2, image::Rgba([0, 100, 255, alpha]));
         for (alpha, expected) in
             [(0, [255; 3]), (1, [254, 254, 255]), (64, [191, 216, 255]), (128, [127, 177, 255]), (255, [0, 100, 255])]
         {
-            assert_eq!(seen(colour(alpha)), expected, "{alpha}");
+            assert_eq!(seen(DynamicImage::ImageRgba8(colour(alpha))), expected, "{alpha}");
         }
         let deep = ImageBuffer::from_pixel(2, 2, image::Rgba([0_u16, 100 * 257, 65_535, 128 * 257]));
         assert_eq!(seen(DynamicImage::ImageRgba16(deep)), [127, 177, 255]);

@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn what_restarts_a_scan_or_is_escaped_in_it_is_no_segment() {
         // Read as a length, what follows a restart leads beyond the picture's end.
-        let scan = [&[0x11, 0xff, 0xd0, 0x7f, 0x7f, 0x22][..], &[0xff, 0x00, 0x7f, 0x7f], &[0xff, 0xd7, 0x7f, 0x7f]];
-        let picture = [&[0xff, 0xd8, 0xff, 0xda, 0, 3, 1][..], &scan.concat(), &[0xff, 0xff, 0xd9]].concat();
+        let scan = [&[0x11_u8, 0xff, 0xd0, 0x7f, 0x7f, 0x22][..], &[0xff, 0x00, 0x7f, 0x7f], &[0xff, 0xd7, 0x7f, 0x7f]];
+        let picture = [&[0xff_u8, 0xd8, 0xff, 0xda, 0, 3, 1][..], &scan.concat(), &[0xff, 0xff, 0xd9]].concat();
         assert_eq!(markers(&picture).collect::<Vec<_>>(), [SCAN, END]);
         assert!(!is_truncated(&[&picture[..], b"a film"].concat()));
         assert!(is_truncated(&[&picture[..picture.len() - 2], b"a film"].concat()));

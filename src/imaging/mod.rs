@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn of_a_picture_that_was_decoded_small_the_padding_is_left_out_where_there_is_no_face_too() {
         // Half of an odd side: of the last column and row half is padding.
-        let bars = RgbImage::from_fn(1301, 1301, |x, y| image::Rgb([if (x / 37 + y / 53) % 2 == 0 { 250 } else { 5 }; 3]));
+        let level = |x: u32, y: u32| if (x / 37 + y / 53) % 2 == 0 { 250 } else { 5 };
+        let bars = RgbImage::from_fn(1301, 1301, |x, y| image::Rgb([level(x, y); 3]));
         let mut bytes = Vec::new();
         bars.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();
         let preprocess = Preprocess { size: 32, fit: Fit::Face };
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!((decoded.image.dimensions(), decoded.area.width), ((651, 651), 650.5));
         let stretch = Preprocess { size: 32, fit: Fit::Stretch };
         assert_eq!(prepared.pixels, fit::resize_area(&decoded.image, decoded.area, &stretch).unwrap());
-        assert_ne!(prepared.pixels, resize_whole(&decoded.image, &stretch).unwrap(), "the padding made no difference");
+        assert_ne!(prepared.pixels, fit::resize(&decoded.image, &stretch).unwrap(), "the padding made no difference");
     }
 
     #[test]

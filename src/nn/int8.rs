@@ -7,6 +7,7 @@
 //! number format, and so do the first convolution and the head: together a hundredth of the arithmetic.
 
 use std::ffi::{c_char, c_int, c_longlong, c_void};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -54,16 +55,27 @@ unsafe extern "C" {
 
 /// Whether this processor is fast at int8 and adds it up exactly.
 pub fn is_fast() -> bool {
+    static IS: OnceLock<bool> = OnceLock::new();
+    // In a thread that ends: OpenMP keeps others for each thread that has computed, and while there are more than cores, those that
+    // wait sleep at once. Beside the one of a caller that never computes again, predictions of single images took three times as long.
+    *IS.get_or_init(|| has_vnni() && std::thread::spawn(is_exact).join().unwrap_or(false))
+}
+
+fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        let vnni = std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
-        // SAFETY: it takes nothing and answers 0 or 1. What oneDNN may use can be less than what is there.
-        vnni && unsafe { mixmatch_int8_is_exact() != 0 }
+        std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni")
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         false
     }
+}
+
+/// What oneDNN may use can be less than what is there.
+fn is_exact() -> bool {
+    // SAFETY: it takes nothing and answers 0 or 1.
+    unsafe { mixmatch_int8_is_exact() != 0 }
 }
 
 /// The least and the greatest value of an activation, over many images.

@@ -375,6 +375,60 @@ mod tests {
     }
 
     #[test]
+    fn the_network_that_is_named_counts_before_the_one_that_the_file_names() {
+        struct Says(Option<&'static str>);
+        impl NamedTensors for Says {
+            fn names(&self) -> Vec<String> {
+                Vec::new()
+            }
+
+            fn shape(&self, _name: &str) -> Option<Vec<i64>> {
+                None
+            }
+
+            fn read(&mut self, _name: &str) -> Result<Vec<f32>, String> {
+                Err("nothing is there".to_owned())
+            }
+
+            fn network(&self) -> Option<String> {
+                self.0.map(str::to_owned)
+            }
+        }
+        assert_eq!(network_of(&Says(Some("wrn-10-1")), Some("tiny_resnet")), "tiny_resnet");
+        assert_eq!(network_of(&Says(Some("wrn-10-1")), None), "wrn-10-1");
+        assert_eq!(network_of(&Says(Some("vgg16")), None), "wide_resnet50_2", "one that nobody knows");
+        assert_eq!(network_of(&Says(None), None), "wide_resnet50_2");
+    }
+
+    #[test]
+    fn every_floating_point_format_is_read_as_what_it_says_it_is() {
+        // 1.5 and −2 in each, and two whole numbers.
+        let tensors: [(&str, &[u8]); 5] = [
+            ("BF16", &[0xc0, 0x3f, 0x00, 0xc0]),
+            ("F16", &[0x00, 0x3e, 0x00, 0xc0]),
+            ("F32", &[0, 0, 0xc0, 0x3f, 0, 0, 0, 0xc0]),
+            ("F64", &[0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0]),
+            ("I32", &[1, 0, 0, 0, 2, 0, 0, 0]),
+        ];
+        let (mut header, mut numbers) = (serde_json::Map::new(), Vec::new());
+        for (format, bytes) in tensors {
+            let offsets = [numbers.len(), numbers.len() + bytes.len()];
+            let info = serde_json::json!({ "dtype": format, "shape": [2], "data_offsets": offsets });
+            header.insert(format.to_owned(), info);
+            numbers.extend_from_slice(bytes);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights.safetensors");
+        std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], &header, &numbers].concat()).unwrap();
+        let mut file = SafeTensorsFile::open(&path).unwrap();
+        for format in ["BF16", "F16", "F32", "F64"] {
+            assert_eq!(file.read(format).unwrap(), [1.5, -2.0], "{format}");
+        }
+        assert_eq!(file.read("I32").unwrap_err(), "it holds I32 numbers, floating-point ones are needed");
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         let with = |change: fn(&mut Tensors)| {
             let mut source = tiny(7, "");

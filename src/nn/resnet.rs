@@ -241,6 +241,7 @@ fn imagenet_input(images: &Tensor) -> Result<Tensor, TchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::weights::Init;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use tch::Device;
@@ -284,6 +285,38 @@ mod tests {
             assert_eq!(gradient.size(), [weights.head().length]);
             assert!(gradient.abs().max().double_value(&[]) > 0.0);
         }
+    }
+
+    #[test]
+    fn a_folded_network_answers_as_the_network_does_with_either_head() {
+        for head in [Head::Linear, Head::Reference] {
+            let (network, weights) = tiny(head);
+            let images = Tensor::rand([4, 3, 32, 32], (Kind::Float, Device::Cpu)) * 2.0 - 1.0;
+            let plain = network.forward(&weights, &images, Mode::Eval).unwrap().detach();
+            let folded = network.fold(&weights, 32).unwrap().forward(&images).unwrap();
+            let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+            let (off, scale) = (largest(&(&folded - &plain)), largest(&plain));
+            assert!(scale > 1e-3 && off < 1e-3 * scale, "{head:?}: off by {off:e} where answers reach {scale}");
+        }
+    }
+
+    /// He et al. (arXiv 1502.01852) by the numbers that leave a convolution, as the authors of MixMatch have it, and Glorot & Bengio for
+    /// what is linear.
+    #[test]
+    fn kernels_start_with_the_deviations_of_the_papers() {
+        let network = ResNet::new(SHAPES[0], Head::Reference, 2, Kind::Float);
+        let (mut convolutions, mut linear) = (0, 0);
+        for entry in network.layout().params() {
+            let variance = match entry.shape[..] {
+                [output, _, height, width] => 2.0 / (output * height * width) as f64,
+                [output, input] => 2.0 / (output + input) as f64,
+                _ => continue,
+            };
+            let Init::Normal(sigma) = entry.init else { panic!("{} starts as {:?}", entry.name, entry.init) };
+            assert!((sigma * sigma / variance - 1.0).abs() < 1e-9, "{}: {sigma}", entry.name);
+            *(if entry.shape.len() == 4 { &mut convolutions } else { &mut linear }) += 1;
+        }
+        assert_eq!((convolutions, linear), (53, 4));
     }
 
     #[test]

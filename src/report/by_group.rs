@@ -136,6 +136,22 @@ mod tests {
     }
 
     #[test]
+    fn the_groups_that_lose_most_are_named() {
+        let of = |lost: [f64; 4]| {
+            let groups = ["a", "b", "c", "d"].into_iter().zip(lost);
+            groups.map(|(value, lost)| group(value, 1000, 0.9 - lost)).collect()
+        };
+        let pair = |seed: u64| {
+            let wobble = 0.001 * seed as f64;
+            let lost = [0.02, 0.05, 0.03, 0.04].map(|lost| lost - wobble);
+            [grouped(seed, Supervised, 0.88, of([0.0; 4])), grouped(seed, Mixmatch, 0.89 + wobble, of(lost))]
+        };
+        let comparison = Comparison::new((0..3).flat_map(pair).collect(), Vec::new());
+        let told = "behind in 4 of 4 groups: age_group b by 4.9 points, age_group d by 3.9 points, age_group c by 2.9 points, ….";
+        assert!(comparison.verdict.contains(told), "{}", comparison.verdict);
+    }
+
+    #[test]
     fn equal_gaps_in_a_small_group_decide_nothing() {
         // One image of 30 more in each of three seeds.
         let of = |seed, algorithm, accuracy| grouped(seed, algorithm, 0.9, vec![group("60+", 30, accuracy)]);

@@ -324,4 +324,21 @@ pub(super) mod tests {
         assert_eq!(comparison.runs[0].state, "running");
         assert!(!comparison.rows[0].chosen);
     }
+
+    /// Whoever asks until a comparison is finished would else wait for ever.
+    #[test]
+    fn a_comparison_is_finished_once_nothing_more_comes_of_any_run() {
+        let other = run(40, 1, AlgorithmName::Mixmatch, 0.9, 0.9);
+        for (state, finished) in [
+            ("queued", false),
+            ("running", false),
+            ("paused", false),
+            ("succeeded", true),
+            ("failed", true),
+            ("canceled", true),
+        ] {
+            let runs = vec![unfinished(40, 0, AlgorithmName::Mixmatch, state), other.clone()];
+            assert_eq!(Comparison::new(runs, Vec::new()).finished, finished, "{state}");
+        }
+    }
 }

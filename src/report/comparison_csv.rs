@@ -119,9 +119,9 @@ fn ends(interval: Option<[f64; 2]>) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::tests::example;
+    use super::super::comparison::tests::{example, of_config};
     use super::super::comparison::{ComparedRun, Comparison};
-    use crate::train::config::AlgorithmName;
+    use crate::train::config::{AlgorithmName, TrainConfig};
     use crate::train::event::GroupAccuracy;
 
     #[test]
@@ -154,6 +154,28 @@ mod tests {
         let line = reader.records().map(Result::unwrap).nth(1).unwrap();
         let cell = |name: &str| &line[head.iter().position(|column| column == name).unwrap()];
         assert_eq!(["wins", "losses"].map(cell), ["2", "1"], "{text}");
+    }
+
+    #[test]
+    fn each_value_of_a_grid_has_its_own_difference() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |algorithm, lambda_u, test| {
+            let config = TrainConfig { labelled: Some(40), algorithm, lambda_u, ..TrainConfig::default() };
+            of_config(config, &axes, 0.9, test)
+        };
+        let (mixmatch, supervised) = (AlgorithmName::Mixmatch, AlgorithmName::Supervised);
+        let runs = vec![of(supervised, 3.0, 0.8), of(mixmatch, 3.0, 0.9), of(mixmatch, 10.0, 0.6)];
+        let text = Comparison::new(runs, axes.to_vec()).csv().unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let at = |name: &str| head.iter().position(|column| column == name).unwrap();
+        let (value, mean) = (at("lambda_u"), at("difference_test_mean"));
+        let lines: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        for (lambda_u, expected) in [(3.0, 0.1), (10.0, -0.2)] {
+            let line = lines.iter().find(|line| line[value].parse() == Ok(lambda_u) && !line[mean].is_empty());
+            let told = line.map(|line| line[mean].parse::<f64>().unwrap());
+            assert!(told.is_some_and(|told| (told - expected).abs() < 1e-9), "{lambda_u}: {told:?} in {text}");
+        }
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn table(text: &mut String, head: Vec<String>, lines: impl Iterator<Item = Vec<S
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::tests::{example, of_config};
+    use super::super::comparison::tests::{example, of_config, run};
     use super::super::comparison::{ComparedRun, Comparison};
     use crate::train::config::{AlgorithmName, TrainConfig};
     use crate::train::event::GroupAccuracy;
@@ -231,6 +231,31 @@ mod tests {
         runs.extend([of(100, mixmatch, 100), of(100, supervised, 0)]);
         let some = "Against the supervised baseline, on the same labels and seeds, in points of accuracy:";
         assert_eq!(told(&runs), (vec![true, false], some.to_owned()));
+    }
+
+    #[test]
+    fn a_seed_that_is_level_is_not_one_that_is_ahead() {
+        let (mixmatch, supervised) = (AlgorithmName::Mixmatch, AlgorithmName::Supervised);
+        let pair = |(seed, test)| [run(40, seed, mixmatch, 0.9, test), run(40, seed, supervised, 0.9, 0.8)];
+        let runs = [(0, 0.9), (1, 0.8), (2, 0.7)].map(pair).concat();
+        let text = Comparison::new(runs, Vec::new()).markdown("m");
+        assert!(text.contains("| 1 of 3 "), "{text}");
+    }
+
+    #[test]
+    fn groups_are_told_of_the_values_that_validation_chose_alone() {
+        let axes = ["lambda_u".to_owned()];
+        let of = |algorithm, lambda_u, validation, in_group| {
+            let config = TrainConfig { labelled: Some(40), algorithm, lambda_u, ..TrainConfig::default() };
+            let (attribute, value) = ("age".to_owned(), "60+".to_owned());
+            let group = GroupAccuracy { attribute, value, images: 40, accuracy: in_group, ..GroupAccuracy::default() };
+            ComparedRun { groups: vec![group], ..of_config(config, &axes, validation, 0.9) }
+        };
+        let (mixmatch, supervised) = (AlgorithmName::Mixmatch, AlgorithmName::Supervised);
+        let runs = vec![of(supervised, 3.0, 0.7, 0.5), of(mixmatch, 3.0, 0.8, 0.6), of(mixmatch, 10.0, 0.9, 0.8)];
+        let text = Comparison::new(runs, axes.to_vec()).markdown("m");
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("| age 60+ ")).collect();
+        assert!(lines.len() == 1 && lines[0].contains("+30.0"), "{text}");
     }
 
     #[test]

@@ -237,4 +237,26 @@ mod tests {
         assert!(matches!(taken, Err(StoreError::Taken { .. })), "{taken:?}");
         assert_eq!(store.revoke_key("ci").await.unwrap().prefix, "bbbbbbbb");
     }
+
+    #[tokio::test]
+    async fn a_prefix_means_its_own_key_though_a_newer_one_is_named_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+        let leaked = store.insert_key(new("laptop", "aaaaaaaa", None)).await.unwrap();
+        let namesake = store.insert_key(new("aaaaaaaa", "bbbbbbbb", None)).await.unwrap();
+        assert_eq!(store.revoke_key("aaaaaaaa").await.unwrap().id, leaked.id);
+        assert!(store.key_of_id(namesake.id).await.unwrap().unwrap().is_live());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_revoked_long_ago_stays_so_when_its_name_is_given_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+        let past = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1);
+        let old = store.insert_key(new("ci", "aaaaaaaa", Some(past))).await.unwrap();
+        sqlx::query("UPDATE api_keys SET revoked_at = 1000").execute(&store.writer).await.unwrap();
+        store.insert_key(new("ci", "bbbbbbbb", None)).await.unwrap();
+        let old = store.key_of_id(old.id).await.unwrap().unwrap();
+        assert_eq!(old.revoked_at, Some(jiff::Timestamp::from_second(1).unwrap()));
+    }
 }

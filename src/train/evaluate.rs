@@ -102,3 +102,40 @@ fn batches(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::learner::build_network;
+    use super::super::resume_tests::{anchored, data_set, lean, prepared};
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn images_of_every_batch_are_held_against_their_own_classes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (dataset, config) = (data_set(directory.path()), anchored());
+        let setting = prepared(&dataset, &config);
+        let network = build_network(&config, 2, Kind::Float).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
+        lean(&weights, 0, 20.0);
+        // The same 60 pictures again and again; those of the first batch are of the class that is answered, all others are not.
+        let rows: Vec<u32> = (0..150).map(|at| at % 60).collect();
+        let labels: Vec<usize> = (0..150).map(|at| usize::from(at >= BATCH)).collect();
+        let mut done = Vec::new();
+        let mut progress = |images: usize| -> ControlFlow<()> {
+            done.push(images);
+            ControlFlow::Continue(())
+        };
+        let asked = (rows.as_slice(), labels.as_slice());
+        let found = evaluate(network.as_ref(), &weights, &setting.images, asked, 2, &mut progress).unwrap();
+        assert_eq!(done, [0, 128]);
+        assert_eq!(found.confusion.counts(), [vec![128_u64, 0], vec![22, 0]]);
+        let surprise = |(row, &class): (&Vec<f32>, &usize)| {
+            row.iter().map(|&logit| f64::from(logit - row[class]).exp()).sum::<f64>().ln()
+        };
+        let by_hand = found.logits.iter().zip(&labels).map(surprise).sum::<f64>() / 150.0;
+        assert!(by_hand > 1.0 && (found.loss - by_hand).abs() < 1e-4, "{}, by hand {by_hand}", found.loss);
+    }
+}

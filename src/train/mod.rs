@@ -10,6 +10,8 @@ mod calibration;
 pub mod checkpoint;
 pub mod config;
 mod course;
+#[cfg(test)]
+mod course_tests;
 mod data;
 mod epochs;
 pub mod error;
@@ -23,6 +25,8 @@ mod groups;
 pub mod hyper_parameters;
 mod int8;
 mod learner;
+#[cfg(test)]
+mod learner_tests;
 mod left_out;
 mod limits;
 mod metrics;
@@ -39,8 +43,12 @@ pub mod retest;
 mod room;
 mod run;
 mod setting;
+#[cfg(test)]
+mod settings_tests;
 mod start;
 pub mod sweep;
+#[cfg(test)]
+mod told_tests;
 mod watch;
 
 pub use checkpoint::CheckpointPlan;

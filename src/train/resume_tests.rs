@@ -6,22 +6,23 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::{CheckpointError, CheckpointPlan, Checkpoints, Snapshot};
 use super::config::{AlgorithmName, TrainConfig};
 use super::event::{EpochMetrics, Event, LogLevel, Phase, StepProgress};
 use super::preset;
+use super::setting::Setting;
 use super::{RunInput, TrainError, run};
 use crate::dataset::{ImportLimits, ImportRequest, import};
 use crate::model::{ModelManifest, TrainingFacts};
-use crate::nn;
+use crate::nn::{self, Weights};
 
 const EPOCHS: u32 = 3;
 const STEPS: u32 = 7;
 
-/// Dark and bright noise, some of it without a label.
-fn data_set(directory: &Path) -> PathBuf {
+/// Dark and bright noise: 60 pictures, the first 40 of them with a label.
+pub(super) fn data_set(directory: &Path) -> PathBuf {
     let archive = directory.join("images.zip");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&archive).unwrap());
     let mut sheet = "image,label\n".to_owned();
@@ -53,7 +54,7 @@ fn data_set(directory: &Path) -> PathBuf {
 }
 
 /// The preset whose guesses are aligned and anchored, as small as it gets.
-fn anchored() -> TrainConfig {
+pub(super) fn anchored() -> TrainConfig {
     TrainConfig {
         network: "wrn-10-1".to_owned(),
         size: 16,
@@ -62,6 +63,28 @@ fn anchored() -> TrainConfig {
         steps_per_epoch: STEPS,
         ..preset::quick()
     }
+}
+
+/// What a run of `config` over the data set in `dataset` begins with.
+pub(super) fn prepared<'a>(dataset: &'a Path, config: &'a TrainConfig) -> Setting<'a> {
+    let input = RunInput {
+        dataset_dir: dataset,
+        run_dir: dataset,
+        config,
+        device: Device::Cpu,
+        pretrained: None,
+        checkpoints: None,
+    };
+    Setting::prepare(input, &|| false, &mut |_| {}).unwrap()
+}
+
+/// Has a network of two classes answer this one, whatever it is shown, by a bias of `by` for it and against the other.
+pub(super) fn lean(weights: &Weights, class: usize, by: f32) {
+    let head = weights.head();
+    let mut bias = [-by; 2];
+    bias[class] = by;
+    // The head's bias is the end of it.
+    weights.flat().narrow(0, head.start + head.length - 2, 2).copy_(&Tensor::from_slice(&bias));
 }
 
 /// One job's directories, and what its attempts said.
@@ -189,6 +212,9 @@ fn an_interrupted_run_ends_with_the_same_bits() {
         assert!(broken.1 == whole.1, "{:?}: the weights differ", config.algorithm);
         let resumed = job.log.iter().filter(|line| line.contains("goes on from the checkpoint")).count();
         assert_eq!(resumed, 5, "{:#?}", job.log);
+        // Of an epoch that was stopped while it was evaluated no step is made again.
+        let started = [(0, false), (4, true), (4, true), (7, true), (9, true), (12, true)];
+        assert_eq!(job.starts, started, "{:?}", config.algorithm);
     }
 }
 
@@ -225,6 +251,46 @@ fn a_run_that_is_stopped_while_it_pretrains_ends_with_the_same_bits() {
 }
 
 #[test]
+fn of_fewer_images_than_a_step_of_pretraining_may_hold_each_is_in_it_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let trained = |pretrain_batch| {
+        let config = TrainConfig { pretrain_epochs: 2, pretrain_batch, epochs: 1, ..anchored() };
+        let mut job = Job::new(&dataset, &config);
+        job.attempt(None).unwrap();
+        (job.facts().pretraining_images.unwrap(), job.outcome().1)
+    };
+    let (images, of_more) = trained(256);
+    assert!((20..60).contains(&images), "{images}");
+    let (_, of_all) = trained(images as u32);
+    assert!(of_all == of_more, "a step for 256 images took some of the {images} several times");
+}
+
+#[test]
+fn what_pretraining_left_is_forgotten_once_the_runs_own_checkpoint_is_written_and_not_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { pretrain_epochs: 6, epochs: 1, ..anchored() };
+    let whole = undisturbed(&dataset, &config);
+    let mut job = Job::new(&dataset, &config);
+    assert!(matches!(job.attempt(Some(2)), Err(TrainError::Stopped)));
+    // A directory is in the way of the run's first checkpoint; the run is stopped before its first step.
+    let in_the_way = job.checkpoints().join("step-000000000000.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert!(matches!(job.attempt(Some(4)), Err(TrainError::Stopped)));
+    assert_eq!(job.starts, [(0, false)], "{:#?}", job.log);
+    assert!(job.checkpoints().join("pretraining").is_dir(), "all there was to go on from is gone");
+    let told = job.log.iter().filter(|line| line.contains("would start again from the one before")).count();
+    assert_eq!(told, 1, "{:#?}", job.log);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    job.attempt(None).unwrap();
+    let resumed = job.log.iter().filter(|line| line.contains("pretraining goes on after step 2 of 6")).count();
+    assert_eq!(resumed, 2, "{:#?}", job.log);
+    assert!(!job.checkpoints().join("pretraining").exists());
+    assert!(job.outcome() == whole);
+}
+
+#[test]
 fn a_run_that_is_stopped_before_its_first_step_has_no_checkpoint() {
     let directory = tempfile::tempdir().unwrap();
     let dataset = data_set(directory.path());
@@ -238,15 +304,20 @@ fn a_run_that_is_stopped_before_its_first_step_has_no_checkpoint() {
     assert_eq!(job.kept, [u64::from(STEPS)]);
 }
 
+/// Writes the newest checkpoint in `directory` as `change` would have it.
+fn change_newest(directory: &Path, change: impl Fn(&Snapshot) -> Snapshot) {
+    let open = || Checkpoints::open(CheckpointPlan { directory, every: Duration::ZERO }).unwrap();
+    let changed = |snapshot: &Snapshot| {
+        let step: u64 = snapshot.get("steps").or_else(|_| snapshot.get("pretraining.steps"))?;
+        Ok::<_, CheckpointError>((step, change(snapshot)))
+    };
+    let (step, changed) = open().newest(changed, |error| panic!("{error}")).unwrap().unwrap();
+    open().save(step, || Ok(changed)).unwrap();
+}
+
 /// Has the newest checkpoint in `directory` say that all before it was computed on a GPU.
 fn move_to_a_gpu(directory: &Path) {
-    let open = || Checkpoints::open(CheckpointPlan { directory, every: Duration::ZERO }).unwrap();
-    let moved = |snapshot: &Snapshot| {
-        let step: u64 = snapshot.get("steps").or_else(|_| snapshot.get("pretraining.steps"))?;
-        Ok::<_, CheckpointError>((step, snapshot.with("computed_on", &["bf16 on cuda:0"])))
-    };
-    let (step, moved) = open().newest(moved, |error| panic!("{error}")).unwrap().unwrap();
-    open().save(step, || Ok(moved)).unwrap();
+    change_newest(directory, |snapshot| snapshot.with("computed_on", &["bf16 on cuda:0"]));
 }
 
 #[test]
@@ -290,10 +361,12 @@ fn what_is_published_is_the_average_of_the_weights() {
     let mut checkpoints = Checkpoints::open(CheckpointPlan { directory: &checkpoints, every: Duration::ZERO }).unwrap();
     let off = |snapshot: &Snapshot| {
         let of = |name: &str| (snapshot.tensor(name).unwrap() - published.flat()).abs().max().double_value(&[]);
-        Ok::<_, CheckpointError>((of("average.flat"), of("weights.flat")))
+        let statistics = snapshot.tensor("average.statistics").unwrap();
+        Ok::<_, CheckpointError>((of("average.flat"), of("weights.flat"), statistics == published.statistics()))
     };
-    let (average, raw) = checkpoints.newest(off, |error| panic!("{error}")).unwrap().unwrap();
+    let (average, raw, statistics) = checkpoints.newest(off, |error| panic!("{error}")).unwrap().unwrap();
     assert!(average == 0.0 && raw > 1e-4, "{average} from the average, {raw} from the raw weights");
+    assert!(statistics, "BatchNorm's statistics are not those of the average");
 }
 
 #[test]
@@ -342,6 +415,50 @@ fn a_state_of_another_configuration_or_of_other_data_is_not_taken_up() {
     assert!(job.log.iter().any(|line| line.contains("another configuration")), "{:#?}", job.log);
     assert!(job.log.iter().any(|line| line.contains("begins anew")), "{:#?}", job.log);
     assert!(job.outcome() == undisturbed(&dataset, &other));
+
+    // The same configuration over pictures that were imported anew meanwhile.
+    let mut job = Job::new(&dataset, &config);
+    assert!(job.attempt(Some(4)).is_err());
+    change_newest(&job.checkpoints(), |snapshot| snapshot.with("dataset_hash", &"of other pictures"));
+    job.attempt(None).unwrap();
+    let told = "warn: the checkpoint does not fit this run: it was made with other data; it is set aside";
+    assert!(job.log.iter().any(|line| line == told), "{:#?}", job.log);
+    assert_eq!(job.starts, [(0, false), (0, false)]);
+    assert!(job.outcome() == undisturbed(&dataset, &config));
+}
+
+#[test]
+fn a_run_whose_best_epoch_answers_one_class_alone_publishes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataset = data_set(directory.path());
+    let config = TrainConfig { epochs: 1, validation: 0.6, ..anchored() };
+    let mut job = Job::new(&dataset, &config);
+    // Whatever it answers after a single epoch, its last state is kept.
+    let _ = job.attempt(None);
+    change_newest(&job.checkpoints(), |snapshot| {
+        snapshot.with_tensor("best.answers", &snapshot.tensor("best.answers").unwrap().zeros_like())
+    });
+    std::fs::remove_dir_all(job.directory.path().join("run")).unwrap();
+    let refused = job.attempt(None).unwrap_err();
+    assert_eq!(refused.code(), "collapsed");
+    let told = refused.to_string();
+    assert!(told.contains("\"dark\" for 0 % of the validation images, where 50 % are of it"), "{told}");
+    assert!(!job.directory.path().join("run/model").exists());
+}
+
+#[test]
+fn a_state_whose_loss_is_no_number_is_not_kept_to_go_on_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dataset, config) = (data_set(directory.path()), anchored());
+    drop(prepared(&dataset, &config));
+    let mut job = Job::new(&dataset, &config);
+    assert!(matches!(job.attempt(Some(4)), Err(TrainError::Stopped)));
+    change_newest(&job.checkpoints(), |snapshot| {
+        snapshot.with_tensor("weights.flat", &(snapshot.tensor("weights.flat").unwrap() * f64::NAN))
+    });
+    // Stopped after one step with such weights.
+    let failed = job.attempt(Some(1)).unwrap_err();
+    assert_eq!((failed.code(), job.kept.as_slice()), ("diverged", [4].as_slice()), "{failed}");
 }
 
 #[test]

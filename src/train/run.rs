@@ -182,7 +182,24 @@ fn test_metrics(setting: &Setting<'_>, best: &Best, evaluation: &Evaluation, tem
 
 #[cfg(test)]
 mod tests {
+    use super::super::course_tests::untrained;
+    use super::super::resume_tests::{anchored, data_set, prepared};
     use super::*;
+
+    #[test]
+    fn whether_a_test_image_shows_a_face_is_looked_up_by_its_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let (dataset, config) = (data_set(directory.path()), anchored());
+        let mut setting = prepared(&dataset, &config);
+        // Two of the four show none; the data set's first images all do.
+        setting.split.test = vec![30, 31, 32, 33];
+        setting.faceless = Some((0..60).map(|row| row == 31 || row == 33).collect());
+        let (network, best) = untrained(&setting);
+        let rows = &setting.split.test;
+        let answers = setting.evaluate(network.as_ref(), &best.weights, rows, &|| false, &mut |_| {}).unwrap();
+        let test = test_metrics(&setting, &best, &answers, 1.0);
+        assert_eq!((test.images, test.faceless), (4, Some(2)));
+    }
 
     #[test]
     fn a_collapse_tells_of_one_class_or_of_all_that_are_forgotten() {

@@ -131,9 +131,7 @@ mod tests {
         }
         let [left, right] = faces(&answer, 0.3)[0].eyes;
         let (x, y, share) = (3.0 / 32.0, 1.0 / 32.0, 0.7311 / (0.7311 + 0.9526));
-        for (found, expected) in
-            [(left.0 - x, 0.01), (left.1 - y, 0.02), (right.0 - x, 0.03), (right.1 - y, 0.04)]
-        {
+        for (found, expected) in [(left.0 - x, 0.01), (left.1 - y, 0.02), (right.0 - x, 0.03), (right.1 - y, 0.04)] {
             assert!((found - expected * share).abs() < 1e-5, "{found}, expected is {}", expected * share);
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use half::f16;
 use proptest::prelude::*;
 
 use super::*;
@@ -130,6 +131,132 @@ fn a_storage_that_inflates_beyond_measure_is_refused() {
     deflated(&path, (16 << 20) + 1);
     let refusal = read_all(&path).unwrap_err();
     assert!(refusal.contains("storage 0 inflates to more than 200 times"), "{refusal}");
+}
+
+/// The pickle of a state dict as `torch.save` writes it: all is remembered in the order of its coming, from slot 256 on by four bytes, and
+/// what comes again is recalled by its slot.
+#[derive(Default)]
+struct Pickler {
+    bytes: Vec<u8>,
+    slots: BTreeMap<Vec<u8>, u32>,
+    next: u32,
+}
+
+impl Pickler {
+    /// The instruction of one byte for a slot, or that of four.
+    fn slot(&mut self, [short, long]: [u8; 2], slot: u32) {
+        match u8::try_from(slot) {
+            Ok(slot) => self.bytes.extend([short, slot]),
+            Err(_) => {
+                self.bytes.push(long);
+                self.bytes.extend(slot.to_le_bytes());
+            }
+        }
+    }
+
+    fn put(&mut self, instructions: &[u8]) {
+        self.bytes.extend(instructions);
+        self.slot(*b"qr", self.next);
+        self.next += 1;
+    }
+
+    fn put_once(&mut self, instructions: &[u8]) {
+        match self.slots.get(instructions) {
+            Some(&slot) => self.slot(*b"hj", slot),
+            None => {
+                self.slots.insert(instructions.to_vec(), self.next);
+                self.put(instructions);
+            }
+        }
+    }
+
+    fn number(&mut self, number: u16) {
+        match u8::try_from(number) {
+            Ok(number) => self.bytes.extend([b'K', number]),
+            Err(_) => {
+                self.bytes.push(b'M');
+                self.bytes.extend(number.to_le_bytes());
+            }
+        }
+    }
+
+    /// A tensor of `numel` numbers in a row, all that is in the storage `key`.
+    fn tensor(&mut self, name: &str, class: &str, key: usize, numel: u16) {
+        let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        self.put(&text(name));
+        self.put_once(b"ctorch._utils\n_rebuild_tensor_v2\n");
+        self.bytes.extend(b"((");
+        self.put_once(&text("storage"));
+        self.put_once(format!("ctorch\n{class}\n").as_bytes());
+        self.put(&text(&key.to_string()));
+        self.put_once(&text("cpu"));
+        self.number(numel);
+        self.put(b"t");
+        self.bytes.extend(b"QK\0");
+        self.number(numel);
+        self.put(b"\x85");
+        self.number(1);
+        self.put(b"\x85");
+        self.put(b"t");
+        self.put(b"R");
+    }
+
+    /// Everything as a file, with its storages and the byte order that it names.
+    fn save(&self, path: &Path, storages: &[Vec<u8>], byte_order: &str) {
+        let pickle = [&b"\x80\x02}("[..], &self.bytes, b"u."].concat();
+        let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+        let mut add = |name: &str, content: &[u8]| {
+            let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            archive.start_file(format!("x/{name}"), options).unwrap();
+            archive.write_all(content).unwrap();
+        };
+        add("data.pkl", &pickle);
+        add("byteorder", byte_order.as_bytes());
+        for (key, storage) in storages.iter().enumerate() {
+            add(&format!("data/{key}"), storage);
+        }
+        archive.finish().unwrap();
+    }
+}
+
+#[test]
+fn names_and_classes_are_recalled_of_however_many_tensors() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.pth");
+    let (mut pickler, mut storages) = (Pickler::default(), Vec::new());
+    // The second class comes late, so that it is remembered, and recalled, beyond slot 255.
+    for number in 0..300_u16 {
+        let value = f32::from(number);
+        let (class, bytes) = match number {
+            ..150 => ("FloatStorage", value.to_le_bytes().to_vec()),
+            _ => ("HalfStorage", f16::from_f32(value).to_le_bytes().to_vec()),
+        };
+        pickler.tensor(&format!("t{number}"), class, storages.len(), 1);
+        storages.push(bytes);
+    }
+    assert!(pickler.slots[&b"ctorch\nHalfStorage\n"[..]] > 255);
+    pickler.save(&path, &storages, "little");
+    let mut dict = StateDict::open(&path).unwrap();
+    assert_eq!(dict.names().len(), 300);
+    for number in 0..300_u16 {
+        assert_eq!(dict.read(&format!("t{number}")).unwrap(), [f32::from(number)], "t{number}");
+    }
+}
+
+#[test]
+fn sizes_of_two_bytes_are_read_and_numbers_of_another_byte_order_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.pth");
+    let values: Vec<f32> = (0..300_u16).map(f32::from).collect();
+    let storage: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let mut pickler = Pickler::default();
+    pickler.tensor("w", "FloatStorage", 0, 300);
+    pickler.save(&path, std::slice::from_ref(&storage), "little");
+    let mut dict = StateDict::open(&path).unwrap();
+    assert_eq!((dict.shape("w").unwrap(), dict.read("w").unwrap()), (vec![300], values));
+    pickler.save(&path, &[storage], "big");
+    let refusal = StateDict::open(&path).unwrap_err().to_string();
+    assert!(refusal.contains("its numbers are not little-endian"), "{refusal}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::dataset::{ImportReport, Manifest};
 use crate::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
 use crate::store::{NewDataset, NewPretrained, Store, StoreError};
 use crate::train::config::TrainConfig;
-use crate::train::event::{EpochMetrics, Event, Phase, StepProgress};
+use crate::train::event::{EpochMetrics, Event, Phase, StepProgress, TestMetrics};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -279,6 +279,19 @@ async fn metrics_are_the_last_attempts() {
     let rows = f.store.job_metrics(job.id, 0, 1000).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.validation_accuracy).collect::<Vec<_>>(), [0.6]);
     assert_eq!(f.store.job(job.id).await.unwrap().error, None);
+}
+
+#[tokio::test]
+async fn a_new_attempt_has_no_test_figures_before_its_own() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let test = TestMetrics { images: 60, ..TestMetrics::default() };
+    f.store.record(job.id, 1, &[Event::Test(test)]).await.unwrap();
+    let told = async || f.store.job(job.id).await.unwrap().test.map(|test| test.images);
+    f.store.release(job.id, 1).await.unwrap();
+    assert_eq!(told().await, Some(60), "until the next one begins");
+    assert_eq!(f.claim(Uuid::now_v7()).await.unwrap().test, None);
+    assert_eq!(told().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -215,4 +215,25 @@ mod tests {
         assert!(matches!(write(&path, &snapshot()), Err(CheckpointError::Io { .. })));
         assert!(read(&path).is_err());
     }
+
+    #[test]
+    fn what_cannot_be_written_to_its_end_is_taken_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let left = || {
+            let entries = std::fs::read_dir(directory.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        // Bytes have no place in the format, which shows when the file has been begun.
+        let mut unfit = snapshot();
+        unfit.put_tensor("bytes", &Tensor::from_slice(&[1u8, 2]));
+        let refused = write(&directory.path().join("a.checkpoint"), &unfit);
+        assert!(matches!(refused, Err(CheckpointError::Encoding(_))), "{refused:?}");
+        assert_eq!(left(), [""; 0]);
+        // A whole file whose name is taken by a directory.
+        let taken = directory.path().join("b.checkpoint");
+        std::fs::create_dir(&taken).unwrap();
+        let refused = write(&taken, &snapshot());
+        assert!(matches!(refused, Err(CheckpointError::Io { .. })), "{refused:?}");
+        assert_eq!(left(), ["b.checkpoint"]);
+    }
 }

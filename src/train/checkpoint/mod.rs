@@ -266,10 +266,15 @@ mod tests {
         let mut checkpoints = open(directory.path(), Duration::ZERO);
         save(&mut checkpoints, 5);
         save(&mut checkpoints, 10);
-        let out_of_memory = |_: &Snapshot| Err::<u64, _>(CheckpointError::NotReady("no room on the GPU".to_owned()));
-        let failed = checkpoints.newest(out_of_memory, |error| panic!("refused: {error}"));
-        assert!(matches!(failed, Err(CheckpointError::NotReady(_))), "{failed:?}");
-        assert_eq!(newest(directory.path()), (Some(10), vec![]), "both are still there");
+        let of_the_machine: [fn() -> CheckpointError; 2] = [
+            || CheckpointError::NotReady("no room on the GPU".to_owned()),
+            || CheckpointError::Torch(tch::TchError::Torch("not enough memory".to_owned())),
+        ];
+        for failure in of_the_machine {
+            let failed = checkpoints.newest(|_| Err::<u64, _>(failure()), |error| panic!("refused: {error}"));
+            assert_eq!(failed.unwrap_err().to_string(), failure().to_string());
+            assert_eq!(newest(directory.path()), (Some(10), vec![]), "both are still there");
+        }
 
         // A path that cannot be read now: the name leads nowhere but round in a circle.
         let (path, aside) = (checkpoints.path(10), directory.path().join("aside"));

@@ -78,10 +78,23 @@ impl Snapshot {
     /// The same with another fact: as another machine, or another version, would have left it.
     #[cfg(test)]
     pub fn with(&self, name: &str, fact: &impl Serialize) -> Self {
-        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-        let mut other = Self { facts: self.facts.clone(), tensors };
+        let mut other = self.shallow();
         other.put(name, fact).unwrap();
         other
+    }
+
+    /// The same with another tensor.
+    #[cfg(test)]
+    pub fn with_tensor(&self, name: &str, tensor: &Tensor) -> Self {
+        let mut other = self.shallow();
+        other.put_tensor(name, tensor);
+        other
+    }
+
+    #[cfg(test)]
+    fn shallow(&self) -> Self {
+        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        Self { facts: self.facts.clone(), tensors }
     }
 
     /// Every fact but what the clock says, and the hash of every tensor: to compare two of them bit by bit.

@@ -278,6 +278,24 @@ async fn servers_may_die_as_often_as_they_like_while_the_job_gets_further() {
     assert_eq!(f.state(paused.id).await, JobState::Paused);
 }
 
+#[tokio::test]
+async fn a_retried_job_has_all_the_deaths_of_servers_before_it_again() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    for _ in 0..2 {
+        f.store.reclaim(Uuid::now_v7()).await.unwrap();
+        f.claim(Uuid::now_v7()).await.unwrap();
+    }
+    f.store.finish_failed(job.id, 3, "network", "no memory").await.unwrap();
+    f.store.retry_job(job.id).await.unwrap();
+    let mut states = Vec::new();
+    while f.claim(Uuid::now_v7()).await.is_some() {
+        f.store.reclaim(Uuid::now_v7()).await.unwrap();
+        states.push(f.state(job.id).await);
+    }
+    assert_eq!(states, [JobState::Queued, JobState::Queued, JobState::Failed]);
+}
+
 #[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_clock_that_is_set_back_a_day_confuses_nobody() {

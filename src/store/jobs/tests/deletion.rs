@@ -206,6 +206,7 @@ async fn weights_that_an_unfinished_job_starts_from_outlast_a_start_and_come_alo
     f.store.cancel_job(id).await.unwrap();
     assert_eq!(f.store.clear_orphans(&data, &lock).await.unwrap(), 1, "nobody starts from them any more");
     assert!(!f.store.artifact(&sha256).exists());
+    assert!(!f.directory.path().join("lost").exists(), "they were meant to go");
 }
 
 /// Whatever may be retried goes on from its checkpoint, and so a backup needs that.
@@ -291,11 +292,18 @@ async fn what_unfinished_jobs_need_stays_and_the_refusal_says_how_many_they_are(
         let new = NewJobs { dataset_id: f.dataset, jobs, sweep: None, idempotency: None };
         f.store.insert_jobs(new).await.unwrap();
     };
+    let two_are_in_the_way = async || {
+        let in_the_way = told(f.store.delete_dataset(f.dataset).await);
+        assert_eq!(in_the_way, "2 unfinished job(s) need this data set; cancel them first");
+        let in_the_way = told(f.store.delete_pretrained("start").await);
+        assert_eq!(in_the_way, "2 unfinished job(s) start from these weights; cancel them first");
+    };
     insert(2).await;
-    let in_the_way = told(f.store.delete_dataset(f.dataset).await);
-    assert_eq!(in_the_way, "2 unfinished job(s) need this data set; cancel them first");
-    let in_the_way = told(f.store.delete_pretrained("start").await);
-    assert_eq!(in_the_way, "2 unfinished job(s) start from these weights; cancel them first");
+    two_are_in_the_way().await;
+    for job in f.store.jobs(None, None, 10).await.unwrap() {
+        f.store.pause_job(job.id).await.unwrap();
+    }
+    two_are_in_the_way().await;
     insert(99).await;
     assert!(told(f.store.delete_dataset(f.dataset).await).starts_with("more than 100 unfinished job(s) need"));
     assert!(told(f.store.delete_pretrained("start").await).starts_with("more than 100 unfinished job(s) start"));

@@ -238,6 +238,18 @@ async fn the_best_epoch_is_none_that_leaves_a_class_out() {
     assert_eq!(shown.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 5]);
 }
 
+#[tokio::test]
+async fn of_epochs_that_are_right_equally_often_the_one_with_the_least_loss_is_the_best() {
+    let f = Fixture::new().await;
+    let job = f.running().await;
+    let told = [epoch(1, 0.5, 0.1), epoch(2, 0.8, 0.6), epoch(3, 0.8, 0.4), epoch(4, 0.8, 0.5), epoch(5, 0.7, 0.2)];
+    f.store.record(job.id, 1, &told).await.unwrap();
+    assert_eq!(f.store.job(job.id).await.unwrap().best.unwrap().epoch, 3);
+    let every = NonZeroU32::new(100).unwrap();
+    let shown = f.store.job_metrics_every(job.id, every, 0, 10).await.unwrap();
+    assert_eq!(shown.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 3, 5]);
+}
+
 /// Epochs 1 to `last` of the attempt, as many events would leave them; the best is `best`.
 async fn insert_epochs(f: &Fixture, job: &JobRow, last: u32, best: u32) {
     let row = serde_json::to_string(&EpochMetrics::default()).unwrap();

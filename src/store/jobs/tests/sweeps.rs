@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::{Fixture, LEASE};
 use crate::data_dir::DataDir;
+use crate::model::{MANIFEST_FILE, ModelManifest};
 use crate::store::{Idempotency, JobEntry, JobRow, JobState, NewJobs, Store, StoreError};
 use crate::train::config::{AlgorithmName, DataFacts, TrainConfig};
 use crate::train::sweep::plan;
@@ -107,6 +108,35 @@ async fn a_sweep_makes_the_best_of_its_jobs_champion_once_the_last_has_ended() {
     f.ask(serde_json::json!({"labelled": [40], "seed": 9})).await;
     f.succeed(1.0).await;
     assert_eq!(f.champion().await, Some(4));
+}
+
+#[tokio::test]
+async fn a_paused_job_of_a_sweep_may_yet_be_its_champion() {
+    let f = Fixture::new().await;
+    let id = f.ask(serde_json::json!({"labelled": [20, 40]})).await;
+    let second = f.sweep(id).await[1].id;
+    f.store.pause_job(second).await.unwrap();
+    f.succeed(0.8).await;
+    assert_eq!(f.champion().await, None, "the other one may be better");
+    f.store.resume_job(second).await.unwrap();
+    assert_eq!(f.succeed(0.9).await.id, second);
+    assert_eq!(f.champion().await, Some(2));
+}
+
+#[tokio::test]
+async fn of_jobs_that_are_right_equally_often_the_one_with_the_least_loss_becomes_champion() {
+    let f = Fixture::new().await;
+    f.ask(serde_json::json!({"labelled": [20, 40, 60]})).await;
+    for loss in [0.6, 0.4, 0.5] {
+        let job = f.claim(Uuid::now_v7()).await.unwrap();
+        let directory = f.model_of(&job.id.to_string(), 0.9);
+        let path = directory.join(MANIFEST_FILE);
+        let mut manifest = ModelManifest::read(&path).unwrap();
+        manifest.validation["validation_loss"] = serde_json::json!(loss);
+        manifest.write(&path).unwrap();
+        f.store.finish_succeeded(job.id, 1, &directory).await.unwrap();
+    }
+    assert_eq!(f.champion().await, Some(2));
 }
 
 #[tokio::test]
