@@ -373,6 +373,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn predictions_are_in_int8_where_that_is_said() {
+        assert_eq!(" int8 ".parse(), Ok(PredictPrecision::Int8));
+        assert_eq!("auto".parse(), Ok(PredictPrecision::Auto));
+        let refused = "bf16".parse::<PredictPrecision>().unwrap_err();
+        assert_eq!(refused, "\"bf16\" is none; write auto or int8");
+    }
+
+    #[test]
     fn predictions_go_to_the_first_gpu_or_where_they_are_told_to() {
         let settle = |text: &str, gpus| text.parse::<PredictDevice>().and_then(|device| device.settle(gpus));
         assert_eq!((settle("auto", 2), settle("auto", 0)), (Ok(Device::Cuda(0)), Ok(Device::Cpu)));

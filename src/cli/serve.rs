@@ -281,6 +281,7 @@ pub async fn demo(args: DemoArgs, cuda: CudaStatus) -> anyhow::Result<ExitCode> 
 #[cfg(test)]
 mod tests {
     use super::super::{Cli, Command};
+    use crate::config::PredictPrecision;
     use clap::Parser;
 
     #[test]
@@ -293,11 +294,13 @@ mod tests {
         assert_eq!((config.worker.silence.as_secs(), config.worker.grace.as_secs()), (120, 90));
         assert_eq!((config.connections.slowest, config.audit_kept), (1024, Some(super::DAY * 400)));
         assert!(config.drain_delay.is_zero());
-        let line = "mixmatch serve --audit-days 0 --min-upload-rate 0 --drain-delay 2.5";
+        assert_eq!(config.predict.precision, PredictPrecision::Auto);
+        let line = "mixmatch serve --audit-days 0 --min-upload-rate 0 --drain-delay 2.5 --predict-precision int8";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("serve") };
         let config = args.resolve().unwrap();
         assert_eq!((config.connections.slowest, config.audit_kept), (0, None));
         assert_eq!(config.drain_delay.as_secs_f64(), 2.5);
+        assert_eq!(config.predict.precision, PredictPrecision::Int8);
     }
 
     #[test]

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn of_a_picture_that_was_decoded_small_the_padding_is_left_out_where_there_is_no_face_too() {
         // Half of an odd side: of the last column and row half is padding.
-        let level = |x: u32, y: u32| if (x / 37 + y / 53) % 2 == 0 { 250 } else { 5 };
+        let level = |x: u32, y: u32| if (x / 37 + y / 53).is_multiple_of(2) { 250 } else { 5 };
         let bars = RgbImage::from_fn(1301, 1301, |x, y| image::Rgb([level(x, y); 3]));
         let mut bytes = Vec::new();
         bars.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92)).unwrap();

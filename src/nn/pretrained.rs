@@ -428,6 +428,31 @@ mod tests {
         assert_eq!(file.read("I32").unwrap_err(), "it holds I32 numbers, floating-point ones are needed");
     }
 
+    /// Published weights have a reader of their own, which takes what it wrote and nothing else.
+    #[test]
+    fn a_file_of_a_deeper_network_or_of_other_numbers_is_no_published_model() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights.safetensors");
+        let [network, deeper] = ["wrn-10-1", "wrn-16-1"].map(|name| build(name, Head::Linear, 3, Kind::Float).unwrap());
+        let save = |network: &dyn Network| {
+            file::save(network, &Weights::zeros(network.layout(), Device::Cpu).unwrap(), &path).unwrap();
+        };
+        let refused = || file::load(network.as_ref(), &path, Device::Cpu).unwrap_err().to_string();
+        // Every tensor of the network is in it, in its shape, and others besides.
+        save(deeper.as_ref());
+        let told = refused();
+        assert!(told.contains("tensors in the file") && told.contains("wrn-10-1"), "{told}");
+        // Whole numbers take as many bytes.
+        save(network.as_ref());
+        assert!(file::load(network.as_ref(), &path, Device::Cpu).is_ok());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(5).position(|word| word == b"\"F32\"").unwrap();
+        bytes[at + 1] = b'I';
+        std::fs::write(&path, bytes).unwrap();
+        let told = refused();
+        assert!(told.contains("is I32") && told.contains("needed is F32"), "{told}");
+    }
+
     #[test]
     fn what_does_not_fit_is_named() {
         let with = |change: fn(&mut Tensors)| {

@@ -119,7 +119,8 @@ impl Card {
 mod tests {
     use super::*;
     use crate::imaging::Preprocess;
-    use crate::model::Golden;
+    use crate::model::{Golden, Int8, Int8Agreement, Int8Measured};
+    use crate::nn::int8::Ranges;
     use crate::train::event::{Abstention, ClassMetrics, EpochWarning, GroupAccuracy};
 
     fn card_of(name: &str, classes: [&str; 2], test: Option<&TestMetrics>) -> Card {
@@ -187,6 +188,27 @@ mod tests {
         let text = card.markdown();
         has(&text, &["20 validation images chose the epoch.\n", "Temperature of the probabilities, not fitted: 1.000"]);
         assert!(!text.contains("test images were met"), "{text}");
+    }
+
+    #[test]
+    fn a_card_tells_how_near_int8_comes_where_that_was_measured() {
+        let mut manifest = manifest(["mask", "no_mask"], None);
+        let of = |manifest: &ModelManifest| Card::new("mask", 1, "w", manifest.clone()).markdown();
+        assert!(!of(&manifest).contains("int8"), "{}", of(&manifest));
+        let int8 = |measured| Some(Int8 { ranges: Ranges::default(), images: 9, measured });
+        manifest.int8 = int8(None);
+        assert!(!of(&manifest).contains("int8"), "{}", of(&manifest));
+        let validation = Int8Agreement { images: 1000, same: 997, right: 961, right_before: 962 };
+        let measured = |test| Some(Int8Measured { golden: vec![], figures: Int8Figures { validation, test } });
+        manifest.int8 = int8(measured(None));
+        let told = "Served in int8 (`--predict-precision int8`), 997 of 1000 validation images get the same class (961 the right one, 962 \
+                    before)";
+        has(&of(&manifest), &[&format!("{told}.\n")]);
+        manifest.int8 = int8(measured(Some(Int8Agreement { images: 50, same: 49, right: 40, right_before: 41 })));
+        has(
+            &of(&manifest),
+            &[&format!("{told}; 49 of 50 test images get the same class (40 the right one, 41 before).\n")],
+        );
     }
 
     #[test]

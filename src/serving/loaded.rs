@@ -258,6 +258,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::{Int8, Int8Agreement, Int8Figures, Int8Measured};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -283,6 +284,75 @@ mod tests {
         let go_on = || images.load(Ordering::Relaxed) < 12;
         assert!(matches!(model.warm(4, go_on), Err(ServingError::ShuttingDown)));
         assert_eq!(images.load(Ordering::Relaxed), 10 + 1 + 2);
+    }
+
+    /// A model's files under their hashes, its golden answers computed; `change` has the last word on what it says of int8.
+    fn published(directory: &Path, change: impl FnOnce(Int8) -> Option<Int8>) -> ModelFiles {
+        let _no_grad = tch::no_grad_guard();
+        let network = nn::build("wrn-10-1", nn::Head::Linear, 2, Kind::Float).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let weights = Weights::initialise(network.layout(), Device::Cpu, &mut rng).unwrap();
+        let (pixels, count) = Golden::images(1, 32);
+        let mut ranges = Ranges::default();
+        let images = Tensor::from_slice(&pixels).view([count as i64, 32, 32, 3]);
+        ranges.widen(network.fold(&weights, 32).unwrap().as_ref(), &network_input(&images).unwrap()).unwrap();
+        let answers = |loaded: Loaded| loaded.logits(&pixels, count).unwrap();
+        let logits = answers(Loaded::new(network.as_ref(), &weights, Device::Cpu, 32, 1.0).unwrap());
+        let int8 = int8::is_fast().then(|| {
+            let loaded = Loaded::in_int8(network.as_ref(), &weights, &ranges, 32, 1.0).unwrap();
+            let validation = Int8Agreement { images: 50, same: 50, ..Int8Agreement::default() };
+            let figures = Int8Figures { validation, test: None };
+            Int8 { ranges, images: 4, measured: Some(Int8Measured { golden: answers(loaded), figures }) }
+        });
+        let manifest = ModelManifest {
+            golden: Golden { seed: 1, logits },
+            int8: int8.and_then(change),
+            ..crate::model::example_manifest()
+        };
+        let hashed = |write: &dyn Fn(&Path)| {
+            let path = directory.join("new");
+            write(&path);
+            let named = directory.join(sha256::of_file(&path).unwrap());
+            std::fs::rename(path, &named).unwrap();
+            named
+        };
+        ModelFiles {
+            weights: hashed(&|path| file::save(network.as_ref(), &weights, path).unwrap()),
+            manifest: hashed(&|path| manifest.write(path).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_model_is_served_in_int8_where_that_is_wished_and_was_measured_to_be_near() {
+        type Change = fn(Int8) -> Option<Int8>;
+        let golden: Change = |mut int8| {
+            int8.measured.as_mut().unwrap().golden[0][0] += 9.0;
+            Some(int8)
+        };
+        let apart: Change = |mut int8| {
+            int8.measured.as_mut().unwrap().figures.validation.same = 48;
+            Some(int8)
+        };
+        let changes: [(&str, Change, bool); 5] = [
+            ("as it was exported", Some, true),
+            ("nothing of int8", |_| None, false),
+            ("not measured", |int8| Some(Int8 { measured: None, ..int8 }), false),
+            ("answers apart", apart, false),
+            ("other answers than at export", golden, false),
+        ];
+        for (what, change, int8) in changes {
+            let directory = tempfile::tempdir().unwrap();
+            let files = published(directory.path(), change);
+            let open = |wish| Loaded::open("gender:1", &files, Device::Cpu, wish).unwrap().0;
+            assert!(!open(false).is_in_int8(), "{what}");
+            assert_eq!(open(true).is_in_int8(), int8 && int8::is_fast(), "{what}");
+            // Whichever it is: the temperature is the manifest's, and the answers are near each other.
+            let (pixels, count) = Golden::images(7, 32);
+            let rows = |loaded: Loaded| loaded.probabilities(&pixels, count).unwrap();
+            for (exact, served) in rows(open(false)).iter().zip(rows(open(true))) {
+                assert!((exact[0] - served[0]).abs() < 0.03, "{what}: {exact:?}, {served:?}");
+            }
+        }
     }
 
     #[test]

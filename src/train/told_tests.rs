@@ -87,7 +87,8 @@ fn a_group_without_an_image_of_the_positive_class_has_no_f1() {
 
 #[test]
 fn what_libtorch_says_is_told_without_its_backtrace() {
-    let message = "mat1 and mat2 shapes cannot be multiplied\nException raised from meta at LinearAlgebra.cpp\nframe #0\n";
+    let message =
+        "mat1 and mat2 shapes cannot be multiplied\nException raised from meta at LinearAlgebra.cpp\nframe #0\n";
     let told = TrainError::from(tch::TchError::Torch(message.to_owned())).to_string();
     assert_eq!(told, "libtorch: Internal torch error: mat1 and mat2 shapes cannot be multiplied");
 }

@@ -15,6 +15,7 @@ mod exits;
 mod faces;
 mod faults;
 mod hostile;
+mod int8;
 mod jobs;
 mod keys;
 mod lists;

@@ -55,6 +55,7 @@ fn untrained() -> (Vec<u8>, ModelManifest) {
         test: None,
         created_at: "2026-01-01T00:00:00Z".into(),
         golden,
+        int8: None,
     };
     (std::fs::read(path.path()).unwrap(), manifest)
 }

@@ -210,6 +210,8 @@ async fn check_model(app: &TestApp) {
     assert_eq!((card["last_epochs"]["epochs"].as_u64(), card["training"]["device"].as_str()), (Some(4), Some("cpu")));
     assert!(card["training"]["seconds"].as_f64().unwrap() > 0.0 && card["config"]["batch"] == 16, "{card:#}");
     assert_eq!(card["test"]["classes"][0]["class"], "disc", "{card:#}");
+    // A server that nobody asked for int8 does not serve in it.
+    assert_eq!(app.json("/readyz").await["predict"]["int8"], json!([]));
     problem(app.get("/models/shape/versions/9/card").send().await.unwrap(), 404).await;
     for (accept, expected) in [
         ("*/*", "text/markdown"),
