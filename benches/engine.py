@@ -33,6 +33,7 @@ def main():
     parser.add_argument("--times", type=int, default=40, help="batches in a round")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:<index>; on a GPU the peers are torch's alone")
     parser.add_argument("--engine", action="append", choices=ENGINES)
+    parser.add_argument("--int8", action="store_true", help="ours in int8 beside ours, on a processor; what ours is times of stays the usual format's")
     args = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     for network in args.network or ["wide_resnet50_2:96", "wrn-28-2:64"]:
@@ -40,6 +41,8 @@ def main():
         same = ["--network", name, "--size", size, "--batch", args.batch, "--threads", args.threads, "--rounds", args.times]
         same += ["--device", args.device]
         commands = {"ours": [args.binary, "bench", "engine", *same, "--json"]}
+        if args.int8:
+            commands["ours-int8"] = [args.binary, "bench", "engine", "--int8", *same, "--json"]
         for engine in args.engine or (ENGINES if args.device == "cpu" else ENGINES[:2]):
             commands[engine] = [args.peers, ROOT / "benches/peers/engine.py", "--engine", engine, *same]
         results = {engine: [] for engine in commands}

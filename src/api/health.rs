@@ -47,7 +47,7 @@ pub struct Ready {
 pub struct PredictDevice {
     /// `cpu` or `cuda:0`.
     device: String,
-    /// The number format of activations, `float32` or `bf16`, of models that were not trained in float32 on purpose: those are computed in it.
+    /// The number format of activations, `float32` or `bf16`, of models that are not in `int8` and were not trained in float32 on purpose: those are computed in it.
     precision: String,
     /// Why this number format.
     reason: String,

@@ -141,7 +141,8 @@ mod tests {
             // There is room for it; but who came before waits for that, and then for more.
             let small = scope.spawn(|| drop(budget.take(30)));
             wait_for(3);
-            let (served, taken) = (budget.state().served, budget.taken());
+            let served = budget.state().served;
+            let taken = budget.taken();
             drop(first);
             large.join().unwrap();
             small.join().unwrap();

@@ -34,16 +34,16 @@ pub struct Int8Figures {
     pub test: Option<Int8Agreement>,
 }
 
-/// Answers in int8 to up to 1,000 images of a split, evenly from all of it.
+/// Answers in int8 to up to 1,000 images of a split, from all over it, beside those in the number format that the model was judged in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Int8Agreement {
     /// Images compared.
     pub images: u64,
-    /// Of these those that are answered with the same class.
+    /// How many were answered with the same class as before.
     pub same: u64,
-    /// Of these those that are answered rightly in int8.
+    /// How many were answered rightly in int8.
     pub right: u64,
-    /// And those that were answered rightly before.
+    /// How many had been answered rightly before.
     pub right_before: u64,
 }
 

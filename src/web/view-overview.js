@@ -108,7 +108,8 @@ function results(jobs) {
 function describe(ready) {
   const { predict, slots, busy_slots: busy } = ready;
   const devices = [...new Set(slots.map((slot) => slot.device))].join(', ');
-  return `Predicts on ${predict.device} in ${predict.precision} · ${plural(slots.length, 'training slot')} (${devices}), ${busy} busy`;
+  const int8 = predict.int8.length > 0 ? ` (${plural(predict.int8.length, 'model')} in int8)` : '';
+  return `Predicts on ${predict.device} in ${predict.precision}${int8} · ${plural(slots.length, 'training slot')} (${devices}), ${busy} busy`;
 }
 
 /// A server that is up and not ready says why; one that does not answer is told of at the top of the page.

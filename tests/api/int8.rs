@@ -14,7 +14,7 @@ async fn predicted(app: &TestApp, version: u32) -> Value {
         let name = format!("{seed:04}.png");
         form = form.part("image", Part::bytes(picture(seed % 2 == 0, seed)).file_name(name));
     }
-    let answer = app.post(&format!("/predict?model=shape@{version}")).multipart(form).send().await.unwrap();
+    let answer = app.post(&format!("/predict?model=shape:{version}")).multipart(form).send().await.unwrap();
     expect(answer, 200).await
 }
 

@@ -395,7 +395,18 @@ walk('the dashboard', {}, (step) => {
     await open('', 'Overview');
     await page.getByText(`Not ready: ${detail}`).waitFor();
     await page.unroute('**/readyz');
-    await page.getByText(/^Predicts on cpu/).waitFor();
+    await page.getByText(/^Predicts on cpu in (bf16|float32) · 1 training slot/).waitFor();
+  });
+
+  step('the overview says how many models compute in int8', async ({ page, open }) => {
+    await page.route('**/readyz', async (route) => {
+      const response = await route.fetch();
+      const { predict, ...ready } = await response.json();
+      await route.fulfill({ response, json: { ...ready, predict: { ...predict, int8: ['blobs:1'] } } });
+    });
+    await open('', 'Overview');
+    await page.getByText(/^Predicts on cpu in (bf16|float32) \(1 model in int8\) · 1 training slot/).waitFor();
+    await page.unroute('**/readyz');
   });
 
   step('marked jobs are compared', async ({ page, open }) => {
