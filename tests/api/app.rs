@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use mixmatch::api::Server;
 use mixmatch::config::ServeConfig;
+use mixmatch::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
+use mixmatch::nn::Head;
 use mixmatch::nn::device::CudaStatus;
+use mixmatch::train::config::TrainConfig;
 use mixmatch::worker::ChildCommand;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response};
@@ -27,6 +30,31 @@ pub fn shapes_job() -> Value {
         "dataset": "shapes", "network": "wrn-10-1", "labelled": 40, "seed": 1, "size": 32, "batch": 16,
         "epochs": 4, "steps_per_epoch": 25,
     })
+}
+
+/// What a model of discs and stripes says of itself that nobody trained.
+pub fn shapes_manifest() -> ModelManifest {
+    ModelManifest {
+        format_version: FORMAT_VERSION,
+        network: "wrn-10-1".into(),
+        head: Head::Linear,
+        classes: vec!["disc".into(), "stripes".into()],
+        preprocess: TrainConfig::default().preprocess(),
+        temperature: 1.0,
+        config: json!({}),
+        dataset_hash: "h".into(),
+        group_column: None,
+        data_warnings: vec![],
+        last_epochs: None,
+        training: None,
+        split: SplitSizes::default(),
+        labelled_classes: vec![],
+        validation: json!({}),
+        test: None,
+        created_at: "2026-01-01T00:00:00Z".into(),
+        golden: Golden { seed: 0, logits: vec![] },
+        int8: None,
+    }
 }
 
 /// The smallest run that goes all the way.

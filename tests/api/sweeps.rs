@@ -4,13 +4,12 @@
 
 use std::path::Path;
 
-use mixmatch::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
-use mixmatch::train::config::TrainConfig;
+use mixmatch::model::ModelManifest;
 use mixmatch::train::event::{EpochMetrics, Event, GroupAccuracy, TestMetrics};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::app::{TestApp, expect, pointers, problem, tiny_job};
+use super::app::{TestApp, expect, pointers, problem, shapes_manifest, tiny_job};
 
 const WAITING: &str = r#"echo '{"type":"phase","phase":"training"}'; sleep 600 & wait"#;
 
@@ -58,27 +57,8 @@ fn group(accuracy: f64) -> GroupAccuracy {
 fn model(directory: &Path, validation: f64) -> std::path::PathBuf {
     std::fs::create_dir(directory).unwrap();
     std::fs::write(directory.join("weights.safetensors"), directory.to_str().unwrap()).unwrap();
-    let manifest = ModelManifest {
-        format_version: FORMAT_VERSION,
-        network: "wrn-10-1".into(),
-        head: mixmatch::nn::Head::Linear,
-        classes: vec!["disc".into(), "stripes".into()],
-        preprocess: TrainConfig::default().preprocess(),
-        temperature: 1.0,
-        config: json!({}),
-        dataset_hash: "h".into(),
-        group_column: None,
-        data_warnings: vec![],
-        last_epochs: None,
-        training: None,
-        split: SplitSizes::default(),
-        labelled_classes: vec![],
-        validation: json!({"validation_accuracy": validation, "validation_loss": 0.5}),
-        test: None,
-        created_at: "2026-01-01T00:00:00Z".into(),
-        golden: Golden { seed: 0, logits: vec![] },
-        int8: None,
-    };
+    let validation = json!({"validation_accuracy": validation, "validation_loss": 0.5});
+    let manifest = ModelManifest { validation, ..shapes_manifest() };
     manifest.write(&directory.join("model.json")).unwrap();
     directory.to_owned()
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use mixmatch::augment::network_input;
-use mixmatch::model::{FORMAT_VERSION, Golden, ModelManifest, SplitSizes};
+use mixmatch::model::{Golden, ModelManifest};
 use mixmatch::nn::{Head, Mode, Weights, build, file};
 use mixmatch::train::config::TrainConfig;
 use rand::SeedableRng;
@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::SqlitePool;
 use tch::{Device, Kind, Tensor};
 
-use super::app::{TestApp, expect, problem};
+use super::app::{TestApp, expect, problem, shapes_manifest};
 use super::pictures::{Drawn, data_set, picture};
 
 const SIDE: u32 = 32;
@@ -36,27 +36,7 @@ fn untrained() -> (Vec<u8>, ModelManifest) {
     let logits = network.forward(&weights, &network_input(&images).unwrap(), Mode::Eval).unwrap();
     let golden = Golden { seed: 3, logits: Vec::<Vec<f32>>::try_from(logits).unwrap() };
     let config = TrainConfig { size: SIDE, ..TrainConfig::default() };
-    let manifest = ModelManifest {
-        format_version: FORMAT_VERSION,
-        network: "wrn-10-1".into(),
-        head: Head::Linear,
-        classes: vec!["disc".into(), "stripes".into()],
-        preprocess: config.preprocess(),
-        temperature: 1.0,
-        config: json!({}),
-        dataset_hash: "h".into(),
-        group_column: None,
-        data_warnings: vec![],
-        last_epochs: None,
-        training: None,
-        split: SplitSizes::default(),
-        labelled_classes: vec![],
-        validation: json!({}),
-        test: None,
-        created_at: "2026-01-01T00:00:00Z".into(),
-        golden,
-        int8: None,
-    };
+    let manifest = ModelManifest { preprocess: config.preprocess(), golden, ..shapes_manifest() };
     (std::fs::read(path.path()).unwrap(), manifest)
 }
 
