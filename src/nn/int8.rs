@@ -58,7 +58,10 @@ pub fn is_fast() -> bool {
     static IS: OnceLock<bool> = OnceLock::new();
     // In a thread that ends: OpenMP keeps others for each thread that has computed, and while there are more than cores, those that
     // wait sleep at once. Beside the one of a caller that never computes again, predictions of single images took three times as long.
-    *IS.get_or_init(|| has_vnni() && std::thread::spawn(is_exact).join().unwrap_or(false))
+    *IS.get_or_init(|| {
+        let asked = || std::thread::Builder::new().name("int8".into()).spawn(is_exact).ok()?.join().ok();
+        has_vnni() && asked().unwrap_or(false)
+    })
 }
 
 fn has_vnni() -> bool {
