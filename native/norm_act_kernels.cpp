@@ -175,8 +175,10 @@ void add_statistics_chunk(const T *a, const T *b, T *s, int64_t rows, int64_t st
   }
 }
 
-template <class T, class V, int N>
-void apply_chunk(const T *x, T *y, int64_t rows, int64_t stride, const float *scale, const float *shift, float slope) {
+// `put` writes where it is told what was activated.
+template <class T, class U, class V, int N, class Put>
+void apply_chunk(const T *x, U *y, int64_t rows, int64_t stride, const float *scale, const float *shift, float slope,
+                 Put put) {
   V a[N], b[N];
   for (int n = 0; n < N; ++n) {
     a[n] = load<V>(scale + n * kWidth<V>);
@@ -186,24 +188,7 @@ void apply_chunk(const T *x, T *y, int64_t rows, int64_t stride, const float *sc
     for (int n = 0; n < N; ++n) {
       const int64_t at = row * stride + n * kWidth<V>;
       const V z = load<V>(x + at) * a[n] + b[n];
-      store(y + at, z * slope_at(z, slope));
-    }
-  }
-}
-
-template <class T, class V, int N>
-void quantise_chunk(const T *x, uint8_t *y, int64_t rows, int64_t stride, const float *scale, const float *shift,
-                    float slope, float zero) {
-  V a[N], b[N];
-  for (int n = 0; n < N; ++n) {
-    a[n] = load<V>(scale + n * kWidth<V>);
-    b[n] = load<V>(shift + n * kWidth<V>);
-  }
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int n = 0; n < N; ++n) {
-      const int64_t at = row * stride + n * kWidth<V>;
-      const V z = load<V>(x + at) * a[n] + b[n];
-      store_byte(y + at, z * slope_at(z, slope) + zero);
+      put(y + at, z * slope_at(z, slope));
     }
   }
 }
@@ -306,23 +291,13 @@ void add_statistics(const T *a, const T *b, T *s, int64_t rows, int64_t channels
   });
 }
 
-template <class T>
-void apply(const T *x, T *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope) {
+template <class T, class U, class Put>
+void apply(const T *x, U *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope,
+           Put put) {
   for_blocks(rows, channels, [&](int64_t row, int64_t count) {
     for_chunks(channels, [&](int64_t c, auto chunk) {
       const int64_t at = row * channels + c;
-      apply_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope);
-    });
-  });
-}
-
-template <class T>
-void quantise(const T *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope,
-              float zero) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      const int64_t at = row * channels + c;
-      quantise_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope, zero);
+      apply_chunk<T, U, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope, put);
     });
   });
 }
@@ -377,18 +352,20 @@ extern const NormActKernels NORM_ACT_TABLE = {
     },
     [](bool bf16, const void *x, void *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
        float slope) {
+      const auto put = [](auto *at, auto value) { store(at, value); };
       if (bf16) {
-        apply(static_cast<const Bf16 *>(x), static_cast<Bf16 *>(y), rows, channels, scale, shift, slope);
+        apply(static_cast<const Bf16 *>(x), static_cast<Bf16 *>(y), rows, channels, scale, shift, slope, put);
       } else {
-        apply(static_cast<const float *>(x), static_cast<float *>(y), rows, channels, scale, shift, slope);
+        apply(static_cast<const float *>(x), static_cast<float *>(y), rows, channels, scale, shift, slope, put);
       }
     },
     [](bool bf16, const void *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
        float slope, float zero) {
+      const auto put = [zero](uint8_t *at, auto value) { store_byte(at, value + zero); };
       if (bf16) {
-        quantise(static_cast<const Bf16 *>(x), y, rows, channels, scale, shift, slope, zero);
+        apply(static_cast<const Bf16 *>(x), y, rows, channels, scale, shift, slope, put);
       } else {
-        quantise(static_cast<const float *>(x), y, rows, channels, scale, shift, slope, zero);
+        apply(static_cast<const float *>(x), y, rows, channels, scale, shift, slope, put);
       }
     },
     [](bool bf16, const void *x, const void *dy, int64_t rows, int64_t channels, const float *scale,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::config::TrainConfig;
 use super::error::TrainError;
@@ -32,12 +32,16 @@ pub fn export(
     file::save(network.as_ref(), weights, &path)?;
 
     let loaded = file::load(network.as_ref(), &path, Device::Cpu)?;
-    let (pixels, count) = Golden::images(config.seed, config.size);
-    let side = i64::from(config.size);
-    let images = Tensor::from_slice(&pixels).f_view([count as i64, side, side, 3])?;
     let _no_grad = tch::no_grad_guard();
-    let logits = network.forward(&loaded, &network_input(&images)?, Mode::Eval)?;
+    let logits = network.forward(&loaded, &golden_input(config)?, Mode::Eval)?;
     let logits = Vec::<Vec<f32>>::try_from(logits)?;
     let path = directory.join(model::MANIFEST_FILE);
     describe(Golden { seed: config.seed, logits }).write(&path).map_err(|error| refused(&path, error))
+}
+
+/// The golden images of a run's model, as the network takes them.
+pub(super) fn golden_input(config: &TrainConfig) -> Result<Tensor, TchError> {
+    let (pixels, count) = Golden::images(config.seed, config.size);
+    let side = i64::from(config.size);
+    network_input(&Tensor::f_from_slice(&pixels)?.f_view([count as i64, side, side, 3])?)
 }

@@ -6,13 +6,14 @@ use super::course::Best;
 use super::error::TrainError;
 use super::evaluate::Evaluation;
 use super::event::Event;
+use super::export::golden_input;
 use super::learner::build_network;
 use super::setting::{Setting, info, warn};
 use crate::augment::network_input;
-use crate::model::{Golden, Int8, Int8Agreement, Int8Figures, Int8Measured};
+use crate::model::{Int8, Int8Agreement, Int8Figures, Int8Measured};
+use crate::nn::Folded;
 use crate::nn::device::{self, PrecisionWish};
 use crate::nn::int8::{self, Ranges};
-use crate::nn::{Folded, NnError};
 
 /// Images whose activations give the ranges.
 const RANGED: usize = 256;
@@ -93,7 +94,7 @@ impl Preparing<'_> {
             validation: compare(&setting.split.validation, &self.best.validation)?,
             test: tested.map(|tested| compare(&setting.split.test, tested)).transpose()?,
         };
-        let golden = golden(int8.as_ref(), config.seed, config.size)?;
+        let golden = Vec::<Vec<f32>>::try_from(int8.forward(&golden_input(config)?)?)?;
         Ok(Int8 { ranges, images, measured: Some(Int8Measured { golden, figures }) })
     }
 
@@ -119,14 +120,6 @@ impl Preparing<'_> {
         }
         Ok(Int8Agreement::of(&pick(&truth), &pick(&before.answers), &answers))
     }
-}
-
-/// What the network answers to the golden images.
-fn golden(network: &dyn Folded, seed: u64, size: u32) -> Result<Vec<Vec<f32>>, NnError> {
-    let (pixels, count) = Golden::images(seed, size);
-    let side = i64::from(size);
-    let images = Tensor::f_from_slice(&pixels)?.f_view([count as i64, side, side, 3])?;
-    Ok(Vec::<Vec<f32>>::try_from(network.forward(&network_input(&images)?)?)?)
 }
 
 /// At most `most` of `all`, in their order, from the first to nearly the last.

@@ -6,8 +6,9 @@ use tch::{Device, Kind};
 use super::config::{FieldProblem, TrainConfig, resolve};
 use super::learner::Learner;
 use super::resolve::tests::facts;
+use super::sweep::tests::forty_images;
 use super::{preset, start, sweep};
-use crate::dataset::{Manifest, Role, Sample, Split, SplitSpec};
+use crate::dataset::{Split, SplitSpec};
 use crate::sha256;
 
 fn resolved(request: &Value) -> Result<TrainConfig, Vec<FieldProblem>> {
@@ -85,16 +86,7 @@ fn a_run_is_split_as_its_configuration_says() {
 
 #[test]
 fn a_baseline_behind_runs_that_were_dropped_is_that_of_its_own_run() {
-    let sample = |row: u32| Sample {
-        image: format!("{row}.jpg"),
-        entry: row,
-        label: Some(row % 2),
-        split: Role::Train,
-        picked: false,
-        group: None,
-        attributes: Default::default(),
-    };
-    let manifest = Manifest { classes: facts().classes, samples: (0..40).map(sample).collect(), ..Manifest::default() };
+    let manifest = forty_images(|_| None);
     let request = json!({"labelled": [32, null, 20], "seed": 1, "validation": 0.2, "baseline": true});
     let mut plan = sweep::plan(request.as_object().unwrap(), &facts()).unwrap();
     assert_eq!(plan.runs.len(), 6);

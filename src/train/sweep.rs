@@ -277,7 +277,7 @@ fn too_many(wanted: usize, axes: &[Axis]) -> FieldProblem {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dataset::{Role, Sample};
     use crate::train::resolve::tests::facts;
@@ -314,14 +314,14 @@ mod tests {
     }
 
     /// As many images of either class, each with a label, and whose they are.
-    fn forty_images(group: impl Fn(u32) -> u32) -> Manifest {
+    pub fn forty_images(group: impl Fn(u32) -> Option<u32>) -> Manifest {
         let sample = |row: u32| Sample {
             image: format!("{row}.jpg"),
             entry: row,
             label: Some(row % 2),
             split: Role::Train,
             picked: false,
-            group: Some(group(row)),
+            group: group(row),
             attributes: Default::default(),
         };
         let classes = vec!["mask".to_owned(), "no_mask".to_owned()];
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn labels_that_groups_take_away_are_missed_before_a_run_begins() {
         // Two people of twenty images each: one of them validates.
-        let manifest = forty_images(|row| row / 20);
+        let manifest = forty_images(|row| Some(row / 20));
         let check = |request: Value| planned(request).unwrap().check_splits(&manifest);
         assert_eq!(check(json!({"labelled": [10, 20], "seed": [0, 1]})), Ok(()));
         let problems = check(json!({"labelled": [10, 21], "seed": [0, 1]})).unwrap_err();
@@ -363,7 +363,7 @@ mod tests {
             told(&plan)
         };
         // Of 40 images, none of a group, 8 validate.
-        let mut manifest = forty_images(|row| row);
+        let mut manifest = forty_images(Some);
         let request = |labelled: Value| json!({"labelled": labelled, "seed": 1, "validation": 0.2, "baseline": true});
         assert_eq!(checked(&manifest, request(json!([null, 32]))), ["1 0 supervised → 1", "1 0 mixmatch"]);
         assert_eq!(checked(&manifest, request(json!([32, null]))), ["1 32 supervised → 1", "1 32 mixmatch"]);
@@ -380,7 +380,7 @@ mod tests {
         let shares = json!({"labelled": [20, null], "grid": {"validation": [0.2, 0.5]}});
         assert_eq!(checked(&manifest, shares).len(), 3, "with half held out 20 are all");
         // Groups leave 32 with some seeds and 34 with others: one group of six validates, or two of four.
-        manifest = forty_images(|row| if row < 24 { row / 6 } else { row / 4 });
+        manifest = forty_images(|row| Some(if row < 24 { row / 6 } else { row / 4 }));
         let seeds = json!({"labelled": [32, null], "seed": (0..12).collect::<Vec<u32>>(), "validation": 0.2});
         assert_eq!(checked(&manifest, seeds).len(), 24, "lines of the report have the same seeds");
     }
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn where_one_seed_leaves_too_few_for_the_presets_number_no_seed_takes_it() {
         // Of 40 images 8 are to validate: one group of six, or two of four, whichever the seed draws first.
-        let manifest = forty_images(|row| if row < 24 { row / 6 } else { row / 4 });
+        let manifest = forty_images(|row| Some(if row < 24 { row / 6 } else { row / 4 }));
         let seeds: Vec<u32> = (0..12).collect();
         let mut plan = planned(json!({"preset": "reference", "seed": seeds, "baseline": true})).unwrap();
         for run in &mut plan.runs {
