@@ -37,6 +37,8 @@ fn build_shim(lib: &Path) {
         .flag("-fopenmp")
         .file("native/shim.cpp")
         .file("native/conv.cpp")
+        .file("native/winograd.cpp")
+        .file("native/processor.cpp")
         .file("native/norm_act.cpp")
         .file("native/packed_conv.cpp")
         .file("native/int8_conv.cpp")
@@ -48,7 +50,8 @@ fn build_shim(lib: &Path) {
     println!("cargo:rustc-link-arg=-l:libgomp.so.1");
 }
 
-/// The loops over activations, once for each instruction set; which one runs is decided at run time.
+/// The loops over activations, once for each instruction set, and those of Winograd's convolution, for AVX-512 alone: which one runs,
+/// and whether, is decided at run time.
 fn build_kernels() {
     // The level is what the source holds the flags against: those of CXXFLAGS come after these.
     let versions: [(&str, &str, &[&str]); 4] = [
@@ -57,19 +60,26 @@ fn build_kernels() {
         ("v4", "4", &["-march=x86-64-v4"]),
         ("v4_bf16", "5", &["-march=x86-64-v4", "-mavx512bf16"]),
     ];
+    let loops = |level: &str, flags: &[&str]| {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").opt_level(3).flags(flags).flag_if_supported("-mprefer-vector-width=512");
+        // Vectors wider than the registers are passed in inlined functions alone.
+        build.flag("-Wno-psabi").define("KERNEL_LEVEL", level);
+        build
+    };
     for (version, level, flags) in versions {
-        cc::Build::new()
-            .cpp(true)
-            .std("c++17")
-            .opt_level(3)
-            .flags(flags)
-            .flag_if_supported("-mprefer-vector-width=512")
-            // Vectors wider than the registers are passed in inlined functions alone.
-            .flag("-Wno-psabi")
+        loops(level, flags)
             .define("NORM_ACT_TABLE", Some(format!("norm_act_{version}").as_str()))
-            .define("NORM_ACT_LEVEL", level)
             .file("native/norm_act_kernels.cpp")
             .compile(&format!("mixmatch_kernels_{version}"));
+    }
+    let [.., v4, v4_bf16] = versions;
+    for (name, number, (_, level, flags)) in [("float", "float", v4), ("bf16", "Bf16", v4_bf16)] {
+        loops(level, flags)
+            .define("WINOGRAD_TABLE", Some(format!("winograd_{name}").as_str()))
+            .define("WINOGRAD_NUMBER", number)
+            .file("native/winograd_kernels.cpp")
+            .compile(&format!("mixmatch_winograd_{name}"));
     }
 }
 

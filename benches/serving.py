@@ -105,7 +105,7 @@ def imported(binary, directory, archive, sheet, **kwargs):
 
 def own(environment):
     """An environment without settings of mixmatch, which would reach the server beside its arguments; what chooses kernels may stay."""
-    kept = ("MIXMATCH_KERNELS", "MIXMATCH_CUDA_GRAPHS")
+    kept = ("MIXMATCH_KERNELS", "MIXMATCH_WINOGRAD", "MIXMATCH_CUDA_GRAPHS")
     return {name: value for name, value in environment.items() if not name.startswith("MIXMATCH_") or name in kept}
 
 

@@ -1,10 +1,11 @@
-// A convolution whose backward pass waits for no thread.
+// A convolution whose backward pass waits for no thread; by Winograd's method where that is faster (winograd.h), else by oneDNN.
 //
 // oneDNN's gradient of the weight divides the images among the threads, and those that have summed their part wait for the
 // others by spinning, in generated code. On cores that are all ours this is quick; beside any other busy process the one that waits
 // holds the core which the other needs, for a whole time slice, in every layer. Here each thread calls oneDNN for its own images,
 // where it takes one thread and has nothing to wait for, and the parts are added after. docs/experiments.md, "The training step".
 #include "conv.h"
+#include "winograd.h"
 
 #include <algorithm>
 #include <array>
@@ -91,13 +92,19 @@ std::pair<at::Tensor, at::Tensor> by_parts(const at::Tensor &dy, const at::Tenso
   return {dx, dw.to(weight.scalar_type())};
 }
 
+at::Tensor forward_of(const at::Tensor &x, const at::Tensor &weight, const Layer &layer) {
+  return winograd_fits(x, weight, layer.stride, layer.padding)
+             ? winograd_conv(x, weight)
+             : at::conv2d(x, weight, c10::nullopt, layer.stride, layer.padding);
+}
+
 struct Conv : torch::autograd::Function<Conv> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, int64_t stride,
                             int64_t padding) {
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
-    return at::conv2d(x, weight, c10::nullopt, stride, padding);
+    return forward_of(x, weight, {stride, padding});
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
@@ -106,6 +113,10 @@ struct Conv : torch::autograd::Function<Conv> {
     const Layer layer{context->saved_data["stride"].toInt(), context->saved_data["padding"].toInt()};
     const bool input = context->needs_input_grad(0), kernel = context->needs_input_grad(1);
     const auto dy = upstream[0].contiguous(x.suggest_memory_format());
+    if (winograd_fits(x, weight, layer.stride, layer.padding)) {
+      return {input ? winograd_input_gradient(dy, weight) : at::Tensor(),
+              kernel ? winograd_weight_gradient(x, dy, weight) : at::Tensor(), at::Tensor(), at::Tensor()};
+    }
     const int64_t parts = std::min<int64_t>(at::get_num_threads(), x.size(0));
     if (!kernel || parts < 2 || at::in_parallel_region()) {
       auto [dx, dw] = libtorchs(dy, x, weight, layer, input, kernel);
@@ -125,9 +136,12 @@ struct Conv : torch::autograd::Function<Conv> {
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   const bool known = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  const bool ours = differentiated && known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
-                    weight.numel() <= kLargestWeight;
-  return ours ? Conv::apply(x, weight, stride, padding) : at::conv2d(x, weight, c10::nullopt, stride, padding);
+  const bool ours = known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
+                    (weight.numel() <= kLargestWeight || winograd_fits(x, weight, stride, padding));
+  if (!ours) {
+    return at::conv2d(x, weight, c10::nullopt, stride, padding);
+  }
+  return differentiated ? Conv::apply(x, weight, stride, padding) : forward_of(x, weight, {stride, padding});
 }
 
 } // namespace mixmatch

@@ -3,10 +3,7 @@
 // the normalised function's input is kept for the backward pass.
 #include "norm_act.h"
 #include "norm_act_kernels.h"
-
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
+#include "processor.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,48 +12,17 @@
 namespace mixmatch {
 namespace {
 
-struct Version {
-  const char *name;
-  bool runs; // on this processor
-  const NormActKernels *kernels;
-};
-
-// The best that runs here, or what MIXMATCH_KERNELS names, if that does: to see whether a difference comes from there. Where it
-// does not, that is said, or whoever compares would take the best for what was named.
-const NormActKernels &choose() {
-  const bool v4 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
-  const Version versions[] = {
-      {"v4_bf16", v4 && __builtin_cpu_supports("avx512bf16"), &norm_act_v4_bf16},
-      {"v4", v4, &norm_act_v4},
-      {"v3", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), &norm_act_v3},
-      {"v1", true, &norm_act_v1},
-  };
-  const char *wanted = std::getenv("MIXMATCH_KERNELS");
-  const bool named = wanted != nullptr && *wanted != '\0';
-  const char *fault = "is none of v1, v3, v4 and v4_bf16";
-  const Version *best = nullptr;
-  for (const Version &version : versions) {
-    const bool meant = named && std::strcmp(wanted, version.name) == 0;
-    if (meant && version.runs) {
-      return *version.kernels;
-    }
-    if (meant) {
-      fault = "does not run on this processor";
-    }
-    if (version.runs && best == nullptr) {
-      best = &version;
-    }
-  }
-  if (named) {
-    std::fprintf(stderr, "MIXMATCH_KERNELS=%.32s %s; %s is used\n", wanted, fault, best->name);
-  }
-  return *best->kernels;
-}
-
 const NormActKernels &kernels() {
-  static const NormActKernels &chosen = choose();
-  return chosen;
+  switch (kernel_level()) {
+  case Level::v4_bf16:
+    return norm_act_v4_bf16;
+  case Level::v4:
+    return norm_act_v4;
+  case Level::v3:
+    return norm_act_v3;
+  default:
+    return norm_act_v1;
+  }
 }
 
 // Numbers that one thread should have at least.

@@ -1,6 +1,7 @@
 // libtorch's own operations for compiled inference (TorchInductor calls them), reached by their names in its dispatcher:
 // oneDNN itself is hidden inside libtorch.
 #include "packed_conv.h"
+#include "winograd.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
@@ -109,8 +110,19 @@ at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at
   return layout.call(also).equal(layout.call(packed)) ? packed : also;
 }
 
-at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, at::Tensor *onto,
-                    int64_t stride, int64_t padding, double slope) {
+at::Tensor conv_pack_winograd(const at::Tensor &weight, int64_t stride, int64_t padding) {
+  at::NoGradGuard no_grad;
+  return winograd_fits_weight(weight, stride, padding) ? winograd_weight(weight) : at::Tensor();
+}
+
+at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &winograd, const at::Tensor &bias,
+                    at::Tensor *onto, int64_t stride, int64_t padding, double slope) {
+  // In batches of any size: an image's answer does not depend on what is beside it.
+  const bool laid_out = onto == nullptr || onto->is_contiguous(at::MemoryFormat::ChannelsLast);
+  if (winograd.defined() && laid_out && winograd_fits_input(x)) {
+    at::NoGradGuard no_grad;
+    return winograd_run(x, winograd, bias, onto, slope);
+  }
   if (!packed.is_mkldnn()) {
     return conv_unpacked(x, packed, bias, onto, stride, padding, slope);
   }

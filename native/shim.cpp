@@ -75,15 +75,21 @@ extern "C" void *mixmatch_conv_pack_also(const void *weight, const void *packed,
   });
 }
 
-extern "C" void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto,
-                                   long long stride, long long padding, double slope, char *error, size_t room) {
+extern "C" void *mixmatch_conv_pack_winograd(const void *weight, long long stride, long long padding, char *error,
+                                             size_t room) {
+  return made(error, room, [&] { return mixmatch::conv_pack_winograd(*tensor(weight), stride, padding); });
+}
+
+extern "C" void *mixmatch_conv_run(const void *x, const void *packed, const void *winograd, const void *bias,
+                                   const void *onto, long long stride, long long padding, double slope, char *error,
+                                   size_t room) {
   return made(error, room, [&] {
     at::Tensor target;
     if (onto != nullptr) {
       target = *tensor(onto); // another handle of the same memory, which is what is written to
     }
-    return mixmatch::conv_run(*tensor(x), *tensor(packed), *tensor(bias), onto ? &target : nullptr, stride, padding,
-                              slope);
+    return mixmatch::conv_run(*tensor(x), *tensor(packed), *tensor(winograd), *tensor(bias), onto ? &target : nullptr,
+                              stride, padding, slope);
   });
 }
 

@@ -51,9 +51,12 @@ void *mixmatch_int8_conv_run(const void *conv, const void *x, const void *onto, 
 
 void mixmatch_int8_conv_free(void *conv);
 
+// See packed_conv.h; a tensor that may be undefined. As above.
+void *mixmatch_conv_pack_winograd(const void *weight, long long stride, long long padding, char *error, size_t room);
+
 // `onto` may be null; where it is not, it is overwritten. As above.
-void *mixmatch_conv_run(const void *x, const void *packed, const void *bias, const void *onto, long long stride,
-                        long long padding, double slope, char *error, size_t room);
+void *mixmatch_conv_run(const void *x, const void *packed, const void *winograd, const void *bias, const void *onto,
+                        long long stride, long long padding, double slope, char *error, size_t room);
 
 #ifdef __cplusplus
 }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::NnError;
 use super::layers::{BatchNorm, Conv, Linear};
-use super::shim::{self, NormAct};
+use super::shim::{self, ConvNumbers, NormAct};
 use super::weights::Weights;
 
 /// A network with the weights it was folded from: it does not follow them when they move.
@@ -59,6 +59,8 @@ pub struct PackedConv {
     /// For one image alone: another handle of `packed`, but where oneDNN has another layout for one. With the wrong one it takes thirty times as
     /// long for some 1×1 convolutions in float32.
     single: Tensor,
+    /// For Winograd's method; undefined where that is not faster.
+    winograd: Tensor,
     bias: Tensor,
     stride: i64,
     padding: i64,
@@ -85,11 +87,13 @@ impl PackedConv {
         let input = |images| [images, sizes[1], shape.side, shape.side];
         let packed = shim::conv_pack(&weight, input(shape.images), conv.stride, conv.padding)?;
         let single = shim::conv_pack_also(&weight, &packed, input(1), conv.stride, conv.padding)?;
-        Ok(Self { packed, single, bias, stride: conv.stride, padding: conv.padding, slope })
+        let winograd = shim::conv_pack_winograd(&weight, conv.stride, conv.padding)?;
+        Ok(Self { packed, single, winograd, bias, stride: conv.stride, padding: conv.padding, slope })
     }
 
-    fn weight(&self, x: &Tensor) -> &Tensor {
-        if x.size().first() == Some(&1) { &self.single } else { &self.packed }
+    fn numbers(&self, x: &Tensor) -> ConvNumbers<'_> {
+        let packed = if x.size().first() == Some(&1) { &self.single } else { &self.packed };
+        ConvNumbers { packed, winograd: &self.winograd, bias: &self.bias }
     }
 
     /// `[B, in, H, W]` → `[B, out, H/stride, W/stride]`.
@@ -97,7 +101,7 @@ impl PackedConv {
     /// # Errors
     /// libtorch's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NnError> {
-        shim::conv_run(x, self.weight(x), &self.bias, None, self.stride, self.padding, self.slope)
+        shim::conv_run(x, self.numbers(x), None, self.stride, self.padding, self.slope)
     }
 
     /// The same with `onto` added before the leaky ReLU; the answer takes its memory.
@@ -105,7 +109,7 @@ impl PackedConv {
     /// # Errors
     /// libtorch's.
     pub fn forward_onto(&self, x: &Tensor, onto: Tensor) -> Result<Tensor, NnError> {
-        shim::conv_run(x, self.weight(x), &self.bias, Some(&onto), self.stride, self.padding, self.slope)
+        shim::conv_run(x, self.numbers(x), Some(&onto), self.stride, self.padding, self.slope)
     }
 }
 
@@ -277,6 +281,7 @@ mod tests {
                 let conv = |packed: &Tensor| PackedConv {
                     packed: packed.shallow_clone(),
                     single: packed.shallow_clone(),
+                    winograd: Tensor::new(),
                     bias: bias.shallow_clone(),
                     stride: 2,
                     padding: 1,
@@ -308,7 +313,9 @@ mod tests {
             let single = shim::conv_pack_also(&weight, &packed, [1, inputs, side, side], 1, 0).unwrap();
             let same = shim::conv_pack_also(&weight, &packed, [16, inputs, side, side], 1, 0).unwrap();
             let x = Tensor::randn([1, side, side, inputs], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
-            let run = |weight| shim::conv_run(&x, weight, &bias, None, 1, 0, 1.0).unwrap();
+            let none = Tensor::new();
+            let numbers = |packed| ConvNumbers { packed, winograd: &none, bias: &bias };
+            let run = |packed| shim::conv_run(&x, numbers(packed), None, 1, 0, 1.0).unwrap();
             let plain = x.conv2d(&weight, Some(&bias), [1, 1], [0, 0], [1, 1], 1);
             for (what, packed) in [("packed for 16", &packed), ("for one", &single), ("again", &same)] {
                 let off = (run(packed) - &plain).abs().max().double_value(&[]);

@@ -69,9 +69,17 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+    fn mixmatch_conv_pack_winograd(
+        weight: *const c_void,
+        stride: c_longlong,
+        padding: c_longlong,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
     fn mixmatch_conv_run(
         x: *const c_void,
         packed: *const c_void,
+        winograd: *const c_void,
         bias: *const c_void,
         onto: *const c_void,
         stride: c_longlong,
@@ -203,19 +211,40 @@ pub fn conv_pack_also(
     })
 }
 
+/// `weight` `[out, in, 3, 3]` for Winograd's method (`native/winograd.h`), where this processor and that weight are for it; an undefined tensor
+/// elsewhere.
+pub fn conv_pack_winograd(weight: &Tensor, stride: i64, padding: i64) -> Result<Tensor, NnError> {
+    let weight = pointer(weight);
+    // SAFETY: as for `conv`.
+    tensor_from(|error, room| unsafe { mixmatch_conv_pack_winograd(weight, stride, padding, error, room) })
+}
+
+/// A convolution's numbers for inference, all in one format.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvNumbers<'a> {
+    /// As [`conv_pack`] makes it.
+    pub packed: &'a Tensor,
+    /// As [`conv_pack_winograd`] makes it.
+    pub winograd: &'a Tensor,
+    /// `[out]`.
+    pub bias: &'a Tensor,
+}
+
 /// Leaky ReLU of the convolution of `x` + `bias` + `onto`, for inference on the CPU. The answer takes `onto`'s memory.
 pub fn conv_run(
     x: &Tensor,
-    packed: &Tensor,
-    bias: &Tensor,
+    numbers: ConvNumbers<'_>,
     onto: Option<&Tensor>,
     stride: i64,
     padding: i64,
     slope: f64,
 ) -> Result<Tensor, NnError> {
-    let (x, packed, bias, onto) = (pointer(x), pointer(packed), pointer(bias), onto.map_or(std::ptr::null(), pointer));
-    // SAFETY: as above, or null for `onto`, which the shim expects.
-    tensor_from(|error, room| unsafe { mixmatch_conv_run(x, packed, bias, onto, stride, padding, slope, error, room) })
+    let (x, onto) = (pointer(x), onto.map_or(std::ptr::null(), pointer));
+    let (packed, winograd, bias) = (pointer(numbers.packed), pointer(numbers.winograd), pointer(numbers.bias));
+    // SAFETY: as above, or null for `onto`, which the shim expects; an undefined tensor is an at::Tensor, too.
+    tensor_from(|error, room| unsafe {
+        mixmatch_conv_run(x, packed, winograd, bias, onto, stride, padding, slope, error, room)
+    })
 }
 
 pub(super) fn pointer(tensor: &Tensor) -> *const c_void {
@@ -227,6 +256,9 @@ impl NormAct<'_> {
         self.running.map_or((std::ptr::null(), std::ptr::null()), |(mean, variance)| (pointer(mean), pointer(variance)))
     }
 }
+
+#[cfg(test)]
+mod winograd_tests;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,103 @@
+// Sixteen channels at a time, in float32 or bfloat16: what the loops over activations and convolutions are written with. No libtorch
+// here: what includes this is compiled once for each instruction set, KERNEL_LEVEL = 1, 3, 4 or 5 (build.rs), and everything in it
+// belongs to one such file alone.
+#pragma once
+#include <cstdint>
+
+// Flags of the environment come after those of build.rs and would silently win: a version would crash where it is chosen, or be
+// slower than its name says.
+#ifdef __x86_64__
+#if KERNEL_LEVEL == 1
+#if defined(__AVX__)
+#error "version v1 is for any x86-64, but CXXFLAGS adds AVX to it: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif KERNEL_LEVEL == 3
+#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
+#error "version v3 is for AVX2 and FMA, but CXXFLAGS takes them away or adds AVX-512: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif KERNEL_LEVEL == 4
+#if !defined(__AVX512BW__) || defined(__AVX512BF16__)
+#error "version v4 is for AVX-512 without bf16, but CXXFLAGS makes it another: unset -march and -m flags in CXXFLAGS"
+#endif
+#elif KERNEL_LEVEL == 5
+#if !defined(__AVX512BW__) || !defined(__AVX512BF16__)
+#error "version v4_bf16 is for AVX-512 with bf16, but CXXFLAGS takes it away: unset -march and -m flags in CXXFLAGS"
+#endif
+#else
+#error "KERNEL_LEVEL is 1, 3, 4 or 5 (build.rs)"
+#endif
+#endif
+
+#include <cstring>
+#include <type_traits>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace mixmatch {
+namespace {
+
+// bfloat16 is the upper half of a float.
+struct Bf16 {
+  uint16_t bits;
+};
+
+// Sixteen channels in GCC's vector types, which any instruction set has: left to itself the compiler gives up on some of
+// these loops without a word, and the scalar code is five times slower.
+constexpr int kLanes = 16;
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Words = uint32_t __attribute__((vector_size(4 * kLanes)));
+using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+using Halves = uint16_t __attribute__((vector_size(2 * kLanes)));
+using Bytes = uint8_t __attribute__((vector_size(kLanes)));
+
+// V is `Floats`, or `float` for the channels that are left over.
+template <class V> constexpr int kWidth = sizeof(V) / sizeof(float);
+
+template <class V> V load(const float *at) {
+  V value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+template <class V> V load(const Bf16 *at) {
+  V value;
+  if constexpr (kWidth<V> == 1) {
+    const uint32_t bits = static_cast<uint32_t>(at->bits) << 16;
+    std::memcpy(&value, &bits, sizeof value);
+  } else {
+    Halves halves;
+    std::memcpy(&halves, at, sizeof halves);
+    const Words bits = __builtin_convertvector(halves, Words) << 16;
+    std::memcpy(&value, &bits, sizeof value);
+  }
+  return value;
+}
+
+template <class V> void store(float *at, V value) { std::memcpy(at, &value, sizeof value); }
+
+// Round to nearest, ties to even. A NaN of the usual form stays one. Where the processor has an instruction for it, that
+// takes one for six, and numbers below 2⁻¹²⁶ become 0.
+template <class V> void store(Bf16 *at, V value) {
+#ifdef __AVX512BF16__
+  if constexpr (kWidth<V> == kLanes) {
+    const __m256bh halves = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(value));
+    std::memcpy(at, &halves, sizeof halves);
+    return;
+  }
+#endif
+  if constexpr (kWidth<V> == 1) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    at->bits = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  } else {
+    Words bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const auto halves = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, Halves);
+    std::memcpy(at, &halves, sizeof halves);
+  }
+}
+
+} // namespace
+} // namespace mixmatch

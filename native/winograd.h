@@ -1,0 +1,35 @@
+// Convolutions by Winograd's method, where it is faster than oneDNN's.
+#pragma once
+#include <ATen/ATen.h>
+
+namespace mixmatch {
+
+// Whether the functions below take these: on the CPU, x [B, in, H, W] channels_last, weight [out, in, 3, 3] in the same number format,
+// stride 1 and padding 1, in and out multiples of 16 up to 256, H even, W a multiple of 4. Float32 needs AVX-512, bf16 its products of
+// bfloat16, and no AMX, whose products are so fast that to need fewer wins nothing. MIXMATCH_WINOGRAD=0 switches it off.
+bool winograd_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding);
+
+// The two halves of that: what is asked of the weight, and of the input's shape and layout.
+bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padding);
+bool winograd_fits_input(const at::Tensor &x);
+
+// The weight transformed, for winograd_run.
+at::Tensor winograd_weight(const at::Tensor &weight);
+
+// lrelu(conv2d(x) + bias + onto), where winograd_fits says so of x and the weight that `transformed` was made of; `bias` [out] in their
+// number format. `onto`, where it is given, is [B, out, H, W] channels_last and overwritten with the answer. A slope of 1 leaves the sum as it
+// is, 0 is ReLU.
+at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
+                        double slope);
+
+// conv2d(x, weight); nothing is differentiated. In bf16 the transformed input and weight are rounded once more: the error is 2.5 times that of
+// rounding the output alone. The same bits whatever the threads.
+at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight);
+
+// The gradient of x by dy [B, out, H, W], channels_last. As above.
+at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight);
+
+// The gradient of the weight; each thread sums over images of its own. The same number of threads gives the same bits.
+at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight);
+
+} // namespace mixmatch

@@ -1,0 +1,255 @@
+// Compiled twice: with WINOGRAD_TABLE = winograd_float, WINOGRAD_NUMBER = float and KERNEL_LEVEL = 4, and with winograd_bf16, Bf16
+// and 5.
+#include "winograd_kernels.h"
+
+#include <algorithm>
+
+#include "winograd_tiles.h"
+
+namespace mixmatch {
+namespace {
+
+using T = WINOGRAD_NUMBER;
+constexpr int64_t kPositions = 16;
+
+// Tiles that are transformed and multiplied before the next ones are: few enough for the cache, with the transformed weight. In the
+// gradient du, of float32, is read and written again for each such block. Tried on Zen 5 between 16 and 128.
+constexpr int64_t kTiles = 16, kGradientTiles = 128;
+
+// Words between one position and the next beyond what they hold: at powers of two they would share the same few places of the cache.
+constexpr int64_t kGap = 16;
+
+// Words of input channels up to which four positions of the transformed weight, for 32 output channels, stay in the nearest cache
+// while all tiles of a block pass.
+constexpr int64_t kFew = 32;
+
+struct Blocks {
+  int64_t rows, tiles; // of each
+  Blocks(const WinogradShape &shape, int64_t tiles_wanted)
+      : rows(std::max<int64_t>(1, tiles_wanted / (shape.width / 2))), tiles(rows * (shape.width / 2)) {}
+  // Words from one position to the next: `channels` numbers of each tile, or of two tiles.
+  int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
+};
+
+// Asks for the memory that the next block reads; the products of this one take long enough for it to come.
+void fetch(const T *at, int64_t count) {
+  const char *line = reinterpret_cast<const char *>(at);
+  for (int64_t byte = 0; byte < count * int64_t(sizeof(T)); byte += 64) {
+    __builtin_prefetch(line + byte, 0, 2);
+  }
+}
+
+// The images' rows of pixels around rows of tiles; a row of zeros above and below.
+struct Rows {
+  const T *x, *zero;
+  const WinogradShape &shape;
+  void around(int64_t tiles, const T *rows[4]) const {
+    const int64_t down = shape.height / 2, image = tiles / down, top = tiles % down * 2 - 1;
+    for (int64_t i = 0; i < 4; ++i) {
+      const int64_t y = top + i;
+      rows[i] = y < 0 || y >= shape.height ? zero : x + (image * shape.height + y) * shape.width * shape.in;
+    }
+  }
+  void fetch(int64_t begin, int64_t end) const {
+    const int64_t pixels = 2 * shape.width * shape.in; // of a row of tiles
+    mixmatch::fetch(x + begin * pixels, std::max<int64_t>(0, end - begin) * pixels);
+  }
+};
+
+int64_t zeros(const WinogradShape &shape) { return shape.width * shape.in / kPair<T>; }
+
+int64_t room(const WinogradShape &shape) {
+  const Blocks blocks(shape, kTiles);
+  return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap) + zeros(shape);
+}
+
+template <class How>
+void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradShape &shape, int64_t begin,
+                  int64_t end, void *scratch) {
+  const Blocks blocks(shape, kTiles);
+  const int64_t across = shape.width / 2, steps = shape.in / kPair<T>;
+  const int64_t v_next = blocks.next(shape.in), m_next = blocks.tiles * shape.out + kGap, u_next = steps * shape.out;
+  auto *v = static_cast<uint32_t *>(scratch);
+  auto *m = static_cast<float *>(scratch) + kPositions * v_next;
+  auto *zero = reinterpret_cast<T *>(m + kPositions * m_next);
+  std::memset(zero, 0, zeros(shape) * sizeof(float));
+  const Rows source{static_cast<const T *>(x), zero, shape};
+  const auto *weight = static_cast<const uint32_t *>(u);
+  const bool few = steps <= kFew;
+  for (int64_t from = begin; from < end; from += blocks.rows) {
+    const int64_t rows = std::min(blocks.rows, end - from);
+    for (int64_t row = 0; row < rows; ++row) {
+      const T *around[4];
+      source.around(from + row, around);
+      T *to = reinterpret_cast<T *>(v) + row * across * shape.in;
+      input_row(around, shape.width, shape.in, OverChannels<T>{to, v_next * kPair<T>, shape.in});
+    }
+    source.fetch(from + rows, std::min(end, from + rows + blocks.rows));
+    if (few) {
+      for (int64_t j = 0; j < 4; ++j) {
+        const Column column{v + j * v_next, weight + j * u_next, 4 * v_next, 4 * u_next, steps, shape.out};
+        column_product<T>(column, rows * across, m + j * m_next, m + (4 + j) * m_next);
+      }
+    } else {
+      for (int64_t p = 0; p < kPositions; ++p) {
+        product<T>({v + p * v_next, steps, 1}, rows * across, weight + p * u_next, steps, m + p * m_next, shape.out, false);
+      }
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      const float *made = m + row * across * shape.out;
+      T *to = static_cast<T *>(y) + (from + row) * 2 * shape.width * shape.out;
+      (few ? output_row_of_columns<T, How> : output_row<T, How>)(made, m_next, to, shape.width, shape.out, how);
+    }
+  }
+}
+
+void convolve(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape, int64_t begin,
+              int64_t end, void *scratch) {
+  if (after == nullptr) {
+    return convolve_how(x, u, y, Plainly(), shape, begin, end, scratch);
+  }
+  const auto *bias = static_cast<const T *>(after->bias);
+  if (after->add) {
+    return convolve_how(x, u, y, Then<T, true>{bias, after->slope}, shape, begin, end, scratch);
+  }
+  convolve_how(x, u, y, Then<T, false>{bias, after->slope}, shape, begin, end, scratch);
+}
+
+int64_t gradient_room(const WinogradShape &shape) {
+  const Blocks blocks(shape, kGradientTiles);
+  return kPositions * (blocks.next(shape.in) + blocks.next(shape.out)) + zeros(shape);
+}
+
+void gradient(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
+              void *scratch) {
+  const Blocks blocks(shape, kGradientTiles);
+  const int64_t across = shape.width / 2, v_next = blocks.next(shape.in), d_next = blocks.next(shape.out);
+  auto *v = static_cast<uint32_t *>(scratch), *d = v + kPositions * v_next;
+  auto *zero = reinterpret_cast<T *>(d + kPositions * d_next);
+  std::memset(zero, 0, zeros(shape) * sizeof(float));
+  const Rows source{static_cast<const T *>(x), zero, shape};
+  if (begin >= end) {
+    std::memset(du, 0, kPositions * shape.in * shape.out * sizeof(float));
+  }
+  for (int64_t from = begin; from < end; from += blocks.rows) {
+    const int64_t rows = std::min(blocks.rows, end - from);
+    for (int64_t row = 0; row < rows; ++row) {
+      const T *around[4];
+      source.around(from + row, around);
+      const int64_t before = row * across / kPair<T>;
+      input_row(around, shape.width, shape.in, OverTiles<T>{v + before * shape.in, v_next, shape.in});
+      const T *top = static_cast<const T *>(dy) + (from + row) * 2 * shape.width * shape.out;
+      gradient_row(top, top + shape.width * shape.out, shape.width, shape.out,
+                   OverTiles<T>{d + before * shape.out, d_next, shape.out});
+    }
+    const int64_t next = from + rows, last = std::min(end, next + blocks.rows), pixels = 2 * shape.width * shape.out;
+    source.fetch(next, last);
+    fetch(static_cast<const T *>(dy) + next * pixels, std::max<int64_t>(0, last - next) * pixels);
+    for (int64_t p = 0; p < kPositions; ++p) {
+      product<T>({v + p * v_next, 1, shape.in}, shape.in, d + p * d_next, rows * across / kPair<T>,
+                 du + p * shape.in * shape.out, shape.out, from > begin);
+    }
+  }
+}
+
+// G·g·Gᵀ of sixteen kernels.
+void transformed(const Floats g[9], Floats u[kPositions]) {
+  Floats r[4][3];
+  for (int x = 0; x < 3; ++x) {
+    const Floats outer = 0.5f * (g[x] + g[6 + x]), middle = 0.5f * g[3 + x];
+    r[0][x] = g[x];
+    r[1][x] = outer + middle;
+    r[2][x] = outer - middle;
+    r[3][x] = g[6 + x];
+  }
+  for (int y = 0; y < 4; ++y) {
+    const Floats outer = 0.5f * (r[y][0] + r[y][2]), middle = 0.5f * r[y][1];
+    u[4 * y] = r[y][0];
+    u[4 * y + 1] = outer + middle;
+    u[4 * y + 2] = outer - middle;
+    u[4 * y + 3] = r[y][2];
+  }
+}
+
+// `Turned`: by 180°, and summed over outs. By squares of 16 outs and ins, whose lines are whole.
+template <bool Turned>
+void weight(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u) {
+  constexpr int64_t pair = kPair<T>, line = kLanes * pair;
+  alignas(64) T square[kPositions][kLanes * kLanes];
+  for (int64_t o = begin; o < end; o += kLanes) {
+    for (int64_t i = 0; i < in; i += kLanes) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        Floats g[9], transform[kPositions];
+        for (int k = 0; k < 9; ++k) {
+          const int from = Turned ? 8 - k : k;
+          g[k] = load<Floats>(static_cast<const T *>(weight) + ((o + lane) * 9 + from) * in + i);
+        }
+        transformed(g, transform);
+        for (int64_t p = 0; p < kPositions; ++p) {
+          T ins[kLanes];
+          store(ins, transform[p]);
+          for (int64_t l = 0; l < kLanes; ++l) {
+            const int64_t at = Turned ? lane / pair * line + l * pair + lane % pair : l / pair * line + lane * pair + l % pair;
+            square[p][at] = ins[l];
+          }
+        }
+      }
+      const int64_t rows = Turned ? out : in, columns = Turned ? in : out, row = Turned ? o : i, column = Turned ? i : o;
+      for (int64_t p = 0; p < kPositions; ++p) {
+        for (int64_t r = 0; r < kLanes / pair; ++r) {
+          T *to = static_cast<T *>(u) + p * rows * columns + ((row / pair + r) * columns + column) * pair;
+          std::memcpy(to, square[p] + r * line, line * sizeof(T));
+        }
+      }
+    }
+  }
+}
+
+// Gᵀ·du·G.
+void weight_gradient(const float *du, int64_t parts, int64_t in, int64_t out, int64_t begin, int64_t end, void *dw) {
+  alignas(64) T square[kLanes][9][kLanes]; // outs, the kernel's, ins
+  for (int64_t o = begin; o < end; o += kLanes) {
+    for (int64_t i = 0; i < in; i += kLanes) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        Floats m[kPositions];
+        for (int64_t p = 0; p < kPositions; ++p) {
+          const float *at = du + (p * in + i + lane) * out + o;
+          m[p] = load<Floats>(at);
+          for (int64_t part = 1; part < parts; ++part) {
+            m[p] += load<Floats>(at + part * kPositions * in * out);
+          }
+        }
+        Floats r[3][4];
+        for (int x = 0; x < 4; ++x) {
+          const Floats sum = 0.5f * (m[4 + x] + m[8 + x]);
+          r[0][x] = m[x] + sum;
+          r[1][x] = 0.5f * (m[4 + x] - m[8 + x]);
+          r[2][x] = sum + m[12 + x];
+        }
+        for (int y = 0; y < 3; ++y) {
+          const Floats sum = 0.5f * (r[y][1] + r[y][2]);
+          const Floats g[3] = {r[y][0] + sum, 0.5f * (r[y][1] - r[y][2]), sum + r[y][3]};
+          for (int x = 0; x < 3; ++x) {
+            T outs[kLanes];
+            store(outs, g[x]);
+            for (int64_t l = 0; l < kLanes; ++l) {
+              square[l][3 * y + x][lane] = outs[l];
+            }
+          }
+        }
+      }
+      for (int64_t l = 0; l < kLanes; ++l) {
+        for (int64_t k = 0; k < 9; ++k) {
+          std::memcpy(static_cast<T *>(dw) + ((o + l) * 9 + k) * in + i, square[l][k], sizeof square[l][k]);
+        }
+      }
+    }
+  }
+}
+
+} // namespace
+
+extern const WinogradKernels WINOGRAD_TABLE = {weight<false>, weight<true>, convolve, room, gradient, gradient_room,
+                                               weight_gradient};
+
+} // namespace mixmatch

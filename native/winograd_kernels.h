@@ -1,0 +1,45 @@
+// 3×3 convolutions by Winograd's F(2×2, 3×3) (Lavin & Gray, arXiv 1509.09308), and both gradients, for one thread and one part of the
+// rows. No libtorch here: this part is compiled once for each number format (build.rs).
+#pragma once
+#include <cstdint>
+
+namespace mixmatch {
+
+// Of x [B, height, width, in] and y [B, height, width, out], stride 1, zeros around. Channels are multiples of 16, the height
+// is even and the width a multiple of 4.
+//
+// y is made in tiles of 2×2, each of the 4×4 of x around it: those are transformed, multiplied by the transformed weight at each of the
+// sixteen positions, which is what sums over channels, and transformed back: 16 products for four pixels where nine times four were
+// needed. A row of tiles, of which there are B·height/2, is what work is counted in.
+struct WinogradShape {
+  int64_t height, width, in, out;
+};
+
+// What else is done to y before it is written: y = lrelu(y + bias + what y's memory holds).
+struct WinogradAfter {
+  const void *bias; // [out]
+  bool add; // what is there already
+  float slope; // of the leaky ReLU: 1 is none, 0 is ReLU
+};
+
+struct WinogradKernels {
+  // Of the weight [out, 3, 3, in], those outs in begin … end (multiples of 16), into the transformed weight u, 16·in·out numbers.
+  void (*weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
+  // The same for the gradient of x: `convolve` with it makes dx of dy, with in and out exchanged.
+  void (*turned_weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
+  // y's rows of tiles begin … end; `after` may be null. `room`: the 4-byte words that `scratch` must hold, aligned to 64 bytes.
+  void (*convolve)(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape,
+                   int64_t begin, int64_t end, void *scratch);
+  int64_t (*room)(const WinogradShape &shape);
+  // du (16·in·out float32, which is overwritten), the gradient of u by the rows of tiles begin … end. As above.
+  void (*gradient)(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
+                   void *scratch);
+  int64_t (*gradient_room)(const WinogradShape &shape);
+  // dw [out, 3, 3, in] of the sum of `parts` du, one after the other, those outs in begin … end.
+  void (*weight_gradient)(const float *du, int64_t parts, int64_t in, int64_t out, int64_t begin, int64_t end, void *dw);
+};
+
+extern const WinogradKernels winograd_float; // AVX-512
+extern const WinogradKernels winograd_bf16; // … and its products of bfloat16
+
+} // namespace mixmatch
