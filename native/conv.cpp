@@ -136,12 +136,9 @@ struct Conv : torch::autograd::Function<Conv> {
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   const bool known = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  const bool ours = known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
+  const bool ours = differentiated && known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
                     (weight.numel() <= kLargestWeight || winograd_fits(x, weight, stride, padding));
-  if (!ours) {
-    return at::conv2d(x, weight, c10::nullopt, stride, padding);
-  }
-  return differentiated ? Conv::apply(x, weight, stride, padding) : forward_of(x, weight, {stride, padding});
+  return ours ? Conv::apply(x, weight, stride, padding) : forward_of(x, weight, {stride, padding});
 }
 
 } // namespace mixmatch

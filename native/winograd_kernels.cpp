@@ -152,22 +152,31 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
   }
 }
 
+// G·g of three numbers, `step` apart in `to`.
+void weight_transform(Floats g0, Floats g1, Floats g2, Floats *to, int step) {
+  const Floats outer = 0.5f * (g0 + g2), middle = 0.5f * g1;
+  to[0] = g0;
+  to[step] = outer + middle;
+  to[2 * step] = outer - middle;
+  to[3 * step] = g2;
+}
+
+// Gᵀ·m of four, likewise.
+void gradient_transform(Floats m0, Floats m1, Floats m2, Floats m3, Floats *to, int step) {
+  const Floats sum = 0.5f * (m1 + m2);
+  to[0] = m0 + sum;
+  to[step] = 0.5f * (m1 - m2);
+  to[2 * step] = sum + m3;
+}
+
 // G·g·Gᵀ of sixteen kernels.
 void transformed(const Floats g[9], Floats u[kPositions]) {
-  Floats r[4][3];
+  Floats r[12]; // [4][3]
   for (int x = 0; x < 3; ++x) {
-    const Floats outer = 0.5f * (g[x] + g[6 + x]), middle = 0.5f * g[3 + x];
-    r[0][x] = g[x];
-    r[1][x] = outer + middle;
-    r[2][x] = outer - middle;
-    r[3][x] = g[6 + x];
+    weight_transform(g[x], g[3 + x], g[6 + x], r + x, 3);
   }
   for (int y = 0; y < 4; ++y) {
-    const Floats outer = 0.5f * (r[y][0] + r[y][2]), middle = 0.5f * r[y][1];
-    u[4 * y] = r[y][0];
-    u[4 * y + 1] = outer + middle;
-    u[4 * y + 2] = outer - middle;
-    u[4 * y + 3] = r[y][2];
+    weight_transform(r[3 * y], r[3 * y + 1], r[3 * y + 2], u + 4 * y, 1);
   }
 }
 
@@ -219,22 +228,18 @@ void weight_gradient(const float *du, int64_t parts, int64_t in, int64_t out, in
             m[p] += load<Floats>(at + part * kPositions * in * out);
           }
         }
-        Floats r[3][4];
+        Floats r[12], g[9]; // [3][4], [3][3]
         for (int x = 0; x < 4; ++x) {
-          const Floats sum = 0.5f * (m[4 + x] + m[8 + x]);
-          r[0][x] = m[x] + sum;
-          r[1][x] = 0.5f * (m[4 + x] - m[8 + x]);
-          r[2][x] = sum + m[12 + x];
+          gradient_transform(m[x], m[4 + x], m[8 + x], m[12 + x], r + x, 4);
         }
         for (int y = 0; y < 3; ++y) {
-          const Floats sum = 0.5f * (r[y][1] + r[y][2]);
-          const Floats g[3] = {r[y][0] + sum, 0.5f * (r[y][1] - r[y][2]), sum + r[y][3]};
-          for (int x = 0; x < 3; ++x) {
-            T outs[kLanes];
-            store(outs, g[x]);
-            for (int64_t l = 0; l < kLanes; ++l) {
-              square[l][3 * y + x][lane] = outs[l];
-            }
+          gradient_transform(r[4 * y], r[4 * y + 1], r[4 * y + 2], r[4 * y + 3], g + 3 * y, 1);
+        }
+        for (int k = 0; k < 9; ++k) {
+          T outs[kLanes];
+          store(outs, g[k]);
+          for (int64_t l = 0; l < kLanes; ++l) {
+            square[l][k][lane] = outs[l];
           }
         }
       }

@@ -99,6 +99,10 @@ void product(Words2d a, int64_t rows, const uint32_t *b, int64_t steps, float *c
   }
 }
 
+// Aᵀ·m of four products.
+inline Floats output_first(Floats m0, Floats m1, Floats m2) { return m0 + m1 + m2; }
+inline Floats output_second(Floats m1, Floats m2, Floats m3) { return m1 - m2 - m3; }
+
 // Four products beside each other, of the four positions of one column of a tile, of which only two sums are needed: p = 0 + 1 + 2
 // and q = 1 − 2 − 3. Half as much goes through memory.
 struct Column {
@@ -143,8 +147,8 @@ __attribute__((noinline)) void column_block(const Column &of, int64_t tile, int6
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
       const int64_t at = (tile + m) * channels + channel + n * kLanes;
-      store(p + at, sum[0][m][n] + sum[1][m][n] + sum[2][m][n]);
-      store(q + at, sum[1][m][n] - sum[2][m][n] - sum[3][m][n]);
+      store(p + at, output_first(sum[0][m][n], sum[1][m][n], sum[2][m][n]));
+      store(q + at, output_second(sum[1][m][n], sum[2][m][n], sum[3][m][n]));
     }
   }
 }

@@ -48,14 +48,18 @@ template <class T> struct OverTiles {
   }
 };
 
-// Bᵀ·d of a column of four pixels.
-template <class T> void column(const T *const rows[4], int64_t at, Floats to[4]) {
-  const Floats d0 = load<Floats>(rows[0] + at), d1 = load<Floats>(rows[1] + at), d2 = load<Floats>(rows[2] + at),
-               d3 = load<Floats>(rows[3] + at);
+// Bᵀ·d of four pixels.
+inline void input_transform(Floats d0, Floats d1, Floats d2, Floats d3, Floats to[4]) {
   to[0] = d0 - d2;
   to[1] = d1 + d2;
   to[2] = d2 - d1;
   to[3] = d1 - d3;
+}
+
+// … of a column.
+template <class T> void column(const T *const rows[4], int64_t at, Floats to[4]) {
+  input_transform(load<Floats>(rows[0] + at), load<Floats>(rows[1] + at), load<Floats>(rows[2] + at),
+                  load<Floats>(rows[3] + at), to);
 }
 
 // Bᵀ·d·B for a row of tiles; `rows`: the four rows of pixels that it is made of, of which two belong to the next ones, too.
@@ -79,18 +83,19 @@ __attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, 
       auto at = to.at(x / 2, c);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        Floats v[4][To::tiles];
+        Floats v[To::tiles][4];
 #pragma GCC unroll 2
         for (int64_t t = 0; t < To::tiles; ++t) {
-          const Floats d0 = d[2 * t][i], d1 = d[2 * t + 1][i], d2 = d[2 * t + 2][i], d3 = d[2 * t + 3][i];
-          v[0][t] = d0 - d2;
-          v[1][t] = d1 + d2;
-          v[2][t] = d2 - d1;
-          v[3][t] = d1 - d3;
+          input_transform(d[2 * t][i], d[2 * t + 1][i], d[2 * t + 2][i], d[2 * t + 3][i], v[t]);
         }
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) {
-          to.put(at, v[j]);
+          Floats values[To::tiles];
+#pragma GCC unroll 2
+          for (int64_t t = 0; t < To::tiles; ++t) {
+            values[t] = v[t][j];
+          }
+          to.put(at, values);
         }
       }
       for (int i = 0; i < 4; ++i) {
@@ -155,8 +160,8 @@ template <class T, bool Add> struct Then {
 
 // The last step of Aᵀ·m·A: a row of two pixels of its four columns.
 template <class T, class How> void output_pair(const Floats m[4], T *out, int64_t channels, int64_t c, const How &how) {
-  how.put(out + c, m[0] + m[1] + m[2], c);
-  how.put(out + channels + c, m[1] - m[2] - m[3], c);
+  how.put(out + c, output_first(m[0], m[1], m[2]), c);
+  how.put(out + channels + c, output_second(m[1], m[2], m[3]), c);
 }
 
 // A row of tiles of y from p and q of each column, [8, tiles, channels].
@@ -187,8 +192,8 @@ __attribute__((noinline)) void output_row(const float *m, int64_t next, T *out, 
         const float *at = m + j * next + t * channels + c;
         const Floats m0 = load<Floats>(at), m1 = load<Floats>(at + 4 * next), m2 = load<Floats>(at + 8 * next),
                      m3 = load<Floats>(at + 12 * next);
-        p[j] = m0 + m1 + m2;
-        q[j] = m1 - m2 - m3;
+        p[j] = output_first(m0, m1, m2);
+        q[j] = output_second(m1, m2, m3);
       }
       T *to = out + 2 * t * channels;
       output_pair(p, to, channels, c, how);
