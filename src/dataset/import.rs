@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
@@ -163,7 +164,7 @@ fn import_into(
     }
     let archive_path = staging.join(IMAGES_FILE);
     copy(&request.images, &archive_path)?;
-    File::open(&archive_path).and_then(|f| f.sync_all()).map_err(|e| ImportError::storage(&archive_path, e))?;
+    let synced = Synced::begin(archive_path.clone())?;
     let of_archive = |error: ImportError| error.of_field("images");
     let mut images = archive::open(&archive_path).map_err(of_archive)?;
     let index = Index::new(&mut images, limits).map_err(of_archive)?;
@@ -230,6 +231,7 @@ fn import_into(
     }
     manifest.warnings = warnings.clone();
 
+    synced.wait()?;
     manifest.write(staging)?;
     pixels.pack(staging, &manifest, &kept)?;
     drop(pixels);
@@ -245,9 +247,31 @@ fn copy(images: &Path, archive: &Path) -> Result<(), ImportError> {
     let copied = failpoint::pass("import.copy").and_then(|()| std::fs::copy(images, archive));
     copied.map(drop).map_err(|error| {
         let told = std::io::Error::new(error.kind(), format!("{} cannot be copied there: {error}", images.display()));
-        // Not the directory that is built in: it is gone when this is read.
-        ImportError::storage(archive.parent().and_then(Path::parent).unwrap_or(archive), told)
+        ImportError::storage(place_of(archive), told)
     })
+}
+
+/// Where the data set of an archive will lie: not the directory that is built in, which is gone when an error is read.
+fn place_of(archive: &Path) -> &Path {
+    archive.parent().and_then(Path::parent).unwrap_or(archive)
+}
+
+/// The archive on its way to the disk, which takes as long as the disk likes: its images are decoded meanwhile.
+struct Synced(JoinHandle<Result<(), ImportError>>);
+
+impl Synced {
+    fn begin(archive: PathBuf) -> Result<Self, ImportError> {
+        let place = place_of(&archive).to_owned();
+        let fail = move |error: std::io::Error| ImportError::storage(&place, error);
+        let failed = fail.clone();
+        let sync = move || failpoint::pass("import.fsync").and_then(|()| File::open(archive)?.sync_all()).map_err(fail);
+        std::thread::Builder::new().name("import-sync".to_owned()).spawn(sync).map(Self).map_err(failed)
+    }
+
+    fn wait(self) -> Result<(), ImportError> {
+        // Nothing in it panics; if it does, so does the import.
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 /// The whole import refused for its rows, which are listed in order, those of the sheet to blame first.

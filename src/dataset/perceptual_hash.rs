@@ -48,12 +48,29 @@ pub(super) fn luma(pixels: &[u8]) -> Luma {
     luma
 }
 
-/// The sum of `of` each value, in as many running sums as a vector register holds: one alone waits for itself.
+/// Running sums side by side, as many as a vector register holds: one alone waits for itself.
+const LANES: usize = 16;
+
+/// The sum of `of` each value.
 fn sum(values: &Luma, of: impl Fn(f32) -> f32) -> f32 {
-    const LANES: usize = 16;
     let mut sums = [0.0; LANES];
     for some in values.as_chunks::<LANES>().0 {
         (0..LANES).for_each(|lane| sums[lane] += of(some[lane]));
+    }
+    sums.iter().sum()
+}
+
+/// The sum of the products of two luminances, of `a` and the mirror image of `b` where that is asked for.
+pub(super) fn dot(a: &Luma, b: &Luma, mirrored: bool) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.as_chunks::<SIDE>().0.iter().zip(b.as_chunks::<SIDE>().0) {
+        let mut b = *b;
+        if mirrored {
+            b.reverse();
+        }
+        for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+            (0..LANES).for_each(|lane| sums[lane] += a[lane] * b[lane]);
+        }
     }
     sums.iter().sum()
 }
@@ -112,8 +129,8 @@ pub(super) fn search(hashes: &[Option<u64>], mut budget: u64, most: usize) -> (V
                     budget = left;
                     let difference = wanted ^ hashes[second as usize].unwrap_or(!wanted);
                     // A pair that is near in several bands is met in the first of them.
-                    let met = (0..number as u32).any(|earlier| key(difference, earlier).count_ones() <= 1);
-                    if difference.count_ones() <= MAX_DISTANCE && !met {
+                    let met = || (0..number as u32).any(|earlier| key(difference, earlier).count_ones() <= 1);
+                    if difference.count_ones() <= MAX_DISTANCE && !met() {
                         if found.len() == most {
                             return (found, false);
                         }

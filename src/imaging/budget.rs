@@ -48,10 +48,18 @@ impl Budget {
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.served += 1;
         state.taken += bytes;
-        drop(state);
         // There may be room for the next one, too.
-        self.changed.notify_all();
+        self.tell(state);
         Share { budget: self, bytes }
+    }
+
+    /// Wakes those that wait, where any do: each time the system is called for it, which takes longer than the rest of a share.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        let waiting = state.came > state.served;
+        drop(state);
+        if waiting {
+            self.changed.notify_all();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -77,8 +85,9 @@ impl Drop for Share<'_> {
         if self.bytes >= LARGE {
             allocator::give_back_what_this_thread_freed();
         }
-        self.budget.state().taken -= self.bytes;
-        self.budget.changed.notify_all();
+        let mut state = self.budget.state();
+        state.taken -= self.bytes;
+        self.budget.tell(state);
     }
 }
 

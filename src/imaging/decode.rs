@@ -115,11 +115,11 @@ fn by_format(
         limits.check(width, height)?;
         let orientation = jpeg.orientation();
         let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
-        let size = size.filter(|_| jpeg.is_usual());
-        let small = size.and_then(|size| {
+        let divisor = size.filter(|_| jpeg.is_usual()).and_then(|size| scaled_jpeg::divisor(width, height, size));
+        let small = divisor.and_then(|divisor| {
             let for_each = if jpeg::is_progressive(bytes) { SMALL_JPEG + COEFFICIENTS } else { SMALL_JPEG };
             let share = budget.take(memory(width, height, for_each));
-            Some((scaled_jpeg::decode(bytes, (width, height), size, room)?, share))
+            Some(((scaled_jpeg::decode(bytes, (width, height), divisor, room)?, divisor), share))
         });
         let (decoded, share) = match small {
             Some(small) => small,

@@ -17,8 +17,8 @@ const SPARE: u32 = 2;
 const MOST_SCANS: usize = 100;
 
 /// By how much a picture is made smaller on each side: the largest of 8, 4 and 2 that leaves both sides `SPARE` pixels for each
-/// of a square of `size`.
-fn divisor(width: u32, height: u32, size: u32) -> Option<u32> {
+/// of a square of `size`. None where it is not large enough for that.
+pub fn divisor(width: u32, height: u32, size: u32) -> Option<u32> {
     let least = size.checked_mul(SPARE)?;
     [8, 4, 2].into_iter().find(|divisor| width.min(height) / divisor >= least)
 }
@@ -28,11 +28,10 @@ fn has_many_scans(bytes: &[u8]) -> bool {
     markers(bytes).take_while(|marker| *marker != END).filter(|marker| *marker == SCAN).nth(MOST_SCANS).is_some()
 }
 
-/// A grey or YCbCr picture at a fraction of its size, and by how much it is smaller on each side: its pixels are whole blocks of so many,
-/// so that the last ones of a side that does not divide by that show less than others. None where it is not large enough for that,
-/// or of a kind that the whole decoder knows better (lossless, damaged, of very many scans): that one then decides.
-pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: usize) -> Option<(RgbImage, u32)> {
-    let divisor = divisor(width, height, size)?;
+/// A grey or YCbCr picture made smaller by `divisor` (2, 4 or 8) on each side: its pixels are whole blocks of so many, so that the last ones
+/// of a side that does not divide by that show less than others. None where it is of a kind that the whole decoder knows better (lossless,
+/// damaged, of very many scans): that one then decides.
+pub fn decode(bytes: &[u8], (width, height): (u32, u32), divisor: u32, max_bytes: usize) -> Option<RgbImage> {
     if has_many_scans(bytes) {
         return None;
     }
@@ -52,7 +51,7 @@ pub fn decode(bytes: &[u8], (width, height): (u32, u32), size: u32, max_bytes: u
         PixelFormat::L8 => pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
         PixelFormat::L16 | PixelFormat::CMYK32 => return None,
     };
-    Some((RgbImage::from_raw(across, down, rgb)?, divisor))
+    RgbImage::from_raw(across, down, rgb)
 }
 
 #[cfg(test)]
@@ -87,7 +86,8 @@ pub(super) mod tests {
         let bytes = jpeg(&picture(1600, 1200));
         let limits = DecodeLimits::default();
         for size in [32, 64, 96] {
-            let (small, divisor) = decode(&bytes, (1600, 1200), size, 1 << 30).unwrap();
+            let divisor = divisor(1600, 1200, size).unwrap();
+            let small = decode(&bytes, (1600, 1200), divisor, 1 << 30).unwrap();
             let expected = if size == 96 { (400, 300) } else { (200, 150) };
             assert_eq!((small.dimensions(), divisor), (expected, 1600 / expected.0), "for {size}");
             for fit in [Fit::Stretch, Fit::Crop] {
@@ -159,10 +159,9 @@ pub(super) mod tests {
 
     #[test]
     fn small_pictures_and_kinds_it_does_not_know_are_left_to_the_whole_decoder() {
-        let bytes = jpeg(&picture(120, 90));
-        assert!(decode(&bytes, (120, 90), 32, 1 << 30).is_none(), "half of 90 is less than 64");
-        assert!(decode(b"no picture", (4000, 3000), 32, 1 << 30).is_none());
-        assert!(decode(&jpeg(&picture(800, 800)), (800, 800), 32, 100).is_none(), "no memory for it");
+        assert_eq!(divisor(120, 90, 32), None, "half of 90 is less than 64");
+        assert!(decode(b"no picture", (4000, 3000), 8, 1 << 30).is_none());
+        assert!(decode(&jpeg(&picture(800, 800)), (800, 800), 8, 100).is_none(), "no memory for it");
     }
 
     /// A grey progressive JPEG of 640×640 whose coefficients are all 0: one scan for the means, and `more` that say nothing.
@@ -188,9 +187,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_picture_of_very_many_scans_is_none_of_its_pictures() {
-        assert_eq!(decode(&progressive(9), (640, 640), 32, 1 << 30).unwrap().0.dimensions(), (80, 80));
-        assert!(decode(&progressive(MOST_SCANS - 1), (640, 640), 32, 1 << 30).is_some());
-        assert!(decode(&progressive(MOST_SCANS), (640, 640), 32, 1 << 30).is_none());
+        assert_eq!(decode(&progressive(9), (640, 640), 8, 1 << 30).unwrap().dimensions(), (80, 80));
+        assert!(decode(&progressive(MOST_SCANS - 1), (640, 640), 8, 1 << 30).is_some());
+        assert!(decode(&progressive(MOST_SCANS), (640, 640), 8, 1 << 30).is_none());
         // Nor does the whole decoder make that many passes.
         let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
         assert!(imaging::prepare(&progressive(9), &DecodeLimits::default(), &preprocess).is_ok());
@@ -216,7 +215,7 @@ pub(super) mod tests {
     #[test]
     fn grey_becomes_rgb() {
         let grey: GrayImage = ImageBuffer::from_fn(640, 640, |x, _| Luma([(x / 4) as u8]));
-        let (small, _) = decode(&jpeg(&grey), (640, 640), 32, 1 << 30).unwrap();
+        let small = decode(&jpeg(&grey), (640, 640), 8, 1 << 30).unwrap();
         let Rgb([r, g, b]) = *small.get_pixel(small.width() / 2, 5);
         assert!(r == g && g == b && r.abs_diff(80) < 4, "{r} {g} {b}");
     }

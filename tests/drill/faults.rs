@@ -185,21 +185,24 @@ async fn a_read_only_data_directory_is_refused_at_the_start_with_the_reason() {
 
 #[tokio::test]
 async fn a_disk_too_full_for_an_import_leaves_neither_row_nor_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = start(directory.path(), "import.decode=enospc");
     let drawn = data_set(40, 10);
-    let form = Form::new()
-        .text("name", "shapes")
-        .text("task", "shape")
-        .part("images", Part::bytes(drawn.images).file_name("images.zip"))
-        .part("train", Part::bytes(drawn.train.into_bytes()).file_name("train.csv"));
-    let refused = server.client.post(format!("{}/datasets", server.base)).multipart(form).send().await.unwrap();
-    assert_eq!(refused.status(), 507);
-    assert_eq!(server.get("/datasets").await.unwrap()["items"], json!([]));
-    assert!(server.log().contains("No space left on device"), "{}", server.log());
-    server.stop();
-    for place in ["datasets", "uploads"] {
-        assert_eq!(std::fs::read_dir(directory.path().join(place)).unwrap().count(), 0, "{place}");
+    // While the pixels are written, and where the archive, which went to the disk beside that, did not get there.
+    for point in ["import.decode", "import.fsync"] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = start(directory.path(), &format!("{point}=enospc"));
+        let form = Form::new()
+            .text("name", "shapes")
+            .text("task", "shape")
+            .part("images", Part::bytes(drawn.images.clone()).file_name("images.zip"))
+            .part("train", Part::bytes(drawn.train.clone().into_bytes()).file_name("train.csv"));
+        let refused = server.client.post(format!("{}/datasets", server.base)).multipart(form).send().await.unwrap();
+        assert_eq!(refused.status(), 507, "{point}");
+        assert_eq!(server.get("/datasets").await.unwrap()["items"], json!([]), "{point}");
+        assert!(server.log().contains("No space left on device"), "{point}: {}", server.log());
+        server.stop();
+        for place in ["datasets", "uploads"] {
+            assert_eq!(std::fs::read_dir(directory.path().join(place)).unwrap().count(), 0, "{point}: {place}");
+        }
     }
 }
 
