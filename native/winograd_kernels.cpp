@@ -31,13 +31,19 @@ struct Blocks {
   int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
 };
 
-// Asks for the memory that the next block reads; the products of this one take long enough for it to come.
-void fetch(const T *at, int64_t count) {
-  const char *line = reinterpret_cast<const char *>(at);
-  for (int64_t byte = 0; byte < count * int64_t(sizeof(T)); byte += 64) {
-    __builtin_prefetch(line + byte, 0, 2);
+// Memory that is asked for while products are made, which take long enough for it to come: what the next block reads, and what this one
+// writes, as the processor reads a line before it writes to it. All at once would be more than it can wait for at a time.
+struct Ahead {
+  const T *at;
+  int64_t count;
+  void part(int64_t part, int64_t parts) const {
+    const char *line = reinterpret_cast<const char *>(at);
+    const int64_t lines = (count * int64_t(sizeof(T)) + 63) / 64;
+    for (int64_t l = lines * part / parts; l < lines * (part + 1) / parts; ++l) {
+      __builtin_prefetch(line + 64 * l);
+    }
   }
-}
+};
 
 // The images' rows of pixels around rows of tiles; a row of zeros above and below.
 struct Rows {
@@ -50,9 +56,10 @@ struct Rows {
       rows[i] = y < 0 || y >= shape.height ? zero : x + (image * shape.height + y) * shape.width * shape.in;
     }
   }
-  void fetch(int64_t begin, int64_t end) const {
-    const int64_t pixels = 2 * shape.width * shape.in; // of a row of tiles
-    mixmatch::fetch(x + begin * pixels, std::max<int64_t>(0, end - begin) * pixels);
+  // The new rows of those from `begin` on: the row of tiles before them has the first two of its four, too.
+  Ahead ahead(int64_t begin, int64_t end) const {
+    const int64_t row = shape.width * shape.in;
+    return {x + (2 * begin + 1) * row, std::max<int64_t>(0, end - begin) * 2 * row};
   }
 };
 
@@ -84,20 +91,26 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
       T *to = reinterpret_cast<T *>(v) + row * across * shape.in;
       input_row(around, shape.width, shape.in, OverChannels<T>{to, v_next * kPair<T>, shape.in});
     }
-    source.fetch(from + rows, std::min(end, from + rows + blocks.rows));
+    const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
+    T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;
+    const Ahead written{outs, rows * 2 * shape.width * shape.out};
     if (few) {
       for (int64_t j = 0; j < 4; ++j) {
+        next.part(j, 4);
+        written.part(j, 4);
         const Column column{v + j * v_next, weight + j * u_next, 4 * v_next, 4 * u_next, steps, shape.out};
         column_product<T>(column, rows * across, m + j * m_next, m + (4 + j) * m_next);
       }
     } else {
       for (int64_t p = 0; p < kPositions; ++p) {
+        next.part(p, kPositions);
+        written.part(p, kPositions);
         product<T>({v + p * v_next, steps, 1}, rows * across, weight + p * u_next, steps, m + p * m_next, shape.out, false);
       }
     }
     for (int64_t row = 0; row < rows; ++row) {
       const float *made = m + row * across * shape.out;
-      T *to = static_cast<T *>(y) + (from + row) * 2 * shape.width * shape.out;
+      T *to = outs + row * 2 * shape.width * shape.out;
       (few ? output_row_of_columns<T, How> : output_row<T, How>)(made, m_next, to, shape.width, shape.out, how);
     }
   }
@@ -142,10 +155,12 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
       gradient_row(top, top + shape.width * shape.out, shape.width, shape.out,
                    OverTiles<T>{d + before * shape.out, d_next, shape.out});
     }
-    const int64_t next = from + rows, last = std::min(end, next + blocks.rows), pixels = 2 * shape.width * shape.out;
-    source.fetch(next, last);
-    fetch(static_cast<const T *>(dy) + next * pixels, std::max<int64_t>(0, last - next) * pixels);
+    const int64_t then = from + rows, last = std::min(end, then + blocks.rows), pixels = 2 * shape.width * shape.out;
+    const Ahead next = source.ahead(then, last);
+    const Ahead next_dy{static_cast<const T *>(dy) + then * pixels, std::max<int64_t>(0, last - then) * pixels};
     for (int64_t p = 0; p < kPositions; ++p) {
+      next.part(p, kPositions);
+      next_dy.part(p, kPositions);
       product<T>({v + p * v_next, 1, shape.in}, shape.in, d + p * d_next, rows * across / kPair<T>,
                  du + p * shape.in * shape.out, shape.out, from > begin);
     }
