@@ -42,19 +42,44 @@ template <class V> void add_to(double *sums, V values) {
 // Networks that are trained here have at most 5 (WRN) and 40 (wide_resnet50_2 from random weights).
 constexpr int64_t kRows = 256;
 
+// Numbers that are gone through by rows, a chunk of channels at a time, and those of the next block, which are asked for meanwhile in the order
+// in which they lie: the chunks of a row lie beside each other and are met one block of rows after the other, which no processor foresees.
+template <class T> struct Part {
+  T *at, *ahead;
+
+  // When N vectors were read or written.
+  template <class V, int N> void next() {
+    constexpr int count = N * kWidth<V>;
+    if constexpr (kWidth<V> > 1) {
+      for (int byte = 0; byte < count * int(sizeof(T)); byte += 64) {
+        __builtin_prefetch(reinterpret_cast<const char *>(ahead) + byte);
+      }
+    }
+    ahead += count;
+  }
+};
+
+// The chunk from channel `c` on of a block of rows.
+struct Block {
+  int64_t row, rows, c, channels;
+  template <class T> Part<T> of(T *all) const {
+    return {all + row * channels + c, all + (row + rows) * channels + c * rows};
+  }
+};
+
 // Below, a chunk is N vectors of channels, whose constants and sums stay in registers over all rows.
 
-template <class T, class V, int N>
-void statistics_chunk(const T *x, int64_t rows, int64_t stride, double *sum, double *square) {
-  for (int64_t from = 0; from < rows; from += kRows) {
-    const int64_t to = from + kRows < rows ? from + kRows : rows;
+template <class T, class V, int N> void statistics_chunk(const Block &block, Part<const T> x, double *sum, double *square) {
+  for (int64_t from = 0; from < block.rows; from += kRows) {
+    const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
     V s[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
       for (int n = 0; n < N; ++n) {
-        const V value = load<V>(x + row * stride + n * kWidth<V>);
+        const V value = load<V>(x.at + row * block.channels + n * kWidth<V>);
         s[n] += value;
         q[n] += value * value;
       }
+      x.template next<V, N>();
     }
     for (int n = 0; n < N; ++n) {
       add_to(sum + n * kWidth<V>, s[n]);
@@ -64,18 +89,21 @@ void statistics_chunk(const T *x, int64_t rows, int64_t stride, double *sum, dou
 }
 
 template <class T, class V, int N>
-void add_statistics_chunk(const T *a, const T *b, T *s, int64_t rows, int64_t stride, double *sum, double *square) {
-  for (int64_t from = 0; from < rows; from += kRows) {
-    const int64_t to = from + kRows < rows ? from + kRows : rows;
+void add_statistics_chunk(const Block &block, Part<const T> a, Part<const T> b, Part<T> s, double *sum, double *square) {
+  for (int64_t from = 0; from < block.rows; from += kRows) {
+    const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
     V u[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
       for (int n = 0; n < N; ++n) {
-        const int64_t at = row * stride + n * kWidth<V>;
-        store(s + at, load<V>(a + at) + load<V>(b + at));
-        const V value = load<V>(s + at); // as it was rounded
+        const int64_t at = row * block.channels + n * kWidth<V>;
+        store(s.at + at, load<V>(a.at + at) + load<V>(b.at + at));
+        const V value = load<V>(s.at + at); // as it was rounded
         u[n] += value;
         q[n] += value * value;
       }
+      a.template next<V, N>();
+      b.template next<V, N>();
+      s.template next<V, N>();
     }
     for (int n = 0; n < N; ++n) {
       add_to(sum + n * kWidth<V>, u[n]);
@@ -86,41 +114,44 @@ void add_statistics_chunk(const T *a, const T *b, T *s, int64_t rows, int64_t st
 
 // `put` writes where it is told what was activated.
 template <class T, class U, class V, int N, class Put>
-void apply_chunk(const T *x, U *y, int64_t rows, int64_t stride, const float *scale, const float *shift, float slope,
-                 Put put) {
+void apply_chunk(const Block &block, Part<const T> x, Part<U> y, const float *scale, const float *shift, float slope, Put put) {
   V a[N], b[N];
   for (int n = 0; n < N; ++n) {
     a[n] = load<V>(scale + n * kWidth<V>);
     b[n] = load<V>(shift + n * kWidth<V>);
   }
-  for (int64_t row = 0; row < rows; ++row) {
+  for (int64_t row = 0; row < block.rows; ++row) {
     for (int n = 0; n < N; ++n) {
-      const int64_t at = row * stride + n * kWidth<V>;
-      const V z = load<V>(x + at) * a[n] + b[n];
-      put(y + at, z * slope_at(z, slope));
+      const int64_t at = row * block.channels + n * kWidth<V>;
+      const V z = load<V>(x.at + at) * a[n] + b[n];
+      put(y.at + at, z * slope_at(z, slope));
     }
+    x.template next<V, N>();
+    y.template next<V, N>();
   }
 }
 
 template <class T, class V, int N>
-void backward_statistics_chunk(const T *x, const T *dy, int64_t rows, int64_t stride, const float *scale,
-                               const float *shift, float slope, double *sum_g, double *sum_gx) {
+void backward_statistics_chunk(const Block &block, Part<const T> x, Part<const T> dy, const float *scale, const float *shift,
+                               float slope, double *sum_g, double *sum_gx) {
   V a[N], b[N];
   for (int n = 0; n < N; ++n) {
     a[n] = load<V>(scale + n * kWidth<V>);
     b[n] = load<V>(shift + n * kWidth<V>);
   }
-  for (int64_t from = 0; from < rows; from += kRows) {
-    const int64_t to = from + kRows < rows ? from + kRows : rows;
+  for (int64_t from = 0; from < block.rows; from += kRows) {
+    const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
     V s[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
       for (int n = 0; n < N; ++n) {
-        const int64_t at = row * stride + n * kWidth<V>;
-        const V value = load<V>(x + at);
-        const V g = load<V>(dy + at) * slope_at<V>(value * a[n] + b[n], slope);
+        const int64_t at = row * block.channels + n * kWidth<V>;
+        const V value = load<V>(x.at + at);
+        const V g = load<V>(dy.at + at) * slope_at<V>(value * a[n] + b[n], slope);
         s[n] += g;
         q[n] += g * value;
       }
+      x.template next<V, N>();
+      dy.template next<V, N>();
     }
     for (int n = 0; n < N; ++n) {
       add_to(sum_g + n * kWidth<V>, s[n]);
@@ -130,7 +161,7 @@ void backward_statistics_chunk(const T *x, const T *dy, int64_t rows, int64_t st
 }
 
 template <class T, class V, int N, bool More>
-void backward_apply_chunk(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t stride,
+void backward_apply_chunk(const Block &block, Part<const T> x, Part<const T> dy, Part<const T> more, Part<T> dx,
                           const float *scale, const float *shift, float slope, const float *p, const float *q) {
   V a[N], b[N], u[N], v[N];
   for (int n = 0; n < N; ++n) {
@@ -140,17 +171,23 @@ void backward_apply_chunk(const T *x, const T *dy, const T *more, T *dx, int64_t
     u[n] = load<V>(p + c);
     v[n] = load<V>(q + c);
   }
-  for (int64_t row = 0; row < rows; ++row) {
+  for (int64_t row = 0; row < block.rows; ++row) {
     for (int n = 0; n < N; ++n) {
-      const int64_t at = row * stride + n * kWidth<V>;
-      const V value = load<V>(x + at);
-      const V g = load<V>(dy + at) * slope_at<V>(value * a[n] + b[n], slope);
+      const int64_t at = row * block.channels + n * kWidth<V>;
+      const V value = load<V>(x.at + at);
+      const V g = load<V>(dy.at + at) * slope_at<V>(value * a[n] + b[n], slope);
       V own = g * a[n] + value * u[n] + v[n];
       if constexpr (More) {
-        own += load<V>(more + at);
+        own += load<V>(more.at + at);
       }
-      store(dx + at, own);
+      store(dx.at + at, own);
     }
+    x.template next<V, N>();
+    dy.template next<V, N>();
+    if constexpr (More) {
+      more.template next<V, N>();
+    }
+    dx.template next<V, N>();
   }
 }
 
@@ -160,83 +197,69 @@ template <class V, int N> struct Chunk {
   static constexpr int count = N;
 };
 
-// Calls `step` with the largest chunk of channels that fits.
-template <class Step> void for_chunks(int64_t channels, Step step) {
-  int64_t c = 0;
-  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
-    step(c, Chunk<Floats, 2>());
-  }
-  for (; c + kLanes <= channels; c += kLanes) {
-    step(c, Chunk<Floats, 1>());
-  }
-  for (; c < channels; ++c) {
-    step(c, Chunk<float, 1>());
-  }
-}
-
-// Parts of rows small enough for the cache, so that the chunks of a row's channels are read from memory once.
+// Calls `step` with blocks of rows small enough for the cache, so that the chunks of a row's channels are read from memory once; of each
+// with the largest chunks of channels that fit.
 template <class Step> void for_blocks(int64_t rows, int64_t channels, Step step) {
-  const int64_t block = 16384 / channels > 16 ? 16384 / channels : 16;
-  for (int64_t row = 0; row < rows; row += block) {
-    step(row, block < rows - row ? block : rows - row);
+  const int64_t most = 16384 / channels > 16 ? 16384 / channels : 16;
+  for (int64_t row = 0; row < rows; row += most) {
+    Block block{row, most < rows - row ? most : rows - row, 0, channels};
+    for (; block.c + 2 * kLanes <= channels; block.c += 2 * kLanes) {
+      step(block, Chunk<Floats, 2>());
+    }
+    for (; block.c + kLanes <= channels; block.c += kLanes) {
+      step(block, Chunk<Floats, 1>());
+    }
+    for (; block.c < channels; ++block.c) {
+      step(block, Chunk<float, 1>());
+    }
   }
 }
 
 template <class T> void statistics(const T *x, int64_t rows, int64_t channels, double *sum, double *square) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + row * channels + c, count, channels, sum + c, square + c);
-    });
+  for_blocks(rows, channels, [&](const Block &block, auto chunk) {
+    statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(block, block.of(x), sum + block.c, square + block.c);
   });
 }
 
 template <class T>
 void add_statistics(const T *a, const T *b, T *s, int64_t rows, int64_t channels, double *sum, double *square) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      const int64_t at = row * channels + c;
-      add_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(a + at, b + at, s + at, count, channels, sum + c, square + c);
-    });
+  for_blocks(rows, channels, [&](const Block &block, auto chunk) {
+    add_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(block, block.of(a), block.of(b), block.of(s),
+                                                                         sum + block.c, square + block.c);
   });
 }
 
 template <class T, class U, class Put>
 void apply(const T *x, U *y, int64_t rows, int64_t channels, const float *scale, const float *shift, float slope,
            Put put) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      const int64_t at = row * channels + c;
-      apply_chunk<T, U, typename decltype(chunk)::Lane, chunk.count>(x + at, y + at, count, channels, scale + c, shift + c, slope, put);
-    });
+  for_blocks(rows, channels, [&](const Block &block, auto chunk) {
+    apply_chunk<T, U, typename decltype(chunk)::Lane, chunk.count>(block, block.of(x), block.of(y), scale + block.c,
+                                                                   shift + block.c, slope, put);
   });
 }
 
 template <class T>
 void backward_statistics(const T *x, const T *dy, int64_t rows, int64_t channels, const float *scale,
                          const float *shift, float slope, double *sum_g, double *sum_gx) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      const int64_t at = row * channels + c;
-      backward_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(x + at, dy + at, count, channels, scale + c, shift + c, slope,
-                                                sum_g + c, sum_gx + c);
-    });
+  for_blocks(rows, channels, [&](const Block &block, auto chunk) {
+    backward_statistics_chunk<T, typename decltype(chunk)::Lane, chunk.count>(
+        block, block.of(x), block.of(dy), scale + block.c, shift + block.c, slope, sum_g + block.c, sum_gx + block.c);
   });
 }
 
 template <class T>
 void backward_apply(const T *x, const T *dy, const T *more, T *dx, int64_t rows, int64_t channels, const float *scale,
                     const float *shift, float slope, const float *p, const float *q) {
-  for_blocks(rows, channels, [&](int64_t row, int64_t count) {
-    for_chunks(channels, [&](int64_t c, auto chunk) {
-      const int64_t at = row * channels + c;
-      if (more) {
-        backward_apply_chunk<T, typename decltype(chunk)::Lane, chunk.count, true>(x + at, dy + at, more + at, dx + at, count, channels, scale + c,
-                                                   shift + c, slope, p + c, q + c);
-      } else {
-        backward_apply_chunk<T, typename decltype(chunk)::Lane, chunk.count, false>(x + at, dy + at, nullptr, dx + at, count, channels, scale + c,
+  for_blocks(rows, channels, [&](const Block &block, auto chunk) {
+    using V = typename decltype(chunk)::Lane;
+    const int64_t c = block.c;
+    if (more) {
+      backward_apply_chunk<T, V, chunk.count, true>(block, block.of(x), block.of(dy), block.of(more), block.of(dx), scale + c,
                                                     shift + c, slope, p + c, q + c);
-      }
-    });
+    } else {
+      backward_apply_chunk<T, V, chunk.count, false>(block, block.of(x), block.of(dy), {}, block.of(dx), scale + c, shift + c,
+                                                     slope, p + c, q + c);
+    }
   });
 }
 
