@@ -98,6 +98,13 @@ at::Tensor forward_of(const at::Tensor &x, const at::Tensor &weight, const Layer
              : at::conv2d(x, weight, c10::nullopt, layer.stride, layer.padding);
 }
 
+// x and the weight by dy, where the convolution is Winograd's.
+std::pair<at::Tensor, at::Tensor> winograds(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
+                                            const at::Tensor &dy) {
+  return {context->needs_input_grad(0) ? winograd_input_gradient(dy, weight) : at::Tensor(),
+          context->needs_input_grad(1) ? winograd_weight_gradient(x, dy, weight) : at::Tensor()};
+}
+
 struct Conv : torch::autograd::Function<Conv> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, int64_t stride,
                             int64_t padding) {
@@ -114,8 +121,8 @@ struct Conv : torch::autograd::Function<Conv> {
     const bool input = context->needs_input_grad(0), kernel = context->needs_input_grad(1);
     const auto dy = upstream[0].contiguous(x.suggest_memory_format());
     if (winograd_fits(x, weight, layer.stride, layer.padding)) {
-      return {input ? winograd_input_gradient(dy, weight) : at::Tensor(),
-              kernel ? winograd_weight_gradient(x, dy, weight) : at::Tensor(), at::Tensor(), at::Tensor()};
+      auto [dx, dw] = winograds(context, x, weight, dy);
+      return {dx, dw, at::Tensor(), at::Tensor()};
     }
     const int64_t parts = std::min<int64_t>(at::get_num_threads(), x.size(0));
     if (!kernel || parts < 2 || at::in_parallel_region()) {
@@ -131,7 +138,29 @@ struct Conv : torch::autograd::Function<Conv> {
   }
 };
 
+struct ConvPlus : torch::autograd::Function<ConvPlus> {
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
+    context->save_for_backward({x, weight});
+    return winograd_conv_plus(x, weight, plus);
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list upstream) {
+    const auto kept = context->get_saved_variables();
+    const auto dy = upstream[0].contiguous(at::MemoryFormat::ChannelsLast);
+    auto [dx, dw] = winograds(context, kept[0], kept[1], dy);
+    return {dx, dw, context->needs_input_grad(2) ? dy : at::Tensor()};
+  }
+};
+
 } // namespace
+
+at::Tensor conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus, int64_t stride, int64_t padding) {
+  if (!winograd_fits(x, weight, stride, padding) || !winograd_adds(x, weight, plus)) {
+    return at::Tensor();
+  }
+  const bool differentiated = x.requires_grad() || weight.requires_grad() || plus.requires_grad();
+  return at::GradMode::is_enabled() && differentiated ? ConvPlus::apply(x, weight, plus) : winograd_conv_plus(x, weight, plus);
+}
 
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());

@@ -228,6 +228,26 @@ struct AddNormAct : torch::autograd::Function<AddNormAct> {
   }
 };
 
+// x → (x, y): of an x that somebody else takes, too, whose gradient is added on the way.
+struct PassNormAct : torch::autograd::Function<PassNormAct> {
+  static variable_list forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
+                               const Running &running, double slope) {
+    context->set_materialize_grads(false);
+    const auto by = statistics_of(x, running);
+    const auto to = affine(gamma, beta, by.mean, by.inverse);
+    keep(context, x, by, to, slope);
+    return {x, activate(x, to, slope)};
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list upstream) {
+    if (!upstream[1].defined()) {
+      return {upstream[0], at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    }
+    auto g = kept_gradients(context, upstream[1], upstream[0]);
+    return {g.x, g.gamma, g.beta, at::Tensor(), at::Tensor()};
+  }
+};
+
 bool fused_kind(const at::Tensor &x) {
   return x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
@@ -277,24 +297,27 @@ at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tens
   return activate(rows, affine(gamma, beta, by.mean, by.inverse), slope);
 }
 
-std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor *b, const at::Tensor &gamma,
                                                const at::Tensor &beta, const at::Tensor *running_mean,
                                                const at::Tensor *running_variance, bool batch, double momentum,
                                                double eps, double slope) {
-  const bool same = fused_kind(a) && fused_kind(b) && a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type();
+  const bool same = fused_kind(a) && (b == nullptr || (fused_kind(*b) && a.sizes() == b->sizes() &&
+                                                       a.scalar_type() == b->scalar_type()));
   if (!same || !batch) {
-    const auto s = a + b;
+    const auto s = b == nullptr ? a : a + *b;
     return {s, norm_act(s, gamma, beta, running_mean, running_variance, batch, momentum, eps, slope)};
   }
   check_vectors(a, {&gamma, &beta, running_mean, running_variance});
   const auto format = at::MemoryFormat::ChannelsLast;
-  const auto left = a.contiguous(format), right = b.contiguous(format);
+  const auto left = a.contiguous(format), right = b == nullptr ? at::Tensor() : b->contiguous(format);
   const Running running{running_mean, running_variance, momentum, eps};
-  if (at::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad() || gamma.requires_grad())) {
-    auto both = AddNormAct::apply(left, right, gamma, beta, running, slope);
+  const bool differentiated = a.requires_grad() || gamma.requires_grad() || (b != nullptr && b->requires_grad());
+  if (at::GradMode::is_enabled() && differentiated) {
+    auto both = b == nullptr ? PassNormAct::apply(left, gamma, beta, running, slope)
+                             : AddNormAct::apply(left, right, gamma, beta, running, slope);
     return {both[0], both[1]};
   }
-  const auto [s, by] = add(left, right, running);
+  const auto [s, by] = b == nullptr ? std::pair(left, statistics_of(left, running)) : add(left, right, running);
   return {s, activate(s, affine(gamma, beta, by.mean, by.inverse), slope)};
 }
 

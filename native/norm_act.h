@@ -11,8 +11,8 @@ at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tens
                     const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
                     double eps, double slope);
 
-// a + b, and the same of that.
-std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor &b, const at::Tensor &gamma,
+// a + b, or a alone where b is null, and the same of that.
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor *b, const at::Tensor &gamma,
                                                const at::Tensor &beta, const at::Tensor *running_mean,
                                                const at::Tensor *running_variance, bool batch, double momentum,
                                                double eps, double slope);

@@ -35,7 +35,7 @@ extern "C" void *mixmatch_add_norm_act(const void *a, const void *b, const void 
                                        const void *mean, const void *variance, int batch, double momentum, double eps,
                                        double slope, void **sum, char *error, size_t room) {
   return made(error, room, [&] {
-    auto both = mixmatch::add_norm_act(*tensor(a), *tensor(b), *tensor(gamma), *tensor(beta), tensor(mean),
+    auto both = mixmatch::add_norm_act(*tensor(a), tensor(b), *tensor(gamma), *tensor(beta), tensor(mean),
                                        tensor(variance), batch != 0, momentum, eps, slope);
     *sum = new at::Tensor(std::move(both.first));
     return std::move(both.second);
@@ -50,6 +50,12 @@ extern "C" void *mixmatch_scale_act(const void *input, const void *scale, const 
 extern "C" void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error,
                                size_t room) {
   return made(error, room, [&] { return mixmatch::conv(*tensor(x), *tensor(weight), stride, padding); });
+}
+
+extern "C" void *mixmatch_conv_plus(const void *x, const void *weight, const void *plus, long long stride, long long padding,
+                                    char *error, size_t room) {
+  return made(error, room,
+              [&] { return mixmatch::conv_plus(*tensor(x), *tensor(weight), *tensor(plus), stride, padding); });
 }
 
 extern "C" int mixmatch_onednn_has_bf16() {

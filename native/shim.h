@@ -12,7 +12,7 @@ extern "C" {
 void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean, const void *variance,
                         int batch, double momentum, double eps, double slope, char *error, size_t room);
 
-// The same for `a` + `b`, which is put into `sum` as a new tensor.
+// The same for `a` + `b`, which is put into `sum` as a new tensor; `b` may be null.
 void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, const void *beta, const void *mean,
                             const void *variance, int batch, double momentum, double eps, double slope, void **sum,
                             char *error, size_t room);
@@ -23,6 +23,10 @@ void *mixmatch_scale_act(const void *input, const void *scale, const void *shift
 
 // See conv.h. As above.
 void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error, size_t room);
+
+// See conv.h; an undefined tensor where it is not for these. As above.
+void *mixmatch_conv_plus(const void *x, const void *weight, const void *plus, long long stride, long long padding,
+                         char *error, size_t room);
 
 // See packed_conv.h; 1 or 0, which is also the answer of a libtorch that cannot be asked.
 int mixmatch_onednn_has_bf16(void);

@@ -86,6 +86,10 @@ at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out) {
 
 bool takes(int64_t channels) { return channels > 0 && channels <= kMost && channels % kSquare == 0; }
 
+bool alike(const at::Tensor &a, at::IntArrayRef sizes, at::ScalarType kind) {
+  return a.device().is_cpu() && a.sizes() == sizes && a.scalar_type() == kind && a.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
 } // namespace
 
 bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padding) {
@@ -115,17 +119,27 @@ at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, cons
                   transformed.numel() == 16 * x.size(1) * out && transformed.scalar_type() == x.scalar_type(),
               "a transformed weight or a bias of another convolution");
   const bool add = onto != nullptr;
-  TORCH_CHECK(!add || (onto->sizes() == at::IntArrayRef({x.size(0), out, x.size(2), x.size(3)}) &&
-                       onto->scalar_type() == x.scalar_type() && onto->is_contiguous(at::MemoryFormat::ChannelsLast)),
+  TORCH_CHECK(!add || alike(*onto, {x.size(0), out, x.size(2), x.size(3)}, x.scalar_type()),
               "what a convolution is added to has another shape, number format or layout");
   const auto y = add ? *onto : room_for(x, out);
-  const WinogradAfter after{bias.const_data_ptr(), add, static_cast<float>(slope)};
+  const WinogradAfter after{bias.const_data_ptr(), add ? y.const_data_ptr() : nullptr, static_cast<float>(slope)};
   convolve(x, transformed, y, &after);
   return y;
 }
 
 at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight) {
   return convolved(x, winograd_weight(weight), weight.size(0));
+}
+
+bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
+  return alike(plus, {x.size(0), weight.size(0), x.size(2), x.size(3)}, x.scalar_type());
+}
+
+at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
+  auto y = room_for(x, weight.size(0));
+  const WinogradAfter after{nullptr, plus.const_data_ptr(), 1.0f};
+  convolve(x, winograd_weight(weight), y, &after);
+  return y;
 }
 
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight) {

@@ -26,6 +26,11 @@ at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, cons
 // rounding the output alone. The same bits whatever the threads.
 at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight);
 
+// conv2d(x, weight) + plus, rounded once, where `winograd_adds` says that `plus` is as the answer will be: in shape, number format and layout.
+// Otherwise as above.
+bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus);
+at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus);
+
 // The gradient of x by dy [B, out, H, W], channels_last. As above.
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight);
 

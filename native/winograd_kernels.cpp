@@ -12,9 +12,8 @@ namespace {
 using T = WINOGRAD_NUMBER;
 constexpr int64_t kPositions = 16;
 
-// Tiles that are transformed and multiplied before the next ones are: few enough for the cache, with the transformed weight. In the
-// gradient du, of float32, is read and written again for each such block. Tried on Zen 5 between 16 and 128.
-constexpr int64_t kTiles = 16, kGradientTiles = 128;
+// In the gradient du, of float32, is read and written again for each block of so many tiles. Tried on Zen 5 between 16 and 512.
+constexpr int64_t kGradientTiles = 128;
 
 // Words between one position and the next beyond what they hold: at powers of two they would share the same few places of the cache.
 constexpr int64_t kGap = 16;
@@ -22,6 +21,13 @@ constexpr int64_t kGap = 16;
 // Words of input channels up to which four positions of the transformed weight, for 32 output channels, stay in the nearest cache
 // while all tiles of a block pass.
 constexpr int64_t kFew = 32;
+
+// Tiles that are transformed and multiplied before the next ones are: few enough for the cache, with the transformed weight. Tried on Zen 5
+// between 16 and 128; more pay only where the weight of one column of positions just fits the nearest cache, in bf16 of 64 channels.
+int64_t tiles_together(const WinogradShape &shape) {
+  const int64_t steps = shape.in / kPair<T>;
+  return kPair<T> == 2 && 2 * steps > kFew && steps <= kFew ? 48 : 16;
+}
 
 struct Blocks {
   int64_t rows, tiles; // of each
@@ -66,14 +72,14 @@ struct Rows {
 int64_t zeros(const WinogradShape &shape) { return shape.width * shape.in / kPair<T>; }
 
 int64_t room(const WinogradShape &shape) {
-  const Blocks blocks(shape, kTiles);
+  const Blocks blocks(shape, tiles_together(shape));
   return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap) + zeros(shape);
 }
 
 template <class How>
 void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradShape &shape, int64_t begin,
                   int64_t end, void *scratch) {
-  const Blocks blocks(shape, kTiles);
+  const Blocks blocks(shape, tiles_together(shape));
   const int64_t across = shape.width / 2, steps = shape.in / kPair<T>;
   const int64_t v_next = blocks.next(shape.in), m_next = blocks.tiles * shape.out + kGap, u_next = steps * shape.out;
   auto *v = static_cast<uint32_t *>(scratch);
@@ -93,11 +99,13 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
     }
     const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
     T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;
-    const Ahead written{outs, rows * 2 * shape.width * shape.out};
+    const int64_t count = rows * 2 * shape.width * shape.out;
+    const Ahead written{outs, count}, added{how.read(outs), how.read(outs) == nullptr || how.read(outs) == outs ? 0 : count};
     if (few) {
       for (int64_t j = 0; j < 4; ++j) {
         next.part(j, 4);
         written.part(j, 4);
+        added.part(j, 4);
         const Column column{v + j * v_next, weight + j * u_next, 4 * v_next, 4 * u_next, steps, shape.out};
         column_product<T>(column, rows * across, m + j * m_next, m + (4 + j) * m_next);
       }
@@ -105,6 +113,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
       for (int64_t p = 0; p < kPositions; ++p) {
         next.part(p, kPositions);
         written.part(p, kPositions);
+        added.part(p, kPositions);
         product<T>({v + p * v_next, steps, 1}, rows * across, weight + p * u_next, steps, m + p * m_next, shape.out, false);
       }
     }
@@ -119,13 +128,17 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
 void convolve(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape, int64_t begin,
               int64_t end, void *scratch) {
   if (after == nullptr) {
-    return convolve_how(x, u, y, Plainly(), shape, begin, end, scratch);
+    return convolve_how(x, u, y, Plainly<T>(), shape, begin, end, scratch);
   }
-  const auto *bias = static_cast<const T *>(after->bias);
-  if (after->add) {
-    return convolve_how(x, u, y, Then<T, true>{bias, after->slope}, shape, begin, end, scratch);
+  const auto *bias = static_cast<const T *>(after->bias), *add = static_cast<const T *>(after->add);
+  const auto *base = static_cast<const T *>(y);
+  if (bias == nullptr) {
+    return convolve_how(x, u, y, Plus<T>{add, base}, shape, begin, end, scratch);
   }
-  convolve_how(x, u, y, Then<T, false>{bias, after->slope}, shape, begin, end, scratch);
+  if (add != nullptr) {
+    return convolve_how(x, u, y, Then<T, true>{bias, after->slope, add, base}, shape, begin, end, scratch);
+  }
+  convolve_how(x, u, y, Then<T, false>{bias, after->slope, nullptr, nullptr}, shape, begin, end, scratch);
 }
 
 int64_t gradient_room(const WinogradShape &shape) {

@@ -15,10 +15,10 @@ struct WinogradShape {
   int64_t height, width, in, out;
 };
 
-// What else is done to y before it is written: y = lrelu(y + bias + what y's memory holds).
+// What else is done to y before it is written: y = lrelu(y + bias + add). Without a bias y + add alone.
 struct WinogradAfter {
-  const void *bias; // [out]
-  bool add; // what is there already
+  const void *bias; // [out], or null
+  const void *add; // as y is, and y itself for what its memory holds; null only where there is a bias
   float slope; // of the leaky ReLU: 1 is none, 0 is ReLU
 };
 

@@ -141,21 +141,30 @@ __attribute__((noinline)) void gradient_row(const T *top, const T *bottom, int64
   }
 }
 
-// How sixteen channels of a pixel are written, of which the first is `c`.
-struct Plainly {
-  template <class T> void put(T *out, Floats value, int64_t) const { store(out, value); }
+// How sixteen channels of a pixel are written, of which the first is `c`. `read`: what is read for those at `out`, or null.
+template <class T> struct Plainly {
+  void put(T *out, Floats value, int64_t) const { store(out, value); }
+  const T *read(const T *) const { return nullptr; }
+};
+
+template <class T> struct Plus {
+  const T *add, *y;
+  void put(T *out, Floats value, int64_t) const { store(out, value + load<Floats>(read(out))); }
+  const T *read(const T *out) const { return add + (out - y); }
 };
 
 template <class T, bool Add> struct Then {
   const T *bias;
   float slope;
+  const T *add, *y;
   void put(T *out, Floats value, int64_t c) const {
     value += load<Floats>(bias + c);
     if constexpr (Add) {
-      value += load<Floats>(out);
+      value += load<Floats>(read(out));
     }
     store(out, value > 0 ? value : value * slope);
   }
+  const T *read(const T *out) const { return Add ? add + (out - y) : nullptr; }
 };
 
 // The last step of Aᵀ·m·A: a row of two pixels of its four columns.

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::groups::Forest;
 use super::manifest::{Manifest, Role};
-use super::perceptual_hash::{self, Alike, Luma, SIDE};
+use super::perceptual_hash::{self, Alike, Luma};
 use super::report::Warning;
 
 /// Correlation of the luminance from which two pictures look alike.
@@ -157,6 +157,7 @@ pub(super) fn warnings(manifest: &Manifest, near: &NearDuplicates, place: impl F
 #[cfg(test)]
 mod tests {
     use super::super::manifest::Sample;
+    use super::super::perceptual_hash::SIDE;
     use super::*;
     use std::collections::BTreeMap;
 

@@ -36,6 +36,15 @@ impl Conv {
         let weight = weights.compute(self.weight, x.kind())?;
         shim::conv(x, &weight, self.stride, self.padding)
     }
+
+    /// The same, and `residual` to be added to it: where that is one pass over memory it is added already.
+    pub fn forward_onto(&self, weights: &Weights, x: &Tensor, residual: Tensor) -> Result<Stream, NnError> {
+        let weight = weights.compute(self.weight, x.kind())?;
+        Ok(match shim::conv_plus(x, &weight, &residual, self.stride, self.padding)? {
+            Some(sum) => Stream::Whole(sum),
+            None => Stream::Parts(shim::conv(x, &weight, self.stride, self.padding)?, residual),
+        })
+    }
 }
 
 /// BatchNorm over `[B, C, H, W]`; parameters and statistics in float32 whatever the activations are.
@@ -138,12 +147,10 @@ impl NormRelu {
 
     /// The stream as one tensor, and activated.
     pub fn join(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<(Tensor, Tensor), NnError> {
+        let by = self.0.by(weights, mode, LEAKY_SLOPE);
         match stream {
-            Stream::Whole(x) => {
-                let activated = self.forward(weights, &x, mode)?;
-                Ok((x, activated))
-            }
-            Stream::Parts(a, b) => shim::add_norm_act(&a, &b, self.0.by(weights, mode, LEAKY_SLOPE)),
+            Stream::Whole(x) => shim::add_norm_act(&x, None, by),
+            Stream::Parts(a, b) => shim::add_norm_act(&a, Some(&b), by),
         }
     }
 }

@@ -51,6 +51,15 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+    fn mixmatch_conv_plus(
+        x: *const c_void,
+        weight: *const c_void,
+        plus: *const c_void,
+        stride: c_longlong,
+        padding: c_longlong,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
     fn mixmatch_onednn_has_bf16() -> c_int;
     fn mixmatch_conv_pack(
         weight: *const c_void,
@@ -147,15 +156,15 @@ pub fn norm_act(input: &Tensor, by: NormAct<'_>) -> Result<Tensor, NnError> {
     })
 }
 
-/// `a` + `b`, and leaky ReLU of BatchNorm of that: what stands between two blocks of a residual network.
+/// `a` + `b`, or `a` alone, and leaky ReLU of BatchNorm of that: what stands between two blocks of a residual network.
 ///
 /// On the CPU one fused function: the sum and its statistics are one pass, and so are the two gradients that meet there.
-pub fn add_norm_act(a: &Tensor, b: &Tensor, by: NormAct<'_>) -> Result<(Tensor, Tensor), NnError> {
+pub fn add_norm_act(a: &Tensor, b: Option<&Tensor>, by: NormAct<'_>) -> Result<(Tensor, Tensor), NnError> {
     let NormAct { batch, momentum, eps, slope, .. } = by;
     let (mean, variance) = by.running_pointers();
-    let (left, right, gamma, beta) = (pointer(a), pointer(b), pointer(by.gamma), pointer(by.beta));
+    let (left, right, gamma, beta) = (pointer(a), pointer_or_null(b), pointer(by.gamma), pointer(by.beta));
     let (batch, mut sum) = (c_int::from(batch), std::ptr::null_mut::<c_void>());
-    // SAFETY: as in `norm_act`; `sum` is written before the call returns a tensor and not otherwise.
+    // SAFETY: as in `norm_act`, and the shim expects a null `b`; `sum` is written before the call returns a tensor and not otherwise.
     let activated = tensor_from(|error, room| unsafe {
         let out = &raw mut sum;
         mixmatch_add_norm_act(left, right, gamma, beta, mean, variance, batch, momentum, eps, slope, out, error, room)
@@ -179,6 +188,20 @@ pub fn conv(x: &Tensor, weight: &Tensor, stride: i64, padding: i64) -> Result<Te
     let (x, weight) = (pointer(x), pointer(weight));
     // SAFETY: both are valid at::Tensors for as long as they are borrowed here.
     tensor_from(|error, room| unsafe { mixmatch_conv(x, weight, stride, padding, error, room) })
+}
+
+/// The same + `plus`, differentiable once in all three, where that is one pass over memory (`native/conv.h`); none where it is not.
+pub fn conv_plus(
+    x: &Tensor,
+    weight: &Tensor,
+    plus: &Tensor,
+    stride: i64,
+    padding: i64,
+) -> Result<Option<Tensor>, NnError> {
+    let (x, weight, plus) = (pointer(x), pointer(weight), pointer(plus));
+    // SAFETY: all are valid at::Tensors for as long as they are borrowed here.
+    let sum = tensor_from(|error, room| unsafe { mixmatch_conv_plus(x, weight, plus, stride, padding, error, room) })?;
+    Ok(sum.defined().then_some(sum))
 }
 
 /// Whether oneDNN, which convolves on the CPU, computes in bf16 on this processor, be it by emulation; without it libtorch has a
@@ -239,7 +262,7 @@ pub fn conv_run(
     padding: i64,
     slope: f64,
 ) -> Result<Tensor, NnError> {
-    let (x, onto) = (pointer(x), onto.map_or(std::ptr::null(), pointer));
+    let (x, onto) = (pointer(x), pointer_or_null(onto));
     let (packed, winograd, bias) = (pointer(numbers.packed), pointer(numbers.winograd), pointer(numbers.bias));
     // SAFETY: as above, or null for `onto`, which the shim expects; an undefined tensor is an at::Tensor, too.
     tensor_from(|error, room| unsafe {
@@ -249,6 +272,10 @@ pub fn conv_run(
 
 pub(super) fn pointer(tensor: &Tensor) -> *const c_void {
     tensor.as_ptr().cast()
+}
+
+fn pointer_or_null(tensor: Option<&Tensor>) -> *const c_void {
+    tensor.map_or(std::ptr::null(), pointer)
 }
 
 impl NormAct<'_> {

@@ -102,13 +102,12 @@ impl Block {
         let (x, activated) = self.norm1.join(weights, stream, mode)?;
         let y = self.conv1.forward(weights, &activated)?;
         let y = self.norm2.forward(weights, &y, mode)?;
-        let y = self.conv2.forward(weights, &y)?;
         let residual = if self.activate_before_residual { activated } else { x };
         let residual = match &self.shortcut {
             Some(conv) => conv.forward(weights, &residual)?,
             None => residual,
         };
-        Ok(Stream::Parts(y, residual))
+        self.conv2.forward_onto(weights, &y, residual)
     }
 }
 

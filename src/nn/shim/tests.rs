@@ -99,7 +99,7 @@ fn a_fused_sum_gives_both_its_gradients() {
                 all.extend([sum.detach(), y.detach(), mean, variance]);
                 all
             };
-            let got = run(&|a, b, by| add_norm_act(a, b, by).unwrap());
+            let got = run(&|a, b, by| add_norm_act(a, Some(b), by).unwrap());
             let expected = run(&|a, b, by| {
                 let sum = a + b;
                 let y = plain(&sum, by);
@@ -108,6 +108,40 @@ fn a_fused_sum_gives_both_its_gradients() {
             let names = ["da", "db", "dγ", "dβ", "sum", "y", "mean", "variance"];
             for (what, (got, expected)) in names.into_iter().zip(got.iter().zip(&expected)) {
                 let what = format!("{what} of {channels} channels, {kind:?}, shortcut {shortcut}");
+                assert_same(&what, got, expected, tolerance);
+            }
+        }
+    }
+}
+
+/// Of a sum that was made elsewhere: it is passed on, and the gradient that comes back from there is added.
+#[test]
+fn what_is_passed_on_gives_its_gradient_back() {
+    tch::manual_seed(6);
+    for (channels, kind, tolerance) in [(20, Kind::Float, 1e-5), (64, Kind::Float, 1e-5), (32, Kind::BFloat16, 3e-2)] {
+        let case = case(channels, kind);
+        let weight = |seed: f64| (Tensor::ones_like(&case.input).to_kind(Kind::Float).cumsum(1, None) * seed).sin();
+        for (passed_on, activated) in [(true, true), (false, true), (true, false)] {
+            let run = |act: &dyn Fn(&Tensor, NormAct<'_>) -> (Tensor, Tensor)| {
+                let (mean, variance) = (case.mean.copy(), case.variance.copy());
+                let running = Some((&mean, &variance));
+                let (gamma, beta) = (&case.gamma, &case.beta);
+                let by = NormAct { gamma, beta, running, batch: true, momentum: 0.1, eps: 1e-3, slope: 0.1 };
+                let (passed, y) = act(&case.input, by);
+                let part =
+                    |used: bool, tensor: &Tensor, seed: f64| used.then(|| (tensor * weight(seed)).sum(Kind::Float));
+                let loss = [part(activated, &y, 0.7), part(passed_on, &passed, 1.3)].into_iter().flatten();
+                let loss = loss.reduce(|a, b| a + b).unwrap();
+                let inputs = [&case.input, gamma, beta];
+                let mut all = Tensor::run_backward(&[loss], &inputs[..if activated { 3 } else { 1 }], false, false);
+                all.extend([passed.detach(), y.detach(), mean, variance]);
+                all
+            };
+            let got = run(&|x, by| add_norm_act(x, None, by).unwrap());
+            let expected = run(&|x, by| (x.shallow_clone(), plain(x, by)));
+            for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let what =
+                    format!("{at} of {channels} channels, {kind:?}, passed on {passed_on}, activated {activated}");
                 assert_same(&what, got, expected, tolerance);
             }
         }
