@@ -203,12 +203,16 @@ fn gradients_are_libtorchs(threads: i32, kind: Kind, tolerance: f64, sizes: [i64
     }
 }
 
-/// Which loops run is chosen once in a process: each choice gets one, and runs the test above there. A choice that
+/// Which loops run is chosen once in a process: each choice gets one, and runs tests of this file there. A choice that
 /// this processor does not have, or nobody has, falls back to one that it has and says so.
 #[test]
 fn every_instruction_set_gives_the_same_numbers() {
     let name = "nn::shim::tests::the_fused_function_and_its_gradients_are_libtorchs";
     for version in ["v1", "v3", "v4", "v4_bf16", "v2"] {
+        crate::own_process::run(
+            "nn::shim::tests::a_fused_sum_gives_both_its_gradients",
+            &[("MIXMATCH_KERNELS", version)],
+        );
         let done = crate::own_process::run(name, &[("MIXMATCH_KERNELS", version)]);
         let complaint = String::from_utf8_lossy(&done.stderr);
         match version {
