@@ -76,6 +76,16 @@ int64_t room(const WinogradShape &shape) {
   return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap) + zeros(shape);
 }
 
+// A row of tiles for a product that sums over channels.
+void transform(const T *const around[4], const WinogradShape &shape, OverChannels<T> to) {
+#ifdef __AVX512BF16__
+  if (shape.in % (OverManyChannels::vectors * kLanes) == 0) {
+    return input_row(around, shape.width, shape.in, OverManyChannels{to});
+  }
+#endif
+  input_row(around, shape.width, shape.in, to);
+}
+
 template <class How>
 void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradShape &shape, int64_t begin,
                   int64_t end, void *scratch) {
@@ -95,7 +105,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
       const T *around[4];
       source.around(from + row, around);
       T *to = reinterpret_cast<T *>(v) + row * across * shape.in;
-      input_row(around, shape.width, shape.in, OverChannels<T>{to, v_next * kPair<T>, shape.in});
+      transform(around, shape, {to, v_next * kPair<T>, shape.in});
     }
     const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
     T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;

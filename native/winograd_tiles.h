@@ -8,26 +8,58 @@
 namespace mixmatch {
 namespace {
 
+#ifdef __AVX512BF16__
+// As bfloat16 in turn: the first of `even`, the first of `odd` …
+inline Words alternating(Floats even, Floats odd) {
+  const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(odd), reinterpret_cast<__m512>(even));
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return reinterpret_cast<Words>(_mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(both)));
+}
+#endif
+
 // Where the numbers of one position lie for a product that sums over channels: [tiles, channels].
 template <class T> struct OverChannels {
   T *to;
   int64_t next, channels; // `next`: from one position to the next
-  static constexpr int64_t tiles = 1;
+  static constexpr int64_t tiles = 1, vectors = 1; // of channels, which are met together
 
   T *at(int64_t tile, int64_t channel) const { return to + tile * channels + channel; }
+  static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
   void put(T *&at, const Floats value[1]) const {
     store(at, value[0]);
     at += next;
   }
 };
 
+#ifdef __AVX512BF16__
+// The same of 32 channels of bfloat16 at a time: those with even numbers are one vector, those with odd numbers the other. To take
+// their words apart and to put them together again needs fewer instructions than to widen and to narrow each half.
+struct OverManyChannels : OverChannels<Bf16> {
+  static constexpr int64_t vectors = 2;
+
+  static void get(const Bf16 *at, Floats value[2]) {
+    Words both;
+    std::memcpy(&both, at, sizeof both);
+    value[0] = reinterpret_cast<Floats>(both << 16);
+    value[1] = reinterpret_cast<Floats>(both & 0xffff0000u);
+  }
+  void put(Bf16 *&at, const Floats value[2]) const {
+    const Words both = alternating(value[0], value[1]);
+    std::memcpy(at, &both, sizeof both);
+    at += next;
+  }
+};
+#endif
+
 // … and for one that sums over tiles: [tiles / pair, channels, pair].
 template <class T> struct OverTiles {
   uint32_t *to;
   int64_t next, channels;
-  static constexpr int64_t tiles = 2; // which are written together
+  static constexpr int64_t tiles = 2, vectors = 1;
 
   uint32_t *at(int64_t tile, int64_t channel) const { return to + tile / kPair<T> * channels + channel; }
+  static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
   void put(uint32_t *&at, const Floats value[2]) const {
     if constexpr (kPair<T> == 1) {
       std::memcpy(at, &value[0], sizeof value[0]);
@@ -35,13 +67,8 @@ template <class T> struct OverTiles {
     }
 #ifdef __AVX512BF16__
     if constexpr (kPair<T> == 2) {
-      const __m512bh both =
-          _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(value[1]), reinterpret_cast<__m512>(value[0]));
-      // 0, 16, 1, 17 …: each channel's two tiles beside each other.
-      const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                             5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-      const __m512i words = _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(both));
-      std::memcpy(at, &words, sizeof words);
+      const Words both = alternating(value[0], value[1]); // each channel's two tiles beside each other
+      std::memcpy(at, &both, sizeof both);
     }
 #endif
     at += next;
@@ -57,50 +84,67 @@ inline void input_transform(Floats d0, Floats d1, Floats d2, Floats d3, Floats t
 }
 
 // … of a column.
-template <class T> void column(const T *const rows[4], int64_t at, Floats to[4]) {
-  input_transform(load<Floats>(rows[0] + at), load<Floats>(rows[1] + at), load<Floats>(rows[2] + at),
-                  load<Floats>(rows[3] + at), to);
+template <class To, class T> void column(const T *const rows[4], int64_t at, Floats to[To::vectors][4]) {
+  Floats d[4][To::vectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    To::get(rows[i] + at, d[i]);
+  }
+#pragma GCC unroll 2
+  for (int64_t v = 0; v < To::vectors; ++v) {
+    input_transform(d[0][v], d[1][v], d[2][v], d[3][v], to[v]);
+  }
 }
 
 // Bᵀ·d·B for a row of tiles; `rows`: the four rows of pixels that it is made of, of which two belong to the next ones, too.
 template <class T, class To>
 __attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, int64_t channels, To to) {
-  constexpr int64_t n = 2 * To::tiles; // new columns in each turn
-  for (int64_t c = 0; c < channels; c += kLanes) {
+  constexpr int64_t n = 2 * To::tiles, vectors = To::vectors; // new columns in each turn
+  for (int64_t c = 0; c < channels; c += vectors * kLanes) {
     const T *const from[4] = {rows[0] + c, rows[1] + c, rows[2] + c, rows[3] + c};
-    Floats d[2 + n][4] = {}; // d[0] is the column left of the tile
-    column(from, 0, d[1]);
+    Floats d[2 + n][vectors][4] = {}; // d[0] is the column left of the tile
+    column<To>(from, 0, d[1]);
     for (int64_t x = 1; x < width; x += n) {
       for (int64_t k = 0; k < n; ++k) {
         if (k < n - 1 || x + k < width) {
-          column(from, (x + k) * channels, d[2 + k]);
+          column<To>(from, (x + k) * channels, d[2 + k]);
         } else {
-          for (Floats &value : d[2 + k]) {
-            value = Floats{};
+          for (int64_t v = 0; v < vectors; ++v) {
+            for (Floats &value : d[2 + k][v]) {
+              value = Floats{};
+            }
           }
         }
       }
       auto at = to.at(x / 2, c);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        Floats v[To::tiles][4];
+        Floats made[To::tiles][vectors][4];
 #pragma GCC unroll 2
         for (int64_t t = 0; t < To::tiles; ++t) {
-          input_transform(d[2 * t][i], d[2 * t + 1][i], d[2 * t + 2][i], d[2 * t + 3][i], v[t]);
+#pragma GCC unroll 2
+          for (int64_t v = 0; v < vectors; ++v) {
+            input_transform(d[2 * t][v][i], d[2 * t + 1][v][i], d[2 * t + 2][v][i], d[2 * t + 3][v][i], made[t][v]);
+          }
         }
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) {
-          Floats values[To::tiles];
+          Floats values[To::tiles * vectors];
 #pragma GCC unroll 2
           for (int64_t t = 0; t < To::tiles; ++t) {
-            values[t] = v[t][j];
+#pragma GCC unroll 2
+            for (int64_t v = 0; v < vectors; ++v) {
+              values[t * vectors + v] = made[t][v][j];
+            }
           }
           to.put(at, values);
         }
       }
-      for (int i = 0; i < 4; ++i) {
-        d[0][i] = d[n][i];
-        d[1][i] = d[n + 1][i];
+      for (int64_t v = 0; v < vectors; ++v) {
+        for (int i = 0; i < 4; ++i) {
+          d[0][v][i] = d[n][v][i];
+          d[1][v][i] = d[n + 1][v][i];
+        }
       }
     }
   }
