@@ -114,5 +114,12 @@ template <class V> void store(Bf16 *at, V value) {
   }
 }
 
+// Asks for memory that is needed soon, so that nobody waits for it then.
+inline void ask_for(const void *at, int64_t bytes) {
+  for (int64_t line = 0; line < bytes; line += 64) {
+    __builtin_prefetch(static_cast<const char *>(at) + line);
+  }
+}
+
 } // namespace
 } // namespace mixmatch

@@ -181,10 +181,18 @@ Gradients gradients(const at::Tensor &x, const Statistics &by, const Affine &to,
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// What both functions keep for the backward pass.
-void keep(AutogradContext *context, const at::Tensor &x, const Statistics &by, const Affine &to, double slope) {
+// What is learnt, and how it is used.
+struct Learnt {
+  const at::Tensor &gamma, &beta;
+  double slope;
+};
+
+// y of x, and what the backward pass needs of it kept.
+at::Tensor activated(AutogradContext *context, const at::Tensor &x, const Statistics &by, const Learnt &learnt) {
+  const auto to = affine(learnt.gamma, learnt.beta, by.mean, by.inverse);
   context->save_for_backward({x, by.mean, by.inverse, to.scale, to.shift});
-  context->saved_data["slope"] = slope;
+  context->saved_data["slope"] = learnt.slope;
+  return activate(x, to, learnt.slope);
 }
 
 Gradients kept_gradients(AutogradContext *context, const at::Tensor &dy, const at::Tensor &more) {
@@ -192,14 +200,16 @@ Gradients kept_gradients(AutogradContext *context, const at::Tensor &dy, const a
   return gradients(kept[0], {kept[1], kept[2]}, {kept[3], kept[4]}, context->saved_data["slope"].toDouble(), dy, more);
 }
 
+// … of x → (x, y): what comes for x itself is added, and is all there is where nobody took y.
+Gradients passed_gradients(AutogradContext *context, const variable_list &upstream) {
+  return upstream[1].defined() ? kept_gradients(context, upstream[1], upstream[0]) : Gradients{upstream[0], {}, {}};
+}
+
 // x → y = lrelu(bn(x)) by the batch's statistics.
 struct NormAct : torch::autograd::Function<NormAct> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &gamma,
                             const at::Tensor &beta, const Running &running, double slope) {
-    const auto by = statistics_of(x, running);
-    const auto to = affine(gamma, beta, by.mean, by.inverse);
-    keep(context, x, by, to, slope);
-    return activate(x, to, slope);
+    return activated(context, x, statistics_of(x, running), {gamma, beta, slope});
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
@@ -214,16 +224,11 @@ struct AddNormAct : torch::autograd::Function<AddNormAct> {
                                const at::Tensor &gamma, const at::Tensor &beta, const Running &running, double slope) {
     context->set_materialize_grads(false); // s may be used by nobody else
     const auto [s, by] = add(a, b, running);
-    const auto to = affine(gamma, beta, by.mean, by.inverse);
-    keep(context, s, by, to, slope);
-    return {s, activate(s, to, slope)};
+    return {s, activated(context, s, by, {gamma, beta, slope})};
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
-    if (!upstream[1].defined()) {
-      return {upstream[0], upstream[0], at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
-    }
-    auto g = kept_gradients(context, upstream[1], upstream[0]);
+    const auto g = passed_gradients(context, upstream);
     return {g.x, g.x, g.gamma, g.beta, at::Tensor(), at::Tensor()};
   }
 };
@@ -233,17 +238,11 @@ struct PassNormAct : torch::autograd::Function<PassNormAct> {
   static variable_list forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
                                const Running &running, double slope) {
     context->set_materialize_grads(false);
-    const auto by = statistics_of(x, running);
-    const auto to = affine(gamma, beta, by.mean, by.inverse);
-    keep(context, x, by, to, slope);
-    return {x, activate(x, to, slope)};
+    return {x, activated(context, x, statistics_of(x, running), {gamma, beta, slope})};
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
-    if (!upstream[1].defined()) {
-      return {upstream[0], at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
-    }
-    auto g = kept_gradients(context, upstream[1], upstream[0]);
+    const auto g = passed_gradients(context, upstream);
     return {g.x, g.gamma, g.beta, at::Tensor(), at::Tensor()};
   }
 };

@@ -51,9 +51,7 @@ template <class T> struct Part {
   template <class V, int N> void next() {
     constexpr int count = N * kWidth<V>;
     if constexpr (kWidth<V> > 1) {
-      for (int byte = 0; byte < count * int(sizeof(T)); byte += 64) {
-        __builtin_prefetch(reinterpret_cast<const char *>(ahead) + byte);
-      }
+      ask_for(ahead, count * sizeof(T));
     }
     ahead += count;
   }

@@ -43,11 +43,8 @@ struct Ahead {
   const T *at;
   int64_t count;
   void part(int64_t part, int64_t parts) const {
-    const char *line = reinterpret_cast<const char *>(at);
-    const int64_t lines = (count * int64_t(sizeof(T)) + 63) / 64;
-    for (int64_t l = lines * part / parts; l < lines * (part + 1) / parts; ++l) {
-      __builtin_prefetch(line + 64 * l);
-    }
+    const int64_t lines = (count * int64_t(sizeof(T)) + 63) / 64, first = lines * part / parts;
+    ask_for(reinterpret_cast<const char *>(at) + 64 * first, 64 * (lines * (part + 1) / parts - first));
   }
 };
 
@@ -110,7 +107,8 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
     const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
     T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;
     const int64_t count = rows * 2 * shape.width * shape.out;
-    const Ahead written{outs, count}, added{how.read(outs), how.read(outs) == nullptr || how.read(outs) == outs ? 0 : count};
+    const T *adds = how.read(outs);
+    const Ahead written{outs, count}, added{adds, adds == nullptr || adds == outs ? 0 : count};
     if (few) {
       for (int64_t j = 0; j < 4; ++j) {
         next.part(j, 4);

@@ -1,12 +1,12 @@
 //! An import from beginning to end: sheets, archive, every image decoded, checks, manifest, rename.
 
+mod copy;
 mod pixels;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,7 @@ use super::unlisted::{self, Unlisted};
 use super::{IMAGES_FILE, column_doubts, columns, confounding, duplicates, groups, labels, near_duplicates, task};
 use crate::imaging::DecodeLimits;
 use crate::{failpoint, sha256};
+use copy::{Synced, copy};
 use pixels::Pixels;
 
 /// The sheet that is listed first.
@@ -238,40 +239,6 @@ fn import_into(
     std::fs::remove_file(&pixels_path).map_err(|e| ImportError::storage(&pixels_path, e))?;
     let report = ImportReport { rejected_rows: rejected.len() as u64, rejected: rejected.into_listed(TRAIN), warnings };
     Ok(Imported { manifest, report })
-}
-
-/// Copies the archive to the data set's place. Whoever named it may mend that it cannot be opened; what fails behind that is told of
-/// the place: a full disk is that one's.
-fn copy(images: &Path, archive: &Path) -> Result<(), ImportError> {
-    File::open(images).map_err(|error| ImportError::reading(images, error))?;
-    let copied = failpoint::pass("import.copy").and_then(|()| std::fs::copy(images, archive));
-    copied.map(drop).map_err(|error| {
-        let told = std::io::Error::new(error.kind(), format!("{} cannot be copied there: {error}", images.display()));
-        ImportError::storage(place_of(archive), told)
-    })
-}
-
-/// Where the data set of an archive will lie: not the directory that is built in, which is gone when an error is read.
-fn place_of(archive: &Path) -> &Path {
-    archive.parent().and_then(Path::parent).unwrap_or(archive)
-}
-
-/// The archive on its way to the disk, which takes as long as the disk likes: its images are decoded meanwhile.
-struct Synced(JoinHandle<Result<(), ImportError>>);
-
-impl Synced {
-    fn begin(archive: PathBuf) -> Result<Self, ImportError> {
-        let place = place_of(&archive).to_owned();
-        let fail = move |error: std::io::Error| ImportError::storage(&place, error);
-        let failed = fail.clone();
-        let sync = move || failpoint::pass("import.fsync").and_then(|()| File::open(archive)?.sync_all()).map_err(fail);
-        std::thread::Builder::new().name("import-sync".to_owned()).spawn(sync).map(Self).map_err(failed)
-    }
-
-    fn wait(self) -> Result<(), ImportError> {
-        // Nothing in it panics; if it does, so does the import.
-        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
 }
 
 /// The whole import refused for its rows, which are listed in order, those of the sheet to blame first.

@@ -19,6 +19,14 @@ struct Case {
     variance: Tensor,
 }
 
+impl Case {
+    /// By the batch's statistics, which those that are named take in.
+    fn of_the_batch<'a>(&'a self, mean: &'a Tensor, variance: &'a Tensor) -> NormAct<'a> {
+        let (gamma, beta) = (&self.gamma, &self.beta);
+        NormAct { gamma, beta, running: Some((mean, variance)), batch: true, momentum: 0.1, eps: 1e-3, slope: 0.1 }
+    }
+}
+
 /// Channels that fill vector registers, half of one, and none; means far from zero.
 fn case(channels: i64, kind: Kind) -> Case {
     let float = (Kind::Float, Device::Cpu);
@@ -87,15 +95,14 @@ fn a_fused_sum_gives_both_its_gradients() {
         for shortcut in [true, false] {
             let run = |act: &dyn Fn(&Tensor, &Tensor, NormAct<'_>) -> (Tensor, Tensor)| {
                 let (mean, variance) = (case.mean.copy(), case.variance.copy());
-                let running = Some((&mean, &variance));
-                let (gamma, beta) = (&case.gamma, &case.beta);
-                let by = NormAct { gamma, beta, running, batch: true, momentum: 0.1, eps: 1e-3, slope: 0.1 };
+                let by = case.of_the_batch(&mean, &variance);
                 let (sum, y) = act(&case.input, &other, by);
                 let mut loss = (&y * weight(0.7)).sum(Kind::Float);
                 if shortcut {
                     loss += (&sum * weight(1.3)).sum(Kind::Float);
                 }
-                let mut all = Tensor::run_backward(&[loss], &[&case.input, &other, gamma, beta], false, false);
+                let mut all =
+                    Tensor::run_backward(&[loss], &[&case.input, &other, &case.gamma, &case.beta], false, false);
                 all.extend([sum.detach(), y.detach(), mean, variance]);
                 all
             };
@@ -124,15 +131,13 @@ fn what_is_passed_on_gives_its_gradient_back() {
         for (passed_on, activated) in [(true, true), (false, true), (true, false)] {
             let run = |act: &dyn Fn(&Tensor, NormAct<'_>) -> (Tensor, Tensor)| {
                 let (mean, variance) = (case.mean.copy(), case.variance.copy());
-                let running = Some((&mean, &variance));
-                let (gamma, beta) = (&case.gamma, &case.beta);
-                let by = NormAct { gamma, beta, running, batch: true, momentum: 0.1, eps: 1e-3, slope: 0.1 };
+                let by = case.of_the_batch(&mean, &variance);
                 let (passed, y) = act(&case.input, by);
                 let part =
                     |used: bool, tensor: &Tensor, seed: f64| used.then(|| (tensor * weight(seed)).sum(Kind::Float));
                 let loss = [part(activated, &y, 0.7), part(passed_on, &passed, 1.3)].into_iter().flatten();
                 let loss = loss.reduce(|a, b| a + b).unwrap();
-                let inputs = [&case.input, gamma, beta];
+                let inputs = [&case.input, &case.gamma, &case.beta];
                 let mut all = Tensor::run_backward(&[loss], &inputs[..if activated { 3 } else { 1 }], false, false);
                 all.extend([passed.detach(), y.detach(), mean, variance]);
                 all
