@@ -38,6 +38,7 @@ fn build_shim(lib: &Path) {
         .file("native/shim.cpp")
         .file("native/conv.cpp")
         .file("native/winograd.cpp")
+        .file("native/strided.cpp")
         .file("native/processor.cpp")
         .file("native/norm_act.cpp")
         .file("native/packed_conv.cpp")
@@ -50,7 +51,7 @@ fn build_shim(lib: &Path) {
     println!("cargo:rustc-link-arg=-l:libgomp.so.1");
 }
 
-/// The loops over activations, once for each instruction set, and those of Winograd's convolution, for AVX-512 alone: which one runs,
+/// The loops over activations, once for each instruction set, and those of our own convolutions, for AVX-512 alone: which one runs,
 /// and whether, is decided at run time.
 fn build_kernels() {
     // The level is what the source holds the flags against: those of CXXFLAGS come after these.
@@ -75,11 +76,14 @@ fn build_kernels() {
     }
     let [.., v4, v4_bf16] = versions;
     for (name, number, (_, level, flags)) in [("float", "float", v4), ("bf16", "Bf16", v4_bf16)] {
-        loops(level, flags)
-            .define("WINOGRAD_TABLE", Some(format!("winograd_{name}").as_str()))
-            .define("WINOGRAD_NUMBER", number)
-            .file("native/winograd_kernels.cpp")
-            .compile(&format!("mixmatch_winograd_{name}"));
+        for method in ["winograd", "strided"] {
+            let upper = method.to_uppercase();
+            loops(level, flags)
+                .define(&format!("{upper}_TABLE"), Some(format!("{method}_{name}").as_str()))
+                .define(&format!("{upper}_NUMBER"), number)
+                .file(format!("native/{method}_kernels.cpp"))
+                .compile(&format!("mixmatch_{method}_{name}"));
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-// A convolution whose backward pass waits for no thread; by Winograd's method where that is faster (winograd.h), else by oneDNN.
+// A convolution whose backward pass waits for no thread; by our own kernels where they are faster (winograd.h, strided.h), else by oneDNN.
 //
 // oneDNN's gradient of the weight divides the images among the threads, and those that have summed their part wait for the
 // others by spinning, in generated code. On cores that are all ours this is quick; beside any other busy process the one that waits
 // holds the core which the other needs, for a whole time slice, in every layer. Here each thread calls oneDNN for its own images,
 // where it takes one thread and has nothing to wait for, and the parts are added after. docs/experiments.md, "The training step".
 #include "conv.h"
+#include "strided.h"
 #include "winograd.h"
 
 #include <algorithm>
@@ -92,17 +93,30 @@ std::pair<at::Tensor, at::Tensor> by_parts(const at::Tensor &dy, const at::Tenso
   return {dx, dw.to(weight.scalar_type())};
 }
 
+bool is_ours(const at::Tensor &x, const at::Tensor &weight, const Layer &layer) {
+  return winograd_fits(x, weight, layer.stride, layer.padding) || strided_fits(x, weight, layer.stride, layer.padding);
+}
+
 at::Tensor forward_of(const at::Tensor &x, const at::Tensor &weight, const Layer &layer) {
-  return winograd_fits(x, weight, layer.stride, layer.padding)
-             ? winograd_conv(x, weight)
+  if (winograd_fits(x, weight, layer.stride, layer.padding)) {
+    return winograd_conv(x, weight);
+  }
+  return strided_fits(x, weight, layer.stride, layer.padding)
+             ? strided_conv(x, weight)
              : at::conv2d(x, weight, c10::nullopt, layer.stride, layer.padding);
 }
 
-// x and the weight by dy, where the convolution is Winograd's.
-std::pair<at::Tensor, at::Tensor> winograds(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
-                                            const at::Tensor &dy) {
-  return {context->needs_input_grad(0) ? winograd_input_gradient(dy, weight) : at::Tensor(),
-          context->needs_input_grad(1) ? winograd_weight_gradient(x, dy, weight) : at::Tensor()};
+// x and the weight by dy, where the convolution is ours: of stride 1 by Winograd's method, of stride 2 directly.
+std::pair<at::Tensor, at::Tensor> own_gradients(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
+                                                const at::Tensor &dy, int64_t stride) {
+  at::Tensor dx, dw;
+  if (context->needs_input_grad(0)) {
+    dx = stride == 1 ? winograd_input_gradient(dy, weight) : strided_input_gradient(dy, x, weight);
+  }
+  if (context->needs_input_grad(1)) {
+    dw = stride == 1 ? winograd_weight_gradient(x, dy, weight) : strided_weight_gradient(x, dy, weight);
+  }
+  return {dx, dw};
 }
 
 struct Conv : torch::autograd::Function<Conv> {
@@ -120,8 +134,8 @@ struct Conv : torch::autograd::Function<Conv> {
     const Layer layer{context->saved_data["stride"].toInt(), context->saved_data["padding"].toInt()};
     const bool input = context->needs_input_grad(0), kernel = context->needs_input_grad(1);
     const auto dy = upstream[0].contiguous(x.suggest_memory_format());
-    if (winograd_fits(x, weight, layer.stride, layer.padding)) {
-      auto [dx, dw] = winograds(context, x, weight, dy);
+    if (is_ours(x, weight, layer)) {
+      auto [dx, dw] = own_gradients(context, x, weight, dy, layer.stride);
       return {dx, dw, at::Tensor(), at::Tensor()};
     }
     const int64_t parts = std::min<int64_t>(at::get_num_threads(), x.size(0));
@@ -147,7 +161,7 @@ struct ConvPlus : torch::autograd::Function<ConvPlus> {
   static variable_list backward(AutogradContext *context, variable_list upstream) {
     const auto kept = context->get_saved_variables();
     const auto dy = upstream[0].contiguous(at::MemoryFormat::ChannelsLast);
-    auto [dx, dw] = winograds(context, kept[0], kept[1], dy);
+    auto [dx, dw] = own_gradients(context, kept[0], kept[1], dy, 1);
     return {dx, dw, context->needs_input_grad(2) ? dy : at::Tensor()};
   }
 };
@@ -166,7 +180,7 @@ at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, i
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   const bool known = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
   const bool ours = differentiated && known && x.device().is_cpu() && x.dim() == 4 && x.numel() > 0 && weight.dim() == 4 &&
-                    (weight.numel() <= kLargestWeight || winograd_fits(x, weight, stride, padding));
+                    (weight.numel() <= kLargestWeight || is_ours(x, weight, {stride, padding}));
   return ours ? Conv::apply(x, weight, stride, padding) : forward_of(x, weight, {stride, padding});
 }
 

@@ -121,5 +121,18 @@ inline void ask_for(const void *at, int64_t bytes) {
   }
 }
 
+// Memory that is asked for while products are made, which take long enough for it to come: what the next block reads, and what this one
+// writes, as the processor reads a line before it writes to it. All at once would be more than it can wait for at a time.
+struct Ahead {
+  const void *at;
+  int64_t bytes;
+  template <class T> static Ahead of(const T *at, int64_t count) { return {at, count > 0 ? count * int64_t(sizeof(T)) : 0}; }
+  // Those parts from `begin` to `end`, of `all`.
+  void parts(int64_t begin, int64_t end, int64_t all) const {
+    const int64_t lines = (bytes + 63) / 64, first = lines * begin / all;
+    ask_for(static_cast<const char *>(at) + 64 * first, 64 * (lines * end / all - first));
+  }
+};
+
 } // namespace
 } // namespace mixmatch

@@ -1,72 +1,30 @@
 #include "winograd.h"
 
-#include "processor.h"
+#include "own_conv.h"
 #include "winograd_kernels.h"
-
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
-
-#include <ATen/Parallel.h>
 
 namespace mixmatch {
 namespace {
 
-// Channels that the kernels' squares are made of, and up to which they were measured.
-constexpr int64_t kSquare = 16, kMost = 256;
-
-bool switched_on() {
-  static const bool on = [] {
-    const char *said = std::getenv("MIXMATCH_WINOGRAD");
-    return said == nullptr || std::strcmp(said, "0") != 0;
-  }();
-  return on;
-}
-
-// Null where this number format has none here.
-const WinogradKernels *kernels(at::ScalarType kind) {
-  const Level level = kernel_level();
-  if (kind == at::kFloat && level >= Level::v4) {
-    return &winograd_float;
-  }
-  static const bool amx = __builtin_cpu_supports("amx-bf16");
-  return kind == at::kBFloat16 && level == Level::v4_bf16 && !amx ? &winograd_bf16 : nullptr;
-}
+const WinogradKernels &kernels(at::ScalarType kind) { return kind == at::kFloat ? winograd_float : winograd_bf16; }
 
 WinogradShape shape_of(const at::Tensor &x, int64_t in, int64_t out) { return {x.size(2), x.size(3), in, out}; }
 
 int64_t rows_of(const at::Tensor &x) { return x.size(0) * x.size(2) / 2; }
-
-// `part(k, begin, end, scratch)` for each thread's rows of tiles.
-template <class Part> void by_rows(int64_t rows, int64_t parts, int64_t room, Part part) {
-  const int64_t each = (rows + parts - 1) / parts, line = (room + 15) / 16 * 16;
-  const auto scratch = at::empty({parts, line}, at::kFloat);
-  auto *memory = scratch.mutable_data_ptr<float>();
-  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t k = first; k < last; ++k) {
-      part(k, std::min(rows, k * each), std::min(rows, (k + 1) * each), memory + k * line);
-    }
-  });
-}
-
-int64_t parts_of(int64_t rows) {
-  return at::in_parallel_region() ? 1 : std::min<int64_t>(at::get_num_threads(), rows);
-}
 
 using OfWeight = decltype(WinogradKernels::weight);
 
 at::Tensor transformed(const at::Tensor &weight, OfWeight transform) {
   const auto kernel = weight.contiguous(at::MemoryFormat::ChannelsLast);
   auto u = at::empty({16 * weight.size(0) * weight.size(1)}, weight.scalar_type());
-  at::parallel_for(0, weight.size(0) / kSquare, 1, [&](int64_t begin, int64_t end) {
-    transform(kernel.const_data_ptr(), weight.size(1), weight.size(0), begin * kSquare, end * kSquare,
-              u.mutable_data_ptr());
+  by_squares(weight.size(0), [&](int64_t begin, int64_t end) {
+    transform(kernel.const_data_ptr(), weight.size(1), weight.size(0), begin, end, u.mutable_data_ptr());
   });
   return u;
 }
 
 void convolve(const at::Tensor &x, const at::Tensor &u, const at::Tensor &y, const WinogradAfter *after) {
-  const auto &of = *kernels(x.scalar_type());
+  const auto &of = kernels(x.scalar_type());
   const auto shape = shape_of(x, x.size(1), y.size(1));
   const int64_t rows = rows_of(x);
   by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
@@ -74,17 +32,13 @@ void convolve(const at::Tensor &x, const at::Tensor &u, const at::Tensor &y, con
   });
 }
 
-at::Tensor room_for(const at::Tensor &x, int64_t out) {
-  return at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options().memory_format(at::MemoryFormat::ChannelsLast));
-}
+at::Tensor room_for(const at::Tensor &x, int64_t out) { return images_like(x, out, x.size(2), x.size(3)); }
 
 at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out) {
   auto y = room_for(x, out);
   convolve(x, u, y, nullptr);
   return y;
 }
-
-bool takes(int64_t channels) { return channels > 0 && channels <= kMost && channels % kSquare == 0; }
 
 bool alike(const at::Tensor &a, at::IntArrayRef sizes, at::ScalarType kind) {
   return a.device().is_cpu() && a.sizes() == sizes && a.scalar_type() == kind && a.is_contiguous(at::MemoryFormat::ChannelsLast);
@@ -93,23 +47,21 @@ bool alike(const at::Tensor &a, at::IntArrayRef sizes, at::ScalarType kind) {
 } // namespace
 
 bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padding) {
-  return switched_on() && stride == 1 && padding == 1 && weight.device().is_cpu() && weight.dim() == 4 &&
-         weight.size(2) == 3 && weight.size(3) == 3 && takes(weight.size(0)) && takes(weight.size(1)) &&
-         kernels(weight.scalar_type()) != nullptr;
+  static const bool off = switched_off("MIXMATCH_WINOGRAD");
+  return !off && stride == 1 && padding == 1 && weight.device().is_cpu() && weight.dim() == 4 && weight.size(2) == 3 &&
+         weight.size(3) == 3 && channels_fit(weight.size(0)) && channels_fit(weight.size(1)) &&
+         products_are_ours(weight.scalar_type());
 }
 
-bool winograd_fits_input(const at::Tensor &x) {
-  return x.dim() == 4 && x.size(0) > 0 && x.size(2) > 0 && x.size(2) % 2 == 0 && x.size(3) > 0 && x.size(3) % 4 == 0 &&
-         x.is_contiguous(at::MemoryFormat::ChannelsLast);
-}
+bool winograd_fits_input(const at::Tensor &x) { return images_fit(x); }
 
 bool winograd_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
-  return winograd_fits_weight(weight, stride, padding) && x.device().is_cpu() && winograd_fits_input(x) &&
+  return winograd_fits_weight(weight, stride, padding) && winograd_fits_input(x) &&
          x.scalar_type() == weight.scalar_type() && x.size(1) == weight.size(1);
 }
 
 at::Tensor winograd_weight(const at::Tensor &weight) {
-  return transformed(weight, kernels(weight.scalar_type())->weight);
+  return transformed(weight, kernels(weight.scalar_type()).weight);
 }
 
 at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
@@ -143,11 +95,11 @@ at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, con
 }
 
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight) {
-  return convolved(dy, transformed(weight, kernels(dy.scalar_type())->turned_weight), weight.size(1));
+  return convolved(dy, transformed(weight, kernels(dy.scalar_type()).turned_weight), weight.size(1));
 }
 
 at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
-  const auto &of = *kernels(x.scalar_type());
+  const auto &of = kernels(x.scalar_type());
   const int64_t in = weight.size(1), out = weight.size(0), rows = rows_of(x), parts = parts_of(rows);
   const auto shape = shape_of(x, in, out);
   const auto sums = at::empty({parts, 16 * in * out}, at::kFloat);
@@ -156,8 +108,8 @@ at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, c
     of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * 16 * in * out, shape, begin, end, scratch);
   });
   auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
-  at::parallel_for(0, out / kSquare, 1, [&](int64_t begin, int64_t end) {
-    of.weight_gradient(du, parts, in, out, begin * kSquare, end * kSquare, dw.mutable_data_ptr());
+  by_squares(out, [&](int64_t begin, int64_t end) {
+    of.weight_gradient(du, parts, in, out, begin, end, dw.mutable_data_ptr());
   });
   return dw;
 }

@@ -37,17 +37,6 @@ struct Blocks {
   int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
 };
 
-// Memory that is asked for while products are made, which take long enough for it to come: what the next block reads, and what this one
-// writes, as the processor reads a line before it writes to it. All at once would be more than it can wait for at a time.
-struct Ahead {
-  const T *at;
-  int64_t count;
-  void part(int64_t part, int64_t parts) const {
-    const int64_t lines = (count * int64_t(sizeof(T)) + 63) / 64, first = lines * part / parts;
-    ask_for(reinterpret_cast<const char *>(at) + 64 * first, 64 * (lines * (part + 1) / parts - first));
-  }
-};
-
 // The images' rows of pixels around rows of tiles; a row of zeros above and below.
 struct Rows {
   const T *x, *zero;
@@ -62,7 +51,7 @@ struct Rows {
   // The new rows of those from `begin` on: the row of tiles before them has the first two of its four, too.
   Ahead ahead(int64_t begin, int64_t end) const {
     const int64_t row = shape.width * shape.in;
-    return {x + (2 * begin + 1) * row, std::max<int64_t>(0, end - begin) * 2 * row};
+    return Ahead::of(x + (2 * begin + 1) * row, (end - begin) * 2 * row);
   }
 };
 
@@ -108,20 +97,20 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
     T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;
     const int64_t count = rows * 2 * shape.width * shape.out;
     const T *adds = how.read(outs);
-    const Ahead written{outs, count}, added{adds, adds == nullptr || adds == outs ? 0 : count};
+    const Ahead written = Ahead::of(outs, count), added = Ahead::of(adds, adds == nullptr || adds == outs ? 0 : count);
     if (few) {
       for (int64_t j = 0; j < 4; ++j) {
-        next.part(j, 4);
-        written.part(j, 4);
-        added.part(j, 4);
+        next.parts(j, j + 1, 4);
+        written.parts(j, j + 1, 4);
+        added.parts(j, j + 1, 4);
         const Column column{v + j * v_next, weight + j * u_next, 4 * v_next, 4 * u_next, steps, shape.out};
         column_product<T>(column, rows * across, m + j * m_next, m + (4 + j) * m_next);
       }
     } else {
       for (int64_t p = 0; p < kPositions; ++p) {
-        next.part(p, kPositions);
-        written.part(p, kPositions);
-        added.part(p, kPositions);
+        next.parts(p, p + 1, kPositions);
+        written.parts(p, p + 1, kPositions);
+        added.parts(p, p + 1, kPositions);
         product<T>({v + p * v_next, steps, 1}, rows * across, weight + p * u_next, steps, m + p * m_next, shape.out, false);
       }
     }
@@ -178,10 +167,10 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
     }
     const int64_t then = from + rows, last = std::min(end, then + blocks.rows), pixels = 2 * shape.width * shape.out;
     const Ahead next = source.ahead(then, last);
-    const Ahead next_dy{static_cast<const T *>(dy) + then * pixels, std::max<int64_t>(0, last - then) * pixels};
+    const Ahead next_dy = Ahead::of(static_cast<const T *>(dy) + then * pixels, (last - then) * pixels);
     for (int64_t p = 0; p < kPositions; ++p) {
-      next.part(p, kPositions);
-      next_dy.part(p, kPositions);
+      next.parts(p, p + 1, kPositions);
+      next_dy.parts(p, p + 1, kPositions);
       product<T>({v + p * v_next, 1, shape.in}, shape.in, d + p * d_next, rows * across / kPair<T>,
                  du + p * shape.in * shape.out, shape.out, from > begin);
     }

@@ -285,6 +285,10 @@ impl NormAct<'_> {
 }
 
 #[cfg(test)]
+mod own_conv_tests;
+#[cfg(test)]
+mod strided_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod winograd_tests;

@@ -1,0 +1,81 @@
+#include "strided.h"
+
+#include "own_conv.h"
+#include "strided_kernels.h"
+
+namespace mixmatch {
+namespace {
+
+const StridedKernels &kernels(at::ScalarType kind) { return kind == at::kFloat ? strided_float : strided_bf16; }
+
+StridedShape shape_of(const at::Tensor &x, const at::Tensor &weight) {
+  return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2)};
+}
+
+using OfWeight = decltype(StridedKernels::weight);
+
+at::Tensor turned(const at::Tensor &weight, const StridedShape &shape, OfWeight turn) {
+  const auto kernel = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  auto u = at::empty({weight.numel()}, weight.scalar_type());
+  by_squares(shape.out, [&](int64_t begin, int64_t end) {
+    turn(kernel.const_data_ptr(), shape, begin, end, u.mutable_data_ptr());
+  });
+  return u;
+}
+
+int64_t rows_of(const at::Tensor &x) { return x.size(0) * x.size(2) / 2; }
+
+} // namespace
+
+bool strided_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
+  static const bool off = switched_off("MIXMATCH_STRIDED");
+  if (off || stride != 2 || weight.dim() != 4 || weight.size(2) != weight.size(3) || !images_fit(x)) {
+    return false;
+  }
+  const int64_t kernel = weight.size(2);
+  return ((kernel == 3 && padding == 1) || (kernel == 1 && padding == 0)) && weight.device().is_cpu() &&
+         x.scalar_type() == weight.scalar_type() && products_are_ours(weight.scalar_type()) && x.size(1) == weight.size(1) &&
+         channels_fit(weight.size(0)) && channels_fit(weight.size(1));
+}
+
+at::Tensor strided_conv(const at::Tensor &x, const at::Tensor &weight) {
+  const auto &of = kernels(x.scalar_type());
+  const auto shape = shape_of(x, weight);
+  const auto u = turned(weight, shape, of.weight);
+  auto y = images_like(x, shape.out, shape.height / 2, shape.width / 2);
+  const int64_t rows = rows_of(x);
+  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
+    of.forward(x.const_data_ptr(), u.const_data_ptr(), y.mutable_data_ptr(), shape, begin, end, scratch);
+  });
+  return y;
+}
+
+at::Tensor strided_input_gradient(const at::Tensor &dy, const at::Tensor &x, const at::Tensor &weight) {
+  const auto &of = kernels(x.scalar_type());
+  const auto shape = shape_of(x, weight);
+  const auto u = turned(weight, shape, of.turned_weight);
+  auto dx = at::empty_like(x);
+  const int64_t rows = rows_of(x);
+  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
+    of.input_gradient(dy.const_data_ptr(), u.const_data_ptr(), dx.mutable_data_ptr(), shape, begin, end, scratch);
+  });
+  return dx;
+}
+
+at::Tensor strided_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
+  const auto &of = kernels(x.scalar_type());
+  const auto shape = shape_of(x, weight);
+  const int64_t rows = rows_of(x), parts = parts_of(rows);
+  const auto sums = at::empty({parts, weight.numel()}, at::kFloat);
+  auto *du = sums.mutable_data_ptr<float>();
+  by_rows(rows, parts, of.room(shape), [&](int64_t k, int64_t begin, int64_t end, void *scratch) {
+    of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * weight.numel(), shape, begin, end, scratch);
+  });
+  auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
+  by_squares(shape.out, [&](int64_t begin, int64_t end) {
+    of.weight_gradient(du, parts, shape, begin, end, dw.mutable_data_ptr());
+  });
+  return dw;
+}
+
+} // namespace mixmatch
