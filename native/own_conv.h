@@ -17,12 +17,12 @@ constexpr int64_t kSquare = 16, kMostChannels = 256;
 
 inline bool channels_fit(int64_t channels) { return channels > 0 && channels <= kMostChannels && channels % kSquare == 0; }
 
-// Whether our products of this number format are here: float32 needs AVX-512; bf16 its products of bfloat16, and no AMX, with which
-// oneDNN is the faster one.
-inline bool products_are_ours(at::ScalarType kind) {
+// Whether our products of this number format are here, and faster than oneDNN's: in float32 from `least` on, in bf16 with its products of
+// AVX-512 alone, without AMX.
+inline bool products_are_ours(at::ScalarType kind, Level least) {
   const Level level = kernel_level();
   if (kind == at::kFloat) {
-    return level >= Level::v4;
+    return level >= least;
   }
   static const bool amx = __builtin_cpu_supports("amx-bf16");
   return kind == at::kBFloat16 && level == Level::v4_bf16 && !amx;

@@ -70,9 +70,16 @@ void block(Words2d a, const uint32_t *b, int64_t b_step, int64_t steps, float *c
   }
 }
 
+// Vectors of a row that are met together: with AVX-512 twice as many registers hold the sums.
+#ifdef __AVX512F__
+constexpr int kVectors = 4;
+#else
+constexpr int kVectors = 2;
+#endif
+
 // `of(count, first)` for so many rows at a time: with N vectors, as many sums as there are registers for.
 template <int N, class Of> void for_blocks(int64_t rows, Of of) {
-  constexpr int M = N == 4 ? 6 : N == 2 ? 8 : 12;
+  constexpr int M = N == kVectors ? 6 : N == 2 ? 8 : 12;
   int64_t row = 0;
   // Of even numbers none is left over: 8 are 4 and 4.
   for (; rows - row >= M && (M != 6 || rows - row != 8); row += M) {
@@ -83,6 +90,22 @@ template <int N, class Of> void for_blocks(int64_t rows, Of of) {
   }
   for (; row < rows; ++row) {
     of(std::integral_constant<int, 1>(), row);
+  }
+}
+
+// `of(vectors, first)` for so many vectors of the channels at a time, all of them.
+template <class Of> void for_vectors(int64_t channels, Of of) {
+  int64_t n = 0;
+  if constexpr (kVectors > 2) {
+    for (; n + kVectors * kLanes <= channels; n += kVectors * kLanes) {
+      of(std::integral_constant<int, kVectors>(), n);
+    }
+  }
+  for (; n + 2 * kLanes <= channels; n += 2 * kLanes) {
+    of(std::integral_constant<int, 2>(), n);
+  }
+  for (; n < channels; n += kLanes) {
+    of(std::integral_constant<int, 1>(), n);
   }
 }
 
@@ -125,34 +148,21 @@ __attribute__((noinline)) void taps_block(const Taps &taps, int64_t row, int64_t
 // block `made` is called.
 template <class T, class Made>
 void sum_of_products(const Taps &taps, int64_t rows, int64_t steps, T *c, int64_t channels, Made &made) {
-  int64_t n = 0;
-  const auto of = [&](auto vectors) {
+  for_vectors(channels, [&](auto vectors, int64_t n) {
     constexpr int N = decltype(vectors)::value;
-    for (; n + N * kLanes <= channels; n += N * kLanes) {
-      for_blocks<N>(rows, [&](auto count, int64_t row) {
-        taps_block<T, decltype(count)::value, N>(taps, row, n, steps, c, channels);
-        made(decltype(count)::value * N);
-      });
-    }
-  };
-  of(std::integral_constant<int, 4>());
-  of(std::integral_constant<int, 2>());
-  of(std::integral_constant<int, 1>());
+    for_blocks<N>(rows, [&](auto count, int64_t row) {
+      taps_block<T, decltype(count)::value, N>(taps, row, n, steps, c, channels);
+      made(decltype(count)::value * N);
+    });
+  });
 }
 
 // c [rows, channels] = or += a·b, b's rows and c's `channels` apart, a multiple of 16.
 template <class T>
 void product(Words2d a, int64_t rows, const uint32_t *b, int64_t steps, float *c, int64_t channels, bool add) {
-  int64_t n = 0;
-  for (; n + 4 * kLanes <= channels; n += 4 * kLanes) {
-    blocks<T, 4>(a, rows, b + n, channels, steps, c + n, channels, add);
-  }
-  for (; n + 2 * kLanes <= channels; n += 2 * kLanes) {
-    blocks<T, 2>(a, rows, b + n, channels, steps, c + n, channels, add);
-  }
-  for (; n < channels; n += kLanes) {
-    blocks<T, 1>(a, rows, b + n, channels, steps, c + n, channels, add);
-  }
+  for_vectors(channels, [&](auto vectors, int64_t n) {
+    blocks<T, decltype(vectors)::value>(a, rows, b + n, channels, steps, c + n, channels, add);
+  });
 }
 
 } // namespace

@@ -6,7 +6,7 @@
 namespace mixmatch {
 namespace {
 
-const StridedKernels &kernels(at::ScalarType kind) { return kind == at::kFloat ? strided_float : strided_bf16; }
+const StridedKernels &kernels(at::ScalarType kind) { return kind == at::kFloat ? strided_v4 : strided_v4_bf16; }
 
 StridedShape shape_of(const at::Tensor &x, const at::Tensor &weight) {
   return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2)};
@@ -34,7 +34,7 @@ bool strided_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride,
   }
   const int64_t kernel = weight.size(2);
   return ((kernel == 3 && padding == 1) || (kernel == 1 && padding == 0)) && weight.device().is_cpu() &&
-         x.scalar_type() == weight.scalar_type() && products_are_ours(weight.scalar_type()) && x.size(1) == weight.size(1) &&
+         x.scalar_type() == weight.scalar_type() && products_are_ours(weight.scalar_type(), Level::v4) && x.size(1) == weight.size(1) &&
          channels_fit(weight.size(0)) && channels_fit(weight.size(1));
 }
 

@@ -5,8 +5,8 @@
 namespace mixmatch {
 
 // Whether the functions below take these: on the CPU, x [B, in, H, W] channels_last, weight [out, in, 3, 3] with padding 1 or [out, in, 1, 1]
-// with none, in the same number format, stride 2, in and out multiples of 16 up to 256, H even, W a multiple of 4, on processors on which
-// Winograd's method is taken (winograd.h). MIXMATCH_STRIDED=0 switches them off.
+// with none, in the same number format, stride 2, in and out multiples of 16 up to 256, H even, W a multiple of 4. Both number formats
+// need AVX-512, bf16 its products of bfloat16 and no AMX. MIXMATCH_STRIDED=0 switches them off.
 bool strided_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding);
 
 // conv2d(x, weight), nothing is differentiated. The same bits whatever the threads.

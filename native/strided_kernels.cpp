@@ -1,4 +1,5 @@
-// Compiled twice: with STRIDED_TABLE = strided_float, STRIDED_NUMBER = float and KERNEL_LEVEL = 4, and with strided_bf16, Bf16 and 5.
+// Compiled twice: with STRIDED_TABLE = strided_v4 and _v4_bf16, STRIDED_NUMBER = float and Bf16, KERNEL_LEVEL = 4 and 5, and the matching
+// -march.
 #include "strided_kernels.h"
 
 #include <algorithm>

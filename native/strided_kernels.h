@@ -28,7 +28,7 @@ struct StridedKernels {
   void (*weight_gradient)(const float *du, int64_t parts, const StridedShape &shape, int64_t begin, int64_t end, void *dw);
 };
 
-extern const StridedKernels strided_float; // AVX-512
-extern const StridedKernels strided_bf16; // … and its products of bfloat16
+extern const StridedKernels strided_v4; // float32 with AVX-512
+extern const StridedKernels strided_v4_bf16; // bfloat16 with its products
 
 } // namespace mixmatch

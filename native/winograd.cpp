@@ -6,7 +6,9 @@
 namespace mixmatch {
 namespace {
 
-const WinogradKernels &kernels(at::ScalarType kind) { return kind == at::kFloat ? winograd_float : winograd_bf16; }
+const WinogradKernels &kernels(at::ScalarType kind) {
+  return kind == at::kBFloat16 ? winograd_v4_bf16 : kernel_level() >= Level::v4 ? winograd_v4 : winograd_v3;
+}
 
 WinogradShape shape_of(const at::Tensor &x, int64_t in, int64_t out) { return {x.size(2), x.size(3), in, out}; }
 
@@ -50,7 +52,7 @@ bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padd
   static const bool off = switched_off("MIXMATCH_WINOGRAD");
   return !off && stride == 1 && padding == 1 && weight.device().is_cpu() && weight.dim() == 4 && weight.size(2) == 3 &&
          weight.size(3) == 3 && channels_fit(weight.size(0)) && channels_fit(weight.size(1)) &&
-         products_are_ours(weight.scalar_type());
+         products_are_ours(weight.scalar_type(), Level::v3);
 }
 
 bool winograd_fits_input(const at::Tensor &x) { return images_fit(x); }

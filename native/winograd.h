@@ -5,8 +5,8 @@
 namespace mixmatch {
 
 // Whether the functions below take these: on the CPU, x [B, in, H, W] channels_last, weight [out, in, 3, 3] in the same number format,
-// stride 1 and padding 1, in and out multiples of 16 up to 256, H even, W a multiple of 4. Float32 needs AVX-512, bf16 its products of
-// bfloat16, and no AMX, whose products are so fast that to need fewer wins nothing. MIXMATCH_WINOGRAD=0 switches it off.
+// stride 1 and padding 1, in and out multiples of 16 up to 256, H even, W a multiple of 4. Float32 needs AVX2, bf16 AVX-512 with its
+// products of bfloat16, and no AMX, whose products are so fast that to need fewer wins nothing. MIXMATCH_WINOGRAD=0 switches it off.
 bool winograd_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding);
 
 // The two halves of that: what is asked of the weight, and of the input's shape and layout.

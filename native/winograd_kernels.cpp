@@ -1,5 +1,5 @@
-// Compiled twice: with WINOGRAD_TABLE = winograd_float, WINOGRAD_NUMBER = float and KERNEL_LEVEL = 4, and with winograd_bf16, Bf16
-// and 5.
+// Compiled three times: with WINOGRAD_TABLE = winograd_v3, _v4 and _v4_bf16, WINOGRAD_NUMBER = float, float and Bf16, KERNEL_LEVEL = 3, 4
+// and 5, and the matching -march.
 #include "winograd_kernels.h"
 
 #include <algorithm>
@@ -19,8 +19,8 @@ constexpr int64_t kGradientTiles = 128;
 constexpr int64_t kGap = 16;
 
 // Words of input channels up to which four positions of the transformed weight, for 32 output channels, stay in the nearest cache
-// while all tiles of a block pass.
-constexpr int64_t kFew = 32;
+// while all tiles of a block pass. Without AVX-512 there are too few registers for the sums of four positions.
+constexpr int64_t kFew = kVectors > 2 ? 32 : 0;
 
 // Tiles that are transformed and multiplied before the next ones are: few enough for the cache, with the transformed weight. Tried on Zen 5
 // between 16 and 128; more pay only where the weight of one column of positions just fits the nearest cache, in bf16 of 64 channels.

@@ -39,7 +39,8 @@ struct WinogradKernels {
   void (*weight_gradient)(const float *du, int64_t parts, int64_t in, int64_t out, int64_t begin, int64_t end, void *dw);
 };
 
-extern const WinogradKernels winograd_float; // AVX-512
-extern const WinogradKernels winograd_bf16; // … and its products of bfloat16
+extern const WinogradKernels winograd_v3; // float32 with AVX2
+extern const WinogradKernels winograd_v4; // … with AVX-512
+extern const WinogradKernels winograd_v4_bf16; // bfloat16 with its products
 
 } // namespace mixmatch

@@ -4,6 +4,7 @@ over all views and one over the mixed batch, bf16 autocast where the processor c
 moving average in one call."""
 
 import copy
+import os
 import pathlib
 
 import numpy
@@ -19,8 +20,9 @@ def normal(batch):
 
 
 def computes_in_bf16(device):
-    """Where a CPU has no instruction for it, libtorch emulates bf16, more slowly than it computes in float32."""
-    return device.type == "cuda" or "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    """Where a CPU has no instruction for it, or oneDNN is held back from it, libtorch emulates bf16, more slowly than it computes in float32."""
+    held_back = "AVX2" in os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return device.type == "cuda" or not held_back and "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
 
 
 class Tuned:

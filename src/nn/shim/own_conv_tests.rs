@@ -116,23 +116,31 @@ pub(super) fn assert_repeatable(sizes: &[Sizes], kernel: i64, stride: i64, is_us
     }
 }
 
-/// Whether this process on this processor has our products for `kind`, and `switch` is not 0.
-pub(super) fn is_used(kind: Kind, switch: &str) -> bool {
+/// Whether this process on this processor has our products for `kind`, in float32 under the kernels `least` and more, and `switch` is not 0.
+pub(super) fn is_used(kind: Kind, switch: &str, least: &str) -> bool {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let has = |flag: &str| flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|f| f == flag));
     let off = std::env::var(switch).is_ok_and(|said| said == "0");
     let kernels = std::env::var("MIXMATCH_KERNELS").unwrap_or("v4_bf16".to_owned());
-    let float = !off && kernels.starts_with("v4") && has("avx512bw");
-    match kind {
-        Kind::Float => float,
-        _ => float && kernels == "v4_bf16" && has("avx512_bf16") && !has("amx_bf16"),
+    !off && match kind {
+        Kind::Float => kernels.as_str() >= least && has("fma") && has(if least == "v3" { "avx2" } else { "avx512bw" }),
+        _ => kernels == "v4_bf16" && has("avx512bw") && has("avx512_bf16") && !has("amx_bf16"),
+    }
+}
+
+/// Runs tests of a module in processes of their own under older instruction sets than this processor's.
+pub(super) fn under_each_instruction_set(module: &str, names: &[&str]) {
+    for (version, name) in ["v3", "v4"].iter().flat_map(|version| names.iter().map(move |name| (version, name))) {
+        crate::own_process::run(&format!("nn::shim::{module}::{name}"), &[("MIXMATCH_KERNELS", version)]);
     }
 }
 
 /// Runs `name`, a test, in processes of its own in which `switch` is 0 or the processor has less: what is decided once in a process gets one
 /// for each decision.
 pub(super) fn switched_off(name: &str, switch: &str) {
-    for (variable, value) in [(switch, "0"), ("MIXMATCH_KERNELS", "v3"), ("MIXMATCH_KERNELS", "v4")] {
+    for (variable, value) in
+        [(switch, "0"), ("MIXMATCH_KERNELS", "v1"), ("MIXMATCH_KERNELS", "v3"), ("MIXMATCH_KERNELS", "v4")]
+    {
         crate::own_process::run(name, &[(variable, value)]);
     }
 }

@@ -17,7 +17,7 @@ const FITTING: [Sizes; 9] = [
 ];
 
 fn is_used(kind: Kind) -> bool {
-    own_conv_tests::is_used(kind, "MIXMATCH_STRIDED")
+    own_conv_tests::is_used(kind, "MIXMATCH_STRIDED", "v4")
 }
 
 #[test]
@@ -57,7 +57,13 @@ fn it_is_used_where_it_fits_and_nowhere_else() {
 }
 
 #[test]
-fn it_can_be_switched_off_and_needs_avx_512() {
+fn it_can_be_switched_off_and_needs_its_instructions() {
     let name = "nn::shim::strided_tests::it_is_used_where_it_fits_and_nowhere_else";
     own_conv_tests::switched_off(name, "MIXMATCH_STRIDED");
+}
+
+#[test]
+fn every_instruction_set_computes_it() {
+    let names = ["every_pixel_and_gradient_is_the_convolutions", "the_bits_depend_on_no_thread_and_on_no_other_image"];
+    own_conv_tests::under_each_instruction_set("strided_tests", &names);
 }

@@ -22,7 +22,7 @@ fn case(sizes: Sizes, kind: Kind) -> Case {
 }
 
 fn is_used(kind: Kind) -> bool {
-    own_conv_tests::is_used(kind, "MIXMATCH_WINOGRAD")
+    own_conv_tests::is_used(kind, "MIXMATCH_WINOGRAD", "v3")
 }
 
 #[test]
@@ -106,9 +106,20 @@ fn it_is_used_where_it_fits_and_nowhere_else() {
 }
 
 #[test]
-fn it_can_be_switched_off_and_needs_avx_512() {
+fn it_can_be_switched_off_and_needs_its_instructions() {
     let name = "nn::shim::winograd_tests::it_is_used_where_it_fits_and_nowhere_else";
     own_conv_tests::switched_off(name, "MIXMATCH_WINOGRAD");
+}
+
+#[test]
+fn every_instruction_set_computes_it() {
+    let names = [
+        "every_pixel_and_gradient_is_the_convolutions",
+        "the_bits_depend_on_no_thread_and_on_no_other_image",
+        "what_a_block_adds_to_a_convolution_is_added_on_its_way_out",
+        "what_follows_a_convolution_is_done_on_its_way_out",
+    ];
+    own_conv_tests::under_each_instruction_set("winograd_tests", &names);
 }
 
 /// y = lrelu(conv(x) + bias + onto), as a served network computes it.
