@@ -58,10 +58,9 @@ struct OverPixels {
 
 // Rows of y that are met together, none beyond an image.
 struct Blocks {
-  const StridedShape &shape;
   int64_t down, across, most;
-  Blocks(const StridedShape &of, int64_t pixels)
-      : shape(of), down(of.height / 2), across(of.width / 2), most(std::clamp<int64_t>(pixels / across, 1, down)) {}
+  Blocks(const StridedShape &shape, int64_t pixels)
+      : down(shape.height / 2), across(shape.width / 2), most(std::clamp<int64_t>(pixels / across, 1, down)) {}
 
   template <class Block> void each(int64_t begin, int64_t end, Block block) const {
     for (int64_t from = begin; from < end;) {
@@ -90,6 +89,13 @@ struct Kernel {
   explicit Kernel(const StridedShape &shape) : first(shape.kernel == 3 ? 0 : 1), last(shape.kernel == 3 ? 3 : 2) {}
   int64_t count() const { return (last - first) * (last - first); }
   int64_t index(int64_t ky, int64_t kx) const { return (ky - first) * (last - first) + kx - first; }
+  template <class Tap> void each(Tap tap) const {
+    for (int64_t ky = first; ky < last; ++ky) {
+      for (int64_t kx = first; kx < last; ++kx) {
+        tap(ky, kx);
+      }
+    }
+  }
 };
 
 // Every pixel of x that the block's rows of y are made of, one copy of rows for each column of the kernel: `even` of the rows 2·y,
@@ -117,10 +123,9 @@ void copy_input(const T *x, const T *zero, const StridedShape &shape, int64_t fr
   const int64_t top = from % down;
   for (int64_t k = kernel.first; k < kernel.last; ++k) {
     const auto row_of = [&](int64_t row, uint32_t *at) {
-      const T *pixel = image + row * pixels;
       const auto where = [&](int64_t x) {
         const int64_t column = 2 * x + k - 1;
-        return row < 0 || column < 0 ? zero : pixel + column * shape.in;
+        return row < 0 || column < 0 ? zero : image + row * pixels + column * shape.in;
       };
       Over::row(where, across, shape.in, at);
     };
@@ -156,11 +161,9 @@ void forward(const void *x, const void *u, void *y, const StridedShape &shape, i
   blocks.each(begin, end, [&](int64_t from, int64_t rows, int64_t then) {
     copy_input<OverChannels>(static_cast<const T *>(x), static_cast<const T *>(scratch), shape, from, rows, copies);
     Taps taps;
-    for (int64_t ky = kernel.first; ky < kernel.last; ++ky) {
-      for (int64_t kx = kernel.first; kx < kernel.last; ++kx) {
-        taps.add(copies.of(ky, kx), weight + kernel.index(ky, kx) * steps * shape.out);
-      }
-    }
+    kernel.each([&](int64_t ky, int64_t kx) {
+      taps.add(copies.of(ky, kx), weight + kernel.index(ky, kx) * steps * shape.out);
+    });
     const int64_t pixels = rows * blocks.across;
     T *const to = static_cast<T *>(y) + from * blocks.across * shape.out;
     const Ahead next = Ahead::of(static_cast<const T *>(x) + 2 * (from + rows) * width, 2 * (then - from - rows) * width);
@@ -176,16 +179,17 @@ void input_gradient(const void *dy, const void *u, void *dx, const StridedShape 
   const auto *zero = static_cast<const T *>(scratch);
   uint32_t *own = behind_zeros(scratch, shape);
   const int64_t next = Copies::next(blocks, shape.out);
-  // dy as it is, and moved by a column, one row more than the block's.
+  // dy as it is, and moved by a column, one row more than the block's; a kernel of one needs the first alone.
   uint32_t *const copies[2] = {own, own + next};
   T *made = reinterpret_cast<T *>(own + 2 * next);
   const int64_t steps = shape.out / kPair<T>, line = blocks.across * steps;
   const auto *weight = static_cast<const uint32_t *>(u);
   blocks.each(begin, end, [&](int64_t from, int64_t rows, int64_t then) {
     const auto *first = static_cast<const T *>(dy) + from * blocks.across * shape.out;
-    for (int64_t row = 0; row <= rows; ++row) {
+    const int64_t more = kernel.first == 0 ? 1 : 0;
+    for (int64_t row = 0; row < rows + more; ++row) {
       const bool there = from % blocks.down + row < blocks.down;
-      for (int64_t k = 0; k < 2 && (row < rows || shape.kernel == 3); ++k) {
+      for (int64_t k = 0; k <= more; ++k) {
         const auto where = [&](int64_t x) {
           return there && x + k < blocks.across ? first + (row * blocks.across + x + k) * shape.out : zero;
         };
@@ -193,21 +197,19 @@ void input_gradient(const void *dy, const void *u, void *dx, const StridedShape 
       }
     }
     const int64_t pixels = rows * blocks.across, after = from + rows;
-    // Both rows of dx around a row of y are written by two phases each.
     const int64_t line_dy = blocks.across * shape.out, lines_dx = 2 * shape.width * shape.in;
     const Ahead next = Ahead::of(static_cast<const T *>(dy) + after * line_dy, (then - after) * line_dy);
     const Ahead written = Ahead::of(static_cast<const T *>(dx) + from * lines_dx, rows * lines_dx);
     Meanwhile meanwhile{{next, written}, 4 * pixels * shape.in / kLanes};
+    // Each of the four pixels of dx around one of y has products of its own: one, two, two and four, or, with a kernel of one, none but one.
     for (int64_t phase = 0; phase < 4; ++phase) {
       const int64_t down = phase / 2, right = phase % 2;
       Taps taps;
-      for (int64_t ky = kernel.first; ky < kernel.last; ++ky) {
-        for (int64_t kx = kernel.first; kx < kernel.last; ++kx) {
-          if ((ky != 1) == (down == 1) && (kx != 1) == (right == 1)) {
-            taps.add(copies[kx == 0] + (ky == 0) * line, weight + kernel.index(ky, kx) * steps * shape.in);
-          }
+      kernel.each([&](int64_t ky, int64_t kx) {
+        if ((ky != 1) == (down == 1) && (kx != 1) == (right == 1)) {
+          taps.add(copies[kx == 0] + (ky == 0) * line, weight + kernel.index(ky, kx) * steps * shape.in);
         }
-      }
+      });
       sum_of_products(taps, pixels, steps, made, shape.in, meanwhile);
       for (int64_t row = 0; row < rows; ++row) {
         T *to = static_cast<T *>(dx) + ((2 * (from + row) + down) * shape.width + right) * shape.in;
@@ -236,12 +238,12 @@ void gradient(const void *x, const void *dy, float *du, const StridedShape &shap
     const Ahead next = Ahead::of(static_cast<const T *>(x) + 2 * after * width, 2 * (then - after) * width);
     const Ahead next_dy = Ahead::of(static_cast<const T *>(dy) + after * line, (then - after) * line);
     Meanwhile meanwhile{{next, next_dy}, kernel.count()};
-    for (int64_t ky = kernel.first; ky < kernel.last; ++ky) {
-      for (int64_t kx = kernel.first; kx < kernel.last; ++kx) {
-        meanwhile(1);
-        product<T>({copies.of(ky, kx), 1, shape.in}, shape.in, by, rows * blocks.across / kPair<T>,
-                   du + kernel.index(ky, kx) * shape.in * shape.out, shape.out, from > begin);
-      }
+    Taps taps;
+    kernel.each([&](int64_t ky, int64_t kx) { taps.add(copies.of(ky, kx), by); });
+    for (int64_t t = 0; t < taps.count; ++t) {
+      meanwhile(1);
+      product<T>({taps.a[t], 1, shape.in}, shape.in, by, rows * blocks.across / kPair<T>, du + t * shape.in * shape.out,
+                 shape.out, from > begin);
     }
   });
 }

@@ -330,14 +330,20 @@ mod tests {
         fn the_views_of_an_image_differ_in_their_one_operation(seed: u64, k in 1usize..=CANDIDATES) {
             let images = 5;
             let draws = seven().draw_views(images, k, &mut ChaCha8Rng::seed_from_u64(seed));
+            let mut unchanged = 0;
             for image in 0..images {
                 let mut seen = std::collections::BTreeSet::new();
                 for view in 0..k {
                     let one = operations(&draws, view * images + image);
-                    prop_assert_eq!(one.len(), 1, "{:?}", one);
-                    prop_assert!(seen.insert(one[0]), "two views by {}", one[0]);
+                    prop_assert!(one.len() <= 1, "{:?}", one);
+                    unchanged += usize::from(one.is_empty());
+                    for name in one {
+                        prop_assert!(seen.insert(name), "two views by {}", name);
+                    }
                 }
             }
+            // One factor in some ten million is 1 itself and cannot be told from none.
+            prop_assert!(unchanged <= 1, "{} views by nothing", unchanged);
         }
     }
 }
