@@ -25,6 +25,15 @@ at::Tensor turned(const at::Tensor &weight, const StridedShape &shape, OfWeight 
 
 int64_t rows_of(const at::Tensor &x) { return x.size(0) * x.size(2) / 2; }
 
+// `to` of `from`, over all rows of y, by the weight as `turn` makes it: forward and back are the same but for these.
+void run(const StridedKernels &of, OfWeight turn, decltype(StridedKernels::forward) kernel, const at::Tensor &weight,
+         const StridedShape &shape, int64_t rows, const at::Tensor &from, const at::Tensor &to) {
+  const auto u = turned(weight, shape, turn);
+  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
+    kernel(from.const_data_ptr(), u.const_data_ptr(), to.mutable_data_ptr(), shape, begin, end, scratch);
+  });
+}
+
 } // namespace
 
 bool strided_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
@@ -41,24 +50,16 @@ bool strided_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride,
 at::Tensor strided_conv(const at::Tensor &x, const at::Tensor &weight) {
   const auto &of = kernels(x.scalar_type());
   const auto shape = shape_of(x, weight);
-  const auto u = turned(weight, shape, of.weight);
   auto y = images_like(x, shape.out, shape.height / 2, shape.width / 2);
-  const int64_t rows = rows_of(x);
-  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
-    of.forward(x.const_data_ptr(), u.const_data_ptr(), y.mutable_data_ptr(), shape, begin, end, scratch);
-  });
+  run(of, of.weight, of.forward, weight, shape, rows_of(x), x, y);
   return y;
 }
 
 at::Tensor strided_input_gradient(const at::Tensor &dy, const at::Tensor &x, const at::Tensor &weight) {
   const auto &of = kernels(x.scalar_type());
   const auto shape = shape_of(x, weight);
-  const auto u = turned(weight, shape, of.turned_weight);
   auto dx = at::empty_like(x);
-  const int64_t rows = rows_of(x);
-  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
-    of.input_gradient(dy.const_data_ptr(), u.const_data_ptr(), dx.mutable_data_ptr(), shape, begin, end, scratch);
-  });
+  run(of, of.turned_weight, of.input_gradient, weight, shape, rows_of(x), dy, dx);
   return dx;
 }
 
