@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::output::tell;
 use crate::report::{ComparedRun, Outcome};
 use crate::store::{JobRow, JobState, LogRow, Store};
-use crate::train::event::{Phase, StepProgress};
+use crate::train::event::{EpochMetrics, Phase, StepProgress};
 use crate::worker::Supervisor;
 
 /// Follows jobs in the order of the queue, each named by what it has of the grid's `axes`; one that ended meanwhile, on another
@@ -29,8 +29,43 @@ fn log_line(line: &LogRow) -> String {
     if line.level == "info" { line.message.clone() } else { format!("{}: {}", line.level, line.message) }
 }
 
-/// Lines of a run's log that are read at once.
-const LINES: u32 = 200;
+fn epoch_line(row: &EpochMetrics, epochs: u32) -> String {
+    format!(
+        "epoch {:>3}/{epochs}  loss {:.4}  validation accuracy {:.4}  F1 macro {:.4}",
+        row.epoch, row.loss, row.validation_accuracy, row.validation_f1_macro
+    )
+}
+
+/// What has been told of a run.
+#[derive(Default)]
+struct Told {
+    /// The number of its last log line.
+    line: i64,
+    epoch: u32,
+}
+
+impl Told {
+    /// Rows that are read at once.
+    const ROWS: u32 = 200;
+
+    /// The lines that have come since, none left out: several epochs may have ended between two looks.
+    async fn news(&mut self, store: &Store, job: &JobRow) -> anyhow::Result<Vec<String>> {
+        let mut news = Vec::new();
+        loop {
+            let lines = store.job_logs(job.id, self.line, Self::ROWS).await?;
+            let Some(last) = lines.last() else { break };
+            self.line = last.seq;
+            news.extend(lines.iter().map(log_line));
+        }
+        while job.last.as_ref().is_some_and(|last| last.epoch > self.epoch) {
+            let rows = store.job_metrics(job.id, self.epoch, Self::ROWS).await?;
+            let Some(last) = rows.last() else { break };
+            self.epoch = last.epoch;
+            news.extend(rows.iter().map(|row| epoch_line(row, job.config.epochs)));
+        }
+        Ok(news)
+    }
+}
 
 /// Shows where a run stands, and its log, until it ends.
 async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Result<JobRow> {
@@ -38,24 +73,11 @@ async fn follow(store: &Store, supervisor: &Supervisor, id: Uuid) -> anyhow::Res
         ProgressStyle::with_template("{prefix:11} {bar:32} {elapsed} gone {msg}").expect("the template is constant");
     let bar = ProgressBar::new(1).with_style(style);
     let mut watch = supervisor.changes().watch(id);
-    let (mut epoch, mut told) = (0, 0);
+    let mut told = Told::default();
     loop {
         let job = store.job(id).await?;
-        loop {
-            let lines = store.job_logs(id, told, LINES).await?;
-            let Some(last) = lines.last() else { break };
-            told = last.seq;
-            lines.iter().for_each(|line| tell_above(&bar, &log_line(line)));
-        }
+        told.news(store, &job).await?.iter().for_each(|line| tell_above(&bar, line));
         Shown::of(&job).put(&bar);
-        if let Some(last) = job.last.as_ref().filter(|last| last.epoch > epoch) {
-            epoch = last.epoch;
-            let epoch = format!(
-                "epoch {:>3}/{}  loss {:.4}  validation accuracy {:.4}  F1 macro {:.4}",
-                last.epoch, job.config.epochs, last.loss, last.validation_accuracy, last.validation_f1_macro
-            );
-            tell_above(&bar, &epoch);
-        }
         if job.state.is_final() {
             bar.finish_and_clear();
             return Ok(job);
@@ -119,6 +141,44 @@ fn tell_above(bar: &ProgressBar, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
+    use crate::dataset::{ImportReport, Manifest};
+    use crate::store::{NewDataset, NewJob, NewJobs};
+    use crate::train::config::TrainConfig;
+    use crate::train::event::{Event, LogLevel};
+
+    #[tokio::test]
+    async fn every_epoch_and_every_line_of_the_log_is_told_once_however_many_came_between_two_looks() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&DataDir::new(directory.path())).await.unwrap();
+        let manifest = Manifest { format_version: 1, task: "shape".into(), ..Manifest::default() };
+        let (dataset_id, id, report) = (Uuid::now_v7(), Uuid::now_v7(), ImportReport::default());
+        let (name, task) = ("shapes".to_owned(), "shape".to_owned());
+        store
+            .insert_dataset(NewDataset { id: dataset_id, name, task, manifest: &manifest, report: &report })
+            .await
+            .unwrap();
+        let config = TrainConfig { epochs: 500, ..TrainConfig::default() };
+        let jobs = vec![NewJob { id, config, baseline_of: None }];
+        store.insert_jobs(NewJobs { dataset_id, jobs, sweep: None, idempotency: None }).await.unwrap();
+        store.claim(Uuid::now_v7(), "cpu", Duration::from_secs(60)).await.unwrap().unwrap();
+
+        let mut told = Told::default();
+        let (mut logs, mut epochs) = (0, 0);
+        // More of both than are read at once, then one of each, then none.
+        for more in [Told::ROWS * 2 + 1, 1, 0] {
+            let log = |at| Event::Log { level: LogLevel::Info, message: format!("line {at}") };
+            let epoch = |epoch| Event::Epoch(EpochMetrics { epoch, loss: 0.25, ..EpochMetrics::default() });
+            let events: Vec<_> = (logs..logs + more).map(log).chain((epochs + 1..=epochs + more).map(epoch)).collect();
+            store.record(id, 1, &events).await.unwrap();
+            let lines = (logs..logs + more).map(|at| format!("line {at}"));
+            let ended = (epochs + 1..=epochs + more)
+                .map(|epoch| format!("epoch {epoch:>3}/500  loss 0.2500  validation accuracy 0.0000  F1 macro 0.0000"));
+            let expected: Vec<_> = lines.chain(ended).collect();
+            assert_eq!(told.news(&store, &store.job(id).await.unwrap()).await.unwrap(), expected);
+            (logs, epochs) = (logs + more, epochs + more);
+        }
+    }
 
     #[test]
     fn the_bar_says_the_phase_and_counts_the_steps_of_those_that_have_any() {
