@@ -75,14 +75,22 @@ fn build_kernels() {
             .compile(&format!("mixmatch_kernels_{version}"));
     }
     for ((version, level, flags), number) in versions[1..].iter().zip(["float", "float", "Bf16"]) {
-        // With AVX2 alone those of stride 2 are no faster than oneDNN's.
-        for method in if *version == "v3" { &["winograd"][..] } else { &["winograd", "strided"] } {
-            let upper = method.to_uppercase();
+        // Large tiles are for float32 alone (winograd.cpp).
+        for tile in if number == "float" { &["2", "4"][..] } else { &["2"] } {
             loops(level, flags)
-                .define(&format!("{upper}_TABLE"), Some(format!("{method}_{version}").as_str()))
-                .define(&format!("{upper}_NUMBER"), number)
-                .file(format!("native/{method}_kernels.cpp"))
-                .compile(&format!("mixmatch_{method}_{version}"));
+                .define("WINOGRAD_TABLE", Some(format!("winograd{tile}_{version}").as_str()))
+                .define("WINOGRAD_NUMBER", number)
+                .define("WINOGRAD_TILE", *tile)
+                .file("native/winograd_kernels.cpp")
+                .compile(&format!("mixmatch_winograd{tile}_{version}"));
+        }
+        // With AVX2 alone these are no faster than oneDNN's.
+        if *version != "v3" {
+            loops(level, flags)
+                .define("STRIDED_TABLE", Some(format!("strided_{version}").as_str()))
+                .define("STRIDED_NUMBER", number)
+                .file("native/strided_kernels.cpp")
+                .compile(&format!("mixmatch_strided_{version}"));
         }
     }
 }

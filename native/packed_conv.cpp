@@ -110,16 +110,16 @@ at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at
   return layout.call(also).equal(layout.call(packed)) ? packed : also;
 }
 
-at::Tensor conv_pack_winograd(const at::Tensor &weight, int64_t stride, int64_t padding) {
+at::Tensor conv_pack_winograd(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding) {
   at::NoGradGuard no_grad;
-  return winograd_fits_weight(weight, stride, padding) ? winograd_weight(weight) : at::Tensor();
+  return winograd_fits_weight(weight, stride, padding) ? winograd_weight(weight, input[2], input[3]) : at::Tensor();
 }
 
 at::Tensor conv_run(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &winograd, const at::Tensor &bias,
                     at::Tensor *onto, int64_t stride, int64_t padding, double slope) {
   // In batches of any size: an image's answer does not depend on what is beside it.
   const bool laid_out = onto == nullptr || onto->is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (winograd.defined() && laid_out && winograd_fits_input(x)) {
+  if (winograd.defined() && laid_out && winograd_takes(x, winograd, bias.size(0))) {
     at::NoGradGuard no_grad;
     return winograd_run(x, winograd, bias, onto, slope);
   }

@@ -16,8 +16,8 @@ at::Tensor conv_pack(const at::Tensor &weight, at::IntArrayRef input, int64_t st
 at::Tensor conv_pack_also(const at::Tensor &weight, const at::Tensor &packed, at::IntArrayRef input, int64_t stride,
                           int64_t padding);
 
-// The weight for Winograd's method (winograd.h); undefined where that does not take it.
-at::Tensor conv_pack_winograd(const at::Tensor &weight, int64_t stride, int64_t padding);
+// The weight for Winograd's method (winograd.h) and inputs as high and wide as that; undefined where that does not take it.
+at::Tensor conv_pack_winograd(const at::Tensor &weight, at::IntArrayRef input, int64_t stride, int64_t padding);
 
 // lrelu(conv(x) + bias + onto), in the number format of x, by `winograd`, where it is defined and takes x, or by `packed`; `onto`, where it is given, is overwritten with the answer. A
 // slope of 1 leaves the sum as it is, 0 is ReLU; with `onto` it is one of these on the CPU.

@@ -81,9 +81,12 @@ extern "C" void *mixmatch_conv_pack_also(const void *weight, const void *packed,
   });
 }
 
-extern "C" void *mixmatch_conv_pack_winograd(const void *weight, long long stride, long long padding, char *error,
-                                             size_t room) {
-  return made(error, room, [&] { return mixmatch::conv_pack_winograd(*tensor(weight), stride, padding); });
+extern "C" void *mixmatch_conv_pack_winograd(const void *weight, const long long *input, long long stride,
+                                             long long padding, char *error, size_t room) {
+  return made(error, room, [&] {
+    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
+    return mixmatch::conv_pack_winograd(*tensor(weight), sizes, stride, padding);
+  });
 }
 
 extern "C" void *mixmatch_conv_run(const void *x, const void *packed, const void *winograd, const void *bias,

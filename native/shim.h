@@ -55,8 +55,9 @@ void *mixmatch_int8_conv_run(const void *conv, const void *x, const void *onto, 
 
 void mixmatch_int8_conv_free(void *conv);
 
-// See packed_conv.h; a tensor that may be undefined. As above.
-void *mixmatch_conv_pack_winograd(const void *weight, long long stride, long long padding, char *error, size_t room);
+// See packed_conv.h; `input` holds four sizes. A tensor that may be undefined. As above.
+void *mixmatch_conv_pack_winograd(const void *weight, const long long *input, long long stride, long long padding, char *error,
+                                  size_t room);
 
 // `onto` may be null; where it is not, it is overwritten. As above.
 void *mixmatch_conv_run(const void *x, const void *packed, const void *winograd, const void *bias, const void *onto,

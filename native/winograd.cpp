@@ -6,19 +6,36 @@
 namespace mixmatch {
 namespace {
 
-const WinogradKernels &kernels(at::ScalarType kind) {
-  return kind == at::kBFloat16 ? winograd_v4_bf16 : kernel_level() >= Level::v4 ? winograd_v4 : winograd_v3;
+// With tiles of 4×4 pixels, where they are there for this number format, or of 2×2.
+const WinogradKernels &kernels(at::ScalarType kind, bool large) {
+  if (kind == at::kBFloat16) {
+    // Rounded to bfloat16 what large tiles are transformed into would be a hundredth off, three times as much as of small ones.
+    return winograd2_v4_bf16;
+  }
+  const bool wide = kernel_level() >= Level::v4;
+  return large ? (wide ? winograd4_v4 : winograd4_v3) : (wide ? winograd2_v4 : winograd2_v3);
+}
+
+bool large_tiles_fit(int64_t height, int64_t width) { return height % 4 == 0 && width % 4 == 0; }
+
+const WinogradKernels &kernels_for(const at::Tensor &x) {
+  return kernels(x.scalar_type(), large_tiles_fit(x.size(2), x.size(3)));
+}
+
+// Those that `transformed` was made by.
+const WinogradKernels &kernels_of(const at::Tensor &transformed, int64_t in, int64_t out) {
+  return kernels(transformed.scalar_type(), transformed.numel() != kernels(transformed.scalar_type(), false).positions() * in * out);
 }
 
 WinogradShape shape_of(const at::Tensor &x, int64_t in, int64_t out) { return {x.size(2), x.size(3), in, out}; }
 
-int64_t rows_of(const at::Tensor &x) { return x.size(0) * x.size(2) / 2; }
+int64_t rows_of(const at::Tensor &x, const WinogradKernels &by) { return x.size(0) * x.size(2) / by.tile; }
 
 using OfWeight = decltype(WinogradKernels::weight);
 
-at::Tensor transformed(const at::Tensor &weight, OfWeight transform) {
+at::Tensor transformed(const at::Tensor &weight, const WinogradKernels &by, OfWeight transform) {
   const auto kernel = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  auto u = at::empty({16 * weight.size(0) * weight.size(1)}, weight.scalar_type());
+  auto u = at::empty({by.positions() * weight.size(0) * weight.size(1)}, weight.scalar_type());
   by_squares(weight.size(0), [&](int64_t begin, int64_t end) {
     transform(kernel.const_data_ptr(), weight.size(1), weight.size(0), begin, end, u.mutable_data_ptr());
   });
@@ -26,9 +43,9 @@ at::Tensor transformed(const at::Tensor &weight, OfWeight transform) {
 }
 
 void convolve(const at::Tensor &x, const at::Tensor &u, const at::Tensor &y, const WinogradAfter *after) {
-  const auto &of = kernels(x.scalar_type());
   const auto shape = shape_of(x, x.size(1), y.size(1));
-  const int64_t rows = rows_of(x);
+  const auto &of = kernels_of(u, shape.in, shape.out);
+  const int64_t rows = rows_of(x, of);
   by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
     of.convolve(x.const_data_ptr(), u.const_data_ptr(), y.mutable_data_ptr(), after, shape, begin, end, scratch);
   });
@@ -40,6 +57,11 @@ at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out) {
   auto y = room_for(x, out);
   convolve(x, u, y, nullptr);
   return y;
+}
+
+at::Tensor weight_for(const at::Tensor &x, const at::Tensor &weight) {
+  const auto &by = kernels_for(x);
+  return transformed(weight, by, by.weight);
 }
 
 bool alike(const at::Tensor &a, at::IntArrayRef sizes, at::ScalarType kind) {
@@ -55,22 +77,29 @@ bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padd
          products_are_ours(weight.scalar_type(), Level::v3);
 }
 
-bool winograd_fits_input(const at::Tensor &x) { return images_fit(x); }
-
 bool winograd_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
-  return winograd_fits_weight(weight, stride, padding) && winograd_fits_input(x) &&
-         x.scalar_type() == weight.scalar_type() && x.size(1) == weight.size(1);
+  return winograd_fits_weight(weight, stride, padding) && images_fit(x) && x.scalar_type() == weight.scalar_type() &&
+         x.size(1) == weight.size(1);
 }
 
-at::Tensor winograd_weight(const at::Tensor &weight) {
-  return transformed(weight, kernels(weight.scalar_type()).weight);
+at::Tensor winograd_weight(const at::Tensor &weight, int64_t height, int64_t width) {
+  // A batch may be a single image, for whose few tiles the larger weight would be read.
+  const int64_t tiles = height / 4 * (width / 4);
+  const bool few = tiles < 9 || weight.size(0) * weight.size(1) > 1024 * tiles;
+  const auto &by = kernels(weight.scalar_type(), large_tiles_fit(height, width) && !few);
+  return transformed(weight, by, by.weight);
+}
+
+bool winograd_takes(const at::Tensor &x, const at::Tensor &transformed, int64_t out) {
+  return images_fit(x) && (kernels_of(transformed, x.size(1), out).tile == 2 || large_tiles_fit(x.size(2), x.size(3)));
 }
 
 at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
                         double slope) {
   const int64_t out = bias.size(0);
   TORCH_CHECK(bias.scalar_type() == x.scalar_type() && bias.is_contiguous() &&
-                  transformed.numel() == 16 * x.size(1) * out && transformed.scalar_type() == x.scalar_type(),
+                  transformed.numel() == kernels_of(transformed, x.size(1), out).positions() * x.size(1) * out &&
+                  transformed.scalar_type() == x.scalar_type(),
               "a transformed weight or a bias of another convolution");
   const bool add = onto != nullptr;
   TORCH_CHECK(!add || alike(*onto, {x.size(0), out, x.size(2), x.size(3)}, x.scalar_type()),
@@ -82,7 +111,7 @@ at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, cons
 }
 
 at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight) {
-  return convolved(x, winograd_weight(weight), weight.size(0));
+  return convolved(x, weight_for(x, weight), weight.size(0));
 }
 
 bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
@@ -92,22 +121,24 @@ bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tens
 at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
   auto y = room_for(x, weight.size(0));
   const WinogradAfter after{nullptr, plus.const_data_ptr(), 1.0f};
-  convolve(x, winograd_weight(weight), y, &after);
+  convolve(x, weight_for(x, weight), y, &after);
   return y;
 }
 
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight) {
-  return convolved(dy, transformed(weight, kernels(dy.scalar_type()).turned_weight), weight.size(1));
+  const auto &by = kernels_for(dy);
+  return convolved(dy, transformed(weight, by, by.turned_weight), weight.size(1));
 }
 
 at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
-  const auto &of = kernels(x.scalar_type());
-  const int64_t in = weight.size(1), out = weight.size(0), rows = rows_of(x), parts = parts_of(rows);
+  const auto &of = kernels_for(x);
+  const int64_t in = weight.size(1), out = weight.size(0), rows = rows_of(x, of), parts = parts_of(rows);
+  const int64_t numbers = of.positions() * in * out;
   const auto shape = shape_of(x, in, out);
-  const auto sums = at::empty({parts, 16 * in * out}, at::kFloat);
+  const auto sums = at::empty({parts, numbers}, at::kFloat);
   auto *du = sums.mutable_data_ptr<float>();
   by_rows(rows, parts, of.gradient_room(shape), [&](int64_t k, int64_t begin, int64_t end, void *scratch) {
-    of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * 16 * in * out, shape, begin, end, scratch);
+    of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * numbers, shape, begin, end, scratch);
   });
   auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
   by_squares(out, [&](int64_t begin, int64_t end) {

@@ -9,21 +9,23 @@ namespace mixmatch {
 // products of bfloat16, and no AMX, whose products are so fast that to need fewer wins nothing. MIXMATCH_WINOGRAD=0 switches it off.
 bool winograd_fits(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding);
 
-// The two halves of that: what is asked of the weight, and of the input's shape and layout.
+// What is asked of the weight alone.
 bool winograd_fits_weight(const at::Tensor &weight, int64_t stride, int64_t padding);
-bool winograd_fits_input(const at::Tensor &x);
 
-// The weight transformed, for winograd_run.
-at::Tensor winograd_weight(const at::Tensor &weight);
+// The weight transformed for winograd_run, for images so high and wide that are answered one by one or many at a time.
+at::Tensor winograd_weight(const at::Tensor &weight, int64_t height, int64_t width);
 
-// lrelu(conv2d(x) + bias + onto), where winograd_fits says so of x and the weight that `transformed` was made of; `bias` [out] in their
+// Whether winograd_run takes this x with that weight [out, …].
+bool winograd_takes(const at::Tensor &x, const at::Tensor &transformed, int64_t out);
+
+// lrelu(conv2d(x) + bias + onto), where winograd_takes says so of x and `transformed`; `bias` [out] in their
 // number format. `onto`, where it is given, is [B, out, H, W] channels_last and overwritten with the answer. A slope of 1 leaves the sum as it
 // is, 0 is ReLU.
 at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
                         double slope);
 
 // conv2d(x, weight); nothing is differentiated. In bf16 the transformed input and weight are rounded once more: the error is 2.5 times that of
-// rounding the output alone. The same bits whatever the threads.
+// rounding the output alone. In float32, where heights that are multiples of 4 have tiles of 4×4, it is 1e-6. The same bits whatever the threads.
 at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight);
 
 // conv2d(x, weight) + plus, rounded once, where `winograd_adds` says that `plus` is as the answer will be: in shape, number format and layout.

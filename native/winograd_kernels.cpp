@@ -1,5 +1,5 @@
-// Compiled three times: with WINOGRAD_TABLE = winograd_v3, _v4 and _v4_bf16, WINOGRAD_NUMBER = float, float and Bf16, KERNEL_LEVEL = 3, 4
-// and 5, and the matching -march.
+// Compiled for each pair of a number format and a tile: WINOGRAD_TILE = 2 and 4 and KERNEL_LEVEL = 3, 4 and 5 with the matching -march,
+// WINOGRAD_NUMBER = float, float and Bf16 and WINOGRAD_TABLE = winograd2_v3, _v4, _v4_bf16, winograd4_v3 and _v4.
 #include "winograd_kernels.h"
 
 #include <algorithm>
@@ -10,21 +10,23 @@ namespace mixmatch {
 namespace {
 
 using T = WINOGRAD_NUMBER;
-constexpr int64_t kPositions = 16;
 
 // In the gradient du, of float32, is read and written again for each block of so many tiles. Tried on Zen 5 between 16 and 512.
-constexpr int64_t kGradientTiles = 128;
+constexpr int64_t kGradientTiles = kMade == 2 ? 128 : 64;
 
 // Words between one position and the next beyond what they hold: at powers of two they would share the same few places of the cache.
 constexpr int64_t kGap = 16;
 
 // Words of input channels up to which four positions of the transformed weight, for 32 output channels, stay in the nearest cache
-// while all tiles of a block pass. Without AVX-512 there are too few registers for the sums of four positions.
-constexpr int64_t kFew = kVectors > 2 ? 32 : 0;
+// while all tiles of a block pass. Without AVX-512 there are too few registers for the sums of four positions, and of six with it.
+constexpr int64_t kFew = kVectors > 2 && kMade == 2 ? 32 : 0;
 
 // Tiles that are transformed and multiplied before the next ones are: few enough for the cache, with the transformed weight. Tried on Zen 5
-// between 16 and 128; more pay only where the weight of one column of positions just fits the nearest cache, in bf16 of 64 channels.
+// between 8 and 128; more pay only where the weight of one column of positions just fits the nearest cache, in bf16 of 64 channels.
 int64_t tiles_together(const WinogradShape &shape) {
+  if constexpr (kMade == 4) {
+    return 24;
+  }
   const int64_t steps = shape.in / kPair<T>;
   return kPair<T> == 2 && 2 * steps > kFew && steps <= kFew ? 48 : 16;
 }
@@ -32,7 +34,7 @@ int64_t tiles_together(const WinogradShape &shape) {
 struct Blocks {
   int64_t rows, tiles; // of each
   Blocks(const WinogradShape &shape, int64_t tiles_wanted)
-      : rows(std::max<int64_t>(1, tiles_wanted / (shape.width / 2))), tiles(rows * (shape.width / 2)) {}
+      : rows(std::max<int64_t>(1, tiles_wanted / (shape.width / kMade))), tiles(rows * (shape.width / kMade)) {}
   // Words from one position to the next: `channels` numbers of each tile, or of two tiles.
   int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
 };
@@ -41,17 +43,17 @@ struct Blocks {
 struct Rows {
   const T *x, *zero;
   const WinogradShape &shape;
-  void around(int64_t tiles, const T *rows[4]) const {
-    const int64_t down = shape.height / 2, image = tiles / down, top = tiles % down * 2 - 1;
-    for (int64_t i = 0; i < 4; ++i) {
+  void around(int64_t tiles, const T *rows[kMet]) const {
+    const int64_t down = shape.height / kMade, image = tiles / down, top = tiles % down * kMade - 1;
+    for (int64_t i = 0; i < kMet; ++i) {
       const int64_t y = top + i;
       rows[i] = y < 0 || y >= shape.height ? zero : x + (image * shape.height + y) * shape.width * shape.in;
     }
   }
-  // The new rows of those from `begin` on: the row of tiles before them has the first two of its four, too.
+  // The new rows of those from `begin` on: the row of tiles before them has their first two, too.
   Ahead ahead(int64_t begin, int64_t end) const {
     const int64_t row = shape.width * shape.in;
-    return Ahead::of(x + (2 * begin + 1) * row, (end - begin) * 2 * row);
+    return Ahead::of(x + (kMade * begin + 1) * row, (end - begin) * kMade * row);
   }
 };
 
@@ -63,7 +65,7 @@ int64_t room(const WinogradShape &shape) {
 }
 
 // A row of tiles for a product that sums over channels.
-void transform(const T *const around[4], const WinogradShape &shape, OverChannels<T> to) {
+void transform(const T *const around[kMet], const WinogradShape &shape, OverChannels<T> to) {
 #ifdef __AVX512BF16__
   if (shape.in % (OverManyChannels::vectors * kLanes) == 0) {
     return input_row(around, shape.width, shape.in, OverManyChannels{to});
@@ -76,7 +78,7 @@ template <class How>
 void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradShape &shape, int64_t begin,
                   int64_t end, void *scratch) {
   const Blocks blocks(shape, tiles_together(shape));
-  const int64_t across = shape.width / 2, steps = shape.in / kPair<T>;
+  const int64_t across = shape.width / kMade, steps = shape.in / kPair<T>;
   const int64_t v_next = blocks.next(shape.in), m_next = blocks.tiles * shape.out + kGap, u_next = steps * shape.out;
   auto *v = static_cast<uint32_t *>(scratch);
   auto *m = static_cast<float *>(scratch) + kPositions * v_next;
@@ -88,23 +90,24 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
   for (int64_t from = begin; from < end; from += blocks.rows) {
     const int64_t rows = std::min(blocks.rows, end - from);
     for (int64_t row = 0; row < rows; ++row) {
-      const T *around[4];
+      const T *around[kMet];
       source.around(from + row, around);
       T *to = reinterpret_cast<T *>(v) + row * across * shape.in;
       transform(around, shape, {to, v_next * kPair<T>, shape.in});
     }
     const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
-    T *const outs = static_cast<T *>(y) + from * 2 * shape.width * shape.out;
-    const int64_t count = rows * 2 * shape.width * shape.out;
+    T *const outs = static_cast<T *>(y) + from * kMade * shape.width * shape.out;
+    const int64_t count = rows * kMade * shape.width * shape.out;
     const T *adds = how.read(outs);
     const Ahead written = Ahead::of(outs, count), added = Ahead::of(adds, adds == nullptr || adds == outs ? 0 : count);
     if (few) {
-      for (int64_t j = 0; j < 4; ++j) {
-        next.parts(j, j + 1, 4);
-        written.parts(j, j + 1, 4);
-        added.parts(j, j + 1, 4);
-        const Column column{v + j * v_next, weight + j * u_next, 4 * v_next, 4 * u_next, steps, shape.out};
-        column_product<T>(column, rows * across, m + j * m_next, m + (4 + j) * m_next);
+      for (int64_t j = 0; j < kMet; ++j) {
+        next.parts(j, j + 1, kMet);
+        written.parts(j, j + 1, kMet);
+        added.parts(j, j + 1, kMet);
+        column_product<T>({v + j * v_next, weight + j * u_next, kMet * v_next, kMet * u_next, steps, shape.out,
+                           m + j * m_next, kMet * m_next},
+                          rows * across);
       }
     } else {
       for (int64_t p = 0; p < kPositions; ++p) {
@@ -116,7 +119,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
     }
     for (int64_t row = 0; row < rows; ++row) {
       const float *made = m + row * across * shape.out;
-      T *to = outs + row * 2 * shape.width * shape.out;
+      T *to = outs + row * kMade * shape.width * shape.out;
       (few ? output_row_of_columns<T, How> : output_row<T, How>)(made, m_next, to, shape.width, shape.out, how);
     }
   }
@@ -146,7 +149,7 @@ int64_t gradient_room(const WinogradShape &shape) {
 void gradient(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
               void *scratch) {
   const Blocks blocks(shape, kGradientTiles);
-  const int64_t across = shape.width / 2, v_next = blocks.next(shape.in), d_next = blocks.next(shape.out);
+  const int64_t across = shape.width / kMade, v_next = blocks.next(shape.in), d_next = blocks.next(shape.out);
   auto *v = static_cast<uint32_t *>(scratch), *d = v + kPositions * v_next;
   auto *zero = reinterpret_cast<T *>(d + kPositions * d_next);
   std::memset(zero, 0, zeros(shape) * sizeof(float));
@@ -157,15 +160,14 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
   for (int64_t from = begin; from < end; from += blocks.rows) {
     const int64_t rows = std::min(blocks.rows, end - from);
     for (int64_t row = 0; row < rows; ++row) {
-      const T *around[4];
+      const T *around[kMet];
       source.around(from + row, around);
       const int64_t before = row * across / kPair<T>;
       input_row(around, shape.width, shape.in, OverTiles<T>{v + before * shape.in, v_next, shape.in});
-      const T *top = static_cast<const T *>(dy) + (from + row) * 2 * shape.width * shape.out;
-      gradient_row(top, top + shape.width * shape.out, shape.width, shape.out,
+      gradient_row(static_cast<const T *>(dy) + (from + row) * kMade * shape.width * shape.out, shape.width, shape.out,
                    OverTiles<T>{d + before * shape.out, d_next, shape.out});
     }
-    const int64_t then = from + rows, last = std::min(end, then + blocks.rows), pixels = 2 * shape.width * shape.out;
+    const int64_t then = from + rows, last = std::min(end, then + blocks.rows), pixels = kMade * shape.width * shape.out;
     const Ahead next = source.ahead(then, last);
     const Ahead next_dy = Ahead::of(static_cast<const T *>(dy) + then * pixels, (last - then) * pixels);
     for (int64_t p = 0; p < kPositions; ++p) {
@@ -177,31 +179,16 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
   }
 }
 
-// G·g of three numbers, `step` apart in `to`.
-void weight_transform(Floats g0, Floats g1, Floats g2, Floats *to, int step) {
-  const Floats outer = 0.5f * (g0 + g2), middle = 0.5f * g1;
-  to[0] = g0;
-  to[step] = outer + middle;
-  to[2 * step] = outer - middle;
-  to[3 * step] = g2;
-}
-
-// Gᵀ·m of four, likewise.
-void gradient_transform(Floats m0, Floats m1, Floats m2, Floats m3, Floats *to, int step) {
-  const Floats sum = 0.5f * (m1 + m2);
-  to[0] = m0 + sum;
-  to[step] = 0.5f * (m1 - m2);
-  to[2 * step] = sum + m3;
-}
-
 // G·g·Gᵀ of sixteen kernels.
 void transformed(const Floats g[9], Floats u[kPositions]) {
-  Floats r[12]; // [4][3]
+  Floats down[3][kMet];
   for (int x = 0; x < 3; ++x) {
-    weight_transform(g[x], g[3 + x], g[6 + x], r + x, 3);
+    const Floats column[3] = {g[x], g[3 + x], g[6 + x]};
+    weight_transform(column, down[x]);
   }
-  for (int y = 0; y < 4; ++y) {
-    weight_transform(r[3 * y], r[3 * y + 1], r[3 * y + 2], u + 4 * y, 1);
+  for (int y = 0; y < kMet; ++y) {
+    const Floats row[3] = {down[0][y], down[1][y], down[2][y]};
+    weight_transform(row, u + kMet * y);
   }
 }
 
@@ -253,12 +240,20 @@ void weight_gradient(const float *du, int64_t parts, int64_t in, int64_t out, in
             m[p] += load<Floats>(at + part * kPositions * in * out);
           }
         }
-        Floats r[12], g[9]; // [3][4], [3][3]
-        for (int x = 0; x < 4; ++x) {
-          gradient_transform(m[x], m[4 + x], m[8 + x], m[12 + x], r + x, 4);
+        Floats down[kMet][3], g[9];
+        for (int x = 0; x < kMet; ++x) {
+          Floats column[kMet];
+          for (int y = 0; y < kMet; ++y) {
+            column[y] = m[kMet * y + x];
+          }
+          weight_gradient_transform(column, down[x]);
         }
         for (int y = 0; y < 3; ++y) {
-          gradient_transform(r[4 * y], r[4 * y + 1], r[4 * y + 2], r[4 * y + 3], g + 3 * y, 1);
+          Floats row[kMet];
+          for (int x = 0; x < kMet; ++x) {
+            row[x] = down[x][y];
+          }
+          weight_gradient_transform(row, g + 3 * y);
         }
         for (int k = 0; k < 9; ++k) {
           T outs[kLanes];
@@ -279,7 +274,7 @@ void weight_gradient(const float *du, int64_t parts, int64_t in, int64_t out, in
 
 } // namespace
 
-extern const WinogradKernels WINOGRAD_TABLE = {weight<false>, weight<true>, convolve, room, gradient, gradient_room,
+extern const WinogradKernels WINOGRAD_TABLE = {kMade, weight<false>, weight<true>, convolve, room, gradient, gradient_room,
                                                weight_gradient};
 
 } // namespace mixmatch

@@ -1,16 +1,16 @@
-// 3×3 convolutions by Winograd's F(2×2, 3×3) (Lavin & Gray, arXiv 1509.09308), and both gradients, for one thread and one part of the
-// rows. No libtorch here: this part is compiled once for each number format (build.rs).
+// 3×3 convolutions by Winograd's F(2×2, 3×3) and F(4×4, 3×3) (Lavin & Gray, arXiv 1509.09308), and both gradients, for one thread and one
+// part of the rows. No libtorch here: this part is compiled once for each tile and number format (build.rs).
 #pragma once
 #include <cstdint>
 
 namespace mixmatch {
 
 // Of x [B, height, width, in] and y [B, height, width, out], stride 1, zeros around. Channels are multiples of 16, the height
-// is even and the width a multiple of 4.
+// is a multiple of the tile's and the width of 4.
 //
-// y is made in tiles of 2×2, each of the 4×4 of x around it: those are transformed, multiplied by the transformed weight at each of the
-// sixteen positions, which is what sums over channels, and transformed back: 16 products for four pixels where nine times four were
-// needed. A row of tiles, of which there are B·height/2, is what work is counted in.
+// y is made in tiles of 2×2 or 4×4 pixels, each of the 4×4 or 6×6 of x around it: those are transformed, multiplied by the transformed weight
+// at each of the 16 or 36 positions, which is what sums over channels, and transformed back: 4 or 2¼ products for a pixel where nine were
+// needed. A row of tiles, of which there are B·height/tile, is what work is counted in.
 struct WinogradShape {
   int64_t height, width, in, out;
 };
@@ -23,7 +23,10 @@ struct WinogradAfter {
 };
 
 struct WinogradKernels {
-  // Of the weight [out, 3, 3, in], those outs in begin … end (multiples of 16), into the transformed weight u, 16·in·out numbers.
+  int64_t tile; // pixels each way that a tile makes, 2 or 4
+  // Positions of a tile.
+  int64_t positions() const { return (tile + 2) * (tile + 2); }
+  // Of the weight [out, 3, 3, in], those outs in begin … end (multiples of 16), into the transformed weight u, positions·in·out numbers.
   void (*weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
   // The same for the gradient of x: `convolve` with it makes dx of dy, with in and out exchanged.
   void (*turned_weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
@@ -31,7 +34,7 @@ struct WinogradKernels {
   void (*convolve)(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape,
                    int64_t begin, int64_t end, void *scratch);
   int64_t (*room)(const WinogradShape &shape);
-  // du (16·in·out float32, which is overwritten), the gradient of u by the rows of tiles begin … end. As above.
+  // du (positions·in·out float32, which is overwritten), the gradient of u by the rows of tiles begin … end. As above.
   void (*gradient)(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
                    void *scratch);
   int64_t (*gradient_room)(const WinogradShape &shape);
@@ -39,8 +42,8 @@ struct WinogradKernels {
   void (*weight_gradient)(const float *du, int64_t parts, int64_t in, int64_t out, int64_t begin, int64_t end, void *dw);
 };
 
-extern const WinogradKernels winograd_v3; // float32 with AVX2
-extern const WinogradKernels winograd_v4; // … with AVX-512
-extern const WinogradKernels winograd_v4_bf16; // bfloat16 with its products
+extern const WinogradKernels winograd2_v3, winograd4_v3; // float32 with AVX2
+extern const WinogradKernels winograd2_v4, winograd4_v4; // … with AVX-512
+extern const WinogradKernels winograd2_v4_bf16; // bfloat16 with its products
 
 } // namespace mixmatch

@@ -1,6 +1,6 @@
 // A row of tiles into the transformed domain and out of it. Part of winograd_kernels.cpp.
 //
-// Position 4·i + j of a tile is row i, column j of its transformed 4×4. The functions are not inlined: within their callers the compiler
+// Position kMet·i + j of a tile is row i, column j of what it is transformed into. The functions are not inlined: within their callers the compiler
 // has too few registers for the addresses.
 #pragma once
 #include "winograd_products.h"
@@ -56,14 +56,16 @@ struct OverManyChannels : OverChannels<Bf16> {
 template <class T> struct OverTiles {
   uint32_t *to;
   int64_t next, channels;
-  static constexpr int64_t tiles = 2, vectors = 1;
+  static constexpr int64_t tiles = kPair<T> == 2 || kMade == 2 ? 2 : 1, vectors = 1;
 
   uint32_t *at(int64_t tile, int64_t channel) const { return to + tile / kPair<T> * channels + channel; }
   static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
-  void put(uint32_t *&at, const Floats value[2]) const {
+  void put(uint32_t *&at, const Floats value[tiles]) const {
     if constexpr (kPair<T> == 1) {
-      std::memcpy(at, &value[0], sizeof value[0]);
-      std::memcpy(at + channels, &value[1], sizeof value[1]);
+#pragma GCC unroll 2
+      for (int64_t t = 0; t < tiles; ++t) {
+        std::memcpy(at + t * channels, &value[t], sizeof value[t]);
+      }
     }
 #ifdef __AVX512BF16__
     if constexpr (kPair<T> == 2) {
@@ -75,34 +77,34 @@ template <class T> struct OverTiles {
   }
 };
 
-// Bᵀ·d of four pixels.
-inline void input_transform(Floats d0, Floats d1, Floats d2, Floats d3, Floats to[4]) {
-  to[0] = d0 - d2;
-  to[1] = d1 + d2;
-  to[2] = d2 - d1;
-  to[3] = d1 - d3;
-}
-
-// … of a column.
-template <class To, class T> void column(const T *const rows[4], int64_t at, Floats to[To::vectors][4]) {
-  Floats d[4][To::vectors];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    To::get(rows[i] + at, d[i]);
+// Bᵀ·d of a column of pixels.
+template <class To, class T> void column(const T *const rows[kMet], int64_t at, Floats to[To::vectors][kMet]) {
+  Floats d[To::vectors][kMet];
+#pragma GCC unroll 6
+  for (int i = 0; i < kMet; ++i) {
+    Floats values[To::vectors];
+    To::get(rows[i] + at, values);
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < To::vectors; ++v) {
+      d[v][i] = values[v];
+    }
   }
 #pragma GCC unroll 2
   for (int64_t v = 0; v < To::vectors; ++v) {
-    input_transform(d[0][v], d[1][v], d[2][v], d[3][v], to[v]);
+    input_transform(d[v], to[v]);
   }
 }
 
-// Bᵀ·d·B for a row of tiles; `rows`: the four rows of pixels that it is made of, of which two belong to the next ones, too.
+// Bᵀ·d·B for a row of tiles; `rows`: the rows of pixels that it is made of, of which two belong to the next ones, too.
 template <class T, class To>
-__attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, int64_t channels, To to) {
-  constexpr int64_t n = 2 * To::tiles, vectors = To::vectors; // new columns in each turn
+__attribute__((noinline)) void input_row(const T *const rows[kMet], int64_t width, int64_t channels, To to) {
+  constexpr int64_t n = kMade * To::tiles, vectors = To::vectors; // new columns in each turn
   for (int64_t c = 0; c < channels; c += vectors * kLanes) {
-    const T *const from[4] = {rows[0] + c, rows[1] + c, rows[2] + c, rows[3] + c};
-    Floats d[2 + n][vectors][4] = {}; // d[0] is the column left of the tile
+    const T *from[kMet];
+    for (int i = 0; i < kMet; ++i) {
+      from[i] = rows[i] + c;
+    }
+    Floats d[2 + n][vectors][kMet] = {}; // d[0] is the column left of the tile
     column<To>(from, 0, d[1]);
     for (int64_t x = 1; x < width; x += n) {
       for (int64_t k = 0; k < n; ++k) {
@@ -116,19 +118,24 @@ __attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, 
           }
         }
       }
-      auto at = to.at(x / 2, c);
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        Floats made[To::tiles][vectors][4];
+      auto at = to.at(x / kMade, c);
+#pragma GCC unroll 6
+      for (int i = 0; i < kMet; ++i) {
+        Floats made[To::tiles][vectors][kMet];
 #pragma GCC unroll 2
         for (int64_t t = 0; t < To::tiles; ++t) {
 #pragma GCC unroll 2
           for (int64_t v = 0; v < vectors; ++v) {
-            input_transform(d[2 * t][v][i], d[2 * t + 1][v][i], d[2 * t + 2][v][i], d[2 * t + 3][v][i], made[t][v]);
+            Floats across[kMet];
+#pragma GCC unroll 6
+            for (int j = 0; j < kMet; ++j) {
+              across[j] = d[kMade * t + j][v][i];
+            }
+            input_transform(across, made[t][v]);
           }
         }
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) {
+#pragma GCC unroll 6
+        for (int j = 0; j < kMet; ++j) {
           Floats values[To::tiles * vectors];
 #pragma GCC unroll 2
           for (int64_t t = 0; t < To::tiles; ++t) {
@@ -141,7 +148,7 @@ __attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, 
         }
       }
       for (int64_t v = 0; v < vectors; ++v) {
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < kMet; ++i) {
           d[0][v][i] = d[n][v][i];
           d[1][v][i] = d[n + 1][v][i];
         }
@@ -150,36 +157,48 @@ __attribute__((noinline)) void input_row(const T *const rows[4], int64_t width, 
   }
 }
 
-// A·dy·Aᵀ for a row of tiles: what is multiplied by the transformed input for the gradient of the transformed weight.
-template <class T>
-__attribute__((noinline)) void gradient_row(const T *top, const T *bottom, int64_t width, int64_t channels, OverTiles<T> to) {
+// A·dy·Aᵀ for a row of tiles: what is multiplied by the transformed input for the gradient of the transformed weight. `dy`: its first row
+// of pixels.
+template <class T, class To>
+__attribute__((noinline)) void gradient_row(const T *dy, int64_t width, int64_t channels, To to) {
+  constexpr int64_t tiles = To::tiles;
   for (int64_t c = 0; c < channels; c += kLanes) {
-    for (int64_t x = 0; x < width; x += 4) {
-      Floats left[4][2], right[4][2];
+    for (int64_t x = 0; x < width; x += kMade * tiles) {
+      Floats down[tiles][kMade][kMet];
 #pragma GCC unroll 2
-      for (int t = 0; t < 2; ++t) {
-        const int64_t at = (x + 2 * t) * channels + c;
-        const Floats a = load<Floats>(top + at), b = load<Floats>(top + at + channels);
-        const Floats d = load<Floats>(bottom + at), e = load<Floats>(bottom + at + channels);
-        left[0][t] = a;
-        left[1][t] = a + d;
-        left[2][t] = a - d;
-        left[3][t] = -d;
-        right[0][t] = b;
-        right[1][t] = b + e;
-        right[2][t] = b - e;
-        right[3][t] = -e;
-      }
-      auto at = to.at(x / 2, c);
+      for (int64_t t = 0; t < tiles; ++t) {
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const Floats sum[2] = {left[i][0] + right[i][0], left[i][1] + right[i][1]};
-        const Floats difference[2] = {left[i][0] - right[i][0], left[i][1] - right[i][1]};
-        const Floats minus[2] = {-right[i][0], -right[i][1]};
-        to.put(at, left[i]);
-        to.put(at, sum);
-        to.put(at, difference);
-        to.put(at, minus);
+        for (int j = 0; j < kMade; ++j) {
+          Floats column[kMade];
+#pragma GCC unroll 4
+          for (int i = 0; i < kMade; ++i) {
+            column[i] = load<Floats>(dy + (i * width + x + kMade * t + j) * channels + c);
+          }
+          output_gradient(column, down[t][j]);
+        }
+      }
+      auto at = to.at(x / kMade, c);
+#pragma GCC unroll 6
+      for (int i = 0; i < kMet; ++i) {
+        Floats made[tiles][kMet];
+#pragma GCC unroll 2
+        for (int64_t t = 0; t < tiles; ++t) {
+          Floats across[kMade];
+#pragma GCC unroll 4
+          for (int j = 0; j < kMade; ++j) {
+            across[j] = down[t][j][i];
+          }
+          output_gradient(across, made[t]);
+        }
+#pragma GCC unroll 6
+        for (int j = 0; j < kMet; ++j) {
+          Floats values[tiles];
+#pragma GCC unroll 2
+          for (int64_t t = 0; t < tiles; ++t) {
+            values[t] = made[t][j];
+          }
+          to.put(at, values);
+        }
       }
     }
   }
@@ -211,46 +230,58 @@ template <class T, bool Add> struct Then {
   const T *read(const T *out) const { return Add ? add + (out - y) : nullptr; }
 };
 
-// The last step of Aᵀ·m·A: a row of two pixels of its four columns.
-template <class T, class How> void output_pair(const Floats m[4], T *out, int64_t channels, int64_t c, const How &how) {
-  how.put(out + c, output_first(m[0], m[1], m[2]), c);
-  how.put(out + channels + c, output_second(m[1], m[2], m[3]), c);
+// The last step of Aᵀ·m·A: a row of a tile's pixels of its columns.
+template <class T, class How> void output_pixels(const Floats m[kMet], T *out, int64_t channels, int64_t c, const How &how) {
+  Floats made[kMade];
+  output_transform(m, made);
+#pragma GCC unroll 4
+  for (int x = 0; x < kMade; ++x) {
+    how.put(out + x * channels + c, made[x], c);
+  }
 }
 
-// A row of tiles of y from p and q of each column, [8, tiles, channels].
+// A row of tiles of y from the sums of each column, [rows of pixels, kMet, tiles, channels].
 template <class T, class How>
 __attribute__((noinline)) void output_row_of_columns(const float *m, int64_t next, T *out, int64_t width, int64_t channels,
                                                      How how) {
-  for (int64_t t = 0; t < width / 2; ++t) {
+  for (int64_t t = 0; t < width / kMade; ++t) {
     for (int64_t c = 0; c < channels; c += kLanes) {
-      T *to = out + 2 * t * channels;
-      for (int row = 0; row < 2; ++row) {
-        Floats value[4];
-        for (int j = 0; j < 4; ++j) {
-          value[j] = load<Floats>(m + (4 * row + j) * next + t * channels + c);
+      T *to = out + kMade * t * channels;
+      for (int row = 0; row < kMade; ++row) {
+        Floats value[kMet];
+        for (int j = 0; j < kMet; ++j) {
+          value[j] = load<Floats>(m + (kMet * row + j) * next + t * channels + c);
         }
-        output_pair(value, to + row * width * channels, channels, c, how);
+        output_pixels(value, to + row * width * channels, channels, c, how);
       }
     }
   }
 }
 
-// The same from the products of all positions, [16, tiles, channels].
+// The same from the products of all positions, [kPositions, tiles, channels].
 template <class T, class How>
 __attribute__((noinline)) void output_row(const float *m, int64_t next, T *out, int64_t width, int64_t channels, How how) {
-  for (int64_t t = 0; t < width / 2; ++t) {
+  for (int64_t t = 0; t < width / kMade; ++t) {
     for (int64_t c = 0; c < channels; c += kLanes) {
-      Floats p[4], q[4];
-      for (int j = 0; j < 4; ++j) {
-        const float *at = m + j * next + t * channels + c;
-        const Floats m0 = load<Floats>(at), m1 = load<Floats>(at + 4 * next), m2 = load<Floats>(at + 8 * next),
-                     m3 = load<Floats>(at + 12 * next);
-        p[j] = output_first(m0, m1, m2);
-        q[j] = output_second(m1, m2, m3);
+      Floats rows[kMade][kMet];
+#pragma GCC unroll 6
+      for (int j = 0; j < kMet; ++j) {
+        Floats met[kMet], made[kMade];
+#pragma GCC unroll 6
+        for (int i = 0; i < kMet; ++i) {
+          met[i] = load<Floats>(m + (kMet * i + j) * next + t * channels + c);
+        }
+        output_transform(met, made);
+#pragma GCC unroll 4
+        for (int row = 0; row < kMade; ++row) {
+          rows[row][j] = made[row];
+        }
       }
-      T *to = out + 2 * t * channels;
-      output_pair(p, to, channels, c, how);
-      output_pair(q, to + width * channels, channels, c, how);
+      T *to = out + kMade * t * channels;
+#pragma GCC unroll 4
+      for (int row = 0; row < kMade; ++row) {
+        output_pixels(rows[row], to + row * width * channels, channels, c, how);
+      }
     }
   }
 }

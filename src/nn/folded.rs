@@ -87,7 +87,7 @@ impl PackedConv {
         let input = |images| [images, sizes[1], shape.side, shape.side];
         let packed = shim::conv_pack(&weight, input(shape.images), conv.stride, conv.padding)?;
         let single = shim::conv_pack_also(&weight, &packed, input(1), conv.stride, conv.padding)?;
-        let winograd = shim::conv_pack_winograd(&weight, conv.stride, conv.padding)?;
+        let winograd = shim::conv_pack_winograd(&weight, input(1), conv.stride, conv.padding)?;
         Ok(Self { packed, single, winograd, bias, stride: conv.stride, padding: conv.padding, slope })
     }
 

@@ -80,6 +80,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn mixmatch_conv_pack_winograd(
         weight: *const c_void,
+        input: *const c_longlong,
         stride: c_longlong,
         padding: c_longlong,
         error: *mut c_char,
@@ -234,12 +235,14 @@ pub fn conv_pack_also(
     })
 }
 
-/// `weight` `[out, in, 3, 3]` for Winograd's method (`native/winograd.h`), where this processor and that weight are for it; an undefined tensor
-/// elsewhere.
-pub fn conv_pack_winograd(weight: &Tensor, stride: i64, padding: i64) -> Result<Tensor, NnError> {
+/// `weight` `[out, in, 3, 3]` for Winograd's method (`native/winograd.h`) and inputs of the sizes `input`, of which the number of images is of
+/// no matter, where this processor and that weight are for it; an undefined tensor elsewhere.
+pub fn conv_pack_winograd(weight: &Tensor, input: [i64; 4], stride: i64, padding: i64) -> Result<Tensor, NnError> {
     let weight = pointer(weight);
-    // SAFETY: as for `conv`.
-    tensor_from(|error, room| unsafe { mixmatch_conv_pack_winograd(weight, stride, padding, error, room) })
+    // SAFETY: as for `conv_pack`.
+    tensor_from(|error, room| unsafe {
+        mixmatch_conv_pack_winograd(weight, input.as_ptr(), stride, padding, error, room)
+    })
 }
 
 /// A convolution's numbers for inference, all in one format.

@@ -3,18 +3,20 @@
 use tch::{Device, Kind, Tensor};
 
 use super::own_conv_tests::{self, Case, LIMITS, Sizes, apart, assert_exact, assert_repeatable};
-use super::{ConvNumbers, conv_pack, conv_pack_winograd, conv_plus, conv_run};
+use super::{ConvNumbers, conv, conv_pack, conv_pack_winograd, conv_plus, conv_run};
 
-const FITTING: [Sizes; 9] = [
+const FITTING: [Sizes; 11] = [
     [1, 2, 4, 16, 16],
     [3, 6, 8, 16, 48],
     [5, 8, 8, 32, 32],
     [2, 4, 20, 48, 64],
-    [2, 36, 36, 64, 16], // a row of 18 tiles, more than a block has
+    [2, 38, 36, 64, 16],  // a row of 18 tiles, more than a block has
+    [2, 36, 100, 16, 32], // in float32 a row of 25, which is more there
     [7, 12, 12, 80, 32],
     [2, 10, 12, 128, 96],
     [9, 8, 8, 128, 256],
     [40, 32, 32, 16, 32], // several blocks of tiles for each thread
+    [20, 30, 32, 48, 32],
 ];
 
 fn case(sizes: Sizes, kind: Kind) -> Case {
@@ -105,6 +107,46 @@ fn it_is_used_where_it_fits_and_nowhere_else() {
     }
 }
 
+/// In float32 tiles are of 4×4 pixels where the height is a multiple of 4: in training always, in serving where an image alone has so many that
+/// reading the larger weight pays.
+#[test]
+fn tiles_are_large_where_that_pays() {
+    let _no_grad = tch::no_grad_guard();
+    let cases: [(Sizes, bool, bool); 4] = [
+        ([2, 32, 32, 32, 48], true, true),
+        ([2, 8, 8, 128, 128], true, false),
+        ([2, 8, 8, 16, 16], true, false),
+        ([2, 30, 32, 32, 48], false, false),
+    ];
+    for (kind, limit) in LIMITS.into_iter().filter(|&(kind, _)| is_used(kind)) {
+        for (sizes, trained, served) in cases.map(|(sizes, trained, served)| {
+            let float = kind == Kind::Float;
+            (sizes, trained && float, served && float)
+        }) {
+            let case = case(sizes, kind);
+            let Case { x, weight, .. } = &case;
+            let input = [1, sizes[3], sizes[1], sizes[2]];
+            let (packed, bias) =
+                (conv_pack(weight, input, 1, 1).unwrap(), Tensor::zeros([sizes[4]], (kind, Device::Cpu)));
+            let winograd = conv_pack_winograd(weight, input, 1, 1).unwrap();
+            let positions = winograd.numel() as i64 / (sizes[3] * sizes[4]);
+            assert_eq!(positions, if served { 36 } else { 16 }, "{sizes:?}, {kind:?}");
+            let run = |x: &Tensor| {
+                let numbers = ConvNumbers { packed: &packed, winograd: &winograd, bias: &bias };
+                conv_run(x, numbers, None, 1, 1, 1.0).unwrap()
+            };
+            // The same tiles have the same bits.
+            let same = run(x) == conv(x, weight, 1, 1).unwrap();
+            assert_eq!(same, trained == served, "{sizes:?}, {kind:?}");
+            // Of another height than the weight was transformed for.
+            let lower = x.permute([0, 2, 3, 1]).narrow(1, 0, sizes[1] - 2).contiguous().permute([0, 3, 1, 2]);
+            let exact = case.libtorchs(&lower.to_kind(Kind::Double), &weight.to_kind(Kind::Double));
+            let off = apart(&run(&lower), &exact);
+            assert!(off < limit, "{sizes:?} lower, {kind:?}: {off:e}");
+        }
+    }
+}
+
 #[test]
 fn it_can_be_switched_off_and_needs_its_instructions() {
     let name = "nn::shim::winograd_tests::it_is_used_where_it_fits_and_nowhere_else";
@@ -118,6 +160,7 @@ fn every_instruction_set_computes_it() {
         "the_bits_depend_on_no_thread_and_on_no_other_image",
         "what_a_block_adds_to_a_convolution_is_added_on_its_way_out",
         "what_follows_a_convolution_is_done_on_its_way_out",
+        "tiles_are_large_where_that_pays",
     ];
     own_conv_tests::under_each_instruction_set("winograd_tests", &names);
 }
@@ -131,8 +174,10 @@ fn what_follows_a_convolution_is_done_on_its_way_out() {
             let case = case(sizes, kind);
             let Case { x, weight, dy: before, .. } = &case;
             let bias = Tensor::randn([sizes[4]], (Kind::Float, Device::Cpu)).to_kind(kind);
-            let (packed, winograd) =
-                (conv_pack(weight, [16, sizes[3], 8, 8], 1, 1).unwrap(), conv_pack_winograd(weight, 1, 1).unwrap());
+            let (packed, winograd) = (
+                conv_pack(weight, [16, sizes[3], 8, 8], 1, 1).unwrap(),
+                conv_pack_winograd(weight, [16, sizes[3], sizes[1], sizes[2]], 1, 1).unwrap(),
+            );
             let plain = case.libtorchs(&x.to_kind(Kind::Double), &weight.to_kind(Kind::Double))
                 + bias.to_kind(Kind::Double).view([-1, 1, 1]);
             for slope in [0.0, 0.1, 1.0] {
@@ -164,7 +209,7 @@ fn a_served_convolution_answers_an_image_in_any_batch_alike() {
         for sizes in FITTING {
             let Case { x, weight, .. } = case(sizes, kind);
             let bias = Tensor::zeros([sizes[4]], (kind, Device::Cpu));
-            let winograd = conv_pack_winograd(&weight, 1, 1).unwrap();
+            let winograd = conv_pack_winograd(&weight, [1, sizes[3], sizes[1], sizes[2]], 1, 1).unwrap();
             // What it must not need: a layout for oneDNN that is wrong.
             let numbers = ConvNumbers { packed: &bias, winograd: &winograd, bias: &bias };
             let run = |x: &Tensor| conv_run(x, numbers, None, 1, 1, 1.0).unwrap();
