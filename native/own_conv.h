@@ -65,4 +65,19 @@ template <class Part> void by_squares(int64_t channels, Part part) {
   at::parallel_for(0, channels / kSquare, 1, [&](int64_t begin, int64_t end) { part(begin * kSquare, end * kSquare); });
 }
 
+// The gradient of `weight` [out, …]: `sum(du, begin, end, scratch)` for each thread's rows, into `numbers` float32 of its own, which
+// `finish(du, parts, begin, end, dw)` adds up for the outs begin … end.
+template <class Sum, class Finish>
+at::Tensor weight_gradient_by_rows(const at::Tensor &weight, int64_t numbers, int64_t rows, int64_t room, Sum sum, Finish finish) {
+  const int64_t parts = parts_of(rows);
+  const auto sums = at::empty({parts, numbers}, at::kFloat);
+  auto *du = sums.mutable_data_ptr<float>();
+  by_rows(rows, parts, room, [&](int64_t k, int64_t begin, int64_t end, void *scratch) {
+    sum(du + k * numbers, begin, end, scratch);
+  });
+  auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
+  by_squares(weight.size(0), [&](int64_t begin, int64_t end) { finish(du, parts, begin, end, dw.mutable_data_ptr()); });
+  return dw;
+}
+
 } // namespace mixmatch

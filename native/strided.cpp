@@ -66,17 +66,14 @@ at::Tensor strided_input_gradient(const at::Tensor &dy, const at::Tensor &x, con
 at::Tensor strided_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
   const auto &of = kernels(x.scalar_type());
   const auto shape = shape_of(x, weight);
-  const int64_t rows = rows_of(x), parts = parts_of(rows);
-  const auto sums = at::empty({parts, weight.numel()}, at::kFloat);
-  auto *du = sums.mutable_data_ptr<float>();
-  by_rows(rows, parts, of.room(shape), [&](int64_t k, int64_t begin, int64_t end, void *scratch) {
-    of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * weight.numel(), shape, begin, end, scratch);
-  });
-  auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
-  by_squares(shape.out, [&](int64_t begin, int64_t end) {
-    of.weight_gradient(du, parts, shape, begin, end, dw.mutable_data_ptr());
-  });
-  return dw;
+  return weight_gradient_by_rows(
+      weight, weight.numel(), rows_of(x), of.room(shape),
+      [&](float *du, int64_t begin, int64_t end, void *scratch) {
+        of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du, shape, begin, end, scratch);
+      },
+      [&](const float *du, int64_t parts, int64_t begin, int64_t end, void *dw) {
+        of.weight_gradient(du, parts, shape, begin, end, dw);
+      });
 }
 
 } // namespace mixmatch

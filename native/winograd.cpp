@@ -22,6 +22,16 @@ const WinogradKernels &kernels_for(const at::Tensor &x) {
   return kernels(x.scalar_type(), large_tiles_fit(x.size(2), x.size(3)));
 }
 
+// For the gradient of the weight each thread writes sums for all of it, of large tiles more than twice as many: they pay from so many tiles
+// of its own on (Zen 5).
+constexpr int64_t kTilesForSums = 64;
+
+const WinogradKernels &gradient_kernels_for(const at::Tensor &x) {
+  const auto &large = kernels_for(x);
+  const int64_t rows = x.size(0) * x.size(2) / large.tile, tiles = rows * (x.size(3) / large.tile);
+  return tiles / parts_of(rows) < kTilesForSums ? kernels(x.scalar_type(), false) : large;
+}
+
 // Those that `transformed` was made by.
 const WinogradKernels &kernels_of(const at::Tensor &transformed, int64_t in, int64_t out) {
   return kernels(transformed.scalar_type(), transformed.numel() != kernels(transformed.scalar_type(), false).positions() * in * out);
@@ -131,20 +141,16 @@ at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weigh
 }
 
 at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
-  const auto &of = kernels_for(x);
-  const int64_t in = weight.size(1), out = weight.size(0), rows = rows_of(x, of), parts = parts_of(rows);
-  const int64_t numbers = of.positions() * in * out;
-  const auto shape = shape_of(x, in, out);
-  const auto sums = at::empty({parts, numbers}, at::kFloat);
-  auto *du = sums.mutable_data_ptr<float>();
-  by_rows(rows, parts, of.gradient_room(shape), [&](int64_t k, int64_t begin, int64_t end, void *scratch) {
-    of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du + k * numbers, shape, begin, end, scratch);
-  });
-  auto dw = at::empty(weight.sizes(), weight.options().memory_format(at::MemoryFormat::ChannelsLast));
-  by_squares(out, [&](int64_t begin, int64_t end) {
-    of.weight_gradient(du, parts, in, out, begin, end, dw.mutable_data_ptr());
-  });
-  return dw;
+  const auto &of = gradient_kernels_for(x);
+  const auto shape = shape_of(x, weight.size(1), weight.size(0));
+  return weight_gradient_by_rows(
+      weight, of.positions() * shape.in * shape.out, rows_of(x, of), of.gradient_room(shape),
+      [&](float *du, int64_t begin, int64_t end, void *scratch) {
+        of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du, shape, begin, end, scratch);
+      },
+      [&](const float *du, int64_t parts, int64_t begin, int64_t end, void *dw) {
+        of.weight_gradient(du, parts, shape.in, shape.out, begin, end, dw);
+      });
 }
 
 } // namespace mixmatch

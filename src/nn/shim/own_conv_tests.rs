@@ -129,8 +129,8 @@ pub(super) fn is_used(kind: Kind, switch: &str, least: &str) -> bool {
 }
 
 /// Runs tests of a module in processes of their own under older instruction sets than this processor's.
-pub(super) fn under_each_instruction_set(module: &str, names: &[&str]) {
-    for (version, name) in ["v3", "v4"].iter().flat_map(|version| names.iter().map(move |name| (version, name))) {
+pub(super) fn under_instruction_sets(versions: &[&str], module: &str, names: &[&str]) {
+    for (version, name) in versions.iter().flat_map(|version| names.iter().map(move |name| (version, name))) {
         crate::own_process::run(&format!("nn::shim::{module}::{name}"), &[("MIXMATCH_KERNELS", version)]);
     }
 }
