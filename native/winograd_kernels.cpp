@@ -86,7 +86,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
   std::memset(zero, 0, zeros(shape) * sizeof(float));
   const Rows source{static_cast<const T *>(x), zero, shape};
   const auto *weight = static_cast<const uint32_t *>(u);
-  const bool few = steps <= kFew;
+  const bool few = kFew > 0 && steps <= kFew; // known where there are none
   for (int64_t from = begin; from < end; from += blocks.rows) {
     const int64_t rows = std::min(blocks.rows, end - from);
     for (int64_t row = 0; row < rows; ++row) {

@@ -67,10 +67,8 @@ __attribute__((noinline)) void column_block(const Column &of, int64_t tile, int6
 
 template <class T, int N, int64_t Steps> void column_blocks(const Column &of, int64_t tiles, int64_t channel) {
   int64_t tile = 0;
-  if constexpr (kMet == 4) { // of six positions there are registers for two tiles alone
-    for (; tiles - tile >= 3 && tiles - tile != 4; tile += 3) {
-      column_block<T, 3, N, Steps>(of, tile, channel);
-    }
+  for (; tiles - tile >= 3 && tiles - tile != 4; tile += 3) {
+    column_block<T, 3, N, Steps>(of, tile, channel);
   }
   for (; tiles - tile >= 2; tile += 2) {
     column_block<T, 2, N, Steps>(of, tile, channel);

@@ -324,6 +324,9 @@ fn two_whole_training_steps_of_wrn_28_2() {
     let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u, ramp: 0.0, alignment: None };
 
     for step in 1..=2 {
+        // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the
+        // second step then starts from slightly different weights.
+        let (of_losses, tolerance) = if step == 1 { (1e-5, 1e-4) } else { (5e-5, 5e-3) };
         let at = |name: &str| golden.get(&format!("{name}{step}"));
         let statistics = weights.statistics().copy();
         let (q, _) = algorithm.guess(&network, &weights, at("u")).unwrap();
@@ -339,13 +342,10 @@ fn two_whole_training_steps_of_wrn_28_2() {
         let step_of = MixedStep { x, y, u, q: &q, mixing: Some(&mixing), lambda_u: &lambda_u };
         let losses = step_of.losses(&network, &weights).unwrap();
         for (what, loss) in [("loss_x", &losses.labelled), ("loss_u", &losses.unlabelled), ("total", &losses.total)] {
-            assert_close(what, &loss.detach().view([1]), at(what), 1e-5);
+            assert_close(&format!("{what} of step {step}"), &loss.detach().view([1]), at(what), of_losses);
         }
         let gradient = weights.gradient(&losses.total).unwrap();
         let sampled = every(&named_gradient(&network, &gradient, directory.path()), false, 401);
-        // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the
-        // second step then starts from slightly different weights.
-        let tolerance = if step == 1 { 1e-4 } else { 5e-3 };
         assert_close(&format!("gradient of step {step}"), &sampled, at("grad"), tolerance);
 
         let rates = adam.next(golden.number("lr"), golden.number("decay")).on(Device::Cpu).unwrap();
