@@ -6,12 +6,16 @@
 #include "told.h"
 
 #include <ATen/ATen.h>
+#include <array>
 #include <memory>
 #include <torch/csrc/autograd/variable.h>
 
 namespace {
 
 const at::Tensor *tensor(const void *pointer) { return static_cast<const at::Tensor *>(pointer); }
+
+// The sizes of an input.
+std::array<int64_t, 4> four(const long long *sizes) { return {sizes[0], sizes[1], sizes[2], sizes[3]}; }
 
 // What `make` makes, as a new tensor; null and the reason where it throws.
 template <class Make> void *made(char *error, size_t room, Make make) {
@@ -68,24 +72,21 @@ extern "C" int mixmatch_onednn_has_bf16() {
 extern "C" void *mixmatch_conv_pack(const void *weight, const long long *input, long long stride, long long padding,
                                     char *error, size_t room) {
   return made(error, room, [&] {
-    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
-    return mixmatch::conv_pack(*tensor(weight), sizes, stride, padding);
+    return mixmatch::conv_pack(*tensor(weight), four(input), stride, padding);
   });
 }
 
 extern "C" void *mixmatch_conv_pack_also(const void *weight, const void *packed, const long long *input,
                                          long long stride, long long padding, char *error, size_t room) {
   return made(error, room, [&] {
-    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
-    return mixmatch::conv_pack_also(*tensor(weight), *tensor(packed), sizes, stride, padding);
+    return mixmatch::conv_pack_also(*tensor(weight), *tensor(packed), four(input), stride, padding);
   });
 }
 
 extern "C" void *mixmatch_conv_pack_winograd(const void *weight, const long long *input, long long stride,
                                              long long padding, char *error, size_t room) {
   return made(error, room, [&] {
-    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
-    return mixmatch::conv_pack_winograd(*tensor(weight), sizes, stride, padding);
+    return mixmatch::conv_pack_winograd(*tensor(weight), four(input), stride, padding);
   });
 }
 
@@ -120,8 +121,7 @@ extern "C" void *mixmatch_int8_conv(const void *weight, const void *bias, const 
                                     int relu, char *error, size_t room) {
   mixmatch::Int8Conv *conv = nullptr;
   mixmatch::told(error, room, [&] {
-    const int64_t sizes[] = {input[0], input[1], input[2], input[3]};
-    conv = new mixmatch::Int8Conv(*tensor(weight), *tensor(bias), sizes, stride, padding,
+    conv = new mixmatch::Int8Conv(*tensor(weight), *tensor(bias), four(input), stride, padding,
                                   {input_scale, input_zero, output_scale, relu != 0});
   });
   return conv;

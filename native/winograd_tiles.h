@@ -56,16 +56,13 @@ struct OverManyChannels : OverChannels<Bf16> {
 template <class T> struct OverTiles {
   uint32_t *to;
   int64_t next, channels;
-  static constexpr int64_t tiles = kPair<T> == 2 || kMade == 2 ? 2 : 1, vectors = 1;
+  static constexpr int64_t tiles = kPair<T>, vectors = 1;
 
   uint32_t *at(int64_t tile, int64_t channel) const { return to + tile / kPair<T> * channels + channel; }
   static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
   void put(uint32_t *&at, const Floats value[tiles]) const {
     if constexpr (kPair<T> == 1) {
-#pragma GCC unroll 2
-      for (int64_t t = 0; t < tiles; ++t) {
-        std::memcpy(at + t * channels, &value[t], sizeof value[t]);
-      }
+      std::memcpy(at, &value[0], sizeof value[0]);
     }
 #ifdef __AVX512BF16__
     if constexpr (kPair<T> == 2) {
@@ -159,9 +156,9 @@ __attribute__((noinline)) void input_row(const T *const rows[kMet], int64_t widt
 
 // A·dy·Aᵀ for a row of tiles: what is multiplied by the transformed input for the gradient of the transformed weight. `dy`: its first row
 // of pixels.
-template <class T, class To>
-__attribute__((noinline)) void gradient_row(const T *dy, int64_t width, int64_t channels, To to) {
-  constexpr int64_t tiles = To::tiles;
+template <class T>
+__attribute__((noinline)) void gradient_row(const T *dy, int64_t width, int64_t channels, OverTiles<T> to) {
+  constexpr int64_t tiles = OverTiles<T>::tiles;
   for (int64_t c = 0; c < channels; c += kLanes) {
     for (int64_t x = 0; x < width; x += kMade * tiles) {
       Floats down[tiles][kMade][kMet];

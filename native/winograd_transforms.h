@@ -57,14 +57,18 @@ static_assert(kMade == 4, "WINOGRAD_TILE is 2 or 4");
 
 constexpr float kRoot = 1.41421356f, kHalfRoot = 0.70710678f; // √2, √½
 
+// At a point and at its opposite.
+inline void at_both(Floats even, Floats odd, Floats to[2]) {
+  to[0] = even + odd;
+  to[1] = even - odd;
+}
+
 inline void input_transform(const Floats d[kMet], Floats to[kMet]) {
   const Floats even = d[4] - 2.0f * d[2], odd = kHalfRoot * d[3] - kRoot * d[1];
   const Floats even_far = d[4] - 0.5f * d[2], odd_far = kRoot * d[3] - kHalfRoot * d[1];
   to[0] = d[0] + (d[4] - 2.5f * d[2]);
-  to[1] = even + odd;
-  to[2] = even - odd;
-  to[3] = even_far + odd_far;
-  to[4] = even_far - odd_far;
+  at_both(even, odd, to + 1);
+  at_both(even_far, odd_far, to + 3);
   to[5] = d[1] + (d[5] - 2.5f * d[3]);
 }
 
@@ -80,10 +84,8 @@ inline void output_gradient(const Floats dy[kMade], Floats to[kMet]) {
   const Floats even = dy[0] + 0.5f * dy[2], odd = kHalfRoot * dy[1] + (0.5f * kHalfRoot) * dy[3];
   const Floats even_far = dy[0] + 2.0f * dy[2], odd_far = kRoot * dy[1] + (2.0f * kRoot) * dy[3];
   to[0] = dy[0];
-  to[1] = even + odd;
-  to[2] = even - odd;
-  to[3] = even_far + odd_far;
-  to[4] = even_far - odd_far;
+  at_both(even, odd, to + 1);
+  at_both(even_far, odd_far, to + 3);
   to[5] = dy[3];
 }
 
@@ -91,10 +93,8 @@ inline void weight_transform(const Floats g[3], Floats to[kMet]) {
   const Floats even = (-2.0f / 3.0f) * g[0] - (1.0f / 3.0f) * g[2], odd = (-2.0f / 3.0f * kHalfRoot) * g[1];
   const Floats even_far = (1.0f / 6.0f) * g[0] + (1.0f / 3.0f) * g[2], odd_far = (1.0f / 6.0f * kRoot) * g[1];
   to[0] = g[0];
-  to[1] = even + odd;
-  to[2] = even - odd;
-  to[3] = even_far + odd_far;
-  to[4] = even_far - odd_far;
+  at_both(even, odd, to + 1);
+  at_both(even_far, odd_far, to + 3);
   to[5] = g[2];
 }
 

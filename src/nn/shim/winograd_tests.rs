@@ -120,10 +120,9 @@ fn tiles_are_large_where_that_pays() {
         ([2, 30, 32, 32, 48], false, false),
     ];
     for (kind, limit) in LIMITS.into_iter().filter(|&(kind, _)| is_used(kind)) {
-        for (sizes, trained, served) in cases.map(|(sizes, trained, served)| {
-            let float = kind == Kind::Float;
-            (sizes, trained && float, served && float)
-        }) {
+        let float = kind == Kind::Float;
+        for (sizes, trained, served) in cases {
+            let (trained, served) = (trained && float, served && float);
             let case = case(sizes, kind);
             let Case { x, weight, .. } = &case;
             let input = [1, sizes[3], sizes[1], sizes[2]];
