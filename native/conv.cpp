@@ -106,19 +106,6 @@ at::Tensor forward_of(const at::Tensor &x, const at::Tensor &weight, const Layer
              : at::conv2d(x, weight, c10::nullopt, layer.stride, layer.padding);
 }
 
-// x and the weight by dy, where the convolution is ours: of stride 1 by Winograd's method, of stride 2 directly.
-std::pair<at::Tensor, at::Tensor> own_gradients(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
-                                                const at::Tensor &dy, int64_t stride) {
-  at::Tensor dx, dw;
-  if (context->needs_input_grad(0)) {
-    dx = stride == 1 ? winograd_input_gradient(dy, weight) : strided_input_gradient(dy, x, weight);
-  }
-  if (context->needs_input_grad(1)) {
-    dw = stride == 1 ? winograd_weight_gradient(x, dy, weight) : strided_weight_gradient(x, dy, weight);
-  }
-  return {dx, dw};
-}
-
 struct Conv : torch::autograd::Function<Conv> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, int64_t stride,
                             int64_t padding) {
@@ -135,7 +122,14 @@ struct Conv : torch::autograd::Function<Conv> {
     const bool input = context->needs_input_grad(0), kernel = context->needs_input_grad(1);
     const auto dy = upstream[0].contiguous(x.suggest_memory_format());
     if (is_ours(x, weight, layer)) {
-      auto [dx, dw] = own_gradients(context, x, weight, dy, layer.stride);
+      const bool winograd = layer.stride == 1;
+      at::Tensor dx, dw;
+      if (input) {
+        dx = winograd ? winograd_input_gradient(dy, weight) : strided_input_gradient(dy, x, weight);
+      }
+      if (kernel) {
+        dw = winograd ? winograd_weight_gradient(x, dy, weight) : strided_weight_gradient(x, dy, weight);
+      }
       return {dx, dw, at::Tensor(), at::Tensor()};
     }
     const int64_t parts = std::min<int64_t>(at::get_num_threads(), x.size(0));
@@ -152,29 +146,7 @@ struct Conv : torch::autograd::Function<Conv> {
   }
 };
 
-struct ConvPlus : torch::autograd::Function<ConvPlus> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
-    context->save_for_backward({x, weight});
-    return winograd_conv_plus(x, weight, plus);
-  }
-
-  static variable_list backward(AutogradContext *context, variable_list upstream) {
-    const auto kept = context->get_saved_variables();
-    const auto dy = upstream[0].contiguous(at::MemoryFormat::ChannelsLast);
-    auto [dx, dw] = own_gradients(context, kept[0], kept[1], dy, 1);
-    return {dx, dw, context->needs_input_grad(2) ? dy : at::Tensor()};
-  }
-};
-
 } // namespace
-
-at::Tensor conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus, int64_t stride, int64_t padding) {
-  if (!winograd_fits(x, weight, stride, padding) || !winograd_adds(x, weight, plus)) {
-    return at::Tensor();
-  }
-  const bool differentiated = x.requires_grad() || weight.requires_grad() || plus.requires_grad();
-  return at::GradMode::is_enabled() && differentiated ? ConvPlus::apply(x, weight, plus) : winograd_conv_plus(x, weight, plus);
-}
 
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding) {
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());

@@ -9,8 +9,4 @@ namespace mixmatch {
 // is computed by Winograd's method (winograd.h); elsewhere it is libtorch's own operation. The same number of threads gives the same bits.
 at::Tensor conv(const at::Tensor &x, const at::Tensor &weight, int64_t stride, int64_t padding);
 
-// conv2d(x, weight) + plus, differentiable, once, in all three, where that is one pass over memory: by Winograd's method, of a `plus` that is as the
-// answer is. Undefined where it is not.
-at::Tensor conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus, int64_t stride, int64_t padding);
-
 } // namespace mixmatch

@@ -114,6 +114,77 @@ template <class V> void store(Bf16 *at, V value) {
   }
 }
 
+#ifdef __AVX512BF16__
+// As bfloat16 in turn: the first of `even`, the first of `odd` …
+inline Words alternating(Floats even, Floats odd) {
+  const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(odd), reinterpret_cast<__m512>(even));
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return reinterpret_cast<Words>(_mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(both)));
+}
+#endif
+
+// The larger of each; of a NaN and a number the second.
+inline Floats larger(Floats a, Floats b) {
+#ifdef __AVX512F__
+  return reinterpret_cast<Floats>(_mm512_maskz_max_ps(0xffff, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// N vectors of channels beside each other, in the order in which they lie.
+template <class T, class V, int N> struct InOrder {
+  static void load(const T *at, V to[N]) {
+    for (int n = 0; n < N; ++n) {
+      to[n] = mixmatch::load<V>(at + n * kWidth<V>);
+    }
+  }
+  static void store(T *at, const V values[N]) {
+    for (int n = 0; n < N; ++n) {
+      mixmatch::store(at + n * kWidth<V>, values[n]);
+    }
+  }
+  // Of numbers of these channels.
+  static void constants(const float *at, V to[N]) { std::memcpy(to, at, N * sizeof(V)); }
+  static void add_to(double *sums, const V values[N]) {
+    float each[N * kWidth<V>];
+    std::memcpy(each, values, sizeof each);
+    for (int c = 0; c < N * kWidth<V>; ++c) {
+      sums[c] += each[c];
+    }
+  }
+};
+
+#ifdef __AVX512BF16__
+// The same of 32 channels of bfloat16: those with even numbers are one vector, those with odd numbers the other. To take their words apart and to
+// put them together again needs fewer instructions than to widen and to narrow each half.
+struct EvenAndOdd {
+  static void load(const Bf16 *at, Floats to[2]) {
+    Words both;
+    std::memcpy(&both, at, sizeof both);
+    to[0] = reinterpret_cast<Floats>(both << 16);
+    to[1] = reinterpret_cast<Floats>(both & 0xffff0000u);
+  }
+  static void store(Bf16 *at, const Floats values[2]) {
+    const Words both = alternating(values[0], values[1]);
+    std::memcpy(at, &both, sizeof both);
+  }
+  static void constants(const float *at, Floats to[2]) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      to[0][lane] = at[2 * lane];
+      to[1][lane] = at[2 * lane + 1];
+    }
+  }
+  static void add_to(double *sums, const Floats values[2]) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      sums[2 * lane] += values[0][lane];
+      sums[2 * lane + 1] += values[1][lane];
+    }
+  }
+};
+#endif
+
 // Asks for memory that is needed soon, so that nobody waits for it then.
 inline void ask_for(const void *at, int64_t bytes) {
   for (int64_t line = 0; line < bytes; line += 64) {

@@ -1,21 +1,17 @@
 // The fused functions of norm_act.cpp, for the shim.
 #pragma once
-#include <ATen/ATen.h>
-
 #include <utility>
+
+#include "norm_passes.h"
 
 namespace mixmatch {
 
-// lrelu(batch_norm(x)); see shim.h for the arguments.
-at::Tensor norm_act(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
-                    const at::Tensor *running_mean, const at::Tensor *running_variance, bool batch, double momentum,
-                    double eps, double slope);
+// lrelu(batch_norm(x)).
+at::Tensor norm_act(const at::Tensor &x, const NormBy &by);
 
-// a + b, or a alone where b is null, and the same of that.
-std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor *b, const at::Tensor &gamma,
-                                               const at::Tensor &beta, const at::Tensor *running_mean,
-                                               const at::Tensor *running_variance, bool batch, double momentum,
-                                               double eps, double slope);
+// a + b, or a alone where b is null, and the same of that. `sums`: as norm_conv made them of a, or null.
+std::pair<at::Tensor, at::Tensor> add_norm_act(const at::Tensor &a, const at::Tensor *b, const at::Tensor *sums,
+                                               const NormBy &by);
 
 // lrelu(x·scale + shift) of x [B, C, H, W], for inference: not differentiable, on the CPU.
 at::Tensor scale_act(const at::Tensor &x, const at::Tensor &scale, const at::Tensor &shift, double slope);

@@ -28,13 +28,11 @@ template <class V> V slope_at(V z, float slope) {
   }
 }
 
-template <class V> void add_to(double *sums, V values) {
-  float each[kWidth<V>];
-  std::memcpy(each, &values, sizeof each);
-  for (int lane = 0; lane < kWidth<V>; ++lane) {
-    sums[lane] += each[lane];
-  }
-}
+// How the loops below meet N vectors of channels.
+template <class T, class V, int N> struct Met : InOrder<T, V, N> {};
+#ifdef __AVX512BF16__
+template <> struct Met<Bf16, Floats, 2> : EvenAndOdd {};
+#endif
 
 // Rows whose sums are kept in float before they go into a double: few enough that rounding stays below 1e-5. The variance that
 // comes of the sums is a difference, E[x²] − mean², and less exact the further the mean is from 0: measured with these loops
@@ -70,60 +68,91 @@ struct Block {
 template <class T, class V, int N> void statistics_chunk(const Block &block, Part<const T> x, double *sum, double *square) {
   for (int64_t from = 0; from < block.rows; from += kRows) {
     const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
-    V s[N] = {}, q[N] = {};
-    for (int64_t row = from; row < to; ++row) {
+    V s[2][N] = {}, q[2][N] = {};
+    int64_t row = from;
+    const auto one = [&](int turn) {
+      V value[N];
+      Met<T, V, N>::load(x.at + row * block.channels, value);
       for (int n = 0; n < N; ++n) {
-        const V value = load<V>(x.at + row * block.channels + n * kWidth<V>);
-        s[n] += value;
-        q[n] += value * value;
+        s[turn][n] += value[n];
+        q[turn][n] += value[n] * value[n];
       }
       x.template next<V, N>();
+      ++row;
+    };
+    while (to - row >= 2) {
+      one(0);
+      one(1);
+    }
+    if (row < to) {
+      one(0);
     }
     for (int n = 0; n < N; ++n) {
-      add_to(sum + n * kWidth<V>, s[n]);
-      add_to(square + n * kWidth<V>, q[n]);
+      s[0][n] += s[1][n];
+      q[0][n] += q[1][n];
     }
+    Met<T, V, N>::add_to(sum, s[0]);
+    Met<T, V, N>::add_to(square, q[0]);
   }
 }
 
 template <class T, class V, int N>
 void add_statistics_chunk(const Block &block, Part<const T> a, Part<const T> b, Part<T> s, double *sum, double *square) {
+  using As = Met<T, V, N>;
   for (int64_t from = 0; from < block.rows; from += kRows) {
     const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
     V u[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
+      const int64_t at = row * block.channels;
+      V value[N], plus[N];
+      As::load(a.at + at, value);
+      As::load(b.at + at, plus);
       for (int n = 0; n < N; ++n) {
-        const int64_t at = row * block.channels + n * kWidth<V>;
-        store(s.at + at, load<V>(a.at + at) + load<V>(b.at + at));
-        const V value = load<V>(s.at + at); // as it was rounded
-        u[n] += value;
-        q[n] += value * value;
+        value[n] += plus[n];
+      }
+      As::store(s.at + at, value);
+      As::load(s.at + at, value); // as it was rounded
+      for (int n = 0; n < N; ++n) {
+        u[n] += value[n];
+        q[n] += value[n] * value[n];
       }
       a.template next<V, N>();
       b.template next<V, N>();
       s.template next<V, N>();
     }
-    for (int n = 0; n < N; ++n) {
-      add_to(sum + n * kWidth<V>, u[n]);
-      add_to(square + n * kWidth<V>, q[n]);
-    }
+    As::add_to(sum, u);
+    As::add_to(square, q);
   }
 }
 
-// `put` writes where it is told what was activated.
+// How what was activated is written: as x is, or rounded to bytes.
+struct AsItIs {
+  template <class As, class T, class V, int N> void put(T *at, const V (&values)[N]) const { As::store(at, values); }
+};
+
+struct InBytes {
+  float zero;
+  template <class As, class V, int N> void put(uint8_t *at, const V (&values)[N]) const {
+    for (int n = 0; n < N; ++n) {
+      store_byte(at + n * kWidth<V>, values[n] + zero);
+    }
+  }
+};
+
 template <class T, class U, class V, int N, class Put>
 void apply_chunk(const Block &block, Part<const T> x, Part<U> y, const float *scale, const float *shift, float slope, Put put) {
+  using As = std::conditional_t<std::is_same_v<T, U>, Met<T, V, N>, InOrder<T, V, N>>;
   V a[N], b[N];
-  for (int n = 0; n < N; ++n) {
-    a[n] = load<V>(scale + n * kWidth<V>);
-    b[n] = load<V>(shift + n * kWidth<V>);
-  }
+  As::constants(scale, a);
+  As::constants(shift, b);
   for (int64_t row = 0; row < block.rows; ++row) {
+    V values[N];
+    As::load(x.at + row * block.channels, values);
     for (int n = 0; n < N; ++n) {
-      const int64_t at = row * block.channels + n * kWidth<V>;
-      const V z = load<V>(x.at + at) * a[n] + b[n];
-      put(y.at + at, z * slope_at(z, slope));
+      const V z = values[n] * a[n] + b[n];
+      values[n] = z * slope_at(z, slope);
     }
+    put.template put<As>(y.at + row * block.channels, values);
     x.template next<V, N>();
     y.template next<V, N>();
   }
@@ -133,53 +162,53 @@ template <class T, class V, int N>
 void backward_statistics_chunk(const Block &block, Part<const T> x, Part<const T> dy, const float *scale, const float *shift,
                                float slope, double *sum_g, double *sum_gx) {
   V a[N], b[N];
-  for (int n = 0; n < N; ++n) {
-    a[n] = load<V>(scale + n * kWidth<V>);
-    b[n] = load<V>(shift + n * kWidth<V>);
-  }
+  Met<T, V, N>::constants(scale, a);
+  Met<T, V, N>::constants(shift, b);
   for (int64_t from = 0; from < block.rows; from += kRows) {
     const int64_t to = from + kRows < block.rows ? from + kRows : block.rows;
     V s[N] = {}, q[N] = {};
     for (int64_t row = from; row < to; ++row) {
+      V value[N], g[N];
+      Met<T, V, N>::load(x.at + row * block.channels, value);
+      Met<T, V, N>::load(dy.at + row * block.channels, g);
       for (int n = 0; n < N; ++n) {
-        const int64_t at = row * block.channels + n * kWidth<V>;
-        const V value = load<V>(x.at + at);
-        const V g = load<V>(dy.at + at) * slope_at<V>(value * a[n] + b[n], slope);
-        s[n] += g;
-        q[n] += g * value;
+        g[n] *= slope_at<V>(value[n] * a[n] + b[n], slope);
+        s[n] += g[n];
+        q[n] += g[n] * value[n];
       }
       x.template next<V, N>();
       dy.template next<V, N>();
     }
-    for (int n = 0; n < N; ++n) {
-      add_to(sum_g + n * kWidth<V>, s[n]);
-      add_to(sum_gx + n * kWidth<V>, q[n]);
-    }
+    Met<T, V, N>::add_to(sum_g, s);
+    Met<T, V, N>::add_to(sum_gx, q);
   }
 }
 
 template <class T, class V, int N, bool More>
 void backward_apply_chunk(const Block &block, Part<const T> x, Part<const T> dy, Part<const T> more, Part<T> dx,
                           const float *scale, const float *shift, float slope, const float *p, const float *q) {
+  using As = Met<T, V, N>;
   V a[N], b[N], u[N], v[N];
-  for (int n = 0; n < N; ++n) {
-    const int64_t c = n * kWidth<V>;
-    a[n] = load<V>(scale + c);
-    b[n] = load<V>(shift + c);
-    u[n] = load<V>(p + c);
-    v[n] = load<V>(q + c);
-  }
+  As::constants(scale, a);
+  As::constants(shift, b);
+  As::constants(p, u);
+  As::constants(q, v);
   for (int64_t row = 0; row < block.rows; ++row) {
-    for (int n = 0; n < N; ++n) {
-      const int64_t at = row * block.channels + n * kWidth<V>;
-      const V value = load<V>(x.at + at);
-      const V g = load<V>(dy.at + at) * slope_at<V>(value * a[n] + b[n], slope);
-      V own = g * a[n] + value * u[n] + v[n];
-      if constexpr (More) {
-        own += load<V>(more.at + at);
-      }
-      store(dx.at + at, own);
+    const int64_t at = row * block.channels;
+    V value[N], g[N], own[N], plus[N];
+    As::load(x.at + at, value);
+    As::load(dy.at + at, g);
+    if constexpr (More) {
+      As::load(more.at + at, plus);
     }
+    for (int n = 0; n < N; ++n) {
+      g[n] *= slope_at<V>(value[n] * a[n] + b[n], slope);
+      own[n] = g[n] * a[n] + value[n] * u[n] + v[n];
+      if constexpr (More) {
+        own[n] += plus[n];
+      }
+    }
+    As::store(dx.at + at, own);
     x.template next<V, N>();
     dy.template next<V, N>();
     if constexpr (More) {
@@ -282,16 +311,15 @@ extern const NormActKernels NORM_ACT_TABLE = {
     },
     [](bool bf16, const void *x, void *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
        float slope) {
-      const auto put = [](auto *at, auto value) { store(at, value); };
       if (bf16) {
-        apply(static_cast<const Bf16 *>(x), static_cast<Bf16 *>(y), rows, channels, scale, shift, slope, put);
+        apply(static_cast<const Bf16 *>(x), static_cast<Bf16 *>(y), rows, channels, scale, shift, slope, AsItIs());
       } else {
-        apply(static_cast<const float *>(x), static_cast<float *>(y), rows, channels, scale, shift, slope, put);
+        apply(static_cast<const float *>(x), static_cast<float *>(y), rows, channels, scale, shift, slope, AsItIs());
       }
     },
     [](bool bf16, const void *x, uint8_t *y, int64_t rows, int64_t channels, const float *scale, const float *shift,
        float slope, float zero) {
-      const auto put = [zero](uint8_t *at, auto value) { store_byte(at, value + zero); };
+      const InBytes put{zero};
       if (bf16) {
         apply(static_cast<const Bf16 *>(x), y, rows, channels, scale, shift, slope, put);
       } else {

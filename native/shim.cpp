@@ -1,6 +1,7 @@
 #include "conv.h"
 #include "int8_conv.h"
 #include "norm_act.h"
+#include "norm_conv.h"
 #include "packed_conv.h"
 #include "shim.h"
 #include "told.h"
@@ -17,6 +18,10 @@ const at::Tensor *tensor(const void *pointer) { return static_cast<const at::Ten
 // The sizes of an input.
 std::array<int64_t, 4> four(const long long *sizes) { return {sizes[0], sizes[1], sizes[2], sizes[3]}; }
 
+mixmatch::NormBy norm(const MixmatchNorm &by) {
+  return {*tensor(by.gamma), *tensor(by.beta), {tensor(by.mean), tensor(by.variance), by.momentum, by.eps}, by.batch != 0, by.slope};
+}
+
 // What `make` makes, as a new tensor; null and the reason where it throws.
 template <class Make> void *made(char *error, size_t room, Make make) {
   at::Tensor *made = nullptr;
@@ -26,23 +31,27 @@ template <class Make> void *made(char *error, size_t room, Make make) {
 
 } // namespace
 
-extern "C" void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean,
-                                   const void *variance, int batch, double momentum, double eps, double slope,
-                                   char *error, size_t room) {
+extern "C" void *mixmatch_norm_act(const void *input, const MixmatchNorm *by, char *error, size_t room) {
+  return made(error, room, [&] { return mixmatch::norm_act(*tensor(input), norm(*by)); });
+}
+
+extern "C" void *mixmatch_add_norm_act(const void *a, const void *b, const void *sums, const MixmatchNorm *by, void **sum,
+                                       char *error, size_t room) {
   return made(error, room, [&] {
-    return mixmatch::norm_act(*tensor(input), *tensor(gamma), *tensor(beta), tensor(mean), tensor(variance), batch != 0,
-                              momentum, eps, slope);
+    auto both = mixmatch::add_norm_act(*tensor(a), tensor(b), tensor(sums), norm(*by));
+    *sum = new at::Tensor(std::move(both.first));
+    return std::move(both.second);
   });
 }
 
-extern "C" void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, const void *beta,
-                                       const void *mean, const void *variance, int batch, double momentum, double eps,
-                                       double slope, void **sum, char *error, size_t room) {
+extern "C" void *mixmatch_norm_conv(const void *x, const void *sums, const MixmatchNorm *by, const void *weight,
+                                    const void *plus, long long stride, long long padding, void *made_also[2], char *error,
+                                    size_t room) {
   return made(error, room, [&] {
-    auto both = mixmatch::add_norm_act(*tensor(a), tensor(b), *tensor(gamma), *tensor(beta), tensor(mean),
-                                       tensor(variance), batch != 0, momentum, eps, slope);
-    *sum = new at::Tensor(std::move(both.first));
-    return std::move(both.second);
+    auto all = mixmatch::norm_conv(*tensor(x), tensor(sums), norm(*by), *tensor(weight), tensor(plus), stride, padding);
+    made_also[0] = new at::Tensor(std::move(all.x));
+    made_also[1] = new at::Tensor(std::move(all.sums));
+    return std::move(all.y);
   });
 }
 
@@ -54,12 +63,6 @@ extern "C" void *mixmatch_scale_act(const void *input, const void *scale, const 
 extern "C" void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error,
                                size_t room) {
   return made(error, room, [&] { return mixmatch::conv(*tensor(x), *tensor(weight), stride, padding); });
-}
-
-extern "C" void *mixmatch_conv_plus(const void *x, const void *weight, const void *plus, long long stride, long long padding,
-                                    char *error, size_t room) {
-  return made(error, room,
-              [&] { return mixmatch::conv_plus(*tensor(x), *tensor(weight), *tensor(plus), stride, padding); });
 }
 
 extern "C" int mixmatch_onednn_has_bf16() {

@@ -6,16 +6,26 @@
 extern "C" {
 #endif
 
-// lrelu(batch_norm(input)), differentiable in input, gamma and beta; see norm_act.cpp. `mean` and `variance` are the running
-// statistics or null; with `batch` they are updated and the batch's own are used. A slope of 1 is BatchNorm alone. A new
-// tensor, or null with the reason, cut to `room` bytes, in `error`.
-void *mixmatch_norm_act(const void *input, const void *gamma, const void *beta, const void *mean, const void *variance,
-                        int batch, double momentum, double eps, double slope, char *error, size_t room);
+// What a norm is computed by. `mean` and `variance` are the running statistics or null; with `batch` they are updated and the batch's own
+// are used. A slope of 1 is BatchNorm alone.
+struct MixmatchNorm {
+  const void *gamma, *beta, *mean, *variance;
+  int batch;
+  double momentum, eps, slope;
+};
 
-// The same for `a` + `b`, which is put into `sum` as a new tensor; `b` may be null.
-void *mixmatch_add_norm_act(const void *a, const void *b, const void *gamma, const void *beta, const void *mean,
-                            const void *variance, int batch, double momentum, double eps, double slope, void **sum,
+// lrelu(batch_norm(input)), differentiable in input, gamma and beta; see norm_act.cpp. A new tensor, or null with the reason, cut to `room`
+// bytes, in `error`.
+void *mixmatch_norm_act(const void *input, const struct MixmatchNorm *by, char *error, size_t room);
+
+// The same for `a` + `b`, which is put into `sum` as a new tensor; `b` may be null, and `sums`, which are a's.
+void *mixmatch_add_norm_act(const void *a, const void *b, const void *sums, const struct MixmatchNorm *by, void **sum,
                             char *error, size_t room);
+
+// See norm_conv.h; y, an undefined tensor where it is not for these. x and y's sums are put into `made` as new tensors; `sums` and `plus` may
+// be null. As above.
+void *mixmatch_norm_conv(const void *x, const void *sums, const struct MixmatchNorm *by, const void *weight, const void *plus,
+                         long long stride, long long padding, void *made[2], char *error, size_t room);
 
 // lrelu(x·scale + shift), one float32 scale and shift a channel; for inference. As above.
 void *mixmatch_scale_act(const void *input, const void *scale, const void *shift, double slope, char *error,
@@ -23,10 +33,6 @@ void *mixmatch_scale_act(const void *input, const void *scale, const void *shift
 
 // See conv.h. As above.
 void *mixmatch_conv(const void *x, const void *weight, long long stride, long long padding, char *error, size_t room);
-
-// See conv.h; an undefined tensor where it is not for these. As above.
-void *mixmatch_conv_plus(const void *x, const void *weight, const void *plus, long long stride, long long padding,
-                         char *error, size_t room);
 
 // See packed_conv.h; 1 or 0, which is also the answer of a libtorch that cannot be asked.
 int mixmatch_onednn_has_bf16(void);

@@ -1,7 +1,6 @@
 #include "winograd.h"
 
 #include "own_conv.h"
-#include "winograd_kernels.h"
 
 namespace mixmatch {
 namespace {
@@ -52,20 +51,34 @@ at::Tensor transformed(const at::Tensor &weight, const WinogradKernels &by, OfWe
   return u;
 }
 
-void convolve(const at::Tensor &x, const at::Tensor &u, const at::Tensor &y, const WinogradAfter *after) {
+// `with` and which part it reads, for the kernels.
+struct Reading {
+  const WinogradWith &with;
+  int64_t part;
+  static void pixels(void *context, const void *y, int64_t first, int64_t count) {
+    const auto &of = *static_cast<const Reading *>(context);
+    of.with.read(of.part, y, first, count);
+  }
+};
+
+void convolve(const at::Tensor &x, const at::Tensor &u, const at::Tensor &y, const WinogradAfter *after,
+              const WinogradWith &with) {
   const auto shape = shape_of(x, x.size(1), y.size(1));
   const auto &of = kernels_of(u, shape.in, shape.out);
   const int64_t rows = rows_of(x, of);
-  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t, int64_t begin, int64_t end, void *scratch) {
-    of.convolve(x.const_data_ptr(), u.const_data_ptr(), y.mutable_data_ptr(), after, shape, begin, end, scratch);
+  by_rows(rows, parts_of(rows), of.room(shape), [&](int64_t part, int64_t begin, int64_t end, void *scratch) {
+    Reading reading{with, part};
+    const WinogradSeen seen{Reading::pixels, &reading, with.beside ? with.beside->const_data_ptr() : nullptr};
+    of.convolve(x.const_data_ptr(), u.const_data_ptr(), y.mutable_data_ptr(), {with.before, after, with.read ? &seen : nullptr},
+                shape, begin, end, scratch);
   });
 }
 
 at::Tensor room_for(const at::Tensor &x, int64_t out) { return images_like(x, out, x.size(2), x.size(3)); }
 
-at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out) {
+at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out, const WinogradWith &with) {
   auto y = room_for(x, out);
-  convolve(x, u, y, nullptr);
+  convolve(x, u, y, nullptr, with);
   return y;
 }
 
@@ -116,37 +129,41 @@ at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, cons
               "what a convolution is added to has another shape, number format or layout");
   const auto y = add ? *onto : room_for(x, out);
   const WinogradAfter after{bias.const_data_ptr(), add ? y.const_data_ptr() : nullptr, static_cast<float>(slope)};
-  convolve(x, transformed, y, &after);
+  convolve(x, transformed, y, &after, {});
   return y;
 }
 
-at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight) {
-  return convolved(x, weight_for(x, weight), weight.size(0));
+int64_t winograd_parts(const at::Tensor &x) { return parts_of(rows_of(x, kernels_for(x))); }
+
+at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight, const WinogradWith &with) {
+  return convolved(x, weight_for(x, weight), weight.size(0), with);
 }
 
 bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
   return alike(plus, {x.size(0), weight.size(0), x.size(2), x.size(3)}, x.scalar_type());
 }
 
-at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
+at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus,
+                              const WinogradWith &with) {
   auto y = room_for(x, weight.size(0));
   const WinogradAfter after{nullptr, plus.const_data_ptr(), 1.0f};
-  convolve(x, weight_for(x, weight), y, &after);
+  convolve(x, weight_for(x, weight), y, &after, with);
   return y;
 }
 
-at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight) {
+at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight, const WinogradWith &with) {
   const auto &by = kernels_for(dy);
-  return convolved(dy, transformed(weight, by, by.turned_weight), weight.size(1));
+  return convolved(dy, transformed(weight, by, by.turned_weight), weight.size(1), with);
 }
 
-at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight) {
+at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight,
+                                    const WinogradBefore *before) {
   const auto &of = gradient_kernels_for(x);
   const auto shape = shape_of(x, weight.size(1), weight.size(0));
   return weight_gradient_by_rows(
       weight, of.positions() * shape.in * shape.out, rows_of(x, of), of.gradient_room(shape),
       [&](float *du, int64_t begin, int64_t end, void *scratch) {
-        of.gradient(x.const_data_ptr(), dy.const_data_ptr(), du, shape, begin, end, scratch);
+        of.gradient(x.const_data_ptr(), before, dy.const_data_ptr(), du, shape, begin, end, scratch);
       },
       [&](const float *du, int64_t parts, int64_t begin, int64_t end, void *dw) {
         of.weight_gradient(du, parts, shape.in, shape.out, begin, end, dw);

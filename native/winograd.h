@@ -1,6 +1,10 @@
 // Convolutions by Winograd's method, where it is faster than oneDNN's.
 #pragma once
+#include <functional>
+
 #include <ATen/ATen.h>
+
+#include "winograd_kernels.h"
 
 namespace mixmatch {
 
@@ -24,19 +28,33 @@ bool winograd_takes(const at::Tensor &x, const at::Tensor &transformed, int64_t 
 at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
                         double slope);
 
+// What is done along the way by each thread to what is in its cache then.
+struct WinogradWith {
+  // What is made of x before it is convolved; null where it is convolved as it is.
+  const WinogradBefore *before = nullptr;
+  // Reads `count` pixels of the answer from `first` on, which begin at `y` and have just been written; `part` is the thread's, one of
+  // `winograd_parts`. May be missing.
+  std::function<void(int64_t part, const void *y, int64_t first, int64_t count)> read;
+  // As the answer is: what `read` reads beside it at the same places, or null.
+  const at::Tensor *beside = nullptr;
+};
+int64_t winograd_parts(const at::Tensor &x);
+
 // conv2d(x, weight); nothing is differentiated. In bf16 the transformed input and weight are rounded once more: the error is 2.5 times that of
 // rounding the output alone. In float32, where heights that are multiples of 4 have tiles of 4×4, it is 1e-6. The same bits whatever the threads.
-at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight);
+at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight, const WinogradWith &with = {});
 
 // conv2d(x, weight) + plus, rounded once, where `winograd_adds` says that `plus` is as the answer will be: in shape, number format and layout.
 // Otherwise as above.
 bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus);
-at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus);
+at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus,
+                              const WinogradWith &with = {});
 
 // The gradient of x by dy [B, out, H, W], channels_last. As above.
-at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight);
+at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight, const WinogradWith &with = {});
 
 // The gradient of the weight; each thread sums over images of its own. The same number of threads gives the same bits.
-at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight);
+at::Tensor winograd_weight_gradient(const at::Tensor &x, const at::Tensor &dy, const at::Tensor &weight,
+                                    const WinogradBefore *before = nullptr);
 
 } // namespace mixmatch

@@ -39,15 +39,15 @@ struct Blocks {
   int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
 };
 
-// The images' rows of pixels around rows of tiles; a row of zeros above and below.
+// The images' rows of pixels around rows of tiles; null above and below.
 struct Rows {
-  const T *x, *zero;
+  const T *x;
   const WinogradShape &shape;
   void around(int64_t tiles, const T *rows[kMet]) const {
     const int64_t down = shape.height / kMade, image = tiles / down, top = tiles % down * kMade - 1;
     for (int64_t i = 0; i < kMet; ++i) {
       const int64_t y = top + i;
-      rows[i] = y < 0 || y >= shape.height ? zero : x + (image * shape.height + y) * shape.width * shape.in;
+      rows[i] = y < 0 || y >= shape.height ? nullptr : x + (image * shape.height + y) * shape.width * shape.in;
     }
   }
   // The new rows of those from `begin` on: the row of tiles before them has their first two, too.
@@ -57,34 +57,40 @@ struct Rows {
   }
 };
 
-int64_t zeros(const WinogradShape &shape) { return shape.width * shape.in / kPair<T>; }
-
 int64_t room(const WinogradShape &shape) {
   const Blocks blocks(shape, tiles_together(shape));
-  return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap) + zeros(shape);
+  return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap);
+}
+
+template <class To>
+void transform_to(const T *const around[kMet], const WinogradBefore *before, const WinogradShape &shape, To to) {
+  if (before == nullptr) {
+    input_row(around, shape.width, shape.in, AsItIs(), to);
+  } else {
+    input_row(around, shape.width, shape.in, *before, to);
+  }
 }
 
 // A row of tiles for a product that sums over channels.
-void transform(const T *const around[kMet], const WinogradShape &shape, OverChannels<T> to) {
+void transform(const T *const around[kMet], const WinogradBefore *before, const WinogradShape &shape, OverChannels<T> to) {
 #ifdef __AVX512BF16__
   if (shape.in % (OverManyChannels::vectors * kLanes) == 0) {
-    return input_row(around, shape.width, shape.in, OverManyChannels{to});
+    return transform_to(around, before, shape, OverManyChannels{to});
   }
 #endif
-  input_row(around, shape.width, shape.in, to);
+  transform_to(around, before, shape, to);
 }
 
 template <class How>
-void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradShape &shape, int64_t begin,
-                  int64_t end, void *scratch) {
+void convolve_how(const void *x, const void *u, void *y, const How &how, const WinogradAlong &along, const WinogradShape &shape,
+                  int64_t begin, int64_t end, void *scratch) {
   const Blocks blocks(shape, tiles_together(shape));
   const int64_t across = shape.width / kMade, steps = shape.in / kPair<T>;
   const int64_t v_next = blocks.next(shape.in), m_next = blocks.tiles * shape.out + kGap, u_next = steps * shape.out;
   auto *v = static_cast<uint32_t *>(scratch);
   auto *m = static_cast<float *>(scratch) + kPositions * v_next;
-  auto *zero = reinterpret_cast<T *>(m + kPositions * m_next);
-  std::memset(zero, 0, zeros(shape) * sizeof(float));
-  const Rows source{static_cast<const T *>(x), zero, shape};
+  const Rows source{static_cast<const T *>(x), shape};
+  const auto *seen = along.seen;
   const auto *weight = static_cast<const uint32_t *>(u);
   const bool few = kFew > 0 && steps <= kFew; // known where there are none
   for (int64_t from = begin; from < end; from += blocks.rows) {
@@ -93,18 +99,22 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
       const T *around[kMet];
       source.around(from + row, around);
       T *to = reinterpret_cast<T *>(v) + row * across * shape.in;
-      transform(around, shape, {to, v_next * kPair<T>, shape.in});
+      transform(around, along.before, shape, {to, v_next * kPair<T>, shape.in});
     }
     const Ahead next = source.ahead(from + rows, std::min(end, from + rows + blocks.rows));
     T *const outs = static_cast<T *>(y) + from * kMade * shape.width * shape.out;
     const int64_t count = rows * kMade * shape.width * shape.out;
     const T *adds = how.read(outs);
     const Ahead written = Ahead::of(outs, count), added = Ahead::of(adds, adds == nullptr || adds == outs ? 0 : count);
+    const int64_t first = from * kMade * shape.width;
+    const T *const others = seen == nullptr ? nullptr : static_cast<const T *>(seen->beside);
+    const Ahead beside = others == nullptr ? Ahead{} : Ahead::of(others + first * shape.out, count);
     if (few) {
       for (int64_t j = 0; j < kMet; ++j) {
         next.parts(j, j + 1, kMet);
         written.parts(j, j + 1, kMet);
         added.parts(j, j + 1, kMet);
+        beside.parts(j, j + 1, kMet);
         column_product<T>({v + j * v_next, weight + j * u_next, kMet * v_next, kMet * u_next, steps, shape.out,
                            m + j * m_next, kMet * m_next},
                           rows * across);
@@ -114,6 +124,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
         next.parts(p, p + 1, kPositions);
         written.parts(p, p + 1, kPositions);
         added.parts(p, p + 1, kPositions);
+        beside.parts(p, p + 1, kPositions);
         product<T>({v + p * v_next, steps, 1}, rows * across, weight + p * u_next, steps, m + p * m_next, shape.out, false);
       }
     }
@@ -122,38 +133,40 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
       T *to = outs + row * kMade * shape.width * shape.out;
       (few ? output_row_of_columns<T, How> : output_row<T, How>)(made, m_next, to, shape.width, shape.out, how);
     }
+    if (seen != nullptr) {
+      seen->pixels(seen->context, outs, first, count / shape.out);
+    }
   }
 }
 
-void convolve(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape, int64_t begin,
+void convolve(const void *x, const void *u, void *y, const WinogradAlong &along, const WinogradShape &shape, int64_t begin,
               int64_t end, void *scratch) {
+  const auto *after = along.after;
   if (after == nullptr) {
-    return convolve_how(x, u, y, Plainly<T>(), shape, begin, end, scratch);
+    return convolve_how(x, u, y, Plainly<T>(), along, shape, begin, end, scratch);
   }
   const auto *bias = static_cast<const T *>(after->bias), *add = static_cast<const T *>(after->add);
   const auto *base = static_cast<const T *>(y);
   if (bias == nullptr) {
-    return convolve_how(x, u, y, Plus<T>{add, base}, shape, begin, end, scratch);
+    return convolve_how(x, u, y, Plus<T>{add, base}, along, shape, begin, end, scratch);
   }
   if (add != nullptr) {
-    return convolve_how(x, u, y, Then<T, true>{bias, after->slope, add, base}, shape, begin, end, scratch);
+    return convolve_how(x, u, y, Then<T, true>{bias, after->slope, add, base}, along, shape, begin, end, scratch);
   }
-  convolve_how(x, u, y, Then<T, false>{bias, after->slope, nullptr, nullptr}, shape, begin, end, scratch);
+  convolve_how(x, u, y, Then<T, false>{bias, after->slope, nullptr, nullptr}, along, shape, begin, end, scratch);
 }
 
 int64_t gradient_room(const WinogradShape &shape) {
   const Blocks blocks(shape, kGradientTiles);
-  return kPositions * (blocks.next(shape.in) + blocks.next(shape.out)) + zeros(shape);
+  return kPositions * (blocks.next(shape.in) + blocks.next(shape.out));
 }
 
-void gradient(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
-              void *scratch) {
+void gradient(const void *x, const WinogradBefore *before, const void *dy, float *du, const WinogradShape &shape, int64_t begin,
+              int64_t end, void *scratch) {
   const Blocks blocks(shape, kGradientTiles);
   const int64_t across = shape.width / kMade, v_next = blocks.next(shape.in), d_next = blocks.next(shape.out);
   auto *v = static_cast<uint32_t *>(scratch), *d = v + kPositions * v_next;
-  auto *zero = reinterpret_cast<T *>(d + kPositions * d_next);
-  std::memset(zero, 0, zeros(shape) * sizeof(float));
-  const Rows source{static_cast<const T *>(x), zero, shape};
+  const Rows source{static_cast<const T *>(x), shape};
   if (begin >= end) {
     std::memset(du, 0, kPositions * shape.in * shape.out * sizeof(float));
   }
@@ -162,10 +175,10 @@ void gradient(const void *x, const void *dy, float *du, const WinogradShape &sha
     for (int64_t row = 0; row < rows; ++row) {
       const T *around[kMet];
       source.around(from + row, around);
-      const int64_t before = row * across / kPair<T>;
-      input_row(around, shape.width, shape.in, OverTiles<T>{v + before * shape.in, v_next, shape.in});
+      const int64_t first = row * across / kPair<T>;
+      transform_to(around, before, shape, OverTiles<T>{v + first * shape.in, v_next, shape.in});
       gradient_row(static_cast<const T *>(dy) + (from + row) * kMade * shape.width * shape.out, shape.width, shape.out,
-                   OverTiles<T>{d + before * shape.out, d_next, shape.out});
+                   OverTiles<T>{d + first * shape.out, d_next, shape.out});
     }
     const int64_t then = from + rows, last = std::min(end, then + blocks.rows), pixels = kMade * shape.width * shape.out;
     const Ahead next = source.ahead(then, last);

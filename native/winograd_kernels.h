@@ -15,11 +15,32 @@ struct WinogradShape {
   int64_t height, width, in, out;
 };
 
+// What is convolved instead of x: lrelu(x·scale + shift), in float32 until it is transformed, with zeros around.
+struct WinogradBefore {
+  const float *scale, *shift; // [in]
+  float slope; // of the leaky ReLU, at most 1
+};
+
 // What else is done to y before it is written: y = lrelu(y + bias + add). Without a bias y + add alone.
 struct WinogradAfter {
   const void *bias; // [out], or null
   const void *add; // as y is, and y itself for what its memory holds; null only where there is a bias
   float slope; // of the leaky ReLU: 1 is none, 0 is ReLU
+};
+
+// Who is told of y's pixels as soon as they are written, while they are in the nearest cache.
+struct WinogradSeen {
+  // Of the `count` pixels from `first` on, which begin at `y`.
+  void (*pixels)(void *context, const void *y, int64_t first, int64_t count);
+  void *context;
+  const void *beside; // as y is: what is read then at the same places, or null
+};
+
+// What is done along the way; each may be null.
+struct WinogradAlong {
+  const WinogradBefore *before;
+  const WinogradAfter *after;
+  const WinogradSeen *seen;
 };
 
 struct WinogradKernels {
@@ -30,13 +51,13 @@ struct WinogradKernels {
   void (*weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
   // The same for the gradient of x: `convolve` with it makes dx of dy, with in and out exchanged.
   void (*turned_weight)(const void *weight, int64_t in, int64_t out, int64_t begin, int64_t end, void *u);
-  // y's rows of tiles begin … end; `after` may be null. `room`: the 4-byte words that `scratch` must hold, aligned to 64 bytes.
-  void (*convolve)(const void *x, const void *u, void *y, const WinogradAfter *after, const WinogradShape &shape,
-                   int64_t begin, int64_t end, void *scratch);
+  // y's rows of tiles begin … end; `room`: the 4-byte words that `scratch` must hold, aligned to 64 bytes.
+  void (*convolve)(const void *x, const void *u, void *y, const WinogradAlong &along, const WinogradShape &shape, int64_t begin,
+                   int64_t end, void *scratch);
   int64_t (*room)(const WinogradShape &shape);
-  // du (positions·in·out float32, which is overwritten), the gradient of u by the rows of tiles begin … end. As above.
-  void (*gradient)(const void *x, const void *dy, float *du, const WinogradShape &shape, int64_t begin, int64_t end,
-                   void *scratch);
+  // du (positions·in·out float32, which is overwritten), the gradient of u by the rows of tiles begin … end; `before` may be null. As above.
+  void (*gradient)(const void *x, const WinogradBefore *before, const void *dy, float *du, const WinogradShape &shape,
+                   int64_t begin, int64_t end, void *scratch);
   int64_t (*gradient_room)(const WinogradShape &shape);
   // dw [out, 3, 3, in] of the sum of `parts` du, one after the other, those outs in begin … end.
   void (*weight_gradient)(const float *du, int64_t parts, int64_t in, int64_t out, int64_t begin, int64_t end, void *dw);

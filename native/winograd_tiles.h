@@ -8,16 +8,6 @@
 namespace mixmatch {
 namespace {
 
-#ifdef __AVX512BF16__
-// As bfloat16 in turn: the first of `even`, the first of `odd` …
-inline Words alternating(Floats even, Floats odd) {
-  const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(odd), reinterpret_cast<__m512>(even));
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
-                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return reinterpret_cast<Words>(_mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(both)));
-}
-#endif
-
 // Where the numbers of one position lie for a product that sums over channels: [tiles, channels].
 template <class T> struct OverChannels {
   T *to;
@@ -25,28 +15,21 @@ template <class T> struct OverChannels {
   static constexpr int64_t tiles = 1, vectors = 1; // of channels, which are met together
 
   T *at(int64_t tile, int64_t channel) const { return to + tile * channels + channel; }
-  static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
+  using In = InOrder<T, Floats, 1>;
   void put(T *&at, const Floats value[1]) const {
-    store(at, value[0]);
+    In::store(at, value);
     at += next;
   }
 };
 
 #ifdef __AVX512BF16__
-// The same of 32 channels of bfloat16 at a time: those with even numbers are one vector, those with odd numbers the other. To take
-// their words apart and to put them together again needs fewer instructions than to widen and to narrow each half.
+// The same of 32 channels of bfloat16 at a time.
 struct OverManyChannels : OverChannels<Bf16> {
   static constexpr int64_t vectors = 2;
 
-  static void get(const Bf16 *at, Floats value[2]) {
-    Words both;
-    std::memcpy(&both, at, sizeof both);
-    value[0] = reinterpret_cast<Floats>(both << 16);
-    value[1] = reinterpret_cast<Floats>(both & 0xffff0000u);
-  }
+  using In = EvenAndOdd;
   void put(Bf16 *&at, const Floats value[2]) const {
-    const Words both = alternating(value[0], value[1]);
-    std::memcpy(at, &both, sizeof both);
+    In::store(at, value);
     at += next;
   }
 };
@@ -59,7 +42,7 @@ template <class T> struct OverTiles {
   static constexpr int64_t tiles = kPair<T>, vectors = 1;
 
   uint32_t *at(int64_t tile, int64_t channel) const { return to + tile / kPair<T> * channels + channel; }
-  static void get(const T *at, Floats value[1]) { value[0] = load<Floats>(at); }
+  using In = InOrder<T, Floats, 1>;
   void put(uint32_t *&at, const Floats value[tiles]) const {
     if constexpr (kPair<T> == 1) {
       std::memcpy(at, &value[0], sizeof value[0]);
@@ -74,13 +57,43 @@ template <class T> struct OverTiles {
   }
 };
 
+// What is convolved: x as it is, or `WinogradBefore`; `Of`: that of some channels, of which the first is `c`.
+struct AsItIs {};
+
+template <class To, class Before> struct Of {
+  Of(const Before &, int64_t) {}
+  void make(Floats[To::vectors]) const {}
+};
+
+template <class To> struct Of<To, WinogradBefore> {
+  Floats scale[To::vectors], shift[To::vectors];
+  float slope;
+  Of(const WinogradBefore &all, int64_t c) : slope(all.slope) {
+    To::In::constants(all.scale + c, scale);
+    To::In::constants(all.shift + c, shift);
+  }
+  void make(Floats values[To::vectors]) const {
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < To::vectors; ++v) {
+      const Floats z = values[v] * scale[v] + shift[v];
+      values[v] = larger(z, z * slope);
+    }
+  }
+};
+
 // Bᵀ·d of a column of pixels.
-template <class To, class T> void column(const T *const rows[kMet], int64_t at, Floats to[To::vectors][kMet]) {
+template <class To, class T, class Made>
+__attribute__((always_inline)) inline void column(const T *const rows[kMet], int64_t at, const Made &made,
+                                                  Floats to[To::vectors][kMet]) {
   Floats d[To::vectors][kMet];
 #pragma GCC unroll 6
   for (int i = 0; i < kMet; ++i) {
-    Floats values[To::vectors];
-    To::get(rows[i] + at, values);
+    Floats values[To::vectors] = {};
+    const bool inside = i > 0 && i < kMet - 1;
+    if (inside || rows[i] != nullptr) {
+      To::In::load(rows[i] + at, values);
+      made.make(values);
+    }
 #pragma GCC unroll 2
     for (int64_t v = 0; v < To::vectors; ++v) {
       d[v][i] = values[v];
@@ -92,21 +105,23 @@ template <class To, class T> void column(const T *const rows[kMet], int64_t at, 
   }
 }
 
-// Bᵀ·d·B for a row of tiles; `rows`: the rows of pixels that it is made of, of which two belong to the next ones, too.
-template <class T, class To>
-__attribute__((noinline)) void input_row(const T *const rows[kMet], int64_t width, int64_t channels, To to) {
+// Bᵀ·d·B for a row of tiles; `rows`: the rows of pixels that it is made of, of which two belong to the next ones, too; the first and the last
+// are null where they are outside.
+template <class T, class Before, class To>
+__attribute__((noinline)) void input_row(const T *const rows[kMet], int64_t width, int64_t channels, Before before, To to) {
   constexpr int64_t n = kMade * To::tiles, vectors = To::vectors; // new columns in each turn
   for (int64_t c = 0; c < channels; c += vectors * kLanes) {
     const T *from[kMet];
     for (int i = 0; i < kMet; ++i) {
-      from[i] = rows[i] + c;
+      from[i] = rows[i] == nullptr ? nullptr : rows[i] + c;
     }
+    const Of<To, Before> made_of(before, c);
     Floats d[2 + n][vectors][kMet] = {}; // d[0] is the column left of the tile
-    column<To>(from, 0, d[1]);
+    column<To>(from, 0, made_of, d[1]);
     for (int64_t x = 1; x < width; x += n) {
       for (int64_t k = 0; k < n; ++k) {
         if (k < n - 1 || x + k < width) {
-          column<To>(from, (x + k) * channels, d[2 + k]);
+          column<To>(from, (x + k) * channels, made_of, d[2 + k]);
         } else {
           for (int64_t v = 0; v < vectors; ++v) {
             for (Floats &value : d[2 + k][v]) {

@@ -1,10 +1,10 @@
 //! The layers of our networks, as descriptions over a [`Layout`]: where their numbers lie and how they run.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::folded::{PackedConv, ScaleAct, Shape};
 use super::int8::{Gives, Int8Conv, Quantise, Range};
-use super::shim::{self, NormAct};
+use super::shim::{self, ConvBy, NormAct, NormConv};
 use super::weights::{BufferId, Init, Layout, ParamId, Weights};
 use super::{Mode, NnError};
 
@@ -33,17 +33,11 @@ impl Conv {
 
     /// `[B, in, H, W]` → `[B, out, H/stride, W/stride]`, in the number format of `x`.
     pub fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NnError> {
-        let weight = weights.compute(self.weight, x.kind())?;
-        shim::conv(x, &weight, self.stride, self.padding)
+        shim::conv(x, self.by(&weights.compute(self.weight, x.kind())?))
     }
 
-    /// The same, and `residual` to be added to it: where that is one pass over memory it is added already.
-    pub fn forward_onto(&self, weights: &Weights, x: &Tensor, residual: Tensor) -> Result<Stream, NnError> {
-        let weight = weights.compute(self.weight, x.kind())?;
-        Ok(match shim::conv_plus(x, &weight, &residual, self.stride, self.padding)? {
-            Some(sum) => Stream::Whole(sum),
-            None => Stream::Parts(shim::conv(x, &weight, self.stride, self.padding)?, residual),
-        })
+    fn by<'a>(&self, weight: &'a Tensor) -> ConvBy<'a> {
+        ConvBy { weight, stride: self.stride, padding: self.padding }
     }
 }
 
@@ -104,10 +98,23 @@ impl BatchNorm {
 /// What flows from one block of a pre-activation network to the next.
 #[derive(Debug)]
 pub enum Stream {
-    /// One tensor.
-    Whole(Tensor),
+    /// One tensor, and its sums over the batch where they were made with it.
+    Whole(Tensor, Option<Tensor>),
     /// A block's branch and its shortcut, not yet added: the next norm adds them on its way.
     Parts(Tensor, Tensor),
+}
+
+impl Stream {
+    fn kind(&self) -> Kind {
+        let (Self::Whole(x, _) | Self::Parts(x, _)) = self;
+        x.kind()
+    }
+}
+
+impl From<Tensor> for Stream {
+    fn from(x: Tensor) -> Self {
+        Self::Whole(x, None)
+    }
 }
 
 /// BatchNorm, then leaky ReLU: what stands before every convolution of a pre-activation network.
@@ -149,9 +156,56 @@ impl NormRelu {
     pub fn join(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<(Tensor, Tensor), NnError> {
         let by = self.0.by(weights, mode, LEAKY_SLOPE);
         match stream {
-            Stream::Whole(x) => shim::add_norm_act(&x, None, by),
-            Stream::Parts(a, b) => shim::add_norm_act(&a, Some(&b), by),
+            Stream::Whole(x, sums) => shim::add_norm_act(&x, None, sums.as_ref(), by),
+            Stream::Parts(a, b) => shim::add_norm_act(&a, Some(&b), None, by),
         }
+    }
+
+    /// The stream as one tensor, and `conv` of what this makes of it.
+    pub fn join_conv(
+        &self,
+        weights: &Weights,
+        stream: Stream,
+        conv: &Conv,
+        mode: Mode,
+    ) -> Result<(Tensor, Stream), NnError> {
+        let weight = weights.compute(conv.weight, stream.kind())?;
+        let conv = conv.by(&weight);
+        if let Some(NormConv { x, y, sums }) = self.with_conv(weights, &stream, conv, None, mode)? {
+            return Ok((x, Stream::Whole(y, Some(sums))));
+        }
+        let (x, activated) = self.join(weights, stream, mode)?;
+        Ok((x, shim::conv(&activated, conv)?.into()))
+    }
+
+    /// `conv` of what this makes of the stream, and `residual` to be added to it: where that is one pass over memory it is added already.
+    pub fn conv_onto(
+        &self,
+        weights: &Weights,
+        stream: Stream,
+        conv: &Conv,
+        residual: Tensor,
+        mode: Mode,
+    ) -> Result<Stream, NnError> {
+        let weight = weights.compute(conv.weight, stream.kind())?;
+        let conv = conv.by(&weight);
+        if let Some(NormConv { y, sums, .. }) = self.with_conv(weights, &stream, conv, Some(&residual), mode)? {
+            return Ok(Stream::Whole(y, Some(sums)));
+        }
+        let (_, activated) = self.join(weights, stream, mode)?;
+        Ok(Stream::Parts(shim::conv(&activated, conv)?, residual))
+    }
+
+    fn with_conv(
+        &self,
+        weights: &Weights,
+        stream: &Stream,
+        conv: ConvBy<'_>,
+        plus: Option<&Tensor>,
+        mode: Mode,
+    ) -> Result<Option<NormConv>, NnError> {
+        let Stream::Whole(x, sums) = stream else { return Ok(None) };
+        shim::norm_conv(x, sums.as_ref(), self.0.by(weights, mode, LEAKY_SLOPE), conv, plus)
     }
 }
 

@@ -7,31 +7,25 @@ use tch::Tensor;
 use super::NnError;
 
 unsafe extern "C" {
-    fn mixmatch_norm_act(
-        input: *const c_void,
-        gamma: *const c_void,
-        beta: *const c_void,
-        mean: *const c_void,
-        variance: *const c_void,
-        batch: c_int,
-        momentum: f64,
-        eps: f64,
-        slope: f64,
-        error: *mut c_char,
-        room: usize,
-    ) -> *mut c_void;
+    fn mixmatch_norm_act(input: *const c_void, by: *const Norm, error: *mut c_char, room: usize) -> *mut c_void;
     fn mixmatch_add_norm_act(
         a: *const c_void,
         b: *const c_void,
-        gamma: *const c_void,
-        beta: *const c_void,
-        mean: *const c_void,
-        variance: *const c_void,
-        batch: c_int,
-        momentum: f64,
-        eps: f64,
-        slope: f64,
+        sums: *const c_void,
+        by: *const Norm,
         sum: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn mixmatch_norm_conv(
+        x: *const c_void,
+        sums: *const c_void,
+        by: *const Norm,
+        weight: *const c_void,
+        plus: *const c_void,
+        stride: c_longlong,
+        padding: c_longlong,
+        made: *mut [*mut c_void; 2],
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
@@ -46,15 +40,6 @@ unsafe extern "C" {
     fn mixmatch_conv(
         x: *const c_void,
         weight: *const c_void,
-        stride: c_longlong,
-        padding: c_longlong,
-        error: *mut c_char,
-        room: usize,
-    ) -> *mut c_void;
-    fn mixmatch_conv_plus(
-        x: *const c_void,
-        weight: *const c_void,
-        plus: *const c_void,
         stride: c_longlong,
         padding: c_longlong,
         error: *mut c_char,
@@ -98,6 +83,19 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> *mut c_void;
+}
+
+/// [`NormAct`] for the shim, its `MixmatchNorm`.
+#[repr(C)]
+struct Norm {
+    gamma: *const c_void,
+    beta: *const c_void,
+    mean: *const c_void,
+    variance: *const c_void,
+    batch: c_int,
+    momentum: f64,
+    eps: f64,
+    slope: f64,
 }
 
 /// The first line of what the shim wrote into `text`.
@@ -148,30 +146,73 @@ pub struct NormAct<'a> {
 /// On the CPU one fused function (`native/norm_act.cpp`): half the passes over memory of the two operations, and only
 /// the input is kept for the backward pass.
 pub fn norm_act(input: &Tensor, by: NormAct<'_>) -> Result<Tensor, NnError> {
-    let NormAct { batch, momentum, eps, slope, .. } = by;
-    let (mean, variance) = by.running_pointers();
-    let (x, gamma, beta) = (pointer(input), pointer(by.gamma), pointer(by.beta));
     // SAFETY: every pointer is null or a valid at::Tensor for as long as it is borrowed here.
-    tensor_from(|error, room| unsafe {
-        mixmatch_norm_act(x, gamma, beta, mean, variance, c_int::from(batch), momentum, eps, slope, error, room)
-    })
+    tensor_from(|error, room| unsafe { mixmatch_norm_act(pointer(input), &by.for_shim(), error, room) })
 }
 
-/// `a` + `b`, or `a` alone, and leaky ReLU of BatchNorm of that: what stands between two blocks of a residual network.
+/// `a` + `b`, or `a` alone, and leaky ReLU of BatchNorm of that: what stands between two blocks of a residual network. `sums`: those that
+/// [`norm_conv`] gave with an `a` that stands alone.
 ///
 /// On the CPU one fused function: the sum and its statistics are one pass, and so are the two gradients that meet there.
-pub fn add_norm_act(a: &Tensor, b: Option<&Tensor>, by: NormAct<'_>) -> Result<(Tensor, Tensor), NnError> {
-    let NormAct { batch, momentum, eps, slope, .. } = by;
-    let (mean, variance) = by.running_pointers();
-    let (left, right, gamma, beta) = (pointer(a), pointer_or_null(b), pointer(by.gamma), pointer(by.beta));
-    let (batch, mut sum) = (c_int::from(batch), std::ptr::null_mut::<c_void>());
+pub fn add_norm_act(
+    a: &Tensor,
+    b: Option<&Tensor>,
+    sums: Option<&Tensor>,
+    by: NormAct<'_>,
+) -> Result<(Tensor, Tensor), NnError> {
+    let (left, right, sums, mut sum) = (pointer(a), pointer_or_null(b), pointer_or_null(sums), std::ptr::null_mut());
     // SAFETY: as in `norm_act`, and the shim expects a null `b`; `sum` is written before the call returns a tensor and not otherwise.
     let activated = tensor_from(|error, room| unsafe {
-        let out = &raw mut sum;
-        mixmatch_add_norm_act(left, right, gamma, beta, mean, variance, batch, momentum, eps, slope, out, error, room)
+        mixmatch_add_norm_act(left, right, sums, &by.for_shim(), &raw mut sum, error, room)
     })?;
     // SAFETY: made with `new at::Tensor` and given away, like every tensor of the shim.
     Ok((unsafe { Tensor::from_ptr(sum.cast()) }, activated))
+}
+
+/// What [`norm_conv`] makes of x.
+#[derive(Debug)]
+pub struct NormConv {
+    /// x, for whoever else takes it: their gradient is added on the way.
+    pub x: Tensor,
+    /// The convolution.
+    pub y: Tensor,
+    /// Σy and Σy² over its pixels for the norm that comes next, float64 `[2, out]`.
+    pub sums: Tensor,
+}
+
+/// The convolution by `weight` of leaky ReLU of BatchNorm of `x`, + `plus`, all in one number format, differentiable once, where that is one
+/// function on this processor (`native/norm_conv.h`); none where it is not. `sums`: those that this function gave with `x`.
+///
+/// The norm's sums over the batch are made where the convolutions write their answers, forward and backward: two passes over memory less.
+pub fn norm_conv(
+    x: &Tensor,
+    sums: Option<&Tensor>,
+    by: NormAct<'_>,
+    conv: ConvBy<'_>,
+    plus: Option<&Tensor>,
+) -> Result<Option<NormConv>, NnError> {
+    let ConvBy { weight, stride, padding } = conv;
+    let (x, sums, weight, plus) = (pointer(x), pointer_or_null(sums), pointer(weight), pointer_or_null(plus));
+    let mut made = [std::ptr::null_mut(); 2];
+    // SAFETY: as in `norm_act`, and the shim expects null for `sums` and `plus`; `made` has room for the two that are written before the call
+    // returns a tensor and not otherwise.
+    let y = tensor_from(|error, room| unsafe {
+        mixmatch_norm_conv(x, sums, &by.for_shim(), weight, plus, stride, padding, &raw mut made, error, room)
+    })?;
+    // SAFETY: made with `new at::Tensor` and given away, like every tensor of the shim.
+    let [x, sums] = made.map(|tensor| unsafe { Tensor::from_ptr(tensor.cast()) });
+    Ok(y.defined().then_some(NormConv { x, y, sums }))
+}
+
+/// A convolution of a training step.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvBy<'a> {
+    /// `[out, in, k, k]`.
+    pub weight: &'a Tensor,
+    /// Pixels from one of its places to the next.
+    pub stride: i64,
+    /// Rows and columns of zeros around.
+    pub padding: i64,
 }
 
 /// Leaky ReLU of `input` `[B, C, H, W]` · `scale` + `shift` (float32 `[C]`), for inference on the CPU.
@@ -181,28 +222,15 @@ pub fn scale_act(input: &Tensor, scale: &Tensor, shift: &Tensor, slope: f64) -> 
     tensor_from(|error, room| unsafe { mixmatch_scale_act(x, scale, shift, slope, error, room) })
 }
 
-/// The convolution of `x` `[B, in, H, W]` by `weight` `[out, in, k, k]`, both in one number format, differentiable once.
+/// The convolution of `x` `[B, in, H, W]` by a weight in the same number format, differentiable once.
 ///
 /// On the CPU every thread computes the gradients for images of its own (`native/conv.cpp`): nothing else that runs on the machine holds
 /// a training up at oneDNN's barriers.
-pub fn conv(x: &Tensor, weight: &Tensor, stride: i64, padding: i64) -> Result<Tensor, NnError> {
+pub fn conv(x: &Tensor, by: ConvBy<'_>) -> Result<Tensor, NnError> {
+    let ConvBy { weight, stride, padding } = by;
     let (x, weight) = (pointer(x), pointer(weight));
     // SAFETY: both are valid at::Tensors for as long as they are borrowed here.
     tensor_from(|error, room| unsafe { mixmatch_conv(x, weight, stride, padding, error, room) })
-}
-
-/// The same + `plus`, differentiable once in all three, where that is one pass over memory (`native/conv.h`); none where it is not.
-pub fn conv_plus(
-    x: &Tensor,
-    weight: &Tensor,
-    plus: &Tensor,
-    stride: i64,
-    padding: i64,
-) -> Result<Option<Tensor>, NnError> {
-    let (x, weight, plus) = (pointer(x), pointer(weight), pointer(plus));
-    // SAFETY: all are valid at::Tensors for as long as they are borrowed here.
-    let sum = tensor_from(|error, room| unsafe { mixmatch_conv_plus(x, weight, plus, stride, padding, error, room) })?;
-    Ok(sum.defined().then_some(sum))
 }
 
 /// Whether oneDNN, which convolves on the CPU, computes in bf16 on this processor, be it by emulation; without it libtorch has a
@@ -282,13 +310,26 @@ fn pointer_or_null(tensor: Option<&Tensor>) -> *const c_void {
 }
 
 impl NormAct<'_> {
-    fn running_pointers(&self) -> (*const c_void, *const c_void) {
-        self.running.map_or((std::ptr::null(), std::ptr::null()), |(mean, variance)| (pointer(mean), pointer(variance)))
+    fn for_shim(&self) -> Norm {
+        let Self { batch, momentum, eps, slope, .. } = *self;
+        let (mean, variance) = self.running.unzip();
+        Norm {
+            gamma: pointer(self.gamma),
+            beta: pointer(self.beta),
+            mean: pointer_or_null(mean),
+            variance: pointer_or_null(variance),
+            batch: c_int::from(batch),
+            momentum,
+            eps,
+            slope,
+        }
     }
 }
 
 #[cfg(test)]
-mod own_conv_tests;
+mod norm_conv_tests;
+#[cfg(test)]
+pub(super) mod own_conv_tests;
 #[cfg(test)]
 mod strided_tests;
 #[cfg(test)]

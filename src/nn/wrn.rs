@@ -99,15 +99,18 @@ impl Block {
     }
 
     fn forward(&self, weights: &Weights, stream: Stream, mode: Mode) -> Result<Stream, NnError> {
-        let (x, activated) = self.norm1.join(weights, stream, mode)?;
-        let y = self.conv1.forward(weights, &activated)?;
-        let y = self.norm2.forward(weights, &y, mode)?;
-        let residual = if self.activate_before_residual { activated } else { x };
+        let (residual, y) = if self.activate_before_residual {
+            let (_, activated) = self.norm1.join(weights, stream, mode)?;
+            let y = self.conv1.forward(weights, &activated)?.into();
+            (activated, y)
+        } else {
+            self.norm1.join_conv(weights, stream, &self.conv1, mode)?
+        };
         let residual = match &self.shortcut {
             Some(conv) => conv.forward(weights, &residual)?,
             None => residual,
         };
-        self.conv2.forward_onto(weights, &y, residual)
+        self.norm2.conv_onto(weights, y, &self.conv2, residual, mode)
     }
 }
 
@@ -157,7 +160,7 @@ impl Network for Wrn {
     }
 
     fn forward(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Tensor, NnError> {
-        let mut stream = Stream::Whole(self.stem.forward(weights, &images.f_to_kind(self.compute)?)?);
+        let mut stream = Stream::from(self.stem.forward(weights, &images.f_to_kind(self.compute)?)?);
         for block in &self.blocks {
             stream = block.forward(weights, stream, mode)?;
         }
@@ -241,6 +244,9 @@ impl Folded for FoldedWrn {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
+    use super::super::shim::own_conv_tests::is_used;
     use super::*;
 
     fn parameters(name: &str, classes: i64) -> i64 {
@@ -251,6 +257,25 @@ mod tests {
     fn parameter_counts_are_the_papers() {
         assert_eq!(parameters("wrn-28-2", 10), 1_467_610);
         assert_eq!(parameters("wrn-28-2", 2), 1_466_578);
+    }
+
+    /// Where our convolutions are for this processor a block computes each norm with the convolution behind it, and its sums come with its output.
+    #[test]
+    fn a_block_is_two_functions_where_the_convolutions_are_ours() {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let network = Wrn::new("wrn-16-1".parse().unwrap(), 2, kind);
+            let weights = Weights::zeros(network.layout(), Device::Cpu).unwrap();
+            let channels_last = |side: i64, channels: i64| {
+                Tensor::rand([2, side, side, channels], (Kind::Float, Device::Cpu)).to_kind(kind).permute([0, 3, 1, 2])
+            };
+            // The second block of each group.
+            for (block, side, channels) in [(1, 32, 16), (3, 16, 32), (5, 8, 64)] {
+                let x = Stream::from(channels_last(side, channels));
+                let y = network.blocks[block].forward(&weights, x, Mode::Train).unwrap();
+                let fused = matches!(y, Stream::Whole(_, Some(_)));
+                assert_eq!(fused, is_used(kind, "MIXMATCH_WINOGRAD", "v3"), "block {block}, {kind:?}");
+            }
+        }
     }
 
     #[test]

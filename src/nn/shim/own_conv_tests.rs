@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::conv;
+use super::{ConvBy, conv};
 
 /// Images, height, width, channels in and out.
 pub(super) type Sizes = [i64; 5];
@@ -49,9 +49,13 @@ impl Case {
         [y.detach(), gradients.pop().unwrap(), dw]
     }
 
+    fn conv<'a>(&self, weight: &'a Tensor) -> ConvBy<'a> {
+        ConvBy { weight, stride: self.stride, padding: self.padding }
+    }
+
     pub(super) fn ours(&self, threads: i32) -> [Tensor; 3] {
         tch::set_num_threads(threads);
-        self.by(self.x.kind(), |x, weight| conv(x, weight, self.stride, self.padding).unwrap())
+        self.by(self.x.kind(), |x, weight| conv(x, self.conv(weight)).unwrap())
     }
 
     pub(super) fn libtorchs(&self, x: &Tensor, weight: &Tensor) -> Tensor {
@@ -110,14 +114,14 @@ pub(super) fn assert_repeatable(sizes: &[Sizes], kernel: i64, stride: i64, is_us
             }
             let last = case.x.narrow(0, sizes[0] - 1, 1);
             let _no_grad = tch::no_grad_guard();
-            let alone = conv(&last, &case.weight, stride, case.padding).unwrap();
+            let alone = conv(&last, case.conv(&case.weight)).unwrap();
             assert_eq!(alone, one[0].narrow(0, sizes[0] - 1, 1), "{sizes:?}, {kind:?}: the last image alone");
         }
     }
 }
 
 /// Whether this process on this processor has our products for `kind`, in float32 under the kernels `least` and more, and `switch` is not 0.
-pub(super) fn is_used(kind: Kind, switch: &str, least: &str) -> bool {
+pub(in crate::nn) fn is_used(kind: Kind, switch: &str, least: &str) -> bool {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let has = |flag: &str| flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|f| f == flag));
     let off = std::env::var(switch).is_ok_and(|said| said == "0");

@@ -106,7 +106,7 @@ fn a_fused_sum_gives_both_its_gradients() {
                 all.extend([sum.detach(), y.detach(), mean, variance]);
                 all
             };
-            let got = run(&|a, b, by| add_norm_act(a, Some(b), by).unwrap());
+            let got = run(&|a, b, by| add_norm_act(a, Some(b), None, by).unwrap());
             let expected = run(&|a, b, by| {
                 let sum = a + b;
                 let y = plain(&sum, by);
@@ -142,7 +142,7 @@ fn what_is_passed_on_gives_its_gradient_back() {
                 all.extend([passed.detach(), y.detach(), mean, variance]);
                 all
             };
-            let got = run(&|x, by| add_norm_act(x, None, by).unwrap());
+            let got = run(&|x, by| add_norm_act(x, None, None, by).unwrap());
             let expected = run(&|x, by| (x.shallow_clone(), plain(x, by)));
             for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
                 let what =
@@ -195,7 +195,7 @@ fn gradients_are_libtorchs(threads: i32, kind: Kind, tolerance: f64, sizes: [i64
             all.push(y.detach());
             all
         };
-        let ours = || run(&|| conv(&x, &weight, stride, kernel / 2).unwrap());
+        let ours = || run(&|| conv(&x, ConvBy { weight: &weight, stride, padding: kernel / 2 }).unwrap());
         let (got, again) = (ours(), ours());
         let plain = run(&|| x.conv2d(&weight, None::<&Tensor>, [stride; 2], [kernel / 2; 2], [1, 1], 1));
         assert_eq!(got.len(), of.len() + 1);

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::own_conv_tests::{self, Case, LIMITS, Sizes, apart, assert_exact, assert_repeatable};
-use super::{ConvNumbers, conv, conv_pack, conv_pack_winograd, conv_plus, conv_run};
+use super::{ConvBy, ConvNumbers, conv, conv_pack, conv_pack_winograd, conv_run};
 
 const FITTING: [Sizes; 12] = [
     [1, 2, 4, 16, 16],
@@ -36,54 +36,6 @@ fn every_pixel_and_gradient_is_the_convolutions() {
 #[test]
 fn the_bits_depend_on_no_thread_and_on_no_other_image() {
     assert_repeatable(&FITTING, 3, 1, is_used);
-}
-
-/// y = conv(x) + plus, as a block of a network ends in training, and the gradients of all three.
-#[test]
-fn what_a_block_adds_to_a_convolution_is_added_on_its_way_out() {
-    for (kind, limit) in LIMITS.into_iter().filter(|&(kind, _)| is_used(kind)) {
-        for sizes in FITTING {
-            let case = case(sizes, kind);
-            let plus = case.dy.flip([0i64]) * 0.7;
-            let by = |kind: Kind, sum: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
-                let leaves =
-                    [&case.x, &case.weight, &plus].map(|one| one.to_kind(kind).detach().set_requires_grad(true));
-                let [x, weight, plus] = &leaves;
-                let y = sum(x, weight, plus);
-                let loss = (&y * case.dy.to_kind(kind)).sum(kind);
-                let mut all = Tensor::run_backward(&[loss], &leaves, false, false);
-                all.push(y.detach());
-                all
-            };
-            let before = plus.copy();
-            let ours = by(kind, &|x, weight, plus| conv_plus(x, weight, plus, 1, 1).unwrap().unwrap());
-            assert_eq!(plus, before, "it is somebody else's, too");
-            let exact = by(Kind::Double, &|x, weight, plus| case.libtorchs(x, weight) + plus);
-            for (what, (got, exact)) in ["dx", "dw", "dplus", "y"].into_iter().zip(ours.iter().zip(&exact)) {
-                assert_eq!(got.kind(), kind);
-                let apart = apart(got, exact);
-                assert!(apart < limit, "{what} of {sizes:?} in {kind:?}: {apart:e}");
-            }
-            let _no_grad = tch::no_grad_guard();
-            assert_eq!(conv_plus(&case.x, &case.weight, &plus, 1, 1).unwrap().unwrap(), ours[3], "{sizes:?}, {kind:?}");
-        }
-    }
-}
-
-#[test]
-fn what_is_not_as_the_answer_is_not_added_on_the_way() {
-    let _no_grad = tch::no_grad_guard();
-    for kind in [Kind::Float, Kind::BFloat16] {
-        let other = if kind == Kind::Float { Kind::BFloat16 } else { Kind::Float };
-        let Case { x, weight, dy, .. } = case([3, 6, 8, 16, 48], kind);
-        let is_added = |plus: &Tensor, stride| conv_plus(&x, &weight, plus, stride, 1).unwrap().is_some();
-        assert_eq!(is_added(&dy, 1), is_used(kind), "{kind:?}");
-        let unlike = [dy.contiguous(), dy.to_kind(other), dy.narrow(0, 0, 2), dy.narrow(2, 0, 1).narrow(3, 0, 1)];
-        for plus in unlike {
-            assert!(!is_added(&plus, 1), "{kind:?}: {plus:?}");
-        }
-        assert!(!is_added(&dy, 2));
-    }
 }
 
 #[test]
@@ -136,7 +88,7 @@ fn tiles_are_large_where_that_pays() {
                 conv_run(x, numbers, None, 1, 1, 1.0).unwrap()
             };
             // The same tiles have the same bits.
-            let same = run(x) == conv(x, weight, 1, 1).unwrap();
+            let same = run(x) == conv(x, ConvBy { weight, stride: 1, padding: 1 }).unwrap();
             assert_eq!(same, trained == served, "{sizes:?}, {kind:?}");
             // Of another height than the weight was transformed for.
             let lower = x.permute([0, 2, 3, 1]).narrow(1, 0, sizes[1] - 2).contiguous().permute([0, 3, 1, 2]);
@@ -158,7 +110,6 @@ fn every_instruction_set_computes_it() {
     let names = [
         "every_pixel_and_gradient_is_the_convolutions",
         "the_bits_depend_on_no_thread_and_on_no_other_image",
-        "what_a_block_adds_to_a_convolution_is_added_on_its_way_out",
         "what_follows_a_convolution_is_done_on_its_way_out",
         "tiles_are_large_where_that_pays",
     ];
