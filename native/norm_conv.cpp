@@ -20,10 +20,10 @@ std::pair<at::Tensor, at::Tensor> convolved(const Normed &of, const at::Tensor &
   const bool bf16 = weight.scalar_type() == at::kBFloat16;
   TwoSums sums(winograd_parts(of.x), out);
   const auto before = activating(of);
-  const WinogradWith with{&before, [&](int64_t part, const void *y, int64_t, int64_t count) {
+  const WinogradWith with{&before, plus, [&](int64_t part, const void *y, int64_t, int64_t count) {
                             norm_act_kernels().statistics(bf16, y, count, out, sums.first(part), sums.second(part));
                           }};
-  const auto y = plus ? winograd_conv_plus(of.x, weight, *plus, with) : winograd_conv(of.x, weight, with);
+  const auto y = winograd_conv(of.x, weight, with);
   return {y, sums.total()};
 }
 
@@ -32,7 +32,7 @@ std::pair<at::Tensor, at::Tensor> input_gradient(const Normed &of, const at::Ten
   const NormShape shape(of.x);
   TwoSums sums(winograd_parts(dy), shape.channels);
   const auto *a = of.to.scale.const_data_ptr<float>(), *b = of.to.shift.const_data_ptr<float>();
-  const WinogradWith with{nullptr, [&](int64_t part, const void *dx, int64_t first, int64_t count) {
+  const WinogradWith with{nullptr, nullptr, [&](int64_t part, const void *dx, int64_t first, int64_t count) {
                             norm_act_kernels().backward_statistics(shape.bf16, shape.at(of.x, first), dx, count,
                                                                    shape.channels, a, b, static_cast<float>(of.slope),
                                                                    sums.first(part), sums.second(part));

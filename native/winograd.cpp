@@ -78,7 +78,8 @@ at::Tensor room_for(const at::Tensor &x, int64_t out) { return images_like(x, ou
 
 at::Tensor convolved(const at::Tensor &x, const at::Tensor &u, int64_t out, const WinogradWith &with) {
   auto y = room_for(x, out);
-  convolve(x, u, y, nullptr, with);
+  const WinogradAfter plus{nullptr, with.plus ? with.plus->const_data_ptr() : nullptr, 1.0f};
+  convolve(x, u, y, with.plus ? &plus : nullptr, with);
   return y;
 }
 
@@ -141,14 +142,6 @@ at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight, const Wi
 
 bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus) {
   return alike(plus, {x.size(0), weight.size(0), x.size(2), x.size(3)}, x.scalar_type());
-}
-
-at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus,
-                              const WinogradWith &with) {
-  auto y = room_for(x, weight.size(0));
-  const WinogradAfter after{nullptr, plus.const_data_ptr(), 1.0f};
-  convolve(x, weight_for(x, weight), y, &after, with);
-  return y;
 }
 
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight, const WinogradWith &with) {

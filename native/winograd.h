@@ -28,10 +28,12 @@ bool winograd_takes(const at::Tensor &x, const at::Tensor &transformed, int64_t 
 at::Tensor winograd_run(const at::Tensor &x, const at::Tensor &transformed, const at::Tensor &bias, at::Tensor *onto,
                         double slope);
 
-// What is done along the way by each thread to what is in its cache then.
+// What is done along the way by each thread, to what is in its cache then.
 struct WinogradWith {
   // What is made of x before it is convolved; null where it is convolved as it is.
   const WinogradBefore *before = nullptr;
+  // What is added to the answer before it is rounded, as `winograd_adds` wants it, or null.
+  const at::Tensor *plus = nullptr;
   // Reads `count` pixels of the answer from `first` on, which begin at `y` and have just been written; `part` is the thread's, one of
   // `winograd_parts`. May be missing.
   std::function<void(int64_t part, const void *y, int64_t first, int64_t count)> read;
@@ -44,11 +46,8 @@ int64_t winograd_parts(const at::Tensor &x);
 // rounding the output alone. In float32, where heights that are multiples of 4 have tiles of 4×4, it is 1e-6. The same bits whatever the threads.
 at::Tensor winograd_conv(const at::Tensor &x, const at::Tensor &weight, const WinogradWith &with = {});
 
-// conv2d(x, weight) + plus, rounded once, where `winograd_adds` says that `plus` is as the answer will be: in shape, number format and layout.
-// Otherwise as above.
+// Whether `plus` is as the answer will be: in shape, number format and layout.
 bool winograd_adds(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus);
-at::Tensor winograd_conv_plus(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &plus,
-                              const WinogradWith &with = {});
 
 // The gradient of x by dy [B, out, H, W], channels_last. As above.
 at::Tensor winograd_input_gradient(const at::Tensor &dy, const at::Tensor &weight, const WinogradWith &with = {});

@@ -319,14 +319,15 @@ fn two_whole_training_steps_of_wrn_28_2() {
     let mut average = Weights::zeros(network.layout(), Device::Cpu).unwrap();
     average.copy_from(&weights).unwrap();
     let mut adam = Adam::new(&weights, golden.number("wd"), 1.0).unwrap();
-    let lambda_u = golden.number("lambda_u");
+    let (lambda_u, lr) = (golden.number("lambda_u"), golden.number("lr"));
     let mixup = Mixup { alpha: Some(0.75) };
     let mut algorithm = MixMatch { mixup, k: 2, temperature: 0.5, lambda_u, ramp: 0.0, alignment: None };
 
     for step in 1..=2 {
-        // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the
-        // second step then starts from slightly different weights.
-        let (of_losses, tolerance) = if step == 1 { (1e-5, 1e-4) } else { (5e-5, 5e-3) };
+        // The first step of Adam is lr · sign(g): where a gradient is nothing but rounding it may go either way, and the second step then starts
+        // from slightly different weights: slightly, as lr is small. A gradient is further off where rounding puts one activation on the other side
+        // of 0: measured by several kernels and threads 2e-5 and, at the second step, 9e-4.
+        let (of_gradients, of_weights) = if step == 1 { (1e-4, lr * 0.05) } else { (5e-3, lr * 0.25) };
         let at = |name: &str| golden.get(&format!("{name}{step}"));
         let statistics = weights.statistics().copy();
         let (q, _) = algorithm.guess(&network, &weights, at("u")).unwrap();
@@ -342,13 +343,13 @@ fn two_whole_training_steps_of_wrn_28_2() {
         let step_of = MixedStep { x, y, u, q: &q, mixing: Some(&mixing), lambda_u: &lambda_u };
         let losses = step_of.losses(&network, &weights).unwrap();
         for (what, loss) in [("loss_x", &losses.labelled), ("loss_u", &losses.unlabelled), ("total", &losses.total)] {
-            assert_close(&format!("{what} of step {step}"), &loss.detach().view([1]), at(what), of_losses);
+            assert_close(&format!("{what} of step {step}"), &loss.detach().view([1]), at(what), 1e-5);
         }
         let gradient = weights.gradient(&losses.total).unwrap();
         let sampled = every(&named_gradient(&network, &gradient, directory.path()), false, 401);
-        assert_close(&format!("gradient of step {step}"), &sampled, at("grad"), tolerance);
+        assert_close(&format!("gradient of step {step}"), &sampled, at("grad"), of_gradients);
 
-        let rates = adam.next(golden.number("lr"), golden.number("decay")).on(Device::Cpu).unwrap();
+        let rates = adam.next(lr, golden.number("decay")).on(Device::Cpu).unwrap();
         adam.step(&mut weights, &gradient, &rates).unwrap();
         move_average(&mut average, &weights, &rates).unwrap();
         let after = named(&network, &weights, directory.path());
@@ -358,7 +359,7 @@ fn two_whole_training_steps_of_wrn_28_2() {
         assert!(clear.sum(Kind::Int64).int64_value(&[]) > 1_000, "too few gradients to compare");
         let compare = |what: &str, got: Tensor| {
             let clear = |tensor: &Tensor| tensor.masked_select(&clear);
-            assert_close(&format!("{what} after step {step}"), &clear(&got), &clear(at(what)), tolerance * 0.1);
+            assert_close(&format!("{what} after step {step}"), &clear(&got), &clear(at(what)), of_weights);
         };
         compare("weights", every(&after, false, 401));
         compare("average", every(&named(&network, &average, directory.path()), false, 401));
