@@ -39,15 +39,15 @@ struct Blocks {
   int64_t next(int64_t channels) const { return tiles * channels / kPair<T> + kGap; }
 };
 
-// The images' rows of pixels around rows of tiles; null above and below.
+// The images' rows of pixels around rows of tiles, and `outside` above and below: a row of zeros, or null where those are of what x is made into.
 struct Rows {
-  const T *x;
+  const T *x, *outside;
   const WinogradShape &shape;
   void around(int64_t tiles, const T *rows[kMet]) const {
     const int64_t down = shape.height / kMade, image = tiles / down, top = tiles % down * kMade - 1;
     for (int64_t i = 0; i < kMet; ++i) {
       const int64_t y = top + i;
-      rows[i] = y < 0 || y >= shape.height ? nullptr : x + (image * shape.height + y) * shape.width * shape.in;
+      rows[i] = y < 0 || y >= shape.height ? outside : x + (image * shape.height + y) * shape.width * shape.in;
     }
   }
   // The new rows of those from `begin` on: the row of tiles before them has their first two, too.
@@ -57,9 +57,19 @@ struct Rows {
   }
 };
 
+int64_t zeros(const WinogradShape &shape) { return shape.width * shape.in / kPair<T>; }
+
+// `scratch`: room for a row of zeros.
+Rows rows_of(const void *x, const WinogradBefore *before, const WinogradShape &shape, void *scratch) {
+  if (before == nullptr) {
+    std::memset(scratch, 0, zeros(shape) * sizeof(float));
+  }
+  return {static_cast<const T *>(x), before == nullptr ? static_cast<const T *>(scratch) : nullptr, shape};
+}
+
 int64_t room(const WinogradShape &shape) {
   const Blocks blocks(shape, tiles_together(shape));
-  return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap);
+  return kPositions * (blocks.next(shape.in) + blocks.tiles * shape.out + kGap) + zeros(shape);
 }
 
 template <class To>
@@ -89,7 +99,7 @@ void convolve_how(const void *x, const void *u, void *y, const How &how, const W
   const int64_t v_next = blocks.next(shape.in), m_next = blocks.tiles * shape.out + kGap, u_next = steps * shape.out;
   auto *v = static_cast<uint32_t *>(scratch);
   auto *m = static_cast<float *>(scratch) + kPositions * v_next;
-  const Rows source{static_cast<const T *>(x), shape};
+  const Rows source = rows_of(x, along.before, shape, m + kPositions * m_next);
   const auto *seen = along.seen;
   const auto *weight = static_cast<const uint32_t *>(u);
   const bool few = kFew > 0 && steps <= kFew; // known where there are none
@@ -158,7 +168,7 @@ void convolve(const void *x, const void *u, void *y, const WinogradAlong &along,
 
 int64_t gradient_room(const WinogradShape &shape) {
   const Blocks blocks(shape, kGradientTiles);
-  return kPositions * (blocks.next(shape.in) + blocks.next(shape.out));
+  return kPositions * (blocks.next(shape.in) + blocks.next(shape.out)) + zeros(shape);
 }
 
 void gradient(const void *x, const WinogradBefore *before, const void *dy, float *du, const WinogradShape &shape, int64_t begin,
@@ -166,7 +176,7 @@ void gradient(const void *x, const WinogradBefore *before, const void *dy, float
   const Blocks blocks(shape, kGradientTiles);
   const int64_t across = shape.width / kMade, v_next = blocks.next(shape.in), d_next = blocks.next(shape.out);
   auto *v = static_cast<uint32_t *>(scratch), *d = v + kPositions * v_next;
-  const Rows source{static_cast<const T *>(x), shape};
+  const Rows source = rows_of(x, before, shape, d + kPositions * d_next);
   if (begin >= end) {
     std::memset(du, 0, kPositions * shape.in * shape.out * sizeof(float));
   }

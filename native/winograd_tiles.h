@@ -61,11 +61,13 @@ template <class T> struct OverTiles {
 struct AsItIs {};
 
 template <class To, class Before> struct Of {
+  static constexpr bool zeros = false; // where there are no rows
   Of(const Before &, int64_t) {}
   void make(Floats[To::vectors]) const {}
 };
 
 template <class To> struct Of<To, WinogradBefore> {
+  static constexpr bool zeros = true;
   Floats scale[To::vectors], shift[To::vectors];
   float slope;
   Of(const WinogradBefore &all, int64_t c) : slope(all.slope) {
@@ -89,7 +91,7 @@ __attribute__((always_inline)) inline void column(const T *const rows[kMet], int
 #pragma GCC unroll 6
   for (int i = 0; i < kMet; ++i) {
     Floats values[To::vectors] = {};
-    const bool inside = i > 0 && i < kMet - 1;
+    const bool inside = !Made::zeros || (i > 0 && i < kMet - 1);
     if (inside || rows[i] != nullptr) {
       To::In::load(rows[i] + at, values);
       made.make(values);
@@ -106,7 +108,7 @@ __attribute__((always_inline)) inline void column(const T *const rows[kMet], int
 }
 
 // Bᵀ·d·B for a row of tiles; `rows`: the rows of pixels that it is made of, of which two belong to the next ones, too; the first and the last
-// are null where they are outside.
+// may be null for zeros where `Of` makes such.
 template <class T, class Before, class To>
 __attribute__((noinline)) void input_row(const T *const rows[kMet], int64_t width, int64_t channels, Before before, To to) {
   constexpr int64_t n = kMade * To::tiles, vectors = To::vectors; // new columns in each turn
