@@ -23,7 +23,7 @@ at::Tensor activated(AutogradContext *context, const at::Tensor &x, const at::Te
 Gradients kept_gradients(AutogradContext *context, const at::Tensor &upstream, const at::Tensor &more) {
   const auto of = Normed::of(context->get_saved_variables(), context->saved_data["slope"].toDouble());
   const auto dy = as_it_lies(upstream, of.x);
-  return norm_gradients(of, gradient_sums(of, dy), dy, more.defined() ? as_it_lies(more, of.x) : more);
+  return norm_gradients(of, gradient_sums(of, dy), dy, as_it_lies(more, of.x));
 }
 
 // … of x → (x, y): what comes for x itself is added, and is all there is where nobody took y.
@@ -143,8 +143,8 @@ at::Tensor quantise_act(const at::Tensor &x, const at::Tensor &scale, const at::
   auto *bytes = y.mutable_data_ptr<uint8_t>();
   const auto *by = scale.const_data_ptr<float>(), *plus = shift.const_data_ptr<float>();
   at::parallel_for(0, shape.rows, shape.grain(), [&](int64_t begin, int64_t end) {
-    norm_act_kernels().quantise(shape.bf16, shape.at(rows, begin), bytes + begin * shape.channels, end - begin, shape.channels, by,
-                       plus, static_cast<float>(slope), static_cast<float>(zero));
+    norm_act_kernels().quantise(shape.bf16, shape.at(rows, begin), bytes + begin * shape.channels, end - begin,
+                                shape.channels, by, plus, static_cast<float>(slope), static_cast<float>(zero));
   });
   return y;
 }

@@ -29,14 +29,12 @@ std::pair<at::Tensor, at::Tensor> convolved(const Normed &of, const at::Tensor &
 
 // The gradient of an activated x, and of that the sums which the norm's gradients need.
 std::pair<at::Tensor, at::Tensor> input_gradient(const Normed &of, const at::Tensor &dy, const at::Tensor &weight) {
-  const NormShape shape(of.x);
-  TwoSums sums(winograd_parts(dy), shape.channels);
-  const auto *a = of.to.scale.const_data_ptr<float>(), *b = of.to.shift.const_data_ptr<float>();
-  const WinogradWith with{nullptr, nullptr, [&](int64_t part, const void *dx, int64_t first, int64_t count) {
-                            norm_act_kernels().backward_statistics(shape.bf16, shape.at(of.x, first), dx, count,
-                                                                   shape.channels, a, b, static_cast<float>(of.slope),
-                                                                   sums.first(part), sums.second(part));
-                          }, &of.x};
+  TwoSums sums(winograd_parts(dy), of.x.size(1));
+  const WinogradWith with{nullptr, nullptr,
+                          [&](int64_t part, const void *dx, int64_t first, int64_t count) {
+                            add_gradient_sums(of, dx, first, count, sums.first(part), sums.second(part));
+                          },
+                          &of.x};
   const auto dx = winograd_input_gradient(dy, weight, with);
   return {dx, sums.total()};
 }
@@ -67,8 +65,7 @@ struct Function : torch::autograd::Function<Function> {
     const auto before = activating(of);
     const auto dw = winograd_weight_gradient(of.x, dy, weight, &before);
     const auto [to_activated, sums] = input_gradient(of, dy, weight);
-    const auto more = upstream[0].defined() ? as_it_lies(upstream[0], of.x) : at::Tensor();
-    const auto g = norm_gradients(of, sums, to_activated, more);
+    const auto g = norm_gradients(of, sums, to_activated, as_it_lies(upstream[0], of.x));
     return {g.x, g.gamma, g.beta, dw, context->needs_input_grad(4) ? dy : at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

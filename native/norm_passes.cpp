@@ -65,7 +65,7 @@ void check_vectors(const at::Tensor &x, std::initializer_list<const at::Tensor *
 }
 
 at::Tensor as_it_lies(const at::Tensor &gradient, const at::Tensor &x) {
-  return gradient.to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  return gradient.defined() ? gradient.to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast) : gradient;
 }
 
 void check(const at::Tensor &x, const NormBy &by) {
@@ -147,12 +147,17 @@ Normed norm_by(const at::Tensor &x, const at::Tensor &sums, const NormBy &by) {
   return {x, of, {scale, by.beta - of.mean * scale}, by.slope};
 }
 
+void add_gradient_sums(const Normed &of, const void *dy, int64_t first, int64_t count, double *sum_g, double *sum_gx) {
+  const NormShape shape(of.x);
+  norm_act_kernels().backward_statistics(shape.bf16, shape.at(of.x, first), dy, count, shape.channels,
+                                         of.to.scale.const_data_ptr<float>(), of.to.shift.const_data_ptr<float>(),
+                                         static_cast<float>(of.slope), sum_g, sum_gx);
+}
+
 at::Tensor gradient_sums(const Normed &of, const at::Tensor &dy) {
   const NormShape shape(of.x);
-  const auto *a = of.to.scale.const_data_ptr<float>(), *b = of.to.shift.const_data_ptr<float>();
   return two_sums(shape, [&](int64_t from, int64_t count, double *sum_g, double *sum_gx) {
-    norm_act_kernels().backward_statistics(shape.bf16, shape.at(of.x, from), shape.at(dy, from), count, shape.channels, a, b,
-                                           static_cast<float>(of.slope), sum_g, sum_gx);
+    add_gradient_sums(of, shape.at(dy, from), from, count, sum_g, sum_gx);
   });
 }
 

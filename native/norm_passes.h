@@ -16,7 +16,7 @@ bool fused_kind(const at::Tensor &x);
 // Throws unless each that is not null is a float32 vector [C], which is read as a plain array.
 void check_vectors(const at::Tensor &x, std::initializer_list<const at::Tensor *> vectors);
 
-// `gradient` in x's number format and channels_last.
+// `gradient` in x's number format and channels_last; an undefined one stays so.
 at::Tensor as_it_lies(const at::Tensor &gradient, const at::Tensor &x);
 
 // The loops for this processor.
@@ -108,6 +108,9 @@ Normed norm_by(const at::Tensor &x, const at::Tensor &sums, const NormBy &by);
 
 // With g = dy·lrelu'(…): Σg and Σg·x, float64 [2, C]. `dy` has x's number format and lies as x does.
 at::Tensor gradient_sums(const Normed &of, const at::Tensor &dy);
+
+// The same of `count` pixels from `first` on, of which dy begins at `dy`, added to those of C channels.
+void add_gradient_sums(const Normed &of, const void *dy, int64_t first, int64_t count, double *sum_g, double *sum_gx);
 
 struct Gradients {
   at::Tensor x, gamma, beta;

@@ -56,13 +56,23 @@ impl Whole {
     }
 
     /// y by libtorch, and what it moved the running statistics to, in the number format of what is given.
-    fn libtorchs(&self, leaves: &[Tensor], plus: bool, batch: bool) -> (Tensor, Tensor, Tensor) {
-        let [x, gamma, beta, weight, added] = leaves else { panic!("five leaves") };
+    fn libtorchs(&self, leaves: &[Tensor; 5], plus: bool, batch: bool) -> (Tensor, Tensor, Tensor) {
+        let [x, gamma, beta, weight, added] = leaves;
         let (mean, variance) = (self.mean.to_kind(x.kind()), self.variance.to_kind(x.kind()));
         let running = (Some(&mean), Some(&variance));
         let z = x.f_batch_norm(Some(gamma), Some(beta), running.0, running.1, batch, MOMENTUM, EPS, false).unwrap();
         let y = self.case.libtorchs(&z.maximum(&(&z * SLOPE)), weight);
         (if plus { y + added } else { y }, mean, variance)
+    }
+
+    /// Ours of the leaves, and what it moved the running statistics to.
+    fn fused(&self, leaves: &[Tensor; 5], sums: Option<&Tensor>, plus: bool) -> (NormConv, Tensor, Tensor) {
+        let [x, gamma, beta, weight, added] = leaves;
+        let (mean, variance) = (self.mean.copy(), self.variance.copy());
+        let by = NormAct { gamma, beta, ..self.norm(&mean, &variance, true) };
+        let conv = ConvBy { weight, ..self.conv() };
+        let made = norm_conv(x, sums, by, conv, plus.then_some(added)).unwrap().unwrap();
+        (made, mean, variance)
     }
 
     /// x, γ, β, the weight and what is added, to be differentiated; vectors are float32 at least.
@@ -104,11 +114,7 @@ fn every_pixel_gradient_and_statistic_is_libtorchs() {
             let whole = Whole::new(sizes, kind);
             for (plus, pass) in [(true, true), (false, false), (false, true)] {
                 let leaves = whole.leaves(kind);
-                let (mean, variance) = (whole.mean.copy(), whole.variance.copy());
-                let by = NormAct { gamma: &leaves[1], beta: &leaves[2], ..whole.norm(&mean, &variance, true) };
-                let conv = ConvBy { weight: &leaves[3], ..whole.conv() };
-                let added = plus.then_some(&leaves[4]);
-                let NormConv { x, y, sums } = norm_conv(&leaves[0], None, by, conv, added).unwrap().unwrap();
+                let (NormConv { x, y, sums }, mean, variance) = whole.fused(&leaves, None, plus);
                 let ours = differentiated(&whole, &leaves, &y, pass.then_some(&x), plus);
 
                 let exact = whole.leaves(Kind::Double);
@@ -204,10 +210,7 @@ fn the_same_numbers_make_the_same_bits() {
             let run = |threads: i32| {
                 tch::set_num_threads(threads);
                 let leaves = whole.leaves(kind);
-                let (mean, variance) = (whole.mean.copy(), whole.variance.copy());
-                let by = NormAct { gamma: &leaves[1], beta: &leaves[2], ..whole.norm(&mean, &variance, true) };
-                let conv = ConvBy { weight: &leaves[3], ..whole.conv() };
-                let made = norm_conv(&leaves[0], Some(&sums), by, conv, Some(&leaves[4])).unwrap().unwrap();
+                let (made, _, _) = whole.fused(&leaves, Some(&sums), true);
                 let mut all = differentiated(&whole, &leaves, &made.y, Some(&made.x), true);
                 all.push(made.sums);
                 all
