@@ -77,6 +77,12 @@ def images():
     write("image", "grey.jpg", saved(picture("L"), "JPEG"))
     write("image", "cmyk.jpg", saved(picture("CMYK"), "JPEG"))
     write("image", "progressive.jpg", saved(picture(), "JPEG", progressive=True))
+    # Large enough to be decoded at a half of its size.
+    large = picture().resize((88, 72))
+    write("image", "small-420.jpg", saved(large, "JPEG", quality=60, subsampling="4:2:0"))
+    write("image", "small-422-restarts.jpg", saved(large, "JPEG", quality=80, subsampling="4:2:2", restart_marker_blocks=3))
+    write("image", "small-optimised.jpg", saved(large, "JPEG", quality=95, subsampling="4:4:4", optimize=True))
+    write("image", "small-grey.jpg", saved(large.convert("L"), "JPEG", quality=40))
     for orientation in range(1, 9):
         write("image", f"orientation-{orientation}.jpg", saved(picture(), "JPEG", exif=exif(orientation), quality=95))
     write("image", "orientation-out-of-range.jpg", saved(picture(), "JPEG", exif=exif(99)))
@@ -116,8 +122,8 @@ def images():
     write("image", "lossy.webp", saved(picture(), "WEBP", quality=90))
     write("image", "alpha.webp", saved(clear, "WEBP", lossless=True, exact=True))
     write("image", "animated.webp", saved(picture(), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
-    webp = saved(picture(), "WEBP", lossless=True)
-    write("image", "truncated.webp", webp[: len(webp) // 2])
+    whole = saved(picture(), "WEBP", lossless=True)
+    write("image", "truncated.webp", whole[: len(whole) // 2])
     write("image", "still.gif", saved(picture(), "GIF"))
     write("image", "picture.bmp", saved(picture(), "BMP"))
     write("image", "picture.tiff", saved(picture(), "TIFF"))

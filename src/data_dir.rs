@@ -230,9 +230,39 @@ mod tests {
         let data = DataDir::new(directory.path().join("above/data"));
         drop(data.lock().unwrap());
         assert_eq!(mode(data.root()), 0o700);
+        std::fs::create_dir(directory.path().join("any")).unwrap();
+        assert_eq!(mode(&directory.path().join("above")), mode(&directory.path().join("any")));
         std::fs::set_permissions(data.root(), std::fs::Permissions::from_mode(0o750)).unwrap();
         drop(data.lock().unwrap());
         assert_eq!(mode(data.root()), 0o750);
+    }
+
+    #[test]
+    fn the_lock_names_its_holder_alone_whatever_stood_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        std::fs::write(data.lock_file(), "process 1234567890, of a version that told more of itself\n").unwrap();
+        let _lock = data.lock().unwrap();
+        let told = std::fs::read_to_string(data.lock_file()).unwrap();
+        assert_eq!(told, format!("process {}\n", std::process::id()));
+    }
+
+    #[test]
+    fn what_the_lock_makes_is_told_from_what_is_somebodys() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::new(directory.path());
+        drop(data.lock().unwrap());
+        assert!(data.is_of_lock(&data.lock_file()));
+        assert!(data.rooms().iter().all(|room| data.is_of_lock(room)));
+        std::fs::write(data.runs().join("notes"), b"x").unwrap();
+        assert!(!data.is_of_lock(&data.runs()), "there is something in it");
+        // A way to another disk, which would be filled although it is somebody's own.
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        assert!(!data.is_of_lock(&elsewhere), "the lock makes none of that name");
+        std::fs::remove_dir(data.artifacts()).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, data.artifacts()).unwrap();
+        assert!(!data.is_of_lock(&data.artifacts()), "a link was put there");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use super::fit::Area;
 use super::jpeg::{self, Jpeg};
 use super::limits::DecodeLimits;
 use super::rgb::rgb;
-use super::{Face, ImagingError, format, orientation, scaled_jpeg, size};
+use super::scaled_jpeg::{self, ScaledJpeg};
+use super::{Face, ImagingError, format, orientation, size};
 
 /// Bytes that a PNG takes for each of its pixels: as many as the decoder's own has, and those of two RGB ones while it is turned.
 const UPRIGHT: u64 = 6;
@@ -29,9 +30,6 @@ const JPEG: u64 = 11;
 
 /// The same of a JPEG that is decoded at half its size or less: its planes, its pixels and the turned ones have a quarter of the numbers.
 const SMALL_JPEG: u64 = 3;
-
-/// What a progressive one takes on top of that: coefficients of three colours at the whole size.
-const COEFFICIENTS: u64 = 6;
 
 /// A picture as it was decoded.
 #[derive(Debug)]
@@ -87,22 +85,22 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, ImagingEr
     decode_for(bytes, limits, None).map(|decoded| decoded.image)
 }
 
-/// The same for a square of `size`: a far larger JPEG may come out smaller than it is.
-pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, size: Option<u32>) -> Result<Decoded, ImagingError> {
+/// The same where `least` pixels of the shorter side are enough: a far larger JPEG may come out smaller than it is.
+pub(super) fn decode_for(bytes: &[u8], limits: &DecodeLimits, least: Option<u32>) -> Result<Decoded, ImagingError> {
     if bytes.is_empty() {
         return Err(ImagingError::Empty);
     }
     if bytes.len() > limits.max_bytes {
         return Err(ImagingError::TooManyBytes { bytes: bytes.len(), allowed: limits.max_bytes });
     }
-    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits, size, &DECODING)))
+    catch_unwind(AssertUnwindSafe(|| by_format(bytes, limits, least, &DECODING)))
         .unwrap_or_else(|_| Err(ImagingError::Corrupt("the decoder panicked".to_owned())))
 }
 
 fn by_format(
     bytes: &[u8],
     limits: &DecodeLimits,
-    size: Option<u32>,
+    least: Option<u32>,
     budget: &'static Budget,
 ) -> Result<Decoded, ImagingError> {
     let input = || Cursor::new(bytes);
@@ -114,12 +112,11 @@ fn by_format(
         let (width, height) = jpeg.dimensions();
         limits.check(width, height)?;
         let orientation = jpeg.orientation();
-        let room = usize::try_from(limits.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
-        let divisor = size.filter(|_| jpeg.is_usual()).and_then(|size| scaled_jpeg::divisor(width, height, size));
+        let divisor = least.filter(|_| jpeg.is_usual()).and_then(|least| scaled_jpeg::divisor(width, height, least));
         let small = divisor.and_then(|divisor| {
-            let for_each = if jpeg::is_progressive(bytes) { SMALL_JPEG + COEFFICIENTS } else { SMALL_JPEG };
-            let share = budget.take(memory(width, height, for_each));
-            Some(((scaled_jpeg::decode(bytes, (width, height), divisor, room)?, divisor), share))
+            let small = ScaledJpeg::read_headers(bytes, (width, height), divisor)?;
+            let share = budget.take(memory(width, height, SMALL_JPEG));
+            Some(((small.pixels()?, divisor), share))
         });
         let (decoded, share) = match small {
             Some(small) => small,
@@ -237,19 +234,19 @@ mod tests {
         let deep = DynamicImage::ImageRgba16(ImageBuffer::new(100, 10));
         let (grey, flat) = (DynamicImage::new_luma8(100, 10), DynamicImage::from(gradient(100, 10)));
         let small = DynamicImage::from(gradient(80, 40));
-        for (image, format, size, for_each) in [
+        for (image, format, least, for_each) in [
             (&deep, ImageFormat::Png, None, 8),
             (&flat, ImageFormat::Png, None, 6),
             (&grey, ImageFormat::Png, None, 6),
             (&flat, ImageFormat::WebP, None, 12),
             (&flat, ImageFormat::Jpeg, None, 11),
             // Too small to be decoded at half of it.
-            (&flat, ImageFormat::Jpeg, Some(8), 11),
-            (&small, ImageFormat::Jpeg, Some(8), 3),
+            (&flat, ImageFormat::Jpeg, Some(16), 11),
+            (&small, ImageFormat::Jpeg, Some(16), 3),
         ] {
-            let decoded = by_format(&encoded(image, format), &limits, size, &BUDGET).unwrap();
+            let decoded = by_format(&encoded(image, format), &limits, least, &BUDGET).unwrap();
             let pixels = u64::from(image.width()) * u64::from(image.height());
-            assert_eq!(BUDGET.taken(), for_each * pixels, "{:?}, {format:?}, {size:?}", image.color());
+            assert_eq!(BUDGET.taken(), for_each * pixels, "{:?}, {format:?}, {least:?}", image.color());
             drop(decoded);
             assert_eq!(BUDGET.taken(), 0);
         }
@@ -258,15 +255,6 @@ mod tests {
         damaged.truncate(damaged.len() / 2);
         assert!(by_format(&damaged, &limits, None, &BUDGET).is_err());
         assert_eq!(BUDGET.taken(), 0);
-    }
-
-    #[test]
-    fn the_coefficients_of_a_progressive_jpeg_that_is_decoded_small_are_counted_too() {
-        static BUDGET: Budget = Budget::new(1 << 30);
-        let bytes = scaled_jpeg::tests::progressive(9);
-        let decoded = by_format(&bytes, &DecodeLimits::default(), Some(32), &BUDGET).unwrap();
-        assert_eq!((decoded.size, decoded.image.dimensions()), ((640, 640), (80, 80)));
-        assert_eq!(BUDGET.taken(), 9 * 640 * 640);
     }
 
     #[test]
@@ -294,7 +282,7 @@ mod tests {
         assert_eq!(upright.dimensions(), (8, 16));
         assert!(upright.get_pixel(4, 1).0[0] > 200 && upright.get_pixel(4, 14).0[2] > 200);
         // Decoded at half its size: what is told is the picture's own size, upright too.
-        let small = decode_for(&bytes, &DecodeLimits::default(), Some(2)).unwrap();
+        let small = decode_for(&bytes, &DecodeLimits::default(), Some(4)).unwrap();
         assert_eq!((small.image.dimensions(), small.size, small.divisor), ((4, 8), (8, 16), 2));
         assert_eq!(small.area, Area::whole(&small.image), "both sides divide by two");
     }

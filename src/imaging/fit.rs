@@ -42,16 +42,21 @@ pub struct Preprocess {
     pub fit: Fit,
 }
 
-/// Side of the square that a photo is decoded for at least where a face is looked for: a large JPEG keeps twice as many pixels of its shorter side.
-const FACE_SEARCH: u32 = 320;
+/// Pixels that are left to the resizer for each that it makes, across and down, where a JPEG is decoded at less than its size: its antialiasing then
+/// still has the last word (Pillow's `thumbnail` leaves as many).
+const SPARE: u32 = 2;
+
+/// Pixels of the shorter side that a large photo keeps at least where a face is looked for.
+const FACE_SEARCH: u32 = 640;
 
 impl Preprocess {
-    /// The side of the square that a picture is decoded for: a far larger one need not be decoded whole. A face may be a tenth
-    /// of the photo, so that it needs more of it.
-    pub(super) fn decoded_for(&self) -> u32 {
+    /// Pixels of the shorter side that a picture is to have at least when it is decoded: a far larger one need not be decoded whole. A
+    /// face may be a fourth of them.
+    pub(super) fn least_decoded(&self) -> u32 {
+        let least = self.size.saturating_mul(SPARE);
         match self.fit {
-            Fit::Stretch | Fit::Crop => self.size,
-            Fit::Face => self.size.saturating_mul(4).max(FACE_SEARCH),
+            Fit::Stretch | Fit::Crop => least,
+            Fit::Face => least.saturating_mul(4).max(FACE_SEARCH),
         }
     }
 }
@@ -120,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_photo_in_which_a_face_is_looked_for_keeps_more_of_its_pixels() {
-        let side = |size, fit| Preprocess { size, fit }.decoded_for();
-        assert_eq!([Fit::Stretch, Fit::Crop, Fit::Face].map(|fit| side(32, fit)), [32, 32, 320]);
-        assert_eq!([80, 96].map(|size| side(size, Fit::Face)), [320, 384]);
+        let least = |size, fit| Preprocess { size, fit }.least_decoded();
+        assert_eq!([Fit::Stretch, Fit::Crop, Fit::Face].map(|fit| least(32, fit)), [64, 64, 640]);
+        assert_eq!([80, 96].map(|size| least(size, Fit::Face)), [640, 768]);
     }
 
     #[test]

@@ -14,16 +14,16 @@ use super::ImagingError;
 const START: u8 = 0xd8;
 
 /// The marker at a picture's end.
-pub const END: u8 = 0xd9;
+const END: u8 = 0xd9;
 
 /// The marker at a scan's beginning.
-pub const SCAN: u8 = 0xda;
+const SCAN: u8 = 0xda;
 
 /// The markers of a JPEG's segments behind its beginning, in order, of its end, and of what begins another picture.
 ///
 /// They are looked for from segment to segment: a thumbnail in EXIF has some of its own, and phones hang films behind the picture, in
 /// which any bytes may stand.
-pub fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
+fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let mut at = 2;
     std::iter::from_fn(move || {
         // Inside a scan 0xff is escaped by a 0, or restarts it; what is neither is the next segment's marker.
@@ -46,12 +46,6 @@ pub fn markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
             }
         }
     })
-}
-
-/// Whether a JPEG's frame is a progressive one.
-pub fn is_progressive(bytes: &[u8]) -> bool {
-    const PROGRESSIVE: u8 = 0xc2;
-    markers(bytes).take_while(|marker| *marker != SCAN).any(|marker| marker == PROGRESSIVE)
 }
 
 /// A JPEG without its end marker, or with another picture's beginning before it: that marker is the other's. The decoder would fill the
@@ -174,15 +168,6 @@ mod tests {
         let end = 4 + usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
         let padded = [&bytes[..end], &[0x20; 9], &bytes[end..]].concat();
         assert_eq!(Jpeg::read_headers(&padded).unwrap().pixels().unwrap(), whole);
-    }
-
-    #[test]
-    fn a_progressive_jpeg_is_told_by_its_frame() {
-        let mut bytes = encoded(&RgbImage::from_pixel(16, 16, Rgb([9, 99, 199])).into());
-        assert!(!is_progressive(&bytes));
-        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
-        bytes[frame + 1] = 0xc2;
-        assert!(is_progressive(&bytes));
     }
 
     #[test]

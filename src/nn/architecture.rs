@@ -123,8 +123,13 @@ mod tests {
             assert_eq!(name.parse::<Architecture>().unwrap().to_string(), name);
             assert_eq!(build(name, Head::Linear, 2, Kind::Float).unwrap().name(), name);
         }
-        let refusal = "resnet".parse::<Architecture>().unwrap_err().to_string();
-        assert!(refusal.contains("wrn-28-2") && refusal.contains("wide_resnet50_2"), "{refusal}");
+        for name in ["resnet", "wrn-27-2", "wrn-28-0", "wrn-28-17", "wrn-4-1", "wrn-106-1", "wrn-028-2", "wrn4-10-1"] {
+            let refusal = name.parse::<Architecture>().unwrap_err().to_string();
+            assert!(refusal.contains("wrn-28-2") && refusal.contains("wide_resnet50_2"), "{name}: {refusal}");
+        }
+        for name in ["wrn-10-1", "wrn-100-16", "wrn4-12-1"] {
+            assert!(name.parse::<Architecture>().is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -258,8 +258,10 @@ mod tests {
     fn a_device_that_is_not_there_is_refused_with_the_reason() {
         assert_eq!(parse("cpu").unwrap(), Device::Cpu);
         assert_eq!((name(Device::Cpu), name(Device::Cuda(2))), ("cpu".to_owned(), "cuda:2".to_owned()));
-        for name in ["gpu", "cuda", "cuda:x", "cuda:99"] {
-            assert!(parse(name).unwrap_err().to_string().contains(name));
+        // Counted from 0: the first that is not there has their number.
+        let devices = tch::Cuda::device_count().max(0);
+        for name in ["gpu", "cuda", "cuda:x", "cuda:-1", &format!("cuda:{devices}")] {
+            assert!(parse(name).unwrap_err().to_string().contains(name), "{name}");
         }
     }
 

@@ -89,6 +89,21 @@ mod tests {
         }
     }
 
+    /// SimCLR's g(h) = W₂·relu(W₁·h), from the network's own outputs W₁·h.
+    #[test]
+    fn what_is_below_zero_is_not_projected() {
+        let projecting = Projecting::new("wrn-10-1", Kind::Float).unwrap();
+        let weights = random(&projecting, 4);
+        let images = Tensor::rand([4, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let hidden = projecting.inner.forward(&weights, &images, Mode::Eval).unwrap();
+        assert_eq!(hidden.size(), [4, HIDDEN]);
+        assert!(hidden.min().double_value(&[]) < 0.0 && hidden.max().double_value(&[]) > 0.0);
+        let expected = hidden.clamp_min(0.0).matmul(&weights.param(projecting.second).tr());
+        let projections = projecting.forward(&weights, &images, Mode::Eval).unwrap();
+        let off = (&projections - &expected).abs().max().double_value(&[]);
+        assert!(off < 1e-6 * expected.abs().max().double_value(&[]), "{off}");
+    }
+
     #[test]
     fn views_become_projections_with_a_gradient_for_every_parameter() {
         let projecting = Projecting::new("wrn-10-1", Kind::Float).unwrap();

@@ -1,0 +1,85 @@
+//! Coefficients to pixels, fewer than the coefficients of the whole block: the lowest frequencies of each direction, by a transform of their number.
+//! (The cosine transform of a smaller picture has the same lowest frequencies, but for what their absence folds back: Tan, "Image
+//! resizing in the DCT domain".)
+
+/// Pixels of a block's side: 1, 2 or 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    One,
+    Two,
+    Four,
+}
+
+impl Side {
+    /// In pixels.
+    pub fn pixels(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    /// The last coefficient, in the order of the file, that its pixels are made of.
+    pub fn last(self) -> u32 {
+        match self {
+            Self::One => 0,
+            Self::Two => 4,
+            Self::Four => 24,
+        }
+    }
+}
+
+/// Rows of coefficients, four in each, and a place for those that are not wanted.
+pub type Block = [f32; 17];
+
+/// Where a coefficient of the file's order is in a [`Block`]: the frequencies up to 3 of each direction.
+pub const PLACES: [u8; 25] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 16, 13, 10, 7, 16, 16, 16, 11, 14, 16, 16, 16, 16, 16, 15];
+
+/// By what a dequantised coefficient is multiplied, whatever the side: half for each direction of the four pixels' transform and again for their
+/// being four of eight; for two and one it comes to the same.
+pub const SCALE: f32 = 0.125;
+
+/// The pixels of a block, rows of `side`.
+#[inline(always)]
+pub fn pixels(block: &Block, side: Side) -> [u8; 16] {
+    let mut pixels = [0; 16];
+    let level = |value: f32| (value + 128.5) as u8;
+    match side {
+        Side::One => pixels[0] = level(block[0]),
+        Side::Two => {
+            let [a, b, c, d] = [block[0], block[1], block[4], block[5]];
+            let (top, bottom) = ([a + c, b + d], [a - c, b - d]);
+            for (pixels, [mean, slope]) in pixels.as_chunks_mut::<2>().0.iter_mut().zip([top, bottom]) {
+                *pixels = [level(mean + slope), level(mean - slope)];
+            }
+        }
+        Side::Four => {
+            let row = |row: usize| -> [f32; 4] { std::array::from_fn(|x| block[4 * row + x]) };
+            let down = four([row(0), row(1), row(2), row(3)]);
+            // Columns side by side, and then rows side by side.
+            let turned = |rows: &[[f32; 4]; 4]| -> [[f32; 4]; 4] { std::array::from_fn(|x| rows.map(|row| row[x])) };
+            let across = turned(&four(turned(&down)));
+            for (pixels, row) in pixels.as_chunks_mut::<4>().0.iter_mut().zip(across) {
+                *pixels = row.map(level);
+            }
+        }
+    }
+    pixels
+}
+
+/// √2 · cos(π/8) and √2 · cos(3π/8): the four pixels' transform, less a half that [`SCALE`] has.
+const ODD: [f32; 2] = [1.306_563, 0.541_196_1];
+
+/// Four transforms of four coefficients, side by side.
+#[inline(always)]
+fn four([c0, c1, c2, c3]: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    let mut pixels = [[0.0; 4]; 4];
+    for x in 0..4 {
+        let (even, odd) = (c0[x] + c2[x], c0[x] - c2[x]);
+        let (outer, inner) = (ODD[0] * c1[x] + ODD[1] * c3[x], ODD[1] * c1[x] - ODD[0] * c3[x]);
+        (pixels[0][x], pixels[1][x], pixels[2][x], pixels[3][x]) =
+            (even + outer, odd + inner, odd - inner, even - outer);
+    }
+    pixels
+}
