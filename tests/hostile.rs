@@ -108,7 +108,8 @@ fn mutations_of(name: &str, target: fn(&[u8]), files: &[(PathBuf, Vec<u8>)]) -> 
         slowest = slowest.max(began.elapsed());
         seed += 1;
     }
-    println!("{name}: {seed} mutations, {} findings, the slowest took {:.3} s", findings.len(), slowest.as_secs_f64());
+    let (found, slowest, peak) = (findings.len(), slowest.as_secs_f64(), peak_memory());
+    println!("{name}: {seed} mutations, {found} findings, the slowest took {slowest:.3} s; peak memory {peak} MiB");
     findings
 }
 

@@ -149,6 +149,9 @@ fn by_format(
         if size::webp_frames(bytes).any(|frame| frame != decoder.dimensions()) {
             return Err(ImagingError::Corrupt("its header and its picture are of different sizes".to_owned()));
         }
+        if !size::webp_exif_is_whole(bytes) {
+            return Err(ImagingError::Corrupt("its EXIF block is longer than the file".to_owned()));
+        }
         pixels(decoder, limits, budget, WEBP)
     } else {
         Err(ImagingError::UnsupportedFormat { found: format::looks_like(bytes).to_owned() })
@@ -255,6 +258,23 @@ mod tests {
         damaged.truncate(damaged.len() / 2);
         assert!(by_format(&damaged, &limits, None, &BUDGET).is_err());
         assert_eq!(BUDGET.taken(), 0);
+    }
+
+    #[test]
+    fn a_webp_whose_exif_block_says_that_it_is_longer_than_the_file_is_refused_before_there_is_room_for_it() {
+        let bytes =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/image/orientation-6.webp")).unwrap();
+        assert!(default(&bytes).is_ok());
+        let at = bytes.windows(4).position(|name| name == b"EXIF").unwrap() + 4;
+        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        for (more, is_taken) in [(0, true), (2, false), (u32::MAX - length, false)] {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 4].copy_from_slice(&(length + more).to_le_bytes());
+            match default(&bytes) {
+                Ok(_) => assert!(is_taken, "{more}"),
+                Err(error) => assert!(!is_taken && error.to_string().contains("EXIF block"), "{more}: {error}"),
+            }
+        }
     }
 
     #[test]

@@ -34,18 +34,28 @@ pub(super) fn png(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
 }
 
-/// Widths and heights that the picture chunks of a WebP file declare themselves, whatever its header says.
-pub(super) fn webp_frames(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+/// The chunks of a WebP file: name, the length that they declare, and what follows, of which that much is theirs.
+fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], usize, &[u8])> {
     let mut at = 12_usize;
-    let chunks = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let head = bytes.get(at..at.checked_add(8)?)?;
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let content = bytes.get(at + 8..)?;
         // Chunks begin at even places.
         at = at.checked_add(8)?.checked_add(length)?.checked_add(length % 2)?;
-        Some((&head[..4], content))
-    });
-    chunks.filter_map(|(name, content)| match (name, content) {
+        Some((&head[..4], length, content))
+    })
+}
+
+/// Whether the EXIF block of a WebP file, where it has one, is as long as it says: the decoder makes room for that before it reads it, up to four
+/// gigabytes for a file of a few hundred bytes.
+pub(super) fn webp_exif_is_whole(bytes: &[u8]) -> bool {
+    webp_chunks(bytes).all(|(name, length, content)| name != b"EXIF" || length <= content.len())
+}
+
+/// Widths and heights that the picture chunks of a WebP file declare themselves, whatever its header says.
+pub(super) fn webp_frames(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+    webp_chunks(bytes).filter_map(|(name, _, content)| match (name, content) {
         // RFC 6386, §9.1: a tag of three bytes, a start code, 14 bits each and two of scaling.
         (b"VP8 ", [_, _, _, 0x9d, 0x01, 0x2a, a, b, c, d, ..]) => {
             let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
