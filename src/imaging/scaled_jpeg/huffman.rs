@@ -300,3 +300,50 @@ fn skipped(short: &Table<Symbol>, index: usize) -> Skip {
     }
     Skip { bits: bits as u8, steps: (steps + u32::from(end)) as u8, beyond: if end { END as u16 } else { 0 } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One code of one bit and one of two.
+    const TWO: [u8; LONGEST] = [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn tables_are_known_again_by_all_that_they_say_and_a_few_are_kept() {
+        let get = |symbol: u8| Coefficients::get(TWO, &[0, symbol]).unwrap();
+        let first = get(0x01);
+        assert!(Rc::ptr_eq(&first, &get(0x01)));
+        assert!(!Rc::ptr_eq(&first, &get(0x02)), "the same lengths, another symbol");
+        let kept = |known: &RefCell<Vec<_>>| known.borrow().len();
+        assert_eq!(KNOWN.with(kept), 2);
+        for symbol in 0x03..0x09 {
+            let _other = get(symbol);
+        }
+        assert_eq!(KNOWN.with(kept), KEPT);
+        assert!(!Rc::ptr_eq(&first, &get(0x01)));
+    }
+
+    #[test]
+    fn what_is_passed_over_at_once_ends_with_its_block() {
+        // 0: the end; 10 and a bit: a coefficient of 1 or -1 with nothing before it.
+        let coefficients = Coefficients::get(TWO, &[0, 0x01]).unwrap();
+        let read = |bytes: &[u8], last: u32| {
+            let (mut bits, mut taken) = (Bits::new(bytes), Vec::new());
+            coefficients.read(&mut bits, last, |index, value| taken.push((index, value)))?;
+            // What is left, which must be the next block's.
+            bits.refill();
+            Some((taken, bits.peek(8)))
+        };
+        // 101 100 0, and a one to know the place by.
+        assert_eq!(read(&[0b1011_0001, 0x80], 2), Some((vec![(1, 1), (2, -1)], 0b1100_0000)));
+        assert_eq!(read(&[0b1011_0001, 0x80], 1), Some((vec![(1, 1)], 0b1100_0000)));
+        assert_eq!(read(&[0b1011_0001, 0x80], 0), Some((vec![], 0b1100_0000)));
+        // All 63 of them: no end behind them, and what follows is not of this block.
+        let full: Vec<u8> = [0b1011_0110, 0b1101_1011, 0b0110_1101].into_iter().cycle().take(24).collect();
+        let (taken, rest) = read(&full, 24).unwrap();
+        assert_eq!((taken.len(), taken[23]), (24, (24, 1)));
+        assert_eq!(rest, usize::from(full[23] << 5), "63 codes of three bits end three bits before the last byte does");
+        // A code that there is none for.
+        assert_eq!(read(&[0b1111_1110, 0], 0), None);
+    }
+}
