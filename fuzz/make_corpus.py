@@ -124,6 +124,8 @@ def images():
     write("image", "animated.webp", saved(picture(), "WEBP", save_all=True, append_images=[picture("L").convert("RGB")]))
     whole = saved(picture(), "WEBP", lossless=True)
     write("image", "truncated.webp", whole[: len(whole) // 2])
+    head, exif_and_more = webp(whole, exif(6)).split(b"EXIF")
+    write("image", "exif-bomb.webp", head + b"EXIF" + struct.pack("<I", 0xF000_0000) + exif_and_more[4:])
     write("image", "still.gif", saved(picture(), "GIF"))
     write("image", "picture.bmp", saved(picture(), "BMP"))
     write("image", "picture.tiff", saved(picture(), "TIFF"))

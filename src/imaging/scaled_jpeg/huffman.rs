@@ -159,7 +159,7 @@ pub struct Coefficients {
 }
 
 thread_local! {
-    /// Those of the pictures before: a camera's have all the same, and to make them takes a fifth of a small picture's time.
+    /// Those of the pictures before: a camera's have all the same, and to make them takes a quarter of a small picture's time.
     static KNOWN: RefCell<Vec<Rc<Coefficients>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -334,7 +334,7 @@ mod tests {
             bits.refill();
             Some((taken, bits.peek(8)))
         };
-        // 101 100 0, and a one to know the place by.
+        // 101 100 0, and a one, so that the place is known.
         assert_eq!(read(&[0b1011_0001, 0x80], 2), Some((vec![(1, 1), (2, -1)], 0b1100_0000)));
         assert_eq!(read(&[0b1011_0001, 0x80], 1), Some((vec![(1, 1)], 0b1100_0000)));
         assert_eq!(read(&[0b1011_0001, 0x80], 0), Some((vec![], 0b1100_0000)));

@@ -1,6 +1,6 @@
 //! Coefficients to pixels, fewer than the coefficients of the whole block: the lowest frequencies of each direction, by a transform of their number.
-//! (The cosine transform of a smaller picture has the same lowest frequencies, but for what their absence folds back: Tan, "Image
-//! resizing in the DCT domain".)
+//! (Dugad and Ahuja, "A fast scheme for image size change in the compressed domain", IEEE Transactions on Circuits and Systems for Video
+//! Technology 11(4), 2001, who take four of eight.)
 
 /// Pixels of a block's side: 1, 2 or 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
