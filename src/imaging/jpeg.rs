@@ -11,13 +11,13 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::ImagingError;
 
 /// The marker at a picture's beginning.
-const START: u8 = 0xd8;
+pub const START: u8 = 0xd8;
 
 /// The marker at a picture's end.
 const END: u8 = 0xd9;
 
 /// The marker at a scan's beginning.
-const SCAN: u8 = 0xda;
+pub const SCAN: u8 = 0xda;
 
 /// The markers of a JPEG's segments behind its beginning, in order, of its end, and of what begins another picture.
 ///

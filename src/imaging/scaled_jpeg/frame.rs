@@ -3,9 +3,21 @@
 use std::rc::Rc;
 
 use super::huffman::{Codes, Coefficients};
+use crate::imaging::jpeg::{SCAN, START};
+
+/// The markers of frames of one pass: baseline, and extended to four tables of codes.
+const FRAMES: [u8; 2] = [0xc0, 0xc1];
+
+/// The marker of tables of codes.
+const CODES: u8 = 0xc4;
+
+/// The marker of tables that coefficients were divided by.
+const DIVISORS: u8 = 0xdb;
+
+/// The marker of how many units there are between two restarts.
+const RESTARTS: u8 = 0xdd;
 
 /// A picture's component: brightness, or a difference of colour.
-#[derive(Clone, Copy, Debug, Default)]
 pub struct Component {
     id: u8,
     /// Blocks of a unit, across and down.
@@ -37,15 +49,15 @@ impl Frame {
     /// eight bits in the order of the picture, by Huffman's codes, grey or of three components with colours at a half of the size at least.
     pub fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let mut frame = Self::default();
-        let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
+        let mut rest = bytes.strip_prefix(&[0xff, START])?;
         loop {
             let (marker, content, behind) = segment(rest)?;
             match marker {
-                0xc0 | 0xc1 => frame.start(content)?,
-                0xc4 => frame.codes(content)?,
-                0xdb => frame.tables(content)?,
-                0xdd => frame.restart_after = usize::from(u16::from_be_bytes(content.try_into().ok()?)),
-                0xda => {
+                marker if FRAMES.contains(&marker) => frame.start(content)?,
+                CODES => frame.codes(content)?,
+                DIVISORS => frame.tables(content)?,
+                RESTARTS => frame.restart_after = usize::from(u16::from_be_bytes(content.try_into().ok()?)),
+                SCAN => {
                     frame.scan(content)?;
                     return Some((frame, behind));
                 }

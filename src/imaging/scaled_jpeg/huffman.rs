@@ -26,24 +26,22 @@ struct Symbol {
 }
 
 impl Symbol {
-    fn run(self) -> u32 {
-        u32::from(self.byte >> 4)
-    }
-
     /// Bits behind the code.
     fn size(self) -> u32 {
         u32::from(self.byte & 15)
     }
 
-    fn is_end(self) -> bool {
-        self.byte == 0
-    }
-
-    /// Sixteen that are 0.
-    fn is_sixteen(self) -> bool {
-        self.byte == 0xf0
+    /// How far it leads in a block, `END` where that ends with it. None where it is no coefficient's: without bits it is the end (0) or sixteen zeros.
+    fn steps(self) -> Option<u32> {
+        match self.byte {
+            0 => Some(END),
+            byte => (byte == 0xf0 || self.size() > 0).then_some(u32::from(byte >> 4) + 1),
+        }
     }
 }
+
+/// Steps that lead out of any block.
+const END: u32 = 2 * BLOCK;
 
 /// A Huffman table, as its segment tells it.
 pub struct Codes {
@@ -121,7 +119,7 @@ fn value(bits: &mut Bits, size: u32) -> i32 {
     extended(read, size)
 }
 
-/// Without their highest bit they are negative.
+/// Without their highest bit they are negative; of none it is 0.
 fn extended(read: usize, size: u32) -> i32 {
     let least = 1 << size >> 1;
     if (read as i32) < least { read as i32 - (1 << size) + 1 } else { read as i32 }
@@ -136,9 +134,6 @@ struct Coefficient {
     /// Bits of it all; 0 where they are more.
     bits: u8,
 }
-
-/// Steps that lead out of any block.
-const END: u32 = 2 * BLOCK;
 
 /// What is passed over where nobody wants the coefficients: as many of them as the bits that are looked up tell.
 #[derive(Clone, Copy, Default)]
@@ -181,11 +176,8 @@ impl Coefficients {
     }
 
     fn new(counts: [u8; LONGEST], codes: Codes) -> Self {
-        let (mut values, mut skips) = ([Coefficient::default(); 1 << LOOKED_UP], [Skip::default(); 1 << LOOKED_UP]);
-        for (index, (value, skip)) in values.iter_mut().zip(&mut skips).enumerate() {
-            *value = coefficient(&codes.short, index);
-            *skip = skipped(&codes.short, index);
-        }
+        let values = std::array::from_fn(|index| coefficient(&codes.short, index));
+        let skips = std::array::from_fn(|index| skipped(&values, index));
         Self { counts, codes, values, skips }
     }
 
@@ -257,48 +249,36 @@ impl Coefficients {
     #[inline(never)]
     fn one<'a>(&self, mut bits: Bits<'a>) -> Option<(Bits<'a>, u32, i32)> {
         let symbol = self.codes.next(&mut bits)?;
-        if symbol.is_end() {
-            return Some((bits, END, 0));
-        }
-        if symbol.size() == 0 && !symbol.is_sixteen() {
-            return None;
-        }
-        let value = value(&mut bits, symbol.size());
-        Some((bits, symbol.run() + 1, value))
+        let (steps, value) = (symbol.steps()?, value(&mut bits, symbol.size()));
+        Some((bits, steps, value))
     }
 }
 
 fn coefficient(short: &Table<Symbol>, index: usize) -> Coefficient {
     let symbol = short[index];
     let (length, size) = (u32::from(symbol.length), symbol.size());
-    if length == 0 || length + size > LOOKED_UP || (size == 0 && !symbol.is_end() && !symbol.is_sixteen()) {
-        return Coefficient::default();
+    match symbol.steps() {
+        Some(steps) if length > 0 && length + size <= LOOKED_UP => {
+            let behind = index >> (LOOKED_UP - length - size) & ((1 << size) - 1);
+            Coefficient { value: extended(behind, size) as i16, steps: steps as u8, bits: (length + size) as u8 }
+        }
+        _ => Coefficient::default(),
     }
-    let behind = index >> (LOOKED_UP - length - size) & ((1 << size) - 1);
-    let value = if size == 0 { 0 } else { extended(behind, size) };
-    let steps = if symbol.is_end() { END } else { symbol.run() + 1 };
-    Coefficient { value: value as i16, steps: steps as u8, bits: (length + size) as u8 }
 }
 
-fn skipped(short: &Table<Symbol>, index: usize) -> Skip {
-    let (mut bits, mut steps, mut end) = (0, 0, false);
-    while bits < LOOKED_UP && !end {
+fn skipped(values: &Table<Coefficient>, index: usize) -> Skip {
+    let mut skip = Skip::default();
+    while skip.beyond == 0 {
         // The bits behind the last are taken for zeros, which matters to no code that ends before.
-        let symbol = short[index << bits & ((1 << LOOKED_UP) - 1)];
-        let (length, size) = (u32::from(symbol.length), symbol.size());
-        if length == 0 || bits + length + size > LOOKED_UP || steps + symbol.run() + 1 >= BLOCK {
+        let found = values[index << skip.bits & ((1 << LOOKED_UP) - 1)];
+        let (bits, is_end) = (skip.bits + found.bits, u32::from(found.steps) == END);
+        let steps = skip.steps + if is_end { 1 } else { found.steps };
+        if found.bits == 0 || u32::from(bits) > LOOKED_UP || u32::from(steps) > BLOCK {
             break;
         }
-        if size == 0 && !symbol.is_end() && !symbol.is_sixteen() {
-            break;
-        }
-        bits += length + size;
-        end = symbol.is_end();
-        if !end {
-            steps += symbol.run() + 1;
-        }
+        skip = Skip { bits, steps, beyond: if is_end { END as u16 } else { 0 } };
     }
-    Skip { bits: bits as u8, steps: (steps + u32::from(end)) as u8, beyond: if end { END as u16 } else { 0 } }
+    skip
 }
 
 #[cfg(test)]

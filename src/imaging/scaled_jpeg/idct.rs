@@ -3,7 +3,7 @@
 //! Technology 11(4), 2001, who take four of eight.)
 
 /// Pixels of a block's side: 1, 2 or 4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Side {
     One,
     Two,
