@@ -11,12 +11,12 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 
+use super::baseline_jpeg::{self, BaselineJpeg};
 use super::budget::{Budget, DECODING, Share};
 use super::fit::Area;
 use super::jpeg::{self, Jpeg};
 use super::limits::DecodeLimits;
 use super::rgb::rgb;
-use super::scaled_jpeg::{self, ScaledJpeg};
 use super::{Face, ImagingError, format, orientation, size};
 
 /// Bytes that a PNG takes for each of its pixels: as many as the decoder's own has, and those of two RGB ones while it is turned.
@@ -25,7 +25,8 @@ const UPRIGHT: u64 = 6;
 /// The same of a WebP, with the planes or the transparent copy that its decoder makes on the way.
 const WEBP: u64 = 12;
 
-/// The same of a JPEG: three, and the coefficients, 16 bits each, of up to four colours, which the decoder keeps of a progressive one.
+/// The same of a JPEG: three, and the coefficients, 16 bits each, of up to four colours, which the decoder keeps of a progressive one. (Of others
+/// less: planes and pixels, then pixels and turned ones.)
 const JPEG: u64 = 11;
 
 /// The same of a JPEG that is decoded at half its size or less: its planes, its pixels and the turned ones have a quarter of the numbers.
@@ -105,27 +106,7 @@ fn by_format(
 ) -> Result<Decoded, ImagingError> {
     let input = || Cursor::new(bytes);
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
-        if jpeg::is_truncated(bytes) {
-            return Err(ImagingError::Truncated);
-        }
-        let jpeg = Jpeg::read_headers(bytes)?;
-        let (width, height) = jpeg.dimensions();
-        limits.check(width, height)?;
-        let orientation = jpeg.orientation();
-        let divisor = least.filter(|_| jpeg.is_usual()).and_then(|least| scaled_jpeg::divisor(width, height, least));
-        let small = divisor.and_then(|divisor| {
-            let small = ScaledJpeg::read_headers(bytes, (width, height), divisor)?;
-            let share = budget.take(memory(width, height, SMALL_JPEG));
-            Some(((small.pixels()?, divisor), share))
-        });
-        let (decoded, share) = match small {
-            Some(small) => small,
-            None => {
-                let share = budget.take(memory(width, height, JPEG));
-                ((jpeg.pixels()?, 1), share)
-            }
-        };
-        Ok(Decoded::smaller(decoded, (width, height), orientation, share))
+        of_jpeg(bytes, limits, least, budget)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         // Before the decoder is made: it inflates profiles and keeps texts on its way to the first pixel.
         let (width, height) = size::png(bytes).ok_or_else(|| match bytes.len() {
@@ -156,6 +137,32 @@ fn by_format(
     } else {
         Err(ImagingError::UnsupportedFormat { found: format::looks_like(bytes).to_owned() })
     }
+}
+
+fn of_jpeg(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    least: Option<u32>,
+    budget: &'static Budget,
+) -> Result<Decoded, ImagingError> {
+    if jpeg::is_truncated(bytes) {
+        return Err(ImagingError::Truncated);
+    }
+    if let Some(jpeg) = BaselineJpeg::read_headers(bytes) {
+        let (width, height) = jpeg.dimensions();
+        limits.check(width, height)?;
+        let divisor = least.map_or(1, |least| baseline_jpeg::divisor(width, height, least));
+        let share = budget.take(memory(width, height, if divisor == 1 { JPEG } else { SMALL_JPEG }));
+        if let Some(pixels) = jpeg.pixels(divisor) {
+            return Ok(Decoded::smaller((pixels, divisor), (width, height), jpeg.orientation(), share));
+        }
+    }
+    let jpeg = Jpeg::read_headers(bytes)?;
+    let (width, height) = jpeg.dimensions();
+    limits.check(width, height)?;
+    let orientation = jpeg.orientation();
+    let share = budget.take(memory(width, height, JPEG));
+    Ok(Decoded::smaller((jpeg.pixels()?, 1), (width, height), orientation, share))
 }
 
 /// The memory that so many pixels take, at so many bytes for each.

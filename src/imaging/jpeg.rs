@@ -1,4 +1,4 @@
-//! JPEG at its whole size, its headers read once: `image`'s own decoder of the same crate reads them, Huffman tables and all,
+//! JPEG of any kind by zune-jpeg, its headers read once: `image`'s own decoder of the same crate reads them, Huffman tables and all,
 //! anew for the size, for the orientation and for the pixels.
 
 use image::RgbImage;
@@ -93,12 +93,6 @@ impl<'a> Jpeg<'a> {
     /// Width and height in pixels, before it is turned upright.
     pub fn dimensions(&self) -> (u32, u32) {
         (self.width, self.height)
-    }
-
-    /// Whether its colours are grey or YCbCr, as nearly all are: of others (RGB, CMYK) decoders have different opinions, and this one's
-    /// counts.
-    pub fn is_usual(&self) -> bool {
-        matches!(self.decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::YCbCr))
     }
 
     /// How its EXIF block says that it is to be turned; not at all where there is none or it makes no sense.

@@ -3,6 +3,7 @@
 //! Everything here is pure and runs on whatever thread calls it; decoding is costly, and waits where other threads decode as much
 //! as may be in memory at a time, so that it belongs on a pool, never on the async executor.
 
+mod baseline_jpeg;
 mod budget;
 mod decode;
 mod error;
@@ -13,7 +14,6 @@ mod jpeg;
 mod limits;
 mod orientation;
 mod rgb;
-mod scaled_jpeg;
 mod size;
 
 pub use decode::decode;

@@ -1,11 +1,18 @@
 use super::*;
+use crate::imaging::jpeg::Jpeg;
 use crate::imaging::{self, DecodeLimits, Fit, Preprocess, resize};
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, ImageBuffer, Luma, Pixel, PixelWithColorType, Rgb};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-fn decoded(bytes: &[u8], size: (u32, u32), divisor: u32) -> Option<RgbImage> {
-    ScaledJpeg::read_headers(bytes, size, divisor)?.pixels()
+mod whole;
+
+fn by_zune(bytes: &[u8]) -> Option<RgbImage> {
+    Jpeg::read_headers(bytes).ok()?.pixels().ok()
+}
+
+fn decoded(bytes: &[u8], divisor: u32) -> Option<RgbImage> {
+    BaselineJpeg::read_headers(bytes)?.pixels(divisor)
 }
 
 /// Edges, ramps and fine texture.
@@ -33,8 +40,8 @@ fn a_large_photo_is_decoded_small_and_becomes_the_same_square() {
     let bytes = jpeg(&picture(1600, 1200));
     let limits = DecodeLimits::default();
     for size in [32, 64, 96] {
-        let divisor = divisor(1600, 1200, 2 * size).unwrap();
-        let small = decoded(&bytes, (1600, 1200), divisor).unwrap();
+        let divisor = divisor(1600, 1200, 2 * size);
+        let small = decoded(&bytes, divisor).unwrap();
         let expected = if size == 96 { (400, 300) } else { (200, 150) };
         assert_eq!((small.dimensions(), divisor), (expected, 1600 / expected.0), "for {size}");
         for fit in [Fit::Stretch, Fit::Crop] {
@@ -99,19 +106,18 @@ fn sides_that_do_not_divide_are_not_stretched_whichever_way_the_picture_is_turne
 #[test]
 fn the_shorter_side_decides_how_small_a_panorama_is_decoded() {
     for (width, height) in [(4000, 400), (400, 4000)] {
-        assert_eq!(divisor(width, height, 64), Some(4), "{width}×{height}: 100 pixels are left, 64 are needed");
+        assert_eq!(divisor(width, height, 64), 4, "{width}×{height}: 100 pixels are left, 64 are needed");
     }
-    assert_eq!([divisor(20_000, 127, 64), divisor(20_000, 128, 64)], [None, Some(2)]);
+    assert_eq!([divisor(20_000, 127, 64), divisor(20_000, 128, 64)], [1, 2]);
 }
 
 #[test]
-fn small_pictures_and_kinds_it_does_not_know_are_left_to_the_whole_decoder() {
-    assert_eq!(divisor(120, 90, 64), None, "half of 90 is less than 64");
-    assert!(decoded(b"no picture", (4000, 3000), 8).is_none());
+fn small_pictures_are_decoded_whole_and_what_it_does_not_know_is_left_to_zune_jpeg() {
+    assert_eq!(divisor(120, 90, 64), 1, "half of 90 is less than 64");
+    assert!(decoded(b"no picture", 8).is_none());
     let bytes = jpeg(&picture(800, 800));
-    assert!(decoded(&bytes, (800, 800), 8).is_some());
-    assert!(decoded(&bytes, (800, 801), 8).is_none(), "another decoder reads another size");
-    assert!(decoded(&bytes, (800, 800), 3).is_none());
+    assert!(decoded(&bytes, 8).is_some());
+    assert!(decoded(&bytes, 3).is_none());
 }
 
 /// A grey progressive JPEG of 640×640 whose coefficients are all 0: one scan for the means, and `more` that say nothing.
@@ -135,8 +141,8 @@ fn progressive(more: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_progressive_picture_is_left_to_the_whole_decoder_which_does_not_make_any_number_of_passes() {
-    assert!(decoded(&progressive(9), (640, 640), 8).is_none());
+fn a_progressive_picture_is_left_to_zune_jpeg_which_does_not_make_any_number_of_passes() {
+    assert!(decoded(&progressive(9), 8).is_none());
     let preprocess = Preprocess { size: 32, fit: Fit::Stretch };
     assert!(imaging::prepare(&progressive(9), &DecodeLimits::default(), &preprocess).is_ok());
     let refused = imaging::prepare(&progressive(5000), &DecodeLimits::default(), &preprocess);
@@ -144,7 +150,7 @@ fn a_progressive_picture_is_left_to_the_whole_decoder_which_does_not_make_any_nu
 }
 
 #[test]
-fn colours_are_those_of_the_whole_decoder_whatever_the_file_calls_them() {
+fn colours_are_those_of_the_whole_picture_whatever_the_file_calls_them() {
     // What it encodes is YCbCr; said to be RGB by Adobe's marker, its channels are taken for red, green and blue.
     let bytes = jpeg(&RgbImage::from_pixel(640, 640, Rgb([210, 40, 40])));
     let adobe = [&[0xff, 0xee, 0, 14][..], b"Adobe", &[0, 100, 0, 0, 0, 0, 0]].concat();
@@ -161,7 +167,7 @@ fn colours_are_those_of_the_whole_decoder_whatever_the_file_calls_them() {
 #[test]
 fn grey_becomes_rgb() {
     let grey: GrayImage = ImageBuffer::from_fn(640, 640, |x, _| Luma([(x / 4) as u8]));
-    let small = decoded(&jpeg(&grey), (640, 640), 8).unwrap();
+    let small = decoded(&jpeg(&grey), 8).unwrap();
     let Rgb([r, g, b]) = *small.get_pixel(small.width() / 2, 5);
     assert!(r == g && g == b && r.abs_diff(80) < 4, "{r} {g} {b}");
 }
@@ -254,9 +260,9 @@ fn noisy(width: u32, height: u32, noise: u32) -> RgbImage {
 
 /// That a picture's blocks become what they should at each size, to so many levels on average and at most.
 fn assert_close(bytes: &[u8], allowed: (f64, f64), told: &dyn std::fmt::Debug) {
-    let whole = imaging::decode(bytes, &DecodeLimits::default()).unwrap();
+    let whole = by_zune(bytes).unwrap();
     for (divisor, side) in [(2, 4), (4, 2), (8, 1)] {
-        let small = decoded(bytes, whole.dimensions(), divisor).unwrap();
+        let small = decoded(bytes, divisor).unwrap();
         assert_eq!(small.dimensions(), (whole.width().div_ceil(divisor), whole.height().div_ceil(divisor)));
         let (mean, most) = off(&whole, &small, side);
         assert!(mean < allowed.0 && most < allowed.1, "{told:?} at 1/{divisor}: {mean} and {most} levels off");
@@ -301,13 +307,13 @@ fn sides_that_are_no_whole_units_are_padded_and_cut() {
 }
 
 #[test]
-fn scans_of_their_own_and_colours_at_a_fourth_are_left_to_the_whole_decoder() {
+fn scans_of_their_own_and_colours_at_a_fourth_are_left_to_zune_jpeg() {
     let image = noisy(64, 64, 10);
     let usual = Written::USUAL;
-    assert!(decoded(&usual.colour(&image), (64, 64), 8).is_some());
+    assert!(decoded(&usual.colour(&image), 8).is_some());
     for other in [Written { optimised: true, ..usual }, Written { sampling: SamplingFactor::F_4_1, ..usual }] {
         let bytes = other.colour(&image);
-        assert!(decoded(&bytes, (64, 64), 8).is_none(), "{other:?}");
+        assert!(decoded(&bytes, 8).is_none(), "{other:?}");
         assert!(imaging::decode(&bytes, &DecodeLimits::default()).is_ok(), "{other:?}");
     }
 }
@@ -320,8 +326,8 @@ fn find(bytes: &[u8], marker: u8) -> usize {
 #[test]
 fn a_scan_that_ends_early_or_restarts_where_it_should_not_is_none_of_its_pictures() {
     let bytes = Written { restart_after: 2, ..Written::USUAL }.grey(&noisy(128, 64, 30));
-    let is_decoded = |bytes: &[u8]| [2, 4, 8].map(|divisor| decoded(bytes, (128, 64), divisor).is_some());
-    assert_eq!(is_decoded(&bytes), [true; 3]);
+    let is_decoded = |bytes: &[u8]| [1, 2, 4, 8].map(|divisor| decoded(bytes, divisor).is_some());
+    assert_eq!(is_decoded(&bytes), [true; 4]);
     let (first, second) = (find(&bytes, 0xd0), find(&bytes, 0xd1));
     // A restart is passed over, has another's number, comes too early or too late, or the picture ends there.
     let without = [&bytes[..first], &bytes[first + 2..]].concat();
@@ -331,23 +337,23 @@ fn a_scan_that_ends_early_or_restarts_where_it_should_not_is_none_of_its_picture
     let early = [&bytes[..first - 2], &bytes[first..]].concat();
     let late = [&bytes[..first], &[0x55; 2], &bytes[first..]].concat();
     for (damaged, what) in [(without, "without"), (other, "other"), (end, "end"), (early, "early"), (late, "late")] {
-        assert_eq!(is_decoded(&damaged), [false; 3], "{what}");
+        assert_eq!(is_decoded(&damaged), [false; 4], "{what}");
     }
     // Any number of fill bytes before it mean nothing.
     let filled = [&bytes[..first], &[0xff; 5], &bytes[first..]].concat();
-    assert_eq!(is_decoded(&filled), [true; 3]);
-    assert_eq!(decoded(&filled, (128, 64), 2), decoded(&bytes, (128, 64), 2));
+    assert_eq!(is_decoded(&filled), [true; 4]);
+    assert_eq!(decoded(&filled, 2), decoded(&bytes, 2));
     // Cut anywhere behind its headers; of the last byte some bits are padding.
     let scan = find(&bytes, 0xda);
     for length in (scan..bytes.len() - 4).step_by(7) {
-        assert_eq!(is_decoded(&bytes[..length]), [false; 3], "{length} bytes");
+        assert_eq!(is_decoded(&bytes[..length]), [false; 4], "{length} bytes");
     }
 }
 
 #[test]
-fn headers_that_make_no_sense_are_left_to_the_whole_decoder() {
+fn headers_that_make_no_sense_are_left_to_zune_jpeg() {
     let bytes = Written { restart_after: 4, ..Written::USUAL }.colour(&noisy(64, 64, 10));
-    assert!(decoded(&bytes, (64, 64), 4).is_some());
+    assert!(decoded(&bytes, 4).is_some());
     let changed = |marker: u8, offset: usize, to: u8| {
         let mut changed = bytes.clone();
         let at = find(&bytes, marker) + offset;
@@ -373,14 +379,14 @@ fn headers_that_make_no_sense_are_left_to_the_whole_decoder() {
         (changed(0xda, 13, 0x10), "a scan of some bits"),
         (changed(0xdd, 3, 3), "a restart's length"),
     ] {
-        assert!(decoded(&damaged, (64, 64), 4).is_none(), "{what}");
+        assert!(decoded(&damaged, 4).is_none(), "{what}");
     }
     for length in 0..find(&bytes, 0xda) + 14 {
-        assert!(decoded(&bytes[..length], (64, 64), 4).is_none(), "{length} bytes");
+        assert!(decoded(&bytes[..length], 4).is_none(), "{length} bytes");
     }
     // Divisors of sixteen bits are the same numbers.
     let at = find(&bytes, 0xdb);
     let wide: Vec<u8> = bytes[at + 5..at + 69].iter().flat_map(|divisor| [0, *divisor]).collect();
     let wide = [&bytes[..at + 2], &[0, 131, 0x10 | bytes[at + 4]], &wide, &bytes[at + 69..]].concat();
-    assert_eq!(decoded(&wide, (64, 64), 4), decoded(&bytes, (64, 64), 4));
+    assert_eq!(decoded(&wide, 4), decoded(&bytes, 4));
 }

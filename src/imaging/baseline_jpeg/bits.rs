@@ -3,6 +3,9 @@
 /// Every byte's highest bit.
 const HIGHEST: u64 = 0x8080_8080_8080_8080;
 
+/// How many bits [`Bits::refill`] makes sure of.
+pub const REFILLED: u32 = 56;
+
 /// Reads bits from the highest of each byte on. Copied for the length of a block, so that it is in registers: what has a pointer to it
 /// would keep it in memory.
 #[derive(Clone, Copy)]
@@ -24,17 +27,14 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0, buffer: 0, count: 0, missing: 0 }
     }
 
-    /// Makes sure that 32 bits can be looked at, which is a code and the bits that belong to it. Behind the last they are zeros.
+    /// Makes sure that [`REFILLED`] bits can be looked at: any two codes and the bits that belong to them. Behind the last they are zeros.
     #[inline(always)]
     pub fn refill(&mut self) {
-        if self.count >= 32 {
-            return;
-        }
         if let Some(eight) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
             let eight = u64::from_be_bytes(*eight);
             // Whether one of the bytes is 0xff: its lower bits carry into the highest, which is set.
             if eight & HIGHEST & ((eight & !HIGHEST) + (!HIGHEST / 0x7f)) == 0 {
-                let bytes = (64 - self.count) / 8;
+                let bytes = (63 - self.count) / 8;
                 self.buffer |= eight >> self.count;
                 self.at += bytes as usize;
                 self.count += 8 * bytes;
@@ -50,7 +50,7 @@ impl<'a> Bits<'a> {
     fn refilled_slowly(mut self) -> Self {
         // What lies behind the bits that are counted.
         self.buffer &= !(u64::MAX >> self.count);
-        while self.count <= 56 {
+        while self.count < REFILLED {
             let byte = match (self.bytes.get(self.at), self.bytes.get(self.at + 1)) {
                 (Some(0xff), Some(0)) => {
                     self.at += 2;

@@ -2,8 +2,11 @@
 
 use std::rc::Rc;
 
-use super::huffman::{Codes, Coefficients};
+use image::metadata::Orientation;
+
+use super::huffman::Codes;
 use crate::imaging::jpeg::{SCAN, START};
+use crate::imaging::orientation;
 
 /// The markers of frames of one pass: baseline, and extended to four tables of codes.
 const FRAMES: [u8; 2] = [0xc0, 0xc1];
@@ -13,6 +16,15 @@ const CODES: u8 = 0xc4;
 
 /// The marker of tables that coefficients were divided by.
 const DIVISORS: u8 = 0xdb;
+
+/// The marker of EXIF blocks, among others' ones, and what they begin with.
+const EXIF: (u8, &[u8]) = (0xe1, b"Exif\0\0");
+
+/// The marker of Adobe's block, among others' ones; what it begins with, and where it says of which kind the colours are.
+const ADOBE: (u8, &[u8], usize) = (0xee, b"Adobe", 11);
+
+/// Adobe's number of YCbCr.
+const YCBCR: u8 = 1;
 
 /// The marker of how many units there are between two restarts.
 const RESTARTS: u8 = 0xdd;
@@ -33,21 +45,23 @@ pub type Divisors = [u16; 64];
 
 /// A picture of one scan, before its bits.
 #[derive(Default)]
-pub struct Frame {
+pub struct Frame<'a> {
     pub width: usize,
     pub height: usize,
     pub components: Vec<Component>,
     pub divisors: [Option<Divisors>; 4],
-    pub means: [Option<Codes>; 4],
-    pub coefficients: [Option<Rc<Coefficients>>; 4],
+    pub means: [Option<Rc<Codes>>; 4],
+    pub coefficients: [Option<Rc<Codes>>; 4],
     /// Units between two restarts; 0 where there are none.
     pub restart_after: usize,
+    /// The last EXIF block, with what it begins with.
+    exif: Option<&'a [u8]>,
 }
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Reads what stands before the first scan, and gives what follows. None for a kind that is not the usual one of cameras: one scan of
-    /// eight bits in the order of the picture, by Huffman's codes, grey or of three components with colours at a half of the size at least.
-    pub fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    /// eight bits in the order of the picture, by Huffman's codes, grey or YCbCr with colours at a half of the size at least.
+    pub fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut frame = Self::default();
         let mut rest = bytes.strip_prefix(&[0xff, START])?;
         loop {
@@ -61,12 +75,24 @@ impl Frame {
                     frame.scan(content)?;
                     return Some((frame, behind));
                 }
-                // What applications and people wrote into it.
+                marker if marker == EXIF.0 && content.starts_with(EXIF.1) && content.len() > EXIF.1.len() => {
+                    frame.exif = Some(content);
+                }
+                // Of colours that are none of YCbCr decoders have different opinions, and zune-jpeg's counts.
+                marker if marker == ADOBE.0 && content.starts_with(ADOBE.1) => {
+                    (content.get(ADOBE.2) == Some(&YCBCR)).then_some(())?;
+                }
+                // What else applications and people wrote into it.
                 0xe0..=0xef | 0xfe => {}
                 _ => return None,
             }
             rest = behind;
         }
+    }
+
+    /// How its EXIF block says that it is to be turned; not at all where there is none or it makes no sense.
+    pub fn orientation(&self) -> Orientation {
+        self.exif.map_or(Orientation::NoTransforms, orientation::in_exif)
     }
 
     fn start(&mut self, content: &[u8]) -> Option<()> {
@@ -103,8 +129,8 @@ impl Frame {
             let (symbols, behind) = rest.split_at_checked(counts.iter().map(|&count| usize::from(count)).sum())?;
             let place = usize::from(which & 15);
             match which >> 4 {
-                0 => *self.means.get_mut(place)? = Some(Codes::new(*counts, symbols)?),
-                1 => *self.coefficients.get_mut(place)? = Some(Coefficients::get(*counts, symbols)?),
+                0 => *self.means.get_mut(place)? = Some(Codes::of_means(*counts, symbols)?),
+                1 => *self.coefficients.get_mut(place)? = Some(Codes::of_waves(*counts, symbols)?),
                 _ => return None,
             }
             content = behind;

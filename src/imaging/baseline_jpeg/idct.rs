@@ -2,12 +2,13 @@
 //! (Dugad and Ahuja, "A fast scheme for image size change in the compressed domain", IEEE Transactions on Circuits and Systems for Video
 //! Technology 11(4), 2001, who take four of eight.)
 
-/// Pixels of a block's side: 1, 2 or 4.
+/// Pixels of a block's side: 1, 2, 4 or all 8.
 #[derive(Clone, Copy)]
 pub enum Side {
     One,
     Two,
     Four,
+    Eight,
 }
 
 impl Side {
@@ -17,6 +18,16 @@ impl Side {
             Self::One => 1,
             Self::Two => 2,
             Self::Four => 4,
+            Self::Eight => 8,
+        }
+    }
+
+    /// Twice as many, as far as there are.
+    pub fn doubled(self) -> Self {
+        match self {
+            Self::One => Self::Two,
+            Self::Two => Self::Four,
+            Self::Four | Self::Eight => Self::Eight,
         }
     }
 
@@ -26,6 +37,7 @@ impl Side {
             Self::One => 0,
             Self::Two => 4,
             Self::Four => 24,
+            Self::Eight => 63,
         }
     }
 }
@@ -54,7 +66,7 @@ pub fn pixels(block: &Block, side: Side) -> [u8; 16] {
                 *pixels = [level(mean + slope), level(mean - slope)];
             }
         }
-        Side::Four => {
+        _ => {
             let row = |row: usize| -> [f32; 4] { std::array::from_fn(|x| block[4 * row + x]) };
             let down = four([row(0), row(1), row(2), row(3)]);
             // Columns side by side, and then rows side by side.
