@@ -8,15 +8,15 @@ mod bits;
 mod colour;
 mod frame;
 mod huffman;
-mod idct;
 mod scan;
+mod small;
 mod whole;
 
 use image::RgbImage;
 use image::metadata::Orientation;
 
 use frame::Frame;
-use idct::Side;
+use small::Side;
 
 /// By how much a picture is made smaller on each side: the largest of 8, 4 and 2 that leaves both sides `least` pixels; 1 where it is
 /// not large enough for that.

@@ -4,7 +4,7 @@ use super::bits::Bits;
 use super::colour::{self, Plane};
 use super::frame::{Component, Divisors, Frame};
 use super::huffman::Codes;
-use super::idct::{self, Block, PLACES, SCALE, Side};
+use super::small::{self, SCALE, Side};
 use super::whole;
 
 /// What makes a component's plane.
@@ -13,7 +13,7 @@ struct Decoder<'a> {
     coefficients: &'a Codes,
     divisors: &'a Divisors,
     /// What the wanted coefficients of a side that is less than eight are multiplied by.
-    factors: [f32; PLACES.len()],
+    factors: [f32; small::PLACES.len()],
     /// Blocks of a unit, across and down.
     blocks: (usize, usize),
     side: Side,
@@ -75,7 +75,7 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn whole(&self, bits: &mut Bits) -> Option<[u8; 64]> {
         let mean = self.mean.wrapping_mul(self.divisors[0].into());
-        let (mut block, mut is_flat) = ([[0; 8]; 8], true);
+        let (mut block, mut is_flat): (whole::Block, bool) = ([[0; 8]; 8], true);
         block[0][0] = mean;
         let divisors = self.divisors;
         self.coefficients.read(bits, 63, |index, value| {
@@ -88,14 +88,14 @@ impl<'a> Decoder<'a> {
 
     #[inline(always)]
     fn small(&self, bits: &mut Bits) -> Option<[u8; 64]> {
-        let mut block: Block = [0.0; 17];
+        let mut block: small::Block = [0.0; 17];
         block[0] = self.mean as f32 * self.factors[0];
         let factors = &self.factors;
         self.coefficients.read(bits, self.side.last(), |index, value| {
-            block[usize::from(PLACES[index])] = value as f32 * factors[index];
+            block[usize::from(small::PLACES[index])] = value as f32 * factors[index];
         })?;
         let mut pixels = [0; 64];
-        pixels[..16].copy_from_slice(&idct::pixels(&block, self.side));
+        pixels[..16].copy_from_slice(&small::pixels(&block, self.side));
         Some(pixels)
     }
 
@@ -134,7 +134,7 @@ pub fn decode(frame: &Frame, scan: &[u8], side: Side, size: (usize, usize)) -> O
     anywhere(frame, scan, side, size)
 }
 
-/// The same, and the same pixels, in half the time.
+/// The same, and the same pixels, in two thirds of the time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi2")]
 fn with_avx2(frame: &Frame, scan: &[u8], side: Side, size: (usize, usize)) -> Option<Vec<u8>> {

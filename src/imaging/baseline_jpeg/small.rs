@@ -52,7 +52,7 @@ pub const PLACES: [u8; 25] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 16, 13, 10, 7, 16, 
 /// being four of eight; for two and one it comes to the same.
 pub const SCALE: f32 = 0.125;
 
-/// The pixels of a block, rows of `side`.
+/// The pixels of a block, rows of `side`, which is less than eight.
 #[inline(always)]
 pub fn pixels(block: &Block, side: Side) -> [u8; 16] {
     let mut pixels = [0; 16];
