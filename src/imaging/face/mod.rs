@@ -8,6 +8,7 @@
 
 mod anchors;
 mod cut;
+mod kernels;
 mod network;
 mod search;
 
