@@ -267,6 +267,25 @@ mod tests {
         assert_eq!(BUDGET.taken(), 0);
     }
 
+    /// One that our own reader leaves to zune-jpeg.
+    #[test]
+    fn a_progressive_jpeg_is_judged_and_counted_and_turned_like_another() {
+        static BUDGET: Budget = Budget::new(1 << 20);
+        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/image/progressive.jpg")).unwrap();
+        assert!(BaselineJpeg::read_headers(&bytes).is_none());
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let block = [&[0xff, 0xe1, 0, exif.len() as u8 + 8][..], b"Exif\0\0", exif].concat();
+        let turned = [&bytes[..2], &block, &bytes[2..]].concat();
+        for (bytes, size) in [(&bytes, (24, 16)), (&turned, (16, 24))] {
+            let of_pixels = |max_pixels| DecodeLimits { max_pixels, ..DecodeLimits::default() };
+            let decoded = by_format(bytes, &of_pixels(24 * 16), Some(4), &BUDGET).unwrap();
+            assert_eq!((decoded.image.dimensions(), decoded.size, decoded.divisor), (size, size, 1));
+            assert_eq!(BUDGET.taken(), 11 * 24 * 16);
+            let refused = by_format(bytes, &of_pixels(24 * 16 - 1), None, &BUDGET);
+            assert!(matches!(refused, Err(ImagingError::TooLarge { width: 24, height: 16, .. })), "{refused:?}");
+        }
+    }
+
     #[test]
     fn a_webp_whose_exif_block_says_that_it_is_longer_than_the_file_is_refused_before_there_is_room_for_it() {
         let bytes =

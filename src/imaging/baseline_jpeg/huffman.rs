@@ -297,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn codes_with_more_bits_behind_them_than_pixels_of_eight_need_are_none() {
+        let taken = |symbol: u8| {
+            let symbols = [0, symbol];
+            (Codes::of_means(TWO, &symbols).is_some(), Codes::of_waves(TWO, &symbols).is_some())
+        };
+        assert_eq!(
+            [0x0a, 0x0b, 0x0c, 0xfa, 0xfb].map(taken),
+            [(true, true), (true, false), (false, false), (false, true), (false, false)]
+        );
+    }
+
+    #[test]
     fn what_is_passed_over_at_once_ends_with_its_block() {
         // 0: the end; 10 and a bit: a coefficient of 1 or -1 with nothing before it.
         let codes = Codes::of_waves(TWO, &[0, 0x01]).unwrap();

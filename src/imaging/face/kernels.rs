@@ -31,6 +31,7 @@ impl Plane {
         Self { side, channels, values }
     }
 
+    /// With 0 for what is less.
     #[inline(always)]
     pub fn rectified(mut self) -> Self {
         self.values.iter_mut().for_each(|value| *value = value.max(0.0));
