@@ -181,7 +181,7 @@ impl Codes {
     pub fn read(&self, bits: &mut Bits, last: u32, mut take: impl FnMut(usize, i32)) -> Option<()> {
         let (whole, mut next) = (bits, 1);
         let mut bits = *whole;
-        'taken: loop {
+        'taken: while next <= last {
             bits.refill();
             for _ in 0..REFILLED / CODE {
                 let (steps, value) = self.next(&mut bits)?;
