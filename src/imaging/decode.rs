@@ -179,7 +179,7 @@ fn pixels(
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
     let exif = decoder.exif_metadata().map_err(ImagingError::corrupt)?;
-    let orientation = exif.as_deref().map_or(Orientation::NoTransforms, orientation::in_exif);
+    let orientation = orientation::in_exif(exif.as_deref());
     // Nobody asks the limits before the pixels are allocated, or turned: what that needs is taken off here, and the decoder gets
     // the rest.
     let mut room = limits.allocation(width, height);
@@ -273,8 +273,8 @@ mod tests {
         static BUDGET: Budget = Budget::new(1 << 20);
         let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/image/progressive.jpg")).unwrap();
         assert!(BaselineJpeg::read_headers(&bytes).is_none());
-        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
-        let block = [&[0xff, 0xe1, 0, exif.len() as u8 + 8][..], b"Exif\0\0", exif].concat();
+        let exif = orientation::exif(6);
+        let block = [&[0xff, 0xe1, 0, exif.len() as u8 + 8][..], b"Exif\0\0", &exif].concat();
         let turned = [&bytes[..2], &block, &bytes[2..]].concat();
         for (bytes, size) in [(&bytes, (24, 16)), (&turned, (16, 24))] {
             let of_pixels = |max_pixels| DecodeLimits { max_pixels, ..DecodeLimits::default() };
@@ -319,10 +319,7 @@ mod tests {
         let mut bytes = Vec::new();
         let image = RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
         let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
-        // A minimal little-endian TIFF block with one entry: tag 0x0112 (orientation) = 6, turn by 90°.
-        let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
-        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
-        encoder.set_exif_metadata(exif).unwrap();
+        encoder.set_exif_metadata(orientation::exif(6)).unwrap();
         encoder.write_image(image.as_raw(), 16, 8, ExtendedColorType::Rgb8).unwrap();
         let upright = default(&bytes).unwrap();
         assert_eq!(upright.dimensions(), (8, 16));

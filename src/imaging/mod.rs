@@ -94,10 +94,8 @@ mod tests {
         let lying = image::imageops::rotate270(&upright);
         let mut bytes = Vec::new();
         let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
-        // EXIF with one entry: orientation 6, to be turned by a quarter.
-        let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
-        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
-        image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+        // To be turned by a quarter.
+        image::ImageEncoder::set_exif_metadata(&mut encoder, orientation::exif(6)).unwrap();
         encoder.encode_image(&lying).unwrap();
         let preprocess = Preprocess { size: 32, fit: Fit::Face };
         let of = |bytes: &[u8]| prepare(bytes, &DecodeLimits::default(), &preprocess).unwrap();

@@ -17,14 +17,14 @@ const CODES: u8 = 0xc4;
 /// The marker of tables that coefficients were divided by.
 const DIVISORS: u8 = 0xdb;
 
-/// The marker of EXIF blocks, among others' ones, and what they begin with.
-const EXIF: (u8, &[u8]) = (0xe1, b"Exif\0\0");
+/// The marker of EXIF blocks, among others' ones.
+const EXIF: u8 = 0xe1;
 
-/// The marker of Adobe's block, among others' ones; what it begins with, and where it says of which kind the colours are.
-const ADOBE: (u8, &[u8], usize) = (0xee, b"Adobe", 11);
+/// The marker of Adobe's block, among others' ones.
+const ADOBE: u8 = 0xee;
 
-/// Adobe's number of YCbCr.
-const YCBCR: u8 = 1;
+/// Where Adobe's block says of which kind the colours are, and its number of YCbCr.
+const YCBCR: (usize, u8) = (11, 1);
 
 /// The marker of how many units there are between two restarts.
 const RESTARTS: u8 = 0xdd;
@@ -75,13 +75,11 @@ impl<'a> Frame<'a> {
                     frame.scan(content)?;
                     return Some((frame, behind));
                 }
-                marker if marker == EXIF.0 && content.starts_with(EXIF.1) && content.len() > EXIF.1.len() => {
+                EXIF if content.starts_with(orientation::EXIF) && content.len() > orientation::EXIF.len() => {
                     frame.exif = Some(content);
                 }
                 // Of colours that are none of YCbCr decoders have different opinions, and zune-jpeg's counts.
-                marker if marker == ADOBE.0 && content.starts_with(ADOBE.1) => {
-                    (content.get(ADOBE.2) == Some(&YCBCR)).then_some(())?;
-                }
+                ADOBE if content.starts_with(b"Adobe") => (content.get(YCBCR.0) == Some(&YCBCR.1)).then_some(())?,
                 // What else applications and people wrote into it.
                 0xe0..=0xef | 0xfe => {}
                 _ => return None,
@@ -92,7 +90,7 @@ impl<'a> Frame<'a> {
 
     /// How its EXIF block says that it is to be turned; not at all where there is none or it makes no sense.
     pub fn orientation(&self) -> Orientation {
-        self.exif.map_or(Orientation::NoTransforms, orientation::in_exif)
+        orientation::in_exif(self.exif)
     }
 
     fn start(&mut self, content: &[u8]) -> Option<()> {

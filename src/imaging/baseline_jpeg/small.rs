@@ -2,6 +2,8 @@
 //! (Dugad and Ahuja, "A fast scheme for image size change in the compressed domain", IEEE Transactions on Circuits and Systems for Video
 //! Technology 11(4), 2001, who take four of eight.)
 
+use super::whole;
+
 /// Pixels of a block's side: 1, 2, 4 or all 8.
 #[derive(Clone, Copy)]
 pub enum Side {
@@ -46,7 +48,17 @@ impl Side {
 pub type Block = [f32; 17];
 
 /// Where a coefficient of the file's order is in a [`Block`]: the frequencies up to 3 of each direction.
-pub const PLACES: [u8; 25] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 16, 13, 10, 7, 16, 16, 16, 11, 14, 16, 16, 16, 16, 16, 15];
+pub const PLACES: [u8; 25] = {
+    let (mut places, mut index) = ([16; 25], 0);
+    while index < places.len() {
+        let (y, x) = (whole::PLACES[index] / 8, whole::PLACES[index] % 8);
+        if y < 4 && x < 4 {
+            places[index] = 4 * y + x;
+        }
+        index += 1;
+    }
+    places
+};
 
 /// By what a dequantised coefficient is multiplied, whatever the side: half for each direction of the four pixels' transform and again for their
 /// being four of eight; for two and one it comes to the same.

@@ -70,9 +70,7 @@ fn waves(width: u32, height: u32) -> RgbImage {
 fn oriented(image: &RgbImage, orientation: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
-    let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
-    exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
-    image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+    image::ImageEncoder::set_exif_metadata(&mut encoder, imaging::orientation::exif(orientation)).unwrap();
     encoder.encode_image(image).unwrap();
     bytes
 }

@@ -207,11 +207,14 @@ impl Depthwise {
     pub fn run(&self, input: &Plane, stride: usize) -> Plane {
         let (side, channels, bordered) = (input.side / stride, self.channels, input.bordered(1, 1));
         let mut values = vec![0.0; side * side * channels];
-        let mut all = vec![0.0; input.side * channels];
-        for (y, row) in values.chunks_exact_mut(side * channels).enumerate() {
-            if stride == 1 {
+        let rows = values.chunks_exact_mut(side * channels).enumerate();
+        if stride == 1 {
+            for (y, row) in rows {
                 self.row(&bordered, y, row);
-            } else {
+            }
+        } else {
+            let mut all = vec![0.0; input.side * channels];
+            for (y, row) in rows {
                 // About every second pixel, from the second on: of TensorFlow's padding what is odd goes behind.
                 self.row(&bordered, 2 * y + 1, &mut all);
                 for (place, sums) in row.chunks_exact_mut(channels).zip(all.chunks_exact(channels).skip(1).step_by(2)) {

@@ -85,9 +85,12 @@ fn smaller(image: &RgbImage) -> Option<(RgbImage, f32)> {
 
 fn find_in(image: &RgbImage) -> Option<Face> {
     let (width, height) = (image.width() as f32, image.height() as f32);
-    let longer = width.max(height);
-    let whole = WHOLE.map(|share| Window::about((width / 2.0, height / 2.0), share * longer));
-    best(image, &whole, SURE[0]).or_else(|| best(image, &parts(width, height), SURE[1]))
+    best(image, &whole(width, height), SURE[0]).or_else(|| best(image, &parts(width, height), SURE[1]))
+}
+
+/// The windows about the whole picture.
+fn whole(width: f32, height: f32) -> [Window; 2] {
+    WHOLE.map(|share| Window::about((width / 2.0, height / 2.0), share * width.max(height)))
 }
 
 /// Half of the longer side, half overlapping: what lies on the edge of one is in the middle of another.
@@ -104,8 +107,8 @@ fn parts(width: f32, height: f32) -> Vec<Window> {
     along(height).flat_map(|top| along(width).map(move |left| Window { left, top, side })).collect()
 }
 
-/// The face of the highest mean score, `least` or more.
-fn best(image: &RgbImage, windows: &[Window], least: f32) -> Option<Face> {
+/// What windows show that is worth further looks, the best first.
+fn places(image: &RgbImage, windows: &[Window]) -> Vec<Seen> {
     let mut seen: Vec<Seen> =
         windows.iter().flat_map(|window| look(image, *window, WORTH_A_LOOK, Side::AsItIs)).collect();
     seen.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -116,9 +119,14 @@ fn best(image: &RgbImage, windows: &[Window], least: f32) -> Option<Face> {
             places.push(one);
         }
     }
+    places
+}
+
+/// The face of the highest mean score, `least` or more.
+fn best(image: &RgbImage, windows: &[Window], least: f32) -> Option<Face> {
     let (mut surest, mut least): (Option<Seen>, f32) = (None, least);
-    for place in &places {
-        if let Some(seen) = again(image, place, least) {
+    for place in places(image, windows) {
+        if let Some(seen) = again(image, &place, least) {
             (surest, least) = (Some(seen), seen.score);
         }
     }

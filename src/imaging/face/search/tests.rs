@@ -40,17 +40,8 @@ thread_local! {
 
 /// What [`best`] finds, by all looks at all places.
 fn best_of_all(image: &RgbImage, windows: &[Window], least: f32) -> Option<Face> {
-    let mut seen: Vec<Seen> =
-        windows.iter().flat_map(|window| look(image, *window, WORTH_A_LOOK, Side::AsItIs)).collect();
-    seen.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut places: Vec<Seen> = Vec::new();
-    for one in seen {
-        if places.len() < PLACES && !places.iter().any(|other| same_place(other, &one)) {
-            places.push(one);
-        }
-    }
-    let judged = places.iter().filter_map(|place| again(image, place, 0.0)).filter(|seen| seen.score >= least);
-    let surest = judged.max_by(|a, b| a.score.total_cmp(&b.score))?;
+    let judged = places(image, windows).into_iter().filter_map(|place| again(image, &place, 0.0));
+    let surest = judged.filter(|seen| seen.score >= least).max_by(|a, b| a.score.total_cmp(&b.score))?;
     Some(Face::about(surest.centre, surest.side, surest.roll, surest.score))
 }
 
@@ -71,7 +62,7 @@ fn looks_that_are_not_taken_would_have_changed_nothing() {
     let looks = || LOOKS.with(|looks| looks.replace(0));
     for photo in pairs.iter().chain(&cut).chain(&drawn) {
         let (width, height) = (photo.width() as f32, photo.height() as f32);
-        let whole = WHOLE.map(|share| Window::about((width / 2.0, height / 2.0), share * width.max(height)));
+        let whole = whole(width, height);
         for (windows, least) in [(&whole[..], SURE[0]), (&parts(width, height)[..], SURE[1]), (&whole[..], 0.9)] {
             looks();
             let ours = best(photo, windows, least);
